@@ -1,0 +1,13 @@
+import * as v from "valibot";
+
+/** Says which field is wrong, its value and what would be right: `servers.0.addresses is "x": expected a list`. */
+export function describeIssue(issue: v.BaseIssue<unknown>): string {
+  const field = v.getDotPath(issue) ?? "the document";
+  if (issue.expected === "never") return `${field} is unknown here`;
+  const expectation = issue.message.startsWith("expected") ? issue.message : `expected ${issue.expected}`;
+  if (issue.received === "undefined") {
+    return issue.message.startsWith("Invalid key") ? `${field} is not set` : `${field} is not set: ${expectation}`;
+  }
+  const value = typeof issue.input === "object" && issue.input !== null ? "" : ` is ${JSON.stringify(issue.input)}`;
+  return `${field}${value}: ${expectation}`;
+}
