@@ -1,0 +1,82 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
+import { createBackoff } from "../program/backoff.ts";
+import { type Logger, messageOf } from "../program/log.ts";
+import type { Gpu, PoolServer, ServerSource } from "./inventory.ts";
+import { accepts } from "./probe.ts";
+import { watchGpus } from "./watch.ts";
+
+export interface ServerSourceOptions {
+  /** How often a server is looked at, in ms. Death, a hang and return are noticed within twice this time. */
+  interval: number;
+  log: Logger;
+}
+
+/** After so many looks, a server that only accepts connections is asked again what it has: it may just have been slow. */
+const LOOKS_UNTIL_ASKED = 10;
+
+/**
+ * Follows one server in whichever way it allows. One that speaks `bitfusion.pool.v1` is watched: it tells its GPUs, live. One
+ * that only accepts connections, as Bitfusion's own do, is probed. One that has ever told is never taken for the latter again.
+ */
+export function createServerSource({ interval, log }: ServerSourceOptions): ServerSource {
+  const silence = (interval * 2) / 3;
+  return async function* (address, signal) {
+    const backoff = createBackoff({ initial: Math.min(100, interval), max: interval / 2 });
+    let gpus: readonly Gpu[] | undefined;
+    let untilAsked = 0;
+    let failures = 0;
+    let last: PoolServer | undefined;
+
+    function* found(reachable: boolean): Generator<PoolServer> {
+      const server = gpus ? { address, reachable, gpus } : { address, reachable };
+      if (isDeepStrictEqual(server, last)) return;
+      if (last?.reachable !== reachable) {
+        log.info(reachable ? "Pool server answers" : "Pool server does not answer", { address });
+      }
+      last = server;
+      yield server;
+    }
+    /** One lost probe is not a death; two in a row are. */
+    function* failed(): Generator<PoolServer> {
+      failures += 1;
+      if (failures > 1 || last === undefined) yield* found(false);
+    }
+    function* answered(): Generator<PoolServer> {
+      failures = 0;
+      backoff.reset();
+      yield* found(true);
+    }
+
+    while (!signal.aborted) {
+      if (!(await accepts(address, silence, signal))) {
+        if (signal.aborted) return;
+        yield* failed();
+        untilAsked = 0; // it may come back as another program
+      } else if (gpus || untilAsked === 0) {
+        try {
+          for await (const told of watchGpus(address, { silence, signal })) {
+            gpus = told;
+            yield* answered();
+          }
+        } catch (error) {
+          if (signal.aborted) return;
+          if (!gpus) {
+            untilAsked = LOOKS_UNTIL_ASKED;
+            if (!last?.reachable) {
+              log.info("Pool server only accepts connections", { address, reason: messageOf(error) });
+            }
+            continue;
+          }
+          yield* failed();
+        }
+      } else {
+        untilAsked -= 1;
+        yield* answered();
+        await sleep(interval, undefined, { signal }).catch(() => {}); // only the signal ends it early
+        continue;
+      }
+      await backoff.wait(signal).catch(() => {});
+    }
+  };
+}

@@ -1,0 +1,62 @@
+import { readFile } from "node:fs/promises";
+import * as v from "valibot";
+import { parse } from "yaml";
+import { ConfigError } from "../program/config_error.ts";
+import { EXPECTED_ADDRESS, isAddress } from "./address.ts";
+
+const Address = v.pipe(v.string(EXPECTED_ADDRESS), v.check(isAddress, EXPECTED_ADDRESS));
+
+const ServersConf = v.object(
+  {
+    servers: v.pipe(
+      v.array(
+        v.pipe(
+          v.object(
+            {
+              addresses: v.optional(v.array(Address, "expected a list of addresses"), []),
+              reachable: v.optional(Address),
+            },
+            "expected addresses",
+          ),
+          v.check(({ addresses, reachable }) => reachable !== undefined || addresses.length > 0, "expected addresses"),
+        ),
+        "expected a list of servers",
+      ),
+      v.minLength(1, "expected at least one server"),
+    ),
+  },
+  "expected a list under the key servers",
+);
+
+/**
+ * The servers that a token's servers.conf names, one address each: `reachable`, or the first of `addresses`.
+ *
+ * @throws {ConfigError} names the file, the field, its value and what would be right.
+ */
+export function parseServersConf(text: string, path: string): string[] {
+  let document: unknown;
+  try {
+    document = parse(text);
+  } catch (error) {
+    throw new ConfigError(`Cannot read ${path}: ${(error as Error).message.split("\n")[0]}`);
+  }
+  const result = v.safeParse(ServersConf, document);
+  if (!result.success) {
+    const [issue] = result.issues;
+    const field = v.getDotPath(issue);
+    const value = JSON.stringify(issue.input) ?? "absent";
+    throw new ConfigError(`Cannot use ${path}: ${field ? `${field} is ${value}` : "the document"}: ${issue.message}`);
+  }
+  const addresses = result.output.servers.map(({ addresses, reachable }) => reachable ?? (addresses[0] as string));
+  return [...new Set(addresses)];
+}
+
+/** {@link parseServersConf} of a file. */
+export async function readServersConf(path: string): Promise<string[]> {
+  try {
+    return parseServersConf(await readFile(path, "utf8"), path);
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    throw new ConfigError(`Cannot read the pool's servers from ${path}: ${(error as Error).message}`);
+  }
+}

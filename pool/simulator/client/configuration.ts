@@ -1,0 +1,61 @@
+import { readFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import * as v from "valibot";
+import { parse } from "yaml";
+import { ConfigError } from "../../../program/config_error.ts";
+import type { Environment } from "../../../program/environment.ts";
+import { readServersConf } from "../../servers_conf.ts";
+
+/** What the files of a token say. */
+export interface ClientConfiguration {
+  /** host:port of each server. */
+  readonly servers: readonly string[];
+  /** The content of client.yaml: who the client is. The simulated pool asks for no proof of it. */
+  readonly client: Readonly<Record<string, unknown>>;
+}
+
+/** Files that more than one user of a container reads: the first that exists counts. */
+export function clientYamlPaths(environment: Environment): string[] {
+  return [join(homedir(), ".bitfusion/client.yaml"), join(configurationFolder(environment), "client.yaml")];
+}
+
+/** Where servers.conf is: /etc/bitfusion, as for the real client. */
+export function configurationFolder(environment: Environment): string {
+  return environment.BITFUSION_CONFIG_DIR || "/etc/bitfusion";
+}
+
+/** @throws {ConfigError} names the file, and the field that is wrong. */
+export async function readConfiguration(environment: Environment): Promise<ClientConfiguration> {
+  const servers = await readServersConf(join(configurationFolder(environment), "servers.conf"));
+  return { servers, client: await readClientYaml(clientYamlPaths(environment)) };
+}
+
+async function readClientYaml(paths: readonly string[]): Promise<Record<string, unknown>> {
+  const reasons: string[] = [];
+  for (const path of paths) {
+    let text: string;
+    try {
+      text = await readFile(path, "utf8");
+    } catch (error) {
+      reasons.push((error as Error).message);
+      continue;
+    }
+    return parseClientYaml(text, path);
+  }
+  throw new ConfigError(`Cannot read the client's token: ${reasons.join("; ")}`);
+}
+
+/** @throws {ConfigError} names the file and what would be right. */
+export function parseClientYaml(text: string, path: string): Record<string, unknown> {
+  const expected = "expected a YAML mapping";
+  let document: unknown;
+  try {
+    document = parse(text);
+  } catch (error) {
+    throw new ConfigError(`Cannot use ${path}: ${expected}: ${(error as Error).message.split("\n")[0]}`);
+  }
+  const result = v.safeParse(v.record(v.string(), v.unknown()), document);
+  if (!result.success) throw new ConfigError(`Cannot use ${path}: ${expected}`);
+  return result.output;
+}

@@ -1,0 +1,147 @@
+import { durationMs } from "@bufbuild/protobuf/wkt";
+import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
+import { connectTcp } from "../../../grpc/client.ts";
+import { messageOf } from "../../../program/log.ts";
+import { PoolService, ShortageSchema } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { Share } from "../../share.ts";
+import type { GpuShare, Owner } from "../ledger.ts";
+import type { Filter } from "./arguments.ts";
+
+/** Longest time for one call, in ms. */
+const CALL_TIMEOUT = 5000;
+
+/** What is held of one server. */
+export interface ServerLease {
+  readonly address: string;
+  readonly client: Client<typeof PoolService>;
+  readonly id: string;
+  readonly gpus: readonly GpuShare[];
+  /** In ms. */
+  readonly timeToLive: number;
+}
+
+/** What a pool of servers answers to one claim. */
+export type PoolAnswer =
+  | { readonly leases: readonly ServerLease[] }
+  /** Worth another try: who is full or away. */
+  | { readonly wait: string }
+  /** All servers have answered, and it can never be. */
+  | { readonly impossible: string };
+
+export interface PoolClaim {
+  readonly owner: Owner;
+  readonly share: Share;
+  readonly filters: readonly Filter[];
+}
+
+/** The servers of a pool, to claim from. Disposal closes the connections. */
+export interface PoolClient extends Disposable {
+  claim(claim: PoolClaim, signal: AbortSignal): Promise<PoolAnswer>;
+}
+
+type ServerAnswer = { lease: ServerLease } | { available: number; capable: number } | { failure: string };
+
+export function createPoolClient(addresses: readonly string[]): PoolClient {
+  const servers = addresses.map((address) => {
+    const channel = connectTcp(address);
+    return { address, channel, client: createClient(PoolService, channel.transport) };
+  });
+
+  async function claimFrom(
+    { address, client }: { address: string; client: Client<typeof PoolService> },
+    { owner, share, filters }: PoolClaim,
+    signal: AbortSignal,
+  ): Promise<ServerAnswer> {
+    try {
+      const amount =
+        "percent" in share
+          ? ({ case: "percent", value: share.percent } as const)
+          : ({ case: "memoryMb", value: BigInt(share.memoryMb) } as const);
+      const request = { owner: { ...owner }, gpus: share.gpus, share: amount, filters: [...filters] };
+      const { lease, timeToLive } = await client.claim(request, { signal, timeoutMs: CALL_TIMEOUT });
+      if (!lease || !timeToLive) throw new Error("The answer has no lease");
+      return { lease: { address, client, id: lease.id, gpus: lease.gpus, timeToLive: durationMs(timeToLive) } };
+    } catch (error) {
+      signal.throwIfAborted();
+      const [shortage] = ConnectError.from(error).findDetails(ShortageSchema);
+      if (shortage) return { available: shortage.availableGpus, capable: shortage.capableGpus };
+      if (ConnectError.from(error).code === Code.InvalidArgument) throw error;
+      return { failure: `${address}: ${messageOf(error)}` };
+    }
+  }
+
+  return {
+    /** All GPUs from one server if one has them, else from several; everything or nothing. */
+    async claim({ owner, share, filters }, signal) {
+      const wanted = filters.filter(({ key }) => key === "server.addr").map(({ value }) => value);
+      const matching = servers.filter(({ address }) => wanted.every((value) => isAt(address, value)));
+      if (matching.length === 0) return { impossible: `No server of the pool has the address ${wanted.join(" and ")}` };
+      const rest = filters.filter(({ key }) => key !== "server.addr");
+
+      const failures: string[] = [];
+      const partial: { server: (typeof servers)[number]; available: number }[] = [];
+      let capable = 0;
+      for (const server of matching) {
+        const answer = await claimFrom(server, { owner, share, filters: rest }, signal);
+        if ("lease" in answer) return { leases: [answer.lease] };
+        if ("failure" in answer) failures.push(answer.failure);
+        else {
+          capable += answer.capable;
+          partial.push({ server, available: answer.available });
+        }
+      }
+      if (capable < share.gpus && failures.length === 0) {
+        return {
+          impossible: `The pool has ${capable} GPUs that can ever give this share, ${share.gpus} are asked for`,
+        };
+      }
+      const available = partial.reduce((sum, server) => sum + server.available, 0);
+      if (available < share.gpus) {
+        return { wait: [`${available} of ${share.gpus} GPUs can give the share now`, ...failures].join("; ") };
+      }
+      return claimParts(partial, { owner, share, filters: rest }, signal);
+    },
+    [Symbol.dispose]() {
+      for (const { channel } of servers) channel[Symbol.dispose]();
+    },
+  };
+
+  async function claimParts(
+    partial: readonly { server: (typeof servers)[number]; available: number }[],
+    claim: PoolClaim,
+    signal: AbortSignal,
+  ): Promise<PoolAnswer> {
+    const leases: ServerLease[] = [];
+    let missing = claim.share.gpus;
+    try {
+      for (const { server, available } of partial) {
+        const gpus = Math.min(available, missing);
+        if (gpus === 0) continue;
+        const answer = await claimFrom(server, { ...claim, share: { ...claim.share, gpus } }, signal);
+        if (!("lease" in answer)) break;
+        leases.push(answer.lease);
+        missing -= gpus;
+      }
+      if (missing === 0) return { leases };
+    } catch (error) {
+      await releaseAll(leases);
+      throw error;
+    }
+    await releaseAll(leases);
+    return { wait: "Another client was faster" };
+  }
+}
+
+/** Gives everything back; what cannot be reached ends by itself, and the reasons are returned. */
+export async function releaseAll(leases: readonly ServerLease[]): Promise<string[]> {
+  const results = await Promise.allSettled(
+    leases.map(({ client, id }) => client.release({ leaseId: id }, { timeoutMs: CALL_TIMEOUT })),
+  );
+  return results.flatMap((result, index) =>
+    result.status === "rejected" ? [`${leases[index]?.address}: ${messageOf(result.reason)}`] : [],
+  );
+}
+
+function isAt(address: string, value: string): boolean {
+  return address === value || address.slice(0, address.lastIndexOf(":")) === value;
+}

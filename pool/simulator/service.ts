@@ -1,0 +1,130 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
+import type { Logger } from "../../program/log.ts";
+import {
+  type ClaimRequest,
+  InventorySchema,
+  LeaseSchema,
+  type PoolService,
+  ShortageSchema,
+} from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { Gpu } from "../inventory.ts";
+import type { Share } from "../share.ts";
+import { matchesFilter, SERVER_FILTERS } from "./filter.ts";
+import type { Lease, Ledger } from "./ledger.ts";
+
+export interface PoolServiceOptions {
+  hostname: string;
+  gpus: readonly Gpu[];
+  ledger: Ledger;
+  /** How long a lease lives that nobody renews, in ms. */
+  timeToLive: number;
+  log: Logger;
+}
+
+const SHORTEST_HEARTBEAT = 100;
+
+/** `bitfusion.pool.v1.PoolService` over a ledger. Logs each lease's grant, refusal and end. */
+export function createPoolService(options: PoolServiceOptions): ServiceImpl<typeof PoolService> {
+  const { hostname, gpus, ledger, timeToLive, log } = options;
+  const inventory = create(InventorySchema, {
+    hostname,
+    gpus: gpus.map(({ id, model, memoryMb, healthy }) => ({ id, model, memoryMb: BigInt(memoryMb), healthy })),
+  });
+
+  function logEnd(lease: Lease, why: string): void {
+    log.info("Lease ended", { why, ...leaseFields(lease) });
+  }
+  function expire(): void {
+    for (const lease of ledger.expire()) logEnd(lease, "expired");
+  }
+
+  return {
+    getInventory: () => ({ inventory }),
+
+    async *watchInventory({ heartbeatInterval }, { signal }) {
+      const interval = heartbeatInterval ? durationMs(heartbeatInterval) : 1000;
+      if (interval < SHORTEST_HEARTBEAT) {
+        throw new ConnectError(
+          `heartbeat_interval is ${interval} ms: expected ${SHORTEST_HEARTBEAT} or more`,
+          Code.InvalidArgument,
+        );
+      }
+      while (!signal.aborted) {
+        yield { inventory };
+        await sleep(interval, undefined, { signal }).catch(() => {}); // only the signal ends it early
+      }
+    },
+
+    claim(request) {
+      expire();
+      const { owner = { namespace: "", pod: "", container: "" }, filters } = request;
+      const share = shareOf(request);
+      for (const { key } of filters) {
+        if (SERVER_FILTERS.includes(key)) continue;
+        throw new ConnectError(
+          `Unknown filter "${key}": expected one of ${SERVER_FILTERS.join(", ")}`,
+          Code.InvalidArgument,
+        );
+      }
+      const { namespace, pod, container } = owner;
+      const result = ledger.claim({ namespace, pod, container }, share, (gpu) =>
+        filters.every((filter) => matchesFilter({ hostname, gpu }, filter)),
+      );
+      if ("lease" in result) {
+        log.info("Lease granted", leaseFields(result.lease));
+        return { lease: leaseMessage(result.lease), timeToLive: durationFromMs(timeToLive) };
+      }
+      const { availableGpus, capableGpus } = result;
+      log.info("Claim refused", { owner: { namespace, pod, container }, share, availableGpus, capableGpus });
+      throw new ConnectError(
+        `${availableGpus} of this server's ${gpus.length} GPUs can give the share now, ${share.gpus} are asked for`,
+        Code.ResourceExhausted,
+        undefined,
+        [{ desc: ShortageSchema, value: result }],
+      );
+    },
+
+    renew({ leaseId }) {
+      expire();
+      if (!ledger.renew(leaseId)) throw new ConnectError("No such lease: it has ended", Code.NotFound);
+      return { timeToLive: durationFromMs(timeToLive) };
+    },
+
+    release({ leaseId }) {
+      expire();
+      const lease = ledger.release(leaseId);
+      if (lease) logEnd(lease, "released");
+      return {};
+    },
+
+    listLeases() {
+      expire();
+      return { leases: ledger.leases().map((lease) => leaseMessage({ ...lease, id: "" })) };
+    },
+  };
+}
+
+function shareOf({ gpus, share }: ClaimRequest): Share {
+  if (gpus < 1) throw new ConnectError(`gpus is ${gpus}: expected 1 or more`, Code.InvalidArgument);
+  if (share.case === "percent" && share.value >= 1 && share.value <= 100) return { gpus, percent: share.value };
+  if (share.case === "memoryMb" && share.value >= 1n) return { gpus, memoryMb: Number(share.value) };
+  const value = share.case === undefined ? "share is not set" : `${share.case} is ${share.value}`;
+  throw new ConnectError(`${value}: expected percent from 1 to 100, or memory_mb of 1 or more`, Code.InvalidArgument);
+}
+
+function leaseMessage({ id, owner, gpus, grantedAt, expiresAt }: Lease) {
+  return create(LeaseSchema, {
+    id,
+    owner,
+    gpus: gpus.map(({ gpuId, units }) => ({ gpuId, units })),
+    grantedAt: timestampFromMs(grantedAt),
+    expiresAt: timestampFromMs(expiresAt),
+  });
+}
+
+function leaseFields({ owner, gpus }: Lease) {
+  return { owner, gpus, units: gpus.reduce((sum, { units }) => sum + units, 0) };
+}

@@ -1,0 +1,69 @@
+import { createServer } from "node:net";
+import { getLogger } from "@logtape/logtape";
+import { serveGrpc } from "../../grpc/server.ts";
+import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { Gpu } from "../inventory.ts";
+import { createLedger, type Ledger } from "./ledger.ts";
+import { createPoolService } from "./service.ts";
+
+/** Writes nothing: only programs configure logging. */
+export const silentLog = getLogger("test");
+
+export interface PoolServerOptions {
+  /** 0 for any free one. */
+  port?: number;
+  hostname?: string;
+  gpus?: number;
+  memoryMb?: number;
+  /** In ms. */
+  timeToLive?: number;
+  now?: () => number;
+}
+
+export interface RunningPoolServer extends AsyncDisposable {
+  readonly address: string;
+  readonly port: number;
+  readonly gpus: readonly Gpu[];
+  readonly ledger: Ledger;
+}
+
+/** A simulated pool server in this process, for tests. Its GPUs are `hostname/0`, `hostname/1` and so on. */
+export async function startPoolServer({
+  port = 0,
+  hostname = "server",
+  gpus: count = 1,
+  memoryMb = 16_000,
+  timeToLive = 15_000,
+  now = Date.now,
+}: PoolServerOptions = {}): Promise<RunningPoolServer> {
+  const gpus = Array.from({ length: count }, (_, index) => ({
+    id: `${hostname}/${index}`,
+    model: "Simulated GPU",
+    memoryMb,
+    healthy: true,
+  }));
+  const ledger = createLedger({ gpus, timeToLive, now, newId: () => crypto.randomUUID() });
+  const service = createPoolService({ hostname, gpus, ledger, timeToLive, log: silentLog });
+  const server = await serveGrpc({
+    listen: { port, host: "127.0.0.1" },
+    routes: (router) => router.service(PoolService, service),
+    drain: 50,
+  });
+  return {
+    address: `127.0.0.1:${server.port}`,
+    port: server.port,
+    gpus,
+    ledger,
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
+
+/** A TCP port that nobody listens on. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (typeof address !== "object" || address === null) throw new Error("No TCP address");
+  return address.port;
+}
