@@ -1,0 +1,125 @@
+import type { V1MutatingWebhookConfiguration, V1Secret } from "@kubernetes/client-node";
+import { applyPatch } from "rfc6902";
+
+export interface SimulatedApiServerOptions {
+  /** HTTPS with these; plain HTTP without. */
+  tls?: NonNullable<Bun.TLSOptions>;
+  /** Called with each request; what it returns is answered instead. */
+  onRequest?: (request: Request) => Response | undefined | Promise<Response | undefined>;
+}
+
+/** As much of an API server as the webhook talks to: Secrets, and MutatingWebhookConfigurations. */
+export interface SimulatedApiServer extends AsyncDisposable {
+  readonly url: string;
+  /** By namespace/name. */
+  readonly secrets: Map<string, V1Secret>;
+  /** By name. */
+  readonly webhooks: Map<string, V1MutatingWebhookConfiguration>;
+  /** What was asked, such as "GET /api/v1/namespaces/default/secrets/x". */
+  readonly requests: string[];
+}
+
+export function startSimulatedApiServer({ tls, onRequest }: SimulatedApiServerOptions = {}): SimulatedApiServer {
+  const secrets = new Map<string, V1Secret>();
+  const webhooks = new Map<string, V1MutatingWebhookConfiguration>();
+  const requests: string[] = [];
+  let version = 0;
+
+  function stored(secret: V1Secret, namespace: string, name: string): V1Secret {
+    const metadata = { ...secret.metadata, namespace, name, resourceVersion: String(++version) };
+    const result = { apiVersion: "v1", kind: "Secret", ...secret, metadata };
+    secrets.set(`${namespace}/${name}`, result);
+    return result;
+  }
+
+  const server = Bun.serve({
+    port: 0,
+    ...(tls ? { tls } : {}),
+    async fetch(request) {
+      const { pathname } = new URL(request.url);
+      requests.push(`${request.method} ${pathname}`);
+      return (await onRequest?.(request)) ?? (await answer(request, pathname));
+    },
+  });
+
+  async function answer(request: Request, pathname: string): Promise<Response> {
+    const [, namespace, secret] = /^\/api\/v1\/namespaces\/([^/]+)\/secrets(?:\/([^/]+))?$/.exec(pathname) ?? [];
+    if (namespace) return answerSecret(request, namespace, secret);
+    const [, webhook] =
+      /^\/apis\/admissionregistration.k8s.io\/v1\/mutatingwebhookconfigurations\/([^/]+)$/.exec(pathname) ?? [];
+    const configuration = webhook && webhooks.get(webhook);
+    if (!configuration) return status(404, "NotFound");
+    if (request.method === "GET") return Response.json(configuration);
+    if (request.headers.get("Content-Type") !== "application/json-patch+json") return status(415, "UnsupportedMedia");
+    const patched = structuredClone(configuration);
+    const [failed] = applyPatch(patched, (await request.json()) as never).filter(Boolean);
+    if (failed) return status(422, "Invalid", failed.message);
+    webhooks.set(webhook, patched);
+    return Response.json(patched);
+  }
+
+  async function answerSecret(request: Request, namespace: string, name: string | undefined): Promise<Response> {
+    if (request.method === "POST") {
+      const secret = (await request.json()) as V1Secret;
+      const created = secret.metadata?.name ?? "";
+      if (secrets.has(`${namespace}/${created}`)) return status(409, "AlreadyExists");
+      return Response.json(stored(secret, namespace, created), { status: 201 });
+    }
+    const current = name && secrets.get(`${namespace}/${name}`);
+    if (!current) return status(404, "NotFound");
+    if (request.method === "GET") return Response.json(current);
+    if (request.method !== "PUT") return status(405, "MethodNotAllowed");
+    const secret = (await request.json()) as V1Secret;
+    const expected = secret.metadata?.resourceVersion;
+    if (expected && expected !== current.metadata?.resourceVersion) return status(409, "Conflict");
+    return Response.json(stored(secret, namespace, name));
+  }
+
+  return {
+    url: `${tls ? "https" : "http"}://localhost:${server.port}`,
+    secrets,
+    webhooks,
+    requests,
+    [Symbol.asyncDispose]: () => server.stop(true),
+  };
+}
+
+function status(code: number, reason: string, message = reason): Response {
+  return Response.json({ apiVersion: "v1", kind: "Status", status: "Failure", code, reason, message }, { status: code });
+}
+
+export interface KubeconfigOptions {
+  /** PEM of the CA to trust. */
+  ca?: string;
+  token?: string;
+  /** PEM of the client's certificate and key. */
+  cert?: string;
+  key?: string;
+}
+
+/** A KUBECONFIG (JSON is YAML) that names this server. */
+export function kubeconfigOf(url: string, { ca, token, cert, key }: KubeconfigOptions = {}): string {
+  const encode = (text: string | undefined) => text && Buffer.from(text).toString("base64");
+  return JSON.stringify({
+    apiVersion: "v1",
+    kind: "Config",
+    clusters: [
+      {
+        name: "simulated",
+        cluster: {
+          server: url,
+          "certificate-authority-data": encode(ca),
+          "insecure-skip-tls-verify": url.startsWith("http:") || undefined, // the client wants it for plain HTTP
+        },
+      },
+    ],
+    users: [
+      {
+        name: "user",
+        user: { token, "client-certificate-data": encode(cert), "client-key-data": encode(key) },
+      },
+    ],
+    contexts: [{ name: "simulated", context: { cluster: "simulated", user: "user" } }],
+    "current-context": "simulated",
+  });
+}

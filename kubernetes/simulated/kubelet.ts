@@ -1,0 +1,127 @@
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { connectUnix, type GrpcChannel } from "../../grpc/client.ts";
+import { serveGrpc } from "../../grpc/server.ts";
+import { createLatest, type Latest } from "../../program/latest.ts";
+import { DevicePlugin, type RegisterRequest, Registration } from "../../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+
+/** What the kubelet knows of one extended resource. */
+export interface NodeResource {
+  /** The plugin's socket, while its ListAndWatch stream is open. */
+  readonly endpoint?: string;
+  /** All devices of the last list. */
+  readonly capacity: number;
+  /** The healthy ones. */
+  readonly allocatable: number;
+  readonly devices: ReadonlyMap<string, { readonly healthy: boolean }>;
+}
+
+export interface SimulatedKubeletOptions {
+  /** Made if need be; every socket in it is removed, as a starting kubelet does. */
+  directory: string;
+  resourceName: string;
+  /** Called for each Register, before the plugin is dialled; what it throws is answered. */
+  onRegister?: (request: RegisterRequest) => void | Promise<void>;
+}
+
+/** The device manager of a kubelet, for one resource: the real wire format, and the real one's rules where a plugin sees them. */
+export interface SimulatedKubelet extends AsyncDisposable {
+  readonly resource: Latest<NodeResource>;
+  /** Takes free healthy devices, asks the plugin for them, and keeps them until `free`. Returns their ids. */
+  allocate(count: number): Promise<string[]>;
+  free(ids: readonly string[]): void;
+  /** Calls the plugin's Allocate with ids as they are, for one container each. */
+  callAllocate(containers: readonly (readonly string[])[]): Promise<number>;
+}
+
+export async function startSimulatedKubelet(options: SimulatedKubeletOptions): Promise<SimulatedKubelet> {
+  const { directory, resourceName, onRegister } = options;
+  await mkdir(directory, { recursive: true });
+  for (const name of await readdir(directory))
+    if (name.endsWith(".sock")) await rm(join(directory, name), { force: true });
+
+  const resource = createLatest<NodeResource>({ capacity: 0, allocatable: 0, devices: new Map() });
+  const over = new AbortController();
+  const held = new Set<string>();
+  const streams = new Set<Promise<void>>();
+  let plugin: GrpcChannel | undefined;
+
+  function setDevices(devices: ReadonlyMap<string, { healthy: boolean }>, endpoint?: string): void {
+    const allocatable = [...devices.values()].filter(({ healthy }) => healthy).length;
+    resource.set({ capacity: devices.size, allocatable, devices, ...(endpoint ? { endpoint } : {}) });
+  }
+
+  async function follow(channel: GrpcChannel, endpoint: string): Promise<void> {
+    try {
+      const lists = createClient(DevicePlugin, channel.transport).listAndWatch({}, { signal: over.signal });
+      for await (const { devices } of lists) {
+        setDevices(new Map(devices.map(({ ID, health }) => [ID, { healthy: health === "Healthy" }])), endpoint);
+      }
+    } catch {
+      // The end of a stream, however it comes, is for the kubelet the plugin's death.
+    }
+    channel[Symbol.dispose]();
+    if (resource.current?.endpoint !== endpoint || over.signal.aborted) return;
+    setDevices(new Map([...resource.current.devices.keys()].map((id) => [id, { healthy: false }])));
+  }
+
+  async function register(request: RegisterRequest): Promise<void> {
+    await onRegister?.(request);
+    if (request.version !== "v1beta1")
+      throw new ConnectError(`Unsupported version "${request.version}"`, Code.InvalidArgument);
+    if (request.resourceName !== resourceName) {
+      throw new ConnectError(`Unexpected resource "${request.resourceName}"`, Code.InvalidArgument);
+    }
+    const channel = connectUnix(join(directory, request.endpoint));
+    try {
+      await createClient(DevicePlugin, channel.transport).getDevicePluginOptions({}, { timeoutMs: 10_000 });
+    } catch (error) {
+      channel[Symbol.dispose]();
+      throw error;
+    }
+    plugin = channel;
+    const stream = follow(channel, request.endpoint);
+    streams.add(stream);
+    void stream.finally(() => streams.delete(stream));
+  }
+
+  const server = await serveGrpc({
+    listen: { path: join(directory, "kubelet.sock") },
+    routes: (router) =>
+      router.service(Registration, {
+        async register(request) {
+          await register(request);
+          return {};
+        },
+      }),
+  });
+
+  async function callAllocate(containers: readonly (readonly string[])[]): Promise<number> {
+    if (!plugin || !resource.current?.endpoint) throw new Error("No plugin is registered");
+    const containerRequests = containers.map((ids) => ({ devicesIds: [...ids] }));
+    const { containerResponses } = await createClient(DevicePlugin, plugin.transport).allocate({ containerRequests });
+    return containerResponses.length;
+  }
+
+  return {
+    resource,
+    callAllocate,
+    async allocate(count) {
+      const free = [...(resource.current?.devices ?? [])].filter(([id, { healthy }]) => healthy && !held.has(id));
+      if (free.length < count) throw new Error(`Insufficient ${resourceName}: ${free.length} free, ${count} asked for`);
+      const ids = free.slice(0, count).map(([id]) => id);
+      await callAllocate([ids]);
+      for (const id of ids) held.add(id);
+      return ids;
+    },
+    free(ids) {
+      for (const id of ids) held.delete(id);
+    },
+    async [Symbol.asyncDispose]() {
+      over.abort();
+      await Promise.all(streams);
+      await server[Symbol.asyncDispose]();
+    },
+  };
+}

@@ -1,0 +1,164 @@
+import { readdir, rm } from "node:fs/promises";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { createClient } from "@connectrpc/connect";
+import { connectUnix } from "../grpc/client.ts";
+import { serveGrpc } from "../grpc/server.ts";
+import { type Backoff, createBackoff } from "../program/backoff.ts";
+import { ConfigError } from "../program/config_error.ts";
+import type { Latest } from "../program/latest.ts";
+import { type Logger, messageOf } from "../program/log.ts";
+import { DevicePlugin, Registration } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+import type { Unit } from "./devices.ts";
+import { identityOf, waitInDirectory } from "./kubelet_socket.ts";
+import { createDevicePluginService, OPTIONS } from "./service.ts";
+
+export interface LifecycleOptions {
+  /** The kubelet's device-plugins directory. */
+  directory: string;
+  /** What the plugin's socket names begin with. */
+  socketName: string;
+  resourceName: string;
+  units: Latest<readonly Unit[]>;
+  log: Logger;
+  /** Told when the kubelet has taken the list, and when it is no longer registered. */
+  onRegistered: (registered: boolean) => void;
+  backoff?: Backoff;
+  signal: AbortSignal;
+}
+
+/** How long the kubelet may take to answer Register, and then to ask for the list, in ms. */
+const REGISTRATION_TIMEOUT = 10_000;
+
+/** sizeof(sun_path) less the final NUL: unix(7). */
+const LONGEST_SOCKET_PATH = 107;
+
+/**
+ * Waits for the first list and for the kubelet, serves, registers, verifies; and again from the start when any part ends: the kubelet's socket is
+ * another, the own socket is gone, or the kubelet has ended the stream. Returns when the signal is aborted.
+ *
+ * @throws {ConfigError} when the directory is too long for a socket's path.
+ */
+export async function runLifecycle(options: LifecycleOptions): Promise<void> {
+  const { directory, socketName, units, log, signal, backoff = createBackoff() } = options;
+  const kubeletSocket = join(directory, "kubelet.sock");
+  const longest = Buffer.byteLength(join(directory, freshEndpoint(socketName)));
+  if (longest > LONGEST_SOCKET_PATH) {
+    throw new ConfigError(
+      `Cannot use KUBELET_DIR="${directory}": a socket's path there has ${longest} bytes, at most ${LONGEST_SOCKET_PATH} are possible`,
+    );
+  }
+  for await (const _ of units.changes(signal)) break; // a registration without a list would be in doubt
+  while (!signal.aborted) {
+    try {
+      const kubelet = await waitInDirectory(directory, () => identityOf(kubeletSocket), signal);
+      await removeStaleSockets(directory, socketName);
+      const reason = await serveOnce({ ...options, kubeletSocket, kubelet, backoff });
+      log.info("Registering again", { reason });
+    } catch (error) {
+      if (signal.aborted) return;
+      log.warn("Registration failed", { reason: messageOf(error) });
+    }
+    await backoff.wait(signal).catch(() => {}); // only the signal ends it early
+  }
+}
+
+interface Attempt extends LifecycleOptions {
+  kubeletSocket: string;
+  /** Identity of the kubelet's socket at the start of the attempt. */
+  kubelet: string;
+  backoff: Backoff;
+}
+
+/** One registration, from serving to its end. Returns why it ended. */
+async function serveOnce(attempt: Attempt): Promise<string> {
+  const { directory, socketName, resourceName, units, log, onRegistered, backoff, signal, kubeletSocket, kubelet } =
+    attempt;
+  // A fresh name each time: an old instance that ends late can then not take the new one's registration with it
+  // (kubernetes/kubernetes#121994), and an ambiguous Register is never repeated on one endpoint.
+  const endpoint = freshEndpoint(socketName);
+  const path = join(directory, endpoint);
+  const listed = Promise.withResolvers<void>();
+  const streamEnded = Promise.withResolvers<string>();
+  const service = createDevicePluginService({
+    units,
+    log,
+    onList: (event) => (event === "first" ? listed.resolve() : streamEnded.resolve("The kubelet ended the stream")),
+  });
+  await using _server = await serveGrpc({
+    listen: { path },
+    routes: (router) => router.service(DevicePlugin, service),
+  });
+  const own = await identityOf(path);
+
+  const attemptOver = new AbortController();
+  const changed = waitInDirectory(
+    directory,
+    async () => {
+      if ((await identityOf(kubeletSocket)) !== kubelet) return "The kubelet's socket is another";
+      if ((await identityOf(path)) !== own) return "The own socket is gone";
+      return undefined;
+    },
+    AbortSignal.any([signal, attemptOver.signal]),
+  );
+  const ended = Promise.race([streamEnded.promise, changed]);
+  ended.catch(() => {}); // awaited below, or of no interest once the attempt has failed
+  try {
+    await register(kubeletSocket, { endpoint, resourceName, signal });
+    const timeout = AbortSignal.timeout(REGISTRATION_TIMEOUT);
+    const verdict = await Promise.race([
+      listed.promise,
+      ended,
+      rejectOn(timeout, "The kubelet did not ask for the list"),
+    ]);
+    if (typeof verdict === "string") return verdict;
+    log.info("Registered", { resourceName, endpoint });
+    backoff.reset();
+    onRegistered(true);
+    return await ended;
+  } finally {
+    onRegistered(false);
+    attemptOver.abort();
+  }
+}
+
+async function register(
+  kubeletSocket: string,
+  { endpoint, resourceName, signal }: { endpoint: string; resourceName: string; signal: AbortSignal },
+): Promise<void> {
+  using kubelet = connectUnix(kubeletSocket);
+  await createClient(Registration, kubelet.transport).register(
+    { version: "v1beta1", endpoint, resourceName, options: OPTIONS },
+    { signal, timeoutMs: REGISTRATION_TIMEOUT },
+  );
+}
+
+function freshEndpoint(socketName: string): string {
+  return `${socketName}-${crypto.randomUUID().slice(0, 8)}.sock`;
+}
+
+/** Removes what instances left behind that were killed: sockets of ours where nobody listens. */
+async function removeStaleSockets(directory: string, socketName: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (!name.startsWith(`${socketName}-`) || !name.endsWith(".sock")) continue;
+    const path = join(directory, name);
+    if (await refuses(path)) await rm(path, { force: true });
+  }
+}
+
+function refuses(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(false);
+    });
+    socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED"));
+  });
+}
+
+function rejectOn(signal: AbortSignal, message: string): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(new Error(message)), { once: true });
+  });
+}

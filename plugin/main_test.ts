@@ -1,0 +1,188 @@
+import { afterEach, expect, test } from "bun:test";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type SimulatedKubelet, startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
+
+const RESOURCE = "bitfusion.io/gpu";
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function kubeletDirectory(): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), "plugin-"));
+  cleanups.push(() => rm(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+async function startKubelet(directory: string): Promise<SimulatedKubelet> {
+  const kubelet = await startSimulatedKubelet({ directory, resourceName: RESOURCE });
+  cleanups.push(() => kubelet[Symbol.asyncDispose]());
+  return kubelet;
+}
+
+function start(program: string, environment: Record<string, string>): Bun.Subprocess<"ignore", "pipe", "pipe"> {
+  const child = Bun.spawn([process.execPath, program], {
+    env: { PATH: process.env.PATH, ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  cleanups.push(async () => {
+    child.kill("SIGKILL");
+    await child.exited;
+  });
+  return child;
+}
+
+function startPlugin(directory: string, environment: Record<string, string>) {
+  return start("plugin/main.ts", { KUBELET_DIR: directory, INTERVAL: "0.5", ...environment });
+}
+
+/** Waits until the kubelet sees so many allocatable units of so many in all. */
+async function allocatable(kubelet: SimulatedKubelet, units: number, capacity = units): Promise<void> {
+  for await (const resource of kubelet.resource.changes(AbortSignal.timeout(4500))) {
+    if (resource.allocatable === units && resource.capacity === capacity) return;
+  }
+  throw new Error(`Never ${units} of ${capacity}: ${JSON.stringify(kubelet.resource.current)}`);
+}
+
+/** What the plugin answers instead of an allocation. (`expect().rejects` would hold up the connection's events.) */
+function refusal(kubelet: SimulatedKubelet, containers: string[][]): Promise<string> {
+  return kubelet.callAllocate(containers).then(String, String);
+}
+
+/** A port that nobody listens on, for a server that is to come back there. */
+async function freePort(): Promise<string> {
+  const server = createServer().listen(0);
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return String(port);
+}
+
+/** Starts a pool server and returns once it serves. */
+async function startPoolServer(environment: Record<string, string>) {
+  const child = start("pool/simulator/main.ts", { SERVER_NAME: "gpu-server", ...environment });
+  for await (const chunk of child.stdout) {
+    const [, port] = /"port":(\d+)/.exec(new TextDecoder().decode(chunk)) ?? [];
+    if (port) return { child, port };
+  }
+  throw new Error("The pool server did not start");
+}
+
+test("the plugin registers RESOURCE_NUMS units, all healthy, when no server is named", async () => {
+  const directory = await kubeletDirectory();
+  const kubelet = await startKubelet(directory);
+  startPlugin(directory, { RESOURCE_NUMS: "150" });
+  await allocatable(kubelet, 150);
+  const ids = await kubelet.allocate(150);
+  expect(new Set(ids).size).toBe(150);
+});
+
+test("the plugin lists the pool's units, follows a server's death and return, and keeps their ids", async () => {
+  const directory = await kubeletDirectory();
+  const first = await startPoolServer({ PORT: "0", GPUS: "2" });
+  const port = await freePort();
+  const second = await startPoolServer({ PORT: port, GPUS: "1" });
+  const kubelet = await startKubelet(directory);
+  startPlugin(directory, { POOL_SERVERS: `127.0.0.1:${first.port},127.0.0.1:${port}` });
+  await allocatable(kubelet, 300);
+  const ids = [...(kubelet.resource.current?.devices.keys() ?? [])];
+  second.child.kill("SIGKILL");
+  await allocatable(kubelet, 200, 300);
+  await startPoolServer({ PORT: port, GPUS: "1" });
+  await allocatable(kubelet, 300);
+  expect([...(kubelet.resource.current?.devices.keys() ?? [])]).toEqual(ids);
+});
+
+test("Allocate refuses unknown, repeated and unhealthy units and says which", async () => {
+  const directory = await kubeletDirectory();
+  const server = await startPoolServer({ PORT: "0" });
+  const kubelet = await startKubelet(directory);
+  startPlugin(directory, { POOL_SERVERS: `127.0.0.1:${server.port}` });
+  await allocatable(kubelet, 100);
+  const [first = "", second = ""] = kubelet.resource.current?.devices.keys() ?? [];
+  expect(await kubelet.callAllocate([[first], [second]])).toBe(2);
+  expect(await refusal(kubelet, [[first, "GPU-7"]])).toContain('Unknown unit "GPU-7"');
+  expect(await refusal(kubelet, [[first, first]])).toContain(`Unit "${first}" is asked for twice`);
+  server.child.kill("SIGKILL");
+  await allocatable(kubelet, 0, 100);
+  expect(await refusal(kubelet, [[first]])).toContain(`Unhealthy unit "${first}"`);
+});
+
+test("the plugin registers again after a kubelet restart", async () => {
+  const directory = await kubeletDirectory();
+  const kubelet = await startKubelet(directory);
+  startPlugin(directory, { RESOURCE_NUMS: "100" });
+  await allocatable(kubelet, 100);
+  await kubelet[Symbol.asyncDispose]();
+  const restarted = await startKubelet(directory);
+  await allocatable(restarted, 100);
+});
+
+test("the plugin waits for a kubelet that starts later", async () => {
+  const directory = await kubeletDirectory();
+  startPlugin(directory, { RESOURCE_NUMS: "100" });
+  await allocatable(await startKubelet(directory), 100);
+});
+
+test("the plugin ends on SIGTERM with status 0 and leaves no socket behind", async () => {
+  const directory = await kubeletDirectory();
+  const kubelet = await startKubelet(directory);
+  const plugin = startPlugin(directory, { RESOURCE_NUMS: "100" });
+  await allocatable(kubelet, 100);
+  plugin.kill("SIGTERM");
+  expect(await plugin.exited).toBe(0);
+  await allocatable(kubelet, 0, 100);
+  expect(await readdir(directory)).toEqual(["kubelet.sock"]);
+});
+
+test("the plugin removes the socket that a killed instance left, and not that of a live one", async () => {
+  const directory = await kubeletDirectory();
+  const kubelet = await startKubelet(directory);
+  const killed = startPlugin(directory, { RESOURCE_NUMS: "100" });
+  await allocatable(kubelet, 100);
+  killed.kill("SIGKILL");
+  await allocatable(kubelet, 0, 100);
+  startPlugin(directory, { RESOURCE_NUMS: "200" });
+  await allocatable(kubelet, 200);
+  startPlugin(directory, { RESOURCE_NUMS: "300" });
+  await allocatable(kubelet, 300);
+  expect(await readdir(directory)).toHaveLength(3); // the kubelet's and two plugins'
+});
+
+test("a plugin that the kubelet refuses tries again", async () => {
+  const directory = await kubeletDirectory();
+  let refusals = 2;
+  const endpoints: string[] = [];
+  const kubelet = await startSimulatedKubelet({
+    directory,
+    resourceName: RESOURCE,
+    onRegister: ({ endpoint }) => {
+      endpoints.push(endpoint);
+      if (refusals-- > 0) throw new Error("Not now");
+    },
+  });
+  cleanups.push(() => kubelet[Symbol.asyncDispose]());
+  startPlugin(directory, { RESOURCE_NUMS: "100" });
+  await allocatable(kubelet, 100);
+  expect(new Set(endpoints).size).toBe(3);
+});
+
+test.each([
+  [{}, "Cannot start without POOL_SERVERS: expected host:port"],
+  [{ RESOURCE_NUMS: "many" }, 'Cannot use RESOURCE_NUMS="many": expected a whole number from 1 to 100000'],
+  [{ INTERVAL: "10s", RESOURCE_NUMS: "1" }, 'Cannot use INTERVAL="10s": expected seconds from 0.1 to 3600'],
+  [{ POOL_SERVERS: "pool" }, 'Cannot use POOL_SERVERS="pool": expected host:port'],
+  [{ RESOURCE_NAME: "gpu", RESOURCE_NUMS: "1" }, 'Cannot use RESOURCE_NAME="gpu": expected an extended resource'],
+  [{ SOCKET_NAME: "../x", RESOURCE_NUMS: "1" }, 'Cannot use SOCKET_NAME="../x": expected a file name'],
+  [{ SERVERS_CONF: "/nowhere/servers.conf" }, "Cannot read the pool's servers from /nowhere/servers.conf"],
+  [{ POOL_SERVERS: "a:1", SERVERS_CONF: "/x" }, "Cannot use both POOL_SERVERS"],
+  [{ KUBELET_DIR: `/${"x".repeat(120)}`, RESOURCE_NUMS: "1" }, "a socket's path there has"],
+])("the plugin refuses %j with one sentence and status 2", async (environment, sentence) => {
+  const plugin = start("plugin/main.ts", environment as Record<string, string>);
+  expect(await plugin.exited).toBe(2);
+  const said = await new Response(plugin.stderr).text();
+  expect(said).toContain(sentence);
+  expect(said.trim().split("\n")).toHaveLength(1);
+});

@@ -1,0 +1,72 @@
+import * as v from "valibot";
+import { EXPECTED_ADDRESS, isAddress } from "../pool/address.ts";
+import { readServersConf } from "../pool/servers_conf.ts";
+import { ConfigError } from "../program/config_error.ts";
+import { type Environment, integer, port, readEnvironment, seconds } from "../program/environment.ts";
+
+export interface PluginSettings {
+  /** What the plugin's socket names begin with. */
+  readonly socketName: string;
+  /** How often a pool server is looked at, in ms. */
+  readonly interval: number;
+  readonly resourceName: string;
+  /** The most units that this node lists. */
+  readonly resourceNums?: number;
+  /** host:port of each pool server; empty: nobody is asked, and all units are always healthy. */
+  readonly servers: readonly string[];
+  readonly kubeletDirectory: string;
+  readonly metricsPort: number;
+}
+
+const EXPECTED_SERVERS = `${EXPECTED_ADDRESS}, several separated by commas`;
+const EXPECTED_SOCKET_NAME = "expected a file name of letters, digits, dots and dashes";
+const EXPECTED_RESOURCE_NAME = "expected an extended resource such as bitfusion.io/gpu";
+
+/** The names of the original, and where the pool is. @throws {ConfigError} */
+export async function readSettings(environment: Environment): Promise<PluginSettings> {
+  const env = readEnvironment(
+    {
+      SOCKET_NAME: v.optional(v.pipe(v.string(), v.regex(/^[\w.-]{1,40}$/, EXPECTED_SOCKET_NAME)), "bitfusion.io"),
+      INTERVAL: v.optional(seconds({ min: 0.1, max: 3600 }), "10"),
+      RESOURCE_NAME: v.optional(
+        v.pipe(
+          v.string(),
+          v.regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?\/[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?$/, EXPECTED_RESOURCE_NAME),
+        ),
+        "bitfusion.io/gpu",
+      ),
+      RESOURCE_NUMS: v.optional(integer({ min: 1, max: 100_000 })),
+      POOL_SERVERS: v.optional(
+        v.pipe(
+          v.string(),
+          v.transform((text) => [...new Set(text.split(",").map((address) => address.trim()))]),
+          v.check((addresses) => addresses.every(isAddress), EXPECTED_SERVERS),
+        ),
+      ),
+      SERVERS_CONF: v.optional(v.string()),
+      KUBELET_DIR: v.optional(v.string(), "/var/lib/kubelet/device-plugins"),
+      METRICS_PORT: v.optional(port(), "0"),
+    },
+    environment,
+  );
+  if (env.POOL_SERVERS && env.SERVERS_CONF) {
+    throw new ConfigError(
+      `Cannot use both POOL_SERVERS="${environment.POOL_SERVERS}" and SERVERS_CONF="${env.SERVERS_CONF}": set one`,
+    );
+  }
+  if (!env.POOL_SERVERS && !env.SERVERS_CONF && env.RESOURCE_NUMS === undefined) {
+    throw new ConfigError(
+      `Cannot start without POOL_SERVERS: ${EXPECTED_SERVERS}; or set SERVERS_CONF or RESOURCE_NUMS`,
+    );
+  }
+  const servers = env.SERVERS_CONF ? await readServersConf(env.SERVERS_CONF) : (env.POOL_SERVERS ?? []);
+  return {
+    socketName: env.SOCKET_NAME,
+    interval: env.INTERVAL,
+    resourceName: env.RESOURCE_NAME,
+    ...(env.RESOURCE_NUMS === undefined ? {} : { resourceNums: env.RESOURCE_NUMS }),
+    servers,
+    kubeletDirectory: env.KUBELET_DIR,
+    metricsPort: env.METRICS_PORT,
+  };
+}
