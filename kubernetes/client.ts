@@ -1,0 +1,114 @@
+import {
+  AdmissionregistrationV1Api,
+  CoreV1Api,
+  createConfiguration,
+  KubeConfig,
+  type RequestContext,
+  ResponseContext,
+  ServerConfiguration,
+  wrapHttpLibrary,
+} from "@kubernetes/client-node";
+import { ConfigError } from "../program/config_error.ts";
+
+/** The API groups that this project uses. */
+export interface KubernetesApi {
+  readonly core: CoreV1Api;
+  readonly admissionRegistration: AdmissionregistrationV1Api;
+}
+
+/** The context that the client makes up, of http://localhost:8080, when nothing names a server. */
+const GUESSED = "loaded-context";
+
+/** Longest time for one request, in ms. */
+const TIMEOUT = 10_000;
+
+/**
+ * The API server that the service account, or outside a cluster KUBECONFIG, names.
+ *
+ * @throws {ConfigError} when neither does.
+ */
+export function connectKubernetes(): KubernetesApi {
+  const config = readConfig();
+  const cluster = config.getCurrentCluster();
+  if (!cluster || config.currentContext === GUESSED) {
+    throw new ConfigError("Cannot find the API server: expected a service account, or KUBECONFIG");
+  }
+  const configuration = createConfiguration({
+    baseServer: new ServerConfiguration(cluster.server, {}),
+    authMethods: { default: config },
+    httpApi: wrapHttpLibrary({ send: (request) => send(config, request) }),
+  });
+  return {
+    core: new CoreV1Api(configuration),
+    admissionRegistration: new AdmissionregistrationV1Api(configuration),
+  };
+}
+
+function readConfig(): KubeConfig {
+  const config = new KubeConfig();
+  try {
+    config.loadFromDefault();
+  } catch (error) {
+    const [reason] = (error as Error).message.split("\n");
+    throw new ConfigError(`Cannot read KUBECONFIG="${process.env.KUBECONFIG ?? ""}": ${reason}`);
+  }
+  return config;
+}
+
+/** The client's own transport loses the TLS settings on Bun (oven-sh/bun#21492): this hands them to fetch. */
+async function send(config: KubeConfig, request: RequestContext): Promise<ResponseContext> {
+  const body = request.getBody();
+  const response = await fetch(request.getUrl(), {
+    method: request.getHttpMethod(),
+    headers: request.getHeaders(),
+    ...(typeof body === "string" ? { body } : {}),
+    signal: AbortSignal.any([request.getSignal() ?? [], AbortSignal.timeout(TIMEOUT)].flat()),
+    tls: await tlsOf(config),
+  });
+  const content = Buffer.from(await response.arrayBuffer());
+  if (!response.ok) throw new KubernetesError(response.status, describe(request, response, content.toString()));
+  return new ResponseContext(response.status, Object.fromEntries(response.headers), {
+    text: async () => content.toString(),
+    binary: async () => content,
+    stream: () => new Blob([content]).stream(),
+  });
+}
+
+type Tls = NonNullable<BunFetchRequestInit["tls"]>;
+
+async function tlsOf(config: KubeConfig): Promise<Tls> {
+  const options: Parameters<KubeConfig["applyToHTTPSOptions"]>[0] = {};
+  await config.applyToHTTPSOptions(options);
+  const { ca, cert, key, rejectUnauthorized } = options;
+  return { ca, cert, key, rejectUnauthorized: rejectUnauthorized ?? true } as Tls;
+}
+
+/** The API server's refusal, in its own words. */
+export class KubernetesError extends Error {
+  override name = "KubernetesError";
+  /** HTTP status. */
+  readonly code: number;
+  constructor(code: number, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** Whether the API server answered with this HTTP status. */
+export function isStatus(error: unknown, code: 404 | 409): boolean {
+  return error instanceof KubernetesError && error.code === code;
+}
+
+function describe(request: RequestContext, { status }: Response, body: string): string {
+  const call = `${request.getHttpMethod()} ${new URL(request.getUrl()).pathname}`;
+  return `${call} answered ${status}: ${statusMessage(body) ?? body.slice(0, 200)}`;
+}
+
+/** The message of a Status object, if it is one. */
+function statusMessage(body: string): string | undefined {
+  try {
+    return (JSON.parse(body) as { message?: string }).message;
+  } catch {
+    return undefined; // a proxy's page, say
+  }
+}

@@ -1,0 +1,56 @@
+/** Powers of ten and of two of a quantity's suffixes (k8s.io/apimachinery/pkg/api/resource/suffix.go). */
+const SUFFIXES: Readonly<Record<string, readonly [base: bigint, exponent: number]>> = {
+  n: [10n, -9],
+  u: [10n, -6],
+  m: [10n, -3],
+  "": [10n, 0],
+  k: [10n, 3],
+  M: [10n, 6],
+  G: [10n, 9],
+  T: [10n, 12],
+  P: [10n, 15],
+  E: [10n, 18],
+  Ki: [2n, 10],
+  Mi: [2n, 20],
+  Gi: [2n, 30],
+  Ti: [2n, 40],
+  Pi: [2n, 50],
+  Ei: [2n, 60],
+};
+
+const QUANTITY =
+  /^(?<sign>[+-]?)(?<whole>\d*)(?:\.(?<fraction>\d*))?(?:[eE](?<exponent>[+-]?\d{1,2})|(?<suffix>[numkMGTPE]|[KMGTPE]i)?)$/;
+
+const NANO = 9;
+
+/** A Kubernetes quantity as an exact number of billionths, the finest that Kubernetes keeps; finer ones are rounded up. */
+export type Nanos = bigint;
+
+/** One whole, in billionths. */
+export const ONE: Nanos = 10n ** BigInt(NANO);
+
+/**
+ * Parses a quantity in each form that Kubernetes accepts: `1`, `"1"`, `1e2`, `0.5`, `500m`, `16Gi`.
+ *
+ * @throws {SyntaxError} quotes the text and names the forms.
+ */
+export function parseQuantity(value: string | number): Nanos {
+  const groups = QUANTITY.exec(String(value))?.groups;
+  const { sign = "", whole = "", fraction = "", exponent, suffix = "" } = groups ?? {};
+  const [base, power] = exponent === undefined ? (SUFFIXES[suffix] ?? []) : [10n, Number(exponent)];
+  if (!groups || whole + fraction === "" || base === undefined || power === undefined) {
+    throw new SyntaxError(`Cannot parse quantity "${value}": expected a number, such as 1, 500m, 1e2 or 16Gi`);
+  }
+  let numerator = BigInt(whole + fraction) * ONE;
+  let denominator = 10n ** BigInt(fraction.length);
+  if (power < 0) denominator *= base ** BigInt(-power);
+  else numerator *= base ** BigInt(power);
+  const nanos = (numerator + denominator - 1n) / denominator;
+  return sign === "-" ? -nanos : nanos;
+}
+
+/** The quantity as a whole number, or undefined if it is none, or beyond what a number holds exactly. */
+export function toInteger(nanos: Nanos): number | undefined {
+  const whole = Number(nanos / ONE);
+  return nanos % ONE === 0n && Number.isSafeInteger(whole) ? whole : undefined;
+}

@@ -1,0 +1,46 @@
+import { basename } from "node:path/posix";
+import { percentToFraction, type Share } from "../pool/share.ts";
+import type { Container } from "./pod.ts";
+import { Refusal } from "./refusal.ts";
+
+export interface CommandOptions {
+  /** The client's path in the container. */
+  readonly binary: string;
+  readonly share: Share;
+  /** key=value, each its own argument. */
+  readonly filters: readonly string[];
+}
+
+/**
+ * The container's command under `<client> run`, as an argument vector: no shell of ours, args untouched. One element with white
+ * space in it is a line for the shell, as the original's users write it. A command that runs the client already is left alone.
+ *
+ * @throws {Refusal} when there is no command: the image's entrypoint is unknown here.
+ */
+export function wrapCommand(container: Container, { binary, share, filters }: CommandOptions): string[] {
+  const { name, command = [], args = [] } = container;
+  const [first] = command;
+  if (first === undefined) {
+    throw new Refusal(
+      `Container "${name}": command is not set: set it to what the container runs, the image's entrypoint is unknown here`,
+    );
+  }
+  const isLine = command.length === 1 && /\s/.test(first.trim());
+  const program = isLine ? first.trim().split(/\s/, 1)[0] : first;
+  if (basename(program ?? "") === basename(binary)) return command;
+  return [
+    binary,
+    "run",
+    "-n",
+    String(share.gpus),
+    ...("percent" in share ? ["-p", percentToFraction(share.percent)] : ["-m", String(share.memoryMb)]),
+    ...filters.flatMap((filter) => ["--filter", filter]),
+    "--",
+    ...(isLine ? shellLine(first, args) : command),
+  ];
+}
+
+/** The container's args come after the command: "$@" hands them on to the line's program, on its last line. */
+function shellLine(line: string, args: readonly string[]): string[] {
+  return args.length === 0 ? ["/bin/sh", "-c", line] : ["/bin/sh", "-c", `${line.trimEnd()} "$@"`, "sh"];
+}

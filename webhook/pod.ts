@@ -1,0 +1,34 @@
+import * as v from "valibot";
+
+const Quantity = v.union([v.string(), v.number()], "expected a quantity");
+const Resources = v.looseObject({
+  limits: v.optional(v.record(v.string(), Quantity)),
+  requests: v.optional(v.record(v.string(), Quantity)),
+});
+const Named = v.looseObject({ name: v.string() });
+
+const Container = v.looseObject({
+  name: v.string(),
+  command: v.optional(v.array(v.string())),
+  args: v.optional(v.array(v.string())),
+  env: v.optional(v.array(v.looseObject({ name: v.string(), value: v.optional(v.string()) }))),
+  resources: v.optional(Resources),
+  volumeMounts: v.optional(v.array(v.looseObject({ name: v.string(), mountPath: v.string() }))),
+});
+
+/** A Pod as far as injection reads it; everything else in it is kept as it is. */
+export const Pod = v.looseObject({
+  metadata: v.looseObject({
+    name: v.optional(v.string()),
+    generateName: v.optional(v.string()),
+    annotations: v.optional(v.record(v.string(), v.string())),
+  }),
+  spec: v.looseObject({
+    containers: v.array(Container),
+    initContainers: v.optional(v.array(Container)),
+    volumes: v.optional(v.array(Named)),
+  }),
+});
+
+export type Pod = v.InferOutput<typeof Pod>;
+export type Container = v.InferOutput<typeof Container>;

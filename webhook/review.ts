@@ -1,0 +1,73 @@
+import type { Operation } from "rfc6902";
+import * as v from "valibot";
+import { describeIssue } from "../program/issue.ts";
+
+const VERSION = "admission.k8s.io/v1";
+
+const GroupVersionResource = v.looseObject({ group: v.string(), version: v.string(), resource: v.string() });
+
+/** The part of an AdmissionReview request that is read here (k8s.io/api/admission/v1). */
+const AdmissionReview = v.looseObject({
+  apiVersion: v.literal(VERSION),
+  kind: v.literal("AdmissionReview"),
+  request: v.looseObject({
+    uid: v.pipe(v.string(), v.nonEmpty("expected a uid")),
+    resource: GroupVersionResource,
+    subResource: v.optional(v.string()),
+    name: v.optional(v.string(), ""),
+    namespace: v.optional(v.string(), ""),
+    operation: v.string(),
+    dryRun: v.optional(v.boolean(), false),
+    object: v.optional(v.unknown()),
+  }),
+});
+
+export type AdmissionRequest = v.InferOutput<typeof AdmissionReview>["request"];
+
+/** What is decided about a request. */
+export type Decision =
+  | { readonly result: "allowed"; readonly reason: string }
+  | { readonly result: "patched"; readonly reason: string; readonly operations: readonly Operation[] }
+  /** The user's pod is wrong. */
+  | { readonly result: "denied"; readonly reason: string }
+  /** We, or who called us, are wrong. */
+  | { readonly result: "errored"; readonly reason: string; readonly code: 400 | 413 | 500 };
+
+type Errored = Extract<Decision, { result: "errored" }>;
+
+/** The request of an AdmissionReview; or what is wrong with it, and the uid if there is one. */
+export type ParsedReview =
+  | { readonly request: AdmissionRequest }
+  | { readonly uid: string; readonly decision: Errored };
+
+export function parseReview(body: unknown): ParsedReview {
+  const { success, output, issues } = v.safeParse(AdmissionReview, body);
+  if (success) return { request: output.request };
+  const uid = (body as { request?: { uid?: unknown } } | null)?.request?.uid;
+  const reason = `Cannot read the AdmissionReview: ${describeIssue(issues[0])}`;
+  return { uid: typeof uid === "string" ? uid : "", decision: { result: "errored", code: 400, reason } };
+}
+
+/** The answer as an AdmissionReview: the uid echoed, patch and patchType together or not at all. */
+export function toReview(uid: string, decision: Decision) {
+  return { apiVersion: VERSION, kind: "AdmissionReview", response: { uid, ...toResponse(decision) } };
+}
+
+function toResponse(decision: Decision) {
+  switch (decision.result) {
+    case "allowed":
+      return { allowed: true };
+    case "patched":
+      return {
+        allowed: true,
+        patchType: "JSONPatch",
+        patch: Buffer.from(JSON.stringify(decision.operations)).toString("base64"),
+      };
+    case "denied":
+      return { allowed: false, status: { code: 403, reason: "Forbidden", message: decision.reason } };
+    case "errored": {
+      const { code, reason: message } = decision;
+      return { allowed: false, status: { code, reason: code === 500 ? "InternalError" : "BadRequest", message } };
+    }
+  }
+}

@@ -1,0 +1,53 @@
+import { join } from "node:path";
+import * as v from "valibot";
+import { ONE, parseQuantity } from "../kubernetes/quantity.ts";
+import { ConfigError } from "../program/config_error.ts";
+import { type Environment, port, readEnvironment } from "../program/environment.ts";
+
+const EXPECTED_MEMORY = "expected the memory of one GPU: MB, or a quantity such as 16G";
+
+const Memory = v.pipe(
+  v.string(),
+  v.transform(toMegabytes),
+  v.check((megabytes) => megabytes !== undefined && megabytes > 0, EXPECTED_MEMORY),
+  v.transform(Number),
+);
+
+/** What the webhook is told by its environment. */
+export function readSettings(environment: Environment) {
+  const env = readEnvironment(
+    {
+      PORT: v.optional(port(), "8443"),
+      METRICS_PORT: v.optional(port(), "0"),
+      /** A certificate that someone else keeps; without it the webhook makes its own and shares it by a Secret. */
+      TLS_CERT_FILE: v.optional(v.string()),
+      TLS_KEY_FILE: v.optional(v.string()),
+      /** The client catalogue. */
+      CLIENTS_FILE: v.optional(v.string(), join(import.meta.dir, "deploy/clients.yaml")),
+      /** copy: into the namespaces of annotated pods; off: they are taken to be there. */
+      TOKENS: v.optional(v.picklist(["copy", "off"], "expected copy or off"), "copy"),
+      /** Memory of one GPU, for shares of memory. */
+      TOTAL_GPU_MEMORY: v.optional(Memory),
+      /** Where the webhook runs, in a cluster. */
+      POD_NAMESPACE: v.optional(v.string(), "bitfusion-system"),
+    },
+    environment,
+  );
+  if ((env.TLS_CERT_FILE === undefined) !== (env.TLS_KEY_FILE === undefined)) {
+    const [given, missing] = env.TLS_CERT_FILE ? ["TLS_CERT_FILE", "TLS_KEY_FILE"] : ["TLS_KEY_FILE", "TLS_CERT_FILE"];
+    throw new ConfigError(
+      `Cannot use ${given}="${env.TLS_CERT_FILE ?? env.TLS_KEY_FILE}" without ${missing}: set both or none`,
+    );
+  }
+  return env;
+}
+
+/** A bare number is MB, as in the original. */
+function toMegabytes(text: string): number | undefined {
+  if (/^\d+$/.test(text)) return Number(text);
+  try {
+    return Number(parseQuantity(text) / (1_000_000n * ONE));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,64 @@
+import { isDeepStrictEqual } from "node:util";
+import type { CoreV1Api, V1Secret } from "@kubernetes/client-node";
+import { isStatus } from "../kubernetes/client.ts";
+import type { Logger } from "../program/log.ts";
+import { TOKENS } from "./keys.ts";
+import { Refusal } from "./refusal.ts";
+
+/** Makes sure that a namespace has the pool's tokens. @throws {Refusal} when there are none to copy. */
+export type EnsureTokens = (namespace: string) => Promise<void>;
+
+/** For clusters in which someone else sees to the tokens, and for use without an API server. */
+export const tokensAreThere: EnsureTokens = async () => {};
+
+const MANAGED_BY = { "app.kubernetes.io/managed-by": "bitfusion-webhook" };
+
+/**
+ * Copies the Secret of the tokens into a namespace, and renews a copy that is no longer the same. A Secret of that name that
+ * someone else made there is theirs, and stays as it is.
+ */
+export function createTokenCopier(core: CoreV1Api, log: Logger): EnsureTokens {
+  return async (namespace) => {
+    const source = await read(core, TOKENS.namespace);
+    if (!source) {
+      throw new Refusal(
+        `The pool's tokens are missing: make them with kubectl create secret generic ${TOKENS.name} --from-file=DIR -n ${TOKENS.namespace}`,
+      );
+    }
+    const copy = await read(core, namespace);
+    if (!copy) return create(core, namespace, source, log);
+    const isOurs =
+      copy.metadata?.labels?.["app.kubernetes.io/managed-by"] === MANAGED_BY["app.kubernetes.io/managed-by"];
+    if (!isOurs || isDeepStrictEqual(copy.data, source.data)) return;
+    const metadata = copy.metadata ?? {}; // with its resourceVersion: a change in between is a conflict, not lost
+    await core.replaceNamespacedSecret({
+      namespace,
+      name: TOKENS.name,
+      body: { ...copy, metadata, ...dataOf(source) },
+    });
+    log.info("Tokens renewed", { namespace });
+  };
+}
+
+async function create(core: CoreV1Api, namespace: string, source: V1Secret, log: Logger): Promise<void> {
+  const body = { metadata: { name: TOKENS.name, namespace, labels: MANAGED_BY }, type: "Opaque", ...dataOf(source) };
+  try {
+    await core.createNamespacedSecret({ namespace, body });
+    log.info("Tokens copied", { namespace });
+  } catch (error) {
+    if (!isStatus(error, 409)) throw error; // another replica was faster
+  }
+}
+
+function dataOf({ data }: V1Secret): Pick<V1Secret, "data"> {
+  return data ? { data } : {};
+}
+
+async function read(core: CoreV1Api, namespace: string): Promise<V1Secret | undefined> {
+  try {
+    return await core.readNamespacedSecret({ namespace, name: TOKENS.name });
+  } catch (error) {
+    if (isStatus(error, 404)) return undefined;
+    throw error;
+  }
+}
