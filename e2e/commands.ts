@@ -5,6 +5,6 @@ export const INSTALL = "kubectl apply -k kind/";
 export const MAKE_SECRET = "kubectl create secret generic bitfusion-secret --from-file=kind/tokens -n kube-system";
 
 export const ROLLOUT = [
-  "kubectl rollout status -n bitfusion-system daemonset/bitfusion-device-plugin --timeout=40s",
-  "kubectl rollout status -n bitfusion-system deployment/bitfusion-webhook --timeout=40s",
+  "kubectl rollout status -n bitfusion-system daemonset/bitfusion-device-plugin --timeout=120s",
+  "kubectl rollout status -n bitfusion-system deployment/bitfusion-webhook --timeout=120s",
 ];

@@ -12,7 +12,7 @@ export const POOL_SIMULATOR = "bitfusion-pool-simulator:0.1.0";
 /** What test pods run. */
 export const WORKLOAD = "bitfusion-e2e-workload:0.1.0";
 
-const IMAGES: readonly Image[] = [
+export const IMAGES: readonly Image[] = [
   { name: "bitfusion-device-plugin:0.1.0", dockerfile: "plugin/Dockerfile", inCluster: true },
   { name: "bitfusion-webhook:0.1.0", dockerfile: "webhook/Dockerfile", inCluster: true },
   { name: "bitfusion-client:0.1.0", dockerfile: "pool/simulator/Dockerfile", target: "client", inCluster: true },

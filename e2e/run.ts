@@ -2,10 +2,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { diagnose } from "./diagnostics.ts";
 import { buildImages, loadImages } from "./images.ts";
 import { install } from "./install.ts";
 import { createCluster, deleteCluster } from "./kind.ts";
-import { startPool } from "./pool.ts";
+import { SERVERS, startPool } from "./pool.ts";
 
 const CLUSTER = "bitfusion-e2e";
 
@@ -13,8 +14,9 @@ const CLUSTER = "bitfusion-e2e";
 async function main(keep: boolean, signal: AbortSignal): Promise<number> {
   const folder = await mkdtemp(join(tmpdir(), "bitfusion-e2e-"));
   const kubeconfig = join(folder, "kubeconfig");
-  const _start = performance.now();
-  const say = (_text: string) => {};
+  const start = performance.now();
+  const say = (text: string) =>
+    console.log(`${((performance.now() - start) / 1000).toFixed(1).padStart(6)} s  ${text}`);
   try {
     say("making images and cluster");
     await together(signal, buildImages, (either) => createCluster({ name: CLUSTER, kubeconfig, signal: either }));
@@ -23,11 +25,17 @@ async function main(keep: boolean, signal: AbortSignal): Promise<number> {
     say("loading images");
     await loadImages(CLUSTER, signal);
     say("installing");
-    await install(kubeconfig, signal);
+    await install(kubeconfig, signal).catch(async (error) => {
+      await diagnose("install", { kubeconfig });
+      throw error;
+    });
     say("testing");
     return await runTests(kubeconfig, signal);
   } finally {
     if (keep && !signal.aborted) {
+      console.log(`The cluster stays, and the pool's servers beside it. To use them, and to remove them:
+  kind export kubeconfig --name ${CLUSTER}
+  kind delete cluster --name ${CLUSTER}; docker rm --force ${SERVERS.map(({ name }) => name).join(" ")}`);
     } else {
       say("removing the cluster");
       await deleteCluster(CLUSTER, kubeconfig);
@@ -65,7 +73,8 @@ for (const signal of ["SIGINT", "SIGTERM"] as const)
   process.on(signal, () => stop.abort(new Error(`Received ${signal}`)));
 try {
   process.exitCode = await main(values.keep, stop.signal);
-} catch (_error) {
+} catch (error) {
+  console.error(`e2e: ${(error as Error).message}`);
   process.exitCode = 1;
 }
 process.exit();

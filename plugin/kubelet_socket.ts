@@ -29,15 +29,22 @@ export async function waitInDirectory<T extends {}>(
     using _watcher = watchDirectory(directory, event.resolve);
     const found = await check();
     if (found !== undefined) return found;
-    const wake = new AbortController();
-    const either = AbortSignal.any([signal, wake.signal]);
-    await Promise.race([event.promise, sleep(POLL, undefined, { signal: either }).catch(() => {})]);
-    wake.abort();
-    signal.throwIfAborted();
+    await eventOrPoll(event, signal);
     const again = await check();
     if (again !== undefined) return again;
     await sleep(SETTLE, undefined, { signal });
   }
+}
+
+async function eventOrPoll(event: PromiseWithResolvers<void>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  const wake = () => event.resolve();
+  const poll = setTimeout(wake, POLL);
+  signal.addEventListener("abort", wake, { once: true });
+  await event.promise;
+  clearTimeout(poll);
+  signal.removeEventListener("abort", wake);
+  signal.throwIfAborted();
 }
 
 function watchDirectory(directory: string, onEvent: () => void): Disposable {

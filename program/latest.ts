@@ -8,33 +8,34 @@ export interface Latest<T> {
 
 export function createLatest<T extends {}>(initial?: T): Latest<T> {
   let current = initial;
-  let changed = Promise.withResolvers<void>();
+  let woken = Promise.withResolvers<void>();
+  const wake = () => {
+    woken.resolve();
+    woken = Promise.withResolvers();
+  };
   return {
     get current() {
       return current;
     },
     set(value) {
       current = value;
-      changed.resolve();
-      changed = Promise.withResolvers();
+      wake();
     },
     async *changes(signal) {
-      const aborted = Promise.withResolvers<void>();
-      const abort = () => aborted.resolve();
-      signal.addEventListener("abort", abort, { once: true });
+      signal.addEventListener("abort", wake, { once: true });
       try {
         let seen: T | undefined;
         while (!signal.aborted) {
-          const next = changed.promise;
+          const next = woken.promise;
           if (current !== undefined && current !== seen) {
             seen = current;
             yield current;
-            continue;
+          } else {
+            await next;
           }
-          await Promise.race([next, aborted.promise]);
         }
       } finally {
-        signal.removeEventListener("abort", abort);
+        signal.removeEventListener("abort", wake);
       }
     },
   };

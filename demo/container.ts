@@ -1,0 +1,90 @@
+import { chmod, copyFile, cp, mkdir, symlink } from "node:fs/promises";
+import { dirname, join } from "node:path";
+
+/** The part of a container that a runtime needs. */
+export interface ContainerSpec {
+  readonly name: string;
+  readonly command?: readonly string[];
+  readonly args?: readonly string[];
+  readonly env?: readonly {
+    readonly name: string;
+    readonly value?: string;
+    readonly valueFrom?: { readonly fieldRef?: { readonly fieldPath: string } };
+  }[];
+  readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string; readonly subPath?: string }[];
+}
+
+export interface ContainerOptions {
+  /** Empty folder for the container's root. */
+  root: string;
+  /** Path in the image → file on this machine. */
+  image: Readonly<Record<string, string>>;
+  /** Volume → folder on this machine. */
+  volumes: Readonly<Record<string, string>>;
+  /** Downward API: field path → value. */
+  fields: Readonly<Record<string, string>>;
+  /** Told of each line that the container writes. */
+  onLine: (line: string) => void;
+  signal: AbortSignal;
+}
+
+/**
+ * Runs a container as a process of this machine. There are no namespaces and no mounts: its root is a folder, its volumes are
+ * links in it, and the absolute paths of its command are looked up there. Returns the exit status.
+ */
+export async function runContainer(container: ContainerSpec, options: ContainerOptions): Promise<number> {
+  const { root, image, volumes, fields, onLine, signal } = options;
+  for (const [path, file] of Object.entries(image)) {
+    await mkdir(dirname(join(root, path)), { recursive: true });
+    await copyFile(file, join(root, path));
+    await chmod(join(root, path), 0o755);
+  }
+  for (const { name, mountPath, subPath = "" } of container.volumeMounts ?? []) {
+    const volume = volumes[name];
+    if (volume === undefined) throw new Error(`Container "${container.name}" mounts the unknown volume "${name}"`);
+    await mkdir(dirname(join(root, mountPath)), { recursive: true });
+    await symlink(join(volume, subPath), join(root, mountPath));
+  }
+  const inRoot = [...Object.keys(image), ...(container.volumeMounts ?? []).map(({ mountPath }) => mountPath)];
+  const locate = (argument: string) =>
+    argument.replace(/^(--[\w-]+=)?(\/.*)$/, (whole, flag: string = "", path: string) =>
+      inRoot.some((known) => path === known || path.startsWith(`${known}/`)) ? `${flag}${join(root, path)}` : whole,
+    );
+  const command = [...(container.command ?? []), ...(container.args ?? [])].map(locate);
+  const environment = Object.fromEntries(
+    (container.env ?? []).map(({ name, value, valueFrom }) => [
+      name,
+      value ?? fields[valueFrom?.fieldRef?.fieldPath ?? ""] ?? "",
+    ]),
+  );
+  const child = Bun.spawn(command, {
+    env: {
+      ...environment,
+      PATH: `${join(root, "usr/bin")}:${process.env["PATH"]}`,
+      HOME: join(root, "root"),
+      BITFUSION_CONFIG_DIR: join(root, "etc/bitfusion"),
+    },
+    stdio: ["ignore", "pipe", "pipe"],
+    signal,
+  });
+  await Promise.all([eachLine(child.stdout, onLine), eachLine(child.stderr, onLine)]);
+  return child.exited;
+}
+
+async function eachLine(stream: ReadableStream<Uint8Array>, onLine: (line: string) => void): Promise<void> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of stream) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    lines.forEach(onLine);
+  }
+  if (rest) onLine(rest);
+}
+
+/** Puts a Secret's or a ConfigMap's files where a volume shows them. */
+export async function makeVolume(folder: string, from?: string): Promise<string> {
+  await mkdir(folder, { recursive: true });
+  if (from) await cp(from, folder, { recursive: true });
+  return folder;
+}

@@ -1,0 +1,58 @@
+import { expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import packageJson from "../package.json";
+import { INSTALL, MAKE_SECRET, ROLLOUT } from "./commands.ts";
+import { IMAGES } from "./images.ts";
+import { SERVERS } from "./pool.ts";
+
+const readme = await readFile("README.md", "utf8");
+const commands = [...readme.matchAll(/^```sh\n(.*?)^```/gms)]
+  .flatMap(([, block = ""]) => block.split("\n"))
+  .map((line) => line.replace(/\s+#.*$/, "").trim())
+  .filter(Boolean);
+
+test("README has the commands that the cluster tests run, word by word", () => {
+  expect(commands).toEqual(expect.arrayContaining([INSTALL, MAKE_SECRET, ...ROLLOUT]));
+});
+
+test("README builds each image that the cluster tests build, and starts each pool server", () => {
+  for (const { name, dockerfile, target } of IMAGES.filter(({ dockerfile }) => !dockerfile.startsWith("e2e/"))) {
+    expect(commands).toContain(`docker build -f ${dockerfile} -t ${name}${target ? ` --target ${target}` : ""} .`);
+  }
+  for (const { name, gpus } of SERVERS) {
+    expect(commands).toContain(
+      `docker run -d --network kind --name ${name} -e SERVER_NAME=${name} -e GPUS=${gpus} bitfusion-pool-simulator:0.1.0`,
+    );
+  }
+});
+
+test.each([...new Set(commands)])("README's command exists: %s", (command) => {
+  const words = command.replace(/^npx -y bun@\S+ /, "bun ").split(" ");
+  if (words[0] === "bun" && words[1] === "run") {
+    expect(Object.keys(packageJson.scripts)).toContain(words[2] ?? "");
+    return;
+  }
+  expect(["docker", "kind", "kubectl"]).toContain(words[0] ?? "");
+  for (const path of words.flatMap(pathsIn)) expect(existsSync(path), `${path} exists`).toBe(true);
+});
+
+test("README asks for the Bun that package.json pins", () => {
+  const versions = new Set([...readme.matchAll(/bun@([\d.]+)/g)].map(([, version]) => version));
+  expect([...versions]).toEqual([packageJson.packageManager.replace("bun@", "")]);
+});
+
+test("README names files and folders that exist", () => {
+  const named = [...readme.matchAll(/`([\w./-]+\/[\w./-]*)`/g)].map(([, path = ""]) => path);
+  const ours = named.filter((path) =>
+    /^(plugin|webhook|pool|proto|kubernetes|grpc|program|demo|e2e|bench|kind|examples)\//.test(path),
+  );
+  expect(ours.length).toBeGreaterThan(10);
+  expect(ours.filter((path) => !existsSync(path))).toEqual([]);
+});
+
+/** Words that are paths of this repository. */
+function pathsIn(word: string): string[] {
+  const path = word.replace(/^--from-file=/, "");
+  return /^(plugin|webhook|pool|kind|examples)\//.test(path) ? [path] : [];
+}
