@@ -75,11 +75,9 @@ export async function createPod<Pod extends object>(pod: Pod, { url, caBundle }:
 function withDefaults<Pod extends object>(pod: Pod): Pod {
   const copy = structuredClone(pod);
   for (const { resources } of (copy as { spec?: { containers?: { resources?: Json }[] } }).spec?.containers ?? []) {
-    if (!resources?.["limits"]) continue;
-    const limits = Object.fromEntries(
-      Object.entries(resources["limits"]).map(([name, value]) => [name, String(value)]),
-    );
-    Object.assign(resources, { limits, requests: { ...limits, ...(resources["requests"] as Json | undefined) } });
+    if (!resources?.limits) continue;
+    const limits = Object.fromEntries(Object.entries(resources.limits).map(([name, value]) => [name, String(value)]));
+    Object.assign(resources, { limits, requests: { ...limits, ...(resources.requests as Json | undefined) } });
   }
   return copy;
 }

@@ -60,7 +60,7 @@ export async function runContainer(container: ContainerSpec, options: ContainerO
   const child = Bun.spawn(command, {
     env: {
       ...environment,
-      PATH: `${join(root, "usr/bin")}:${process.env["PATH"]}`,
+      PATH: `${join(root, "usr/bin")}:${process.env.PATH}`,
       HOME: join(root, "root"),
       BITFUSION_CONFIG_DIR: join(root, "etc/bitfusion"),
     },

@@ -6,7 +6,7 @@ import { join } from "node:path";
 test("the demo shows the whole way of a pod, plain when piped, and leaves nothing behind", async () => {
   const folder = await mkdtemp(join(tmpdir(), "d-"));
   try {
-    const env = { PATH: process.env["PATH"], HOME: process.env["HOME"], TMPDIR: folder };
+    const env = { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: folder };
     const demo = Bun.spawn([process.execPath, "demo/main.ts"], { env, stdio: ["ignore", "pipe", "pipe"] });
     const [said, complained] = await Promise.all([new Response(demo.stdout).text(), new Response(demo.stderr).text()]);
     expect(complained).toBe("");
@@ -27,7 +27,7 @@ test("the demo shows the whole way of a pod, plain when piped, and leaves nothin
 test("the demo that is interrupted ends its programs and removes its files", async () => {
   const folder = await mkdtemp(join(tmpdir(), "d-"));
   try {
-    const env = { PATH: process.env["PATH"], HOME: process.env["HOME"], TMPDIR: folder };
+    const env = { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: folder };
     const demo = Bun.spawn([process.execPath, "demo/main.ts"], { env, stdio: ["ignore", "pipe", "pipe"] });
     for await (const chunk of demo.stdout) if (new TextDecoder().decode(chunk).includes("Holding")) break;
     demo.kill("SIGINT");

@@ -21,7 +21,7 @@ export interface ProgramOptions {
 /** Starts `bun FILE` with this environment. Disposal ends it and waits for its end. */
 export function startProgram(file: string, { environment, ready }: ProgramOptions): Program {
   const child = Bun.spawn([process.execPath, file], {
-    env: { PATH: process.env["PATH"], TMPDIR: process.env["TMPDIR"], ...environment },
+    env: { PATH: process.env.PATH, TMPDIR: process.env.TMPDIR, ...environment },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const started = Promise.withResolvers<Record<string, unknown>>();

@@ -22,11 +22,12 @@ export interface AppOptions {
 export function createApp(options: AppOptions) {
   const { log, reviews, notReady } = options;
   return new Elysia()
-    .onError(({ code, error, path }) => {
+    .onError(({ code, error, path, set }) => {
       if (code === "NOT_FOUND") return new Response("Not found\n", { status: 404 });
       const reason =
         code === "PARSE" ? "Cannot read the body: expected JSON" : `The webhook failed: ${messageOf(error)}`;
       log.error("Request failed", { path, reason });
+      set.status = 200; // the API server reads no review of another status
       return Response.json(toReview("", { result: "errored", code: code === "PARSE" ? 400 : 500, reason }));
     })
     .get("/livez", () => new Response("ok\n"))

@@ -1,3 +1,4 @@
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import "reflect-metadata"; // before x509, whose dependency injection wants it
 import * as x509 from "@peculiar/x509";
 
@@ -65,16 +66,18 @@ export function afterRenewal(renewed: Certificate, before: Certificate): Certifi
   return { ...renewed, ca: `${renewed.ca}\n${previous}` };
 }
 
-/** Whether the certificate is for all of `dnsNames` and in the first two thirds of its life. */
-export function isFresh({ cert }: Certificate, dnsNames: readonly string[], now: number): boolean {
-  let certificate: x509.X509Certificate;
+/** Whether key and certificate belong together, it is for all of `dnsNames`, and in the first two thirds of its life. */
+export function isFresh({ cert, key }: Certificate, dnsNames: readonly string[], now: number): boolean {
   try {
-    certificate = new x509.X509Certificate(cert);
+    const certificate = new X509Certificate(cert);
+    const [from, to] = [certificate.validFromDate.getTime(), certificate.validToDate.getTime()];
+    const isYoung = from <= now && now < from + ((to - from) * 2) / 3;
+    return (
+      isYoung &&
+      dnsNames.every((name) => certificate.checkHost(name)) &&
+      certificate.checkPrivateKey(createPrivateKey(key))
+    );
   } catch {
-    return false; // not a certificate: make one
+    return false; // no certificate, or no key: make one
   }
-  const names =
-    certificate.getExtension(x509.SubjectAlternativeNameExtension)?.names.items.map(({ value }) => value) ?? [];
-  const [from, to] = [certificate.notBefore.getTime(), certificate.notAfter.getTime()];
-  return dnsNames.every((name) => names.includes(name)) && from <= now && now < from + ((to - from) * 2) / 3;
 }

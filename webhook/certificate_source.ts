@@ -35,6 +35,8 @@ export interface SecretSourceOptions {
   /** Name of the Secret, of type kubernetes.io/tls. */
   name: string;
   dnsNames: readonly [string, ...string[]];
+  /** Tells whoever connects which CA to trust. Called before a certificate is served, and again at each look: it may have been lost. */
+  publish: (certificate: Certificate) => Promise<void>;
   log: Logger;
   /** ms since the epoch. */
   now: () => number;
@@ -42,30 +44,32 @@ export interface SecretSourceOptions {
 
 /** A Secret that the webhook's replicas share: whoever finds none, or one that has grown old, makes the next. */
 export function createSecretSource(options: SecretSourceOptions): CertificateSource {
-  const { core, namespace, name, dnsNames, log, now } = options;
-  return follow(log, async () => {
-    for (;;) {
-      const secret = await core.readNamespacedSecret({ namespace, name }).catch((error) => {
-        if (isStatus(error, 404)) return undefined;
-        throw error;
-      });
-      const current = secret && fromSecret(secret);
-      if (current && isFresh(current, dnsNames, now())) return current;
-      const created = await createCertificate(dnsNames, now());
-      const data = toData(current ? afterRenewal(created, current) : created);
-      try {
-        if (secret) await core.replaceNamespacedSecret({ namespace, name, body: { ...secret, data } });
-        else
-          await core.createNamespacedSecret({
-            namespace,
-            body: { metadata: { name }, type: "kubernetes.io/tls", data },
-          });
-        log.info("Certificate made", { namespace, name });
-      } catch (error) {
-        if (!isStatus(error, 409)) throw error; // another replica was faster: take its
-      }
-    }
+  return follow(options.log, async () => {
+    const certificate = await shared(options);
+    await options.publish(certificate);
+    return certificate;
   });
+}
+
+async function shared({ core, namespace, name, dnsNames, log, now }: SecretSourceOptions): Promise<Certificate> {
+  for (;;) {
+    const secret = await core.readNamespacedSecret({ namespace, name }).catch((error) => {
+      if (isStatus(error, 404)) return undefined;
+      throw error;
+    });
+    const current = secret && fromSecret(secret);
+    if (current && isFresh(current, dnsNames, now())) return current;
+    const created = await createCertificate(dnsNames, now());
+    const data = toData(current ? afterRenewal(created, current) : created);
+    const body: V1Secret = secret ? { ...secret, data } : { metadata: { name }, type: "kubernetes.io/tls", data };
+    try {
+      if (secret) await core.replaceNamespacedSecret({ namespace, name, body });
+      else await core.createNamespacedSecret({ namespace, body });
+      log.info("Certificate made", { namespace, name });
+    } catch (error) {
+      if (!isStatus(error, 409)) throw error; // another replica was faster: take its
+    }
+  }
 }
 
 function fromSecret({ data = {} }: V1Secret): Certificate | undefined {

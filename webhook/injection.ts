@@ -53,7 +53,10 @@ export function inject(pod: Pod, settings: InjectionSettings): Injection {
   spec.volumes = addMissing(spec.volumes ?? [], volumes(), "Volume") as Pod["spec"]["volumes"];
   spec.initContainers = putFirst(spec.initContainers ?? [], populateContainer(client)) as Pod["spec"]["initContainers"];
   injected.metadata.annotations = { ...annotations, [ANNOTATIONS.status]: "injected" };
-  return { operations: createPodPatch(pod, injected), reason: `${shares.size} containers get a share` };
+  return {
+    operations: createPodPatch(pod, injected),
+    reason: `Injected into ${[...shares.keys()].map(({ name }) => name).join(", ")}`,
+  };
 }
 
 function countUnits({ name }: Container, share: Share, { gpuMemoryMb }: InjectionSettings): number {

@@ -48,7 +48,7 @@ await runProgram("webhook", async ({ environment, log, signal }) => {
   }
 });
 
-/** The files that are named, or else a Secret of our own; then the API server is told whom to trust before it is served. */
+/** The files that are named, or else a Secret of our own. */
 function certificateSource(
   { TLS_CERT_FILE, TLS_KEY_FILE, POD_NAMESPACE }: ReturnType<typeof readSettings>,
   log: ProgramContext["log"],
@@ -56,18 +56,13 @@ function certificateSource(
   if (TLS_CERT_FILE && TLS_KEY_FILE) return createFileSource({ cert: TLS_CERT_FILE, key: TLS_KEY_FILE }, log);
   const { core, admissionRegistration } = connectKubernetes();
   const service = `${NAME}.${POD_NAMESPACE}.svc`;
-  const secrets = createSecretSource({
+  return createSecretSource({
     core,
     namespace: POD_NAMESPACE,
     name: `${NAME}-tls`,
     dnsNames: [service, `${service}.cluster.local`],
+    publish: ({ ca }) => writeCaBundle(admissionRegistration, NAME, ca),
     log,
     now: Date.now,
   });
-  return async function* (signal) {
-    for await (const certificate of secrets(signal)) {
-      await writeCaBundle(admissionRegistration, NAME, certificate.ca);
-      yield certificate;
-    }
-  };
 }

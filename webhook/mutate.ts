@@ -10,9 +10,9 @@ const IGNORED_NAMESPACES = ["kube-system", "kube-public", "kube-node-lease"];
 
 /** Decides about one request. Pure: nothing is read or written here. */
 export function decide(request: AdmissionRequest, settings: InjectionSettings): Decision {
-  const { resource, subResource, operation, namespace } = request;
-  const isPod = resource.group === "" && resource.version === "v1" && resource.resource === "pods";
-  if (operation !== "CREATE" || !isPod || subResource) return { result: "allowed", reason: "No pod is created" };
+  const { subResource, operation, namespace } = request;
+  if (operation !== "CREATE" || !isPod(request) || subResource)
+    return { result: "allowed", reason: "No pod is created" };
   if (IGNORED_NAMESPACES.includes(namespace))
     return { result: "allowed", reason: `Namespace ${namespace} is left alone` };
   const parsed = v.safeParse(Pod, request.object);
@@ -26,4 +26,10 @@ export function decide(request: AdmissionRequest, settings: InjectionSettings): 
     if (error instanceof Refusal) return { result: "denied", reason: error.message };
     throw error;
   }
+}
+
+/** The resource that was asked for; the kind tells as well. */
+function isPod({ resource, kind }: AdmissionRequest): boolean {
+  const { group, version } = resource ?? kind ?? {};
+  return group === "" && version === "v1" && (resource ? resource.resource === "pods" : kind?.kind === "Pod");
 }

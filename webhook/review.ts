@@ -4,22 +4,24 @@ import { describeIssue } from "../program/issue.ts";
 
 const VERSION = "admission.k8s.io/v1";
 
-const GroupVersionResource = v.looseObject({ group: v.string(), version: v.string(), resource: v.string() });
-
 /** The part of an AdmissionReview request that is read here (k8s.io/api/admission/v1). */
 const AdmissionReview = v.looseObject({
   apiVersion: v.literal(VERSION),
   kind: v.literal("AdmissionReview"),
-  request: v.looseObject({
-    uid: v.pipe(v.string(), v.nonEmpty("expected a uid")),
-    resource: GroupVersionResource,
-    subResource: v.optional(v.string()),
-    name: v.optional(v.string(), ""),
-    namespace: v.optional(v.string(), ""),
-    operation: v.string(),
-    dryRun: v.optional(v.boolean(), false),
-    object: v.optional(v.unknown()),
-  }),
+  request: v.pipe(
+    v.looseObject({
+      uid: v.pipe(v.string(), v.nonEmpty("expected a uid")),
+      resource: v.optional(v.looseObject({ group: v.string(), version: v.string(), resource: v.string() })),
+      kind: v.optional(v.looseObject({ group: v.string(), version: v.string(), kind: v.string() })),
+      subResource: v.optional(v.string()),
+      name: v.optional(v.string(), ""),
+      namespace: v.optional(v.string(), ""),
+      operation: v.string(),
+      dryRun: v.optional(v.boolean(), false),
+      object: v.optional(v.unknown()),
+    }),
+    v.check(({ resource, kind }) => Boolean(resource ?? kind), "expected resource or kind"),
+  ),
 });
 
 export type AdmissionRequest = v.InferOutput<typeof AdmissionReview>["request"];

@@ -1,17 +1,8 @@
 import { join } from "node:path";
 import * as v from "valibot";
-import { ONE, parseQuantity } from "../kubernetes/quantity.ts";
+import { gpuMemory } from "../pool/memory.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, port, readEnvironment } from "../program/environment.ts";
-
-const EXPECTED_MEMORY = "expected the memory of one GPU: MB, or a quantity such as 16G";
-
-const Memory = v.pipe(
-  v.string(),
-  v.transform(toMegabytes),
-  v.check((megabytes) => megabytes !== undefined && megabytes > 0, EXPECTED_MEMORY),
-  v.transform(Number),
-);
 
 /** What the webhook is told by its environment. */
 export function readSettings(environment: Environment) {
@@ -27,7 +18,7 @@ export function readSettings(environment: Environment) {
       /** copy: into the namespaces of annotated pods; off: they are taken to be there. */
       TOKENS: v.optional(v.picklist(["copy", "off"], "expected copy or off"), "copy"),
       /** Memory of one GPU, for shares of memory. */
-      TOTAL_GPU_MEMORY: v.optional(Memory),
+      TOTAL_GPU_MEMORY: v.optional(gpuMemory()),
       /** Where the webhook runs, in a cluster. */
       POD_NAMESPACE: v.optional(v.string(), "bitfusion-system"),
     },
@@ -40,14 +31,4 @@ export function readSettings(environment: Environment) {
     );
   }
   return env;
-}
-
-/** A bare number is MB, as in the original. */
-function toMegabytes(text: string): number | undefined {
-  if (/^\d+$/.test(text)) return Number(text);
-  try {
-    return Number(parseQuantity(text) / (1_000_000n * ONE));
-  } catch {
-    return undefined;
-  }
 }

@@ -26,28 +26,29 @@ export function createTokenCopier(core: CoreV1Api, log: Logger): EnsureTokens {
       );
     }
     const copy = await read(core, namespace);
-    if (!copy) return create(core, namespace, source, log);
-    const isOurs =
-      copy.metadata?.labels?.["app.kubernetes.io/managed-by"] === MANAGED_BY["app.kubernetes.io/managed-by"];
-    if (!isOurs || isDeepStrictEqual(copy.data, source.data)) return;
-    const metadata = copy.metadata ?? {}; // with its resourceVersion: a change in between is a conflict, not lost
-    await core.replaceNamespacedSecret({
-      namespace,
-      name: TOKENS.name,
-      body: { ...copy, metadata, ...dataOf(source) },
-    });
-    log.info("Tokens renewed", { namespace });
+    const { name } = TOKENS;
+    if (!copy) {
+      const metadata = { name, namespace, labels: MANAGED_BY };
+      const body = { metadata, type: "Opaque", ...dataOf(source) };
+      await unlessConflict(core.createNamespacedSecret({ namespace, body }));
+      log.info("Tokens copied", { namespace });
+    } else if (isOurs(copy) && !isDeepStrictEqual(copy.data, source.data)) {
+      const body = { ...copy, ...dataOf(source) }; // with its resourceVersion: a change in between is a conflict, not lost
+      await unlessConflict(core.replaceNamespacedSecret({ namespace, name, body }));
+      log.info("Tokens renewed", { namespace });
+    }
   };
 }
 
-async function create(core: CoreV1Api, namespace: string, source: V1Secret, log: Logger): Promise<void> {
-  const body = { metadata: { name: TOKENS.name, namespace, labels: MANAGED_BY }, type: "Opaque", ...dataOf(source) };
-  try {
-    await core.createNamespacedSecret({ namespace, body });
-    log.info("Tokens copied", { namespace });
-  } catch (error) {
-    if (!isStatus(error, 409)) throw error; // another replica was faster
-  }
+function isOurs({ metadata }: V1Secret): boolean {
+  return Object.entries(MANAGED_BY).every(([label, value]) => metadata?.labels?.[label] === value);
+}
+
+/** A conflict means that another replica, or another pod's review, was faster: the tokens are there. */
+async function unlessConflict(write: Promise<unknown>): Promise<void> {
+  await write.catch((error) => {
+    if (!isStatus(error, 409)) throw error;
+  });
 }
 
 function dataOf({ data }: V1Secret): Pick<V1Secret, "data"> {

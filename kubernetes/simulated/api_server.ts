@@ -1,5 +1,9 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { V1MutatingWebhookConfiguration, V1Secret } from "@kubernetes/client-node";
 import { applyPatch } from "rfc6902";
+import { connectKubernetes, type KubernetesApi } from "../client.ts";
 
 export interface SimulatedApiServerOptions {
   /** HTTPS with these; plain HTTP without. */
@@ -8,7 +12,7 @@ export interface SimulatedApiServerOptions {
   onRequest?: (request: Request) => Response | undefined | Promise<Response | undefined>;
 }
 
-/** As much of an API server as the webhook talks to: Secrets, and MutatingWebhookConfigurations. */
+/** As much of an API server's store as the webhook talks to: Secrets, and MutatingWebhookConfigurations. */
 export interface SimulatedApiServer extends AsyncDisposable {
   readonly url: string;
   /** By namespace/name. */
@@ -85,7 +89,10 @@ export function startSimulatedApiServer({ tls, onRequest }: SimulatedApiServerOp
 }
 
 function status(code: number, reason: string, message = reason): Response {
-  return Response.json({ apiVersion: "v1", kind: "Status", status: "Failure", code, reason, message }, { status: code });
+  return Response.json(
+    { apiVersion: "v1", kind: "Status", status: "Failure", code, reason, message },
+    { status: code },
+  );
 }
 
 export interface KubeconfigOptions {
@@ -122,4 +129,30 @@ export function kubeconfigOf(url: string, { ca, token, cert, key }: KubeconfigOp
     contexts: [{ name: "simulated", context: { cluster: "simulated", user: "user" } }],
     "current-context": "simulated",
   });
+}
+
+/** What connectKubernetes() makes of this KUBECONFIG. */
+export async function connectWith(kubeconfig: string): Promise<KubernetesApi> {
+  const directory = await mkdtemp(join(tmpdir(), "kubeconfig-"));
+  try {
+    const path = join(directory, "config");
+    await writeFile(path, kubeconfig);
+    return withEnvironment({ KUBECONFIG: path }, connectKubernetes);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** Runs with these variables set, and puts back what was there. */
+export function withEnvironment<T>(variables: Readonly<Record<string, string>>, run: () => T): T {
+  const before = Object.keys(variables).map((name) => [name, process.env[name]] as const);
+  Object.assign(process.env, variables);
+  try {
+    return run();
+  } finally {
+    for (const [name, value] of before) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  }
 }

@@ -5,6 +5,7 @@ import { integer, port, readEnvironment, seconds } from "../../program/environme
 import { runProgram } from "../../program/run.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { Gpu } from "../inventory.ts";
+import { gpuMemory } from "../memory.ts";
 import { createLedger } from "./ledger.ts";
 import { createPoolService } from "./service.ts";
 
@@ -15,8 +16,7 @@ await runProgram("pool-simulator", async ({ environment, log, signal }) => {
       PORT: v.optional(port(), "56001"),
       /** Number of GPUs. */
       GPUS: v.optional(integer({ min: 0, max: 1024 }), "1"),
-      /** Memory of each GPU, in MB. */
-      GPU_MEMORY: v.optional(integer({ min: 1, max: 10_000_000 }), "16000"),
+      GPU_MEMORY: v.optional(gpuMemory(), "16000"),
       /** Life of a lease that nobody renews, in seconds. */
       LEASE_TIME: v.optional(seconds({ min: 0.1, max: 3600 }), "15"),
       /** The server's own name; with PORT it makes up the ids of its GPUs, so both stay the same over restarts. */

@@ -1,0 +1,152 @@
+import "reflect-metadata"; // before x509, whose dependency injection wants it
+import { afterEach, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as x509 from "@peculiar/x509";
+import { createCertificate } from "../webhook/certificate.ts";
+import { connectKubernetes, isStatus, KubernetesError } from "./client.ts";
+import {
+  connectWith,
+  kubeconfigOf,
+  type SimulatedApiServer,
+  startSimulatedApiServer,
+  withEnvironment,
+} from "./simulated/api_server.ts";
+
+const SECRET = { namespace: "kube-system", name: "bitfusion-secret" };
+const server = await createCertificate(["localhost"], Date.now());
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+function start(options: Parameters<typeof startSimulatedApiServer>[0]): SimulatedApiServer {
+  const api = startSimulatedApiServer(options);
+  cleanups.push(() => api[Symbol.asyncDispose]());
+  api.secrets.set("kube-system/bitfusion-secret", { metadata: { name: SECRET.name }, data: { "ca.crt": "eA==" } });
+  return api;
+}
+
+/** A certificate that createCertificate() doesn't make: its own are for servers only. */
+async function createClientCertificate(): Promise<{ cert: string; key: string }> {
+  const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+  const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    name: "CN=client",
+    keys,
+    notBefore: new Date(Date.now() - 3_600_000),
+    notAfter: new Date(Date.now() + 3_600_000),
+    signingAlgorithm: algorithm,
+    extensions: [new x509.BasicConstraintsExtension(true, undefined, true)],
+  });
+  const key = x509.PemConverter.encode(await crypto.subtle.exportKey("pkcs8", keys.privateKey), "PRIVATE KEY");
+  return { cert: certificate.toString("pem"), key };
+}
+
+test("connectKubernetes() sends the token of KUBECONFIG to a server that its CA vouches for", async () => {
+  const seen: (string | null)[] = [];
+  const api = start({
+    tls: server,
+    onRequest: ({ headers }) => {
+      seen.push(headers.get("Authorization"));
+      return undefined;
+    },
+  });
+  const { core } = await connectWith(kubeconfigOf(api.url, { ca: server.ca, token: "letmein" }));
+  const { data } = await core.readNamespacedSecret(SECRET);
+  expect(data).toEqual({ "ca.crt": "eA==" });
+  expect(seen).toEqual(["Bearer letmein"]);
+});
+
+test("connectKubernetes() refuses a server that another CA vouches for, and tells it nothing", async () => {
+  const api = start({ tls: server });
+  const other = await createCertificate(["localhost"], Date.now());
+  const trusting = await connectWith(kubeconfigOf(api.url, { ca: server.ca }));
+  await trusting.core.readNamespacedSecret(SECRET); // leaves a connection that must not be used again
+  const { core } = await connectWith(kubeconfigOf(api.url, { ca: other.ca, token: "letmein" }));
+  const outcome = await core.readNamespacedSecret(SECRET).then(String, String);
+  expect(outcome).toContain("certificate");
+  expect(api.requests).toHaveLength(1);
+});
+
+test("connectKubernetes() refuses a server whose certificate is for another name", async () => {
+  const elsewhere = await createCertificate(["elsewhere"], Date.now());
+  const api = start({ tls: elsewhere });
+  const { core } = await connectWith(kubeconfigOf(api.url, { ca: elsewhere.ca }));
+  const outcome = await core.readNamespacedSecret(SECRET).then(String, String);
+  expect(outcome).toMatch(/altname|IDENTITY|certificate/i);
+  expect(api.requests).toEqual([]);
+});
+
+test("connectKubernetes() presents the client certificate of KUBECONFIG", async () => {
+  const client = await createClientCertificate();
+  const api = start({ tls: { ...server, ca: client.cert, requestCert: true, rejectUnauthorized: true } });
+  const { core } = await connectWith(kubeconfigOf(api.url, { ca: server.ca, ...client }));
+  expect((await core.readNamespacedSecret(SECRET)).data).toEqual({ "ca.crt": "eA==" });
+  const { core: anonymous } = await connectWith(kubeconfigOf(api.url, { ca: server.ca }));
+  expect(
+    await anonymous.readNamespacedSecret(SECRET).then(
+      () => "answered",
+      () => "refused",
+    ),
+  ).toBe("refused");
+  expect(api.requests).toHaveLength(1);
+});
+
+test.each<[answer: string, message: string]>([
+  ['{"kind":"Status","message":"secrets is forbidden"}', "secrets is forbidden"],
+  ["<html>Bad gateway</html>", "<html>Bad gateway</html>"],
+])("connectKubernetes() hands on the refusal %s in the API server's own words", async (answer, message) => {
+  const api = start({ onRequest: () => new Response(answer, { status: 403 }) });
+  const { core } = await connectWith(kubeconfigOf(api.url));
+  const error = await core.readNamespacedSecret(SECRET).catch((thrown: unknown) => thrown);
+  const path = "/api/v1/namespaces/kube-system/secrets/bitfusion-secret";
+  expect(error).toEqual(new KubernetesError(403, `GET ${path} answered 403: ${message}`));
+});
+
+test("isStatus() tells a Secret that is missing from other failures", async () => {
+  const api = start({});
+  const { core } = await connectWith(kubeconfigOf(api.url));
+  const missing = await core.readNamespacedSecret({ ...SECRET, name: "missing" }).catch((error: unknown) => error);
+  expect(isStatus(missing, 404)).toBe(true);
+  expect(isStatus(missing, 409)).toBe(false);
+  await api[Symbol.asyncDispose]();
+  const down = await core.readNamespacedSecret(SECRET).catch((error: unknown) => error);
+  expect(down).toBeInstanceOf(Error);
+  expect(isStatus(down, 404)).toBe(false);
+});
+
+test("isStatus() tells a Secret that is already there", async () => {
+  const api = start({});
+  const { core } = await connectWith(kubeconfigOf(api.url));
+  const body = { metadata: { name: SECRET.name } };
+  const conflict = await core
+    .createNamespacedSecret({ namespace: SECRET.namespace, body })
+    .catch((error: unknown) => error);
+  expect(isStatus(conflict, 409)).toBe(true);
+});
+
+test("connectKubernetes() says where KUBECONFIG points when there is no file", () => {
+  const path = join(tmpdir(), "no-such-kubeconfig");
+  expect(() => withEnvironment({ KUBECONFIG: path }, connectKubernetes)).toThrow(`Cannot read KUBECONFIG="${path}"`);
+});
+
+test.each([
+  ["names no server", "{}"],
+  ["has no current context", "apiVersion: v1\nkind: Config\nclusters: []\nusers: []\ncontexts: []\n"],
+])("connectKubernetes() says what it needs when KUBECONFIG %s", async (_, kubeconfig) => {
+  const outcome = await connectWith(kubeconfig).then(String, String);
+  expect(outcome).toBe("ConfigError: Cannot find the API server: expected a service account, or KUBECONFIG");
+});
+
+const isInCluster = existsSync("/var/run/secrets/kubernetes.io/serviceaccount/token");
+
+test.skipIf(isInCluster)("connectKubernetes() says what it needs when nothing names a server", async () => {
+  const home = await mkdtemp(join(tmpdir(), "client-"));
+  cleanups.push(() => rm(home, { recursive: true, force: true }));
+  const connectAtHome = () => withEnvironment({ KUBECONFIG: "", HOME: home }, connectKubernetes);
+  expect(connectAtHome).toThrow("Cannot find the API server: expected a service account, or KUBECONFIG");
+});

@@ -1,0 +1,249 @@
+import { expect, test } from "bun:test";
+import { getLogger } from "@logtape/logtape";
+import { Histogram } from "prom-client";
+import { type AppOptions, createApp } from "./app.ts";
+import { Refusal } from "./refusal.ts";
+
+const settings: AppOptions["settings"] = {
+  catalogue: {
+    default: "simulated",
+    clients: [
+      {
+        name: "simulated",
+        os: "linux",
+        version: "1",
+        image: "client",
+        populate: ["install"],
+        resources: { requests: {}, limits: {} },
+        binary: "/bitfusion/bin/bitfusion",
+        libraryPath: "/bitfusion/lib",
+      },
+    ],
+  },
+};
+
+const pod = {
+  metadata: { generateName: "train-", annotations: { "auto-management/bitfusion": "yes" } },
+  spec: { containers: [{ name: "a", command: ["x"], resources: { limits: { "bitfusion.io/gpu-num": 1 } } }] },
+};
+
+function review(request: Record<string, unknown> = {}) {
+  const resource = { group: "", version: "v1", resource: "pods" };
+  return {
+    apiVersion: "admission.k8s.io/v1",
+    kind: "AdmissionReview",
+    request: { uid: "uid-1", resource, operation: "CREATE", namespace: "team", object: pod, ...request },
+  };
+}
+
+type Body = string | Uint8Array<ArrayBuffer>;
+
+interface Answer {
+  apiVersion: string;
+  kind: string;
+  response: {
+    uid: string;
+    allowed: boolean;
+    patch?: string;
+    patchType?: string;
+    status?: { code: number; message: string };
+  };
+}
+
+/** An app, the namespaces that it saw to tokens in, and its measurements. */
+function start({ ensureTokens, notReady }: Partial<Pick<AppOptions, "ensureTokens" | "notReady">> = {}) {
+  const namespaces: string[] = [];
+  const reviews = new Histogram({ name: "reviews", help: "Reviews.", labelNames: ["result"], registers: [] });
+  const app = createApp({
+    settings,
+    ensureTokens: async (namespace) => {
+      namespaces.push(namespace);
+      await ensureTokens?.(namespace);
+    },
+    log: getLogger("test"),
+    reviews,
+    notReady: notReady ?? (() => undefined),
+  });
+  async function send(body: Body | undefined, contentType = "application/json"): Promise<Answer["response"]> {
+    const headers = contentType ? { "Content-Type": contentType } : {};
+    const request = new Request("http://localhost/mutate", { method: "POST", headers, ...(body ? { body } : {}) });
+    const response = await app.handle(request);
+    expect(response.status).toBe(200);
+    expect(response.headers.get("Content-Type")).toStartWith("application/json");
+    const answer = (await response.json()) as Answer;
+    expect(answer).toMatchObject({ apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview" });
+    return answer.response;
+  }
+  return { app, send, namespaces, reviews, post: (body: unknown) => send(JSON.stringify(body)) };
+}
+
+test("/mutate answers a pod with patch and patchType, the uid, apiVersion and kind echoed", async () => {
+  const { post, namespaces } = start();
+  const { uid, allowed, patchType, patch, status } = await post(review());
+  expect({ uid, allowed, patchType, status }).toEqual({
+    uid: "uid-1",
+    allowed: true,
+    patchType: "JSONPatch",
+    status: undefined,
+  });
+  const operations = JSON.parse(Buffer.from(patch ?? "", "base64").toString());
+  expect(operations.map(({ path }: { path: string }) => path)).toContain("/spec/initContainers");
+  expect(namespaces).toEqual(["team"]);
+});
+
+test.each<[description: string, request: Record<string, unknown>]>([
+  ["a pod without annotations", { object: { metadata: {}, spec: { containers: [] } } }],
+  ["an update", { operation: "UPDATE" }],
+  ["a deletion, whose object is null", { operation: "DELETE", object: null }],
+  ["a subresource", { subResource: "resize" }],
+  ["another resource", { resource: { group: "apps", version: "v1", resource: "deployments" } }],
+  ["a pod in kube-system", { namespace: "kube-system" }],
+])("/mutate allows %s without a patch, and without seeing to tokens", async (_, request) => {
+  const { post, namespaces } = start();
+  expect(await post(review(request))).toEqual({ uid: "uid-1", allowed: true });
+  expect(namespaces).toEqual([]);
+});
+
+test("/mutate denies a pod that its user can mend with 403 and what would be right, without seeing to tokens", async () => {
+  const { post, namespaces } = start();
+  const object = { ...pod, spec: { containers: [{ ...pod.spec.containers[0], command: [] }] } };
+  const { allowed, patch, status } = await post(review({ object }));
+  expect({ allowed, patch }).toEqual({ allowed: false, patch: undefined });
+  expect(status).toMatchObject({ code: 403, message: expect.stringContaining('Container "a": command is not set') });
+  expect(namespaces).toEqual([]);
+});
+
+test("fault of the original: tokens are copied on dry runs", async () => {
+  const { post, namespaces } = start();
+  expect(await post(review({ dryRun: true }))).toMatchObject({ allowed: true, patchType: "JSONPatch" });
+  expect(namespaces).toEqual([]);
+});
+
+test("fault of the original: errors with the tokens are swallowed", async () => {
+  const { post } = start({ ensureTokens: () => Promise.reject(new Error("No route", { cause: new Error("down") })) });
+  const { uid, allowed, patch, status } = await post(review());
+  expect({ uid, allowed, patch }).toEqual({ uid: "uid-1", allowed: false, patch: undefined });
+  expect(status).toMatchObject({ code: 500, message: "The webhook failed: No route: down" });
+});
+
+test("/mutate denies a pod when there are no tokens for it, and says what to do", async () => {
+  const { post } = start({ ensureTokens: () => Promise.reject(new Refusal("Make the Secret")) });
+  const { allowed, patch, status } = await post(review());
+  expect({ allowed, patch }).toEqual({ allowed: false, patch: undefined });
+  expect(status).toMatchObject({ code: 403, message: "Make the Secret" });
+});
+
+test("/mutate reviews two pods at once without mixing them up", async () => {
+  const { promise: both, resolve } = Promise.withResolvers<void>();
+  let waiting = 0;
+  const { post } = start({
+    ensureTokens: async () => {
+      if (++waiting === 2) resolve();
+      await both;
+    },
+  });
+  const other = { ...pod, metadata: { annotations: { "auto-management/bitfusion": "injection" } } };
+  const [full, injection] = await Promise.all([post(review()), post(review({ uid: "uid-2", object: other }))]);
+  const paths = (patch = "") => Buffer.from(patch, "base64").toString();
+  expect([full.uid, injection.uid]).toEqual(["uid-1", "uid-2"]);
+  expect(paths(full.patch)).toContain("/containers/0/command");
+  expect(paths(injection.patch)).not.toContain("/containers/0/command");
+});
+
+test.each<[description: string, body: Body | undefined, contentType?: string]>([
+  ["truncated JSON", JSON.stringify(review()).slice(0, -9)],
+  ["text", "hello", "text/plain"],
+  ["a form", "a=b", "application/x-www-form-urlencoded"],
+  ["a form of parts without parts", "x", "multipart/form-data; boundary=y"],
+  ["YAML", "apiVersion: admission.k8s.io/v1", "application/yaml"],
+  ["protobuf", new Uint8Array([0x6b, 0x38, 0x73, 0x00, 0xff]), "application/vnd.kubernetes.protobuf"],
+  ["no type", "hello", ""],
+  ["invalid UTF-8", new Uint8Array([0x7b, 0xff, 0xfe])],
+  ["an empty body", ""],
+  ["no body", undefined],
+  ["no body of no type", undefined, ""],
+  ["a list", "[]"],
+  ["null", "null"],
+  ["a number", "1"],
+  ["text in JSON", '"x"'],
+  ["a thousand lists in each other", "[".repeat(1000) + "]".repeat(1000)],
+  ["100,000 lists in each other", "[".repeat(100_000) + "]".repeat(100_000)],
+  ["a list of which half is missing", "[".repeat(1000)],
+  ["a review without a request", JSON.stringify({ ...review(), request: undefined })],
+])("/mutate answers %s with an AdmissionReview that allows nothing and says 400", async (_, body, contentType) => {
+  const { send } = start();
+  expect(await send(body, contentType)).toMatchObject({
+    uid: "",
+    allowed: false,
+    status: { code: 400, message: expect.stringMatching(/^Cannot read the (body|AdmissionReview): /) },
+  });
+});
+
+test("/mutate refuses v1beta1 as an AdmissionReview, with the uid", async () => {
+  const { post } = start();
+  expect(await post({ ...review(), apiVersion: "admission.k8s.io/v1beta1" })).toMatchObject({
+    uid: "uid-1",
+    allowed: false,
+    status: { code: 400, message: expect.stringContaining('"admission.k8s.io/v1beta1"') },
+  });
+});
+
+/** An annotated pod with something more, in JSON. */
+function podWith(fields: string): string {
+  return `{"metadata":{"annotations":{"auto-management/bitfusion":"yes"}},${fields}}`;
+}
+
+const container = '{"name":"a","command":["x"],"resources":{"limits":{"bitfusion.io/gpu-num":1}}}';
+
+test.each<[description: string, object: string, code: number]>([
+  ["null for a pod", "null", 400],
+  ["a list for a pod", "[]", 400],
+  ["null in place of metadata and spec", '{"metadata":null,"spec":null}', 400],
+  [
+    "null limits (fault of the original: nil limits panic)",
+    podWith('"spec":{"containers":[{"name":"a","resources":{"limits":null}}]}'),
+    400,
+  ],
+  [
+    "a pod that is too deep",
+    podWith(`"spec":{"containers":[${container}]},"x":${"[".repeat(50_000)}${"]".repeat(50_000)}`),
+    500,
+  ],
+])("/mutate answers a review with %s as a review, and goes on", async (_, object, code) => {
+  const { post, send } = start();
+  const { uid, allowed, status } = await send(JSON.stringify(review({ object: "?" })).replace('"?"', object));
+  expect({ uid, allowed, code: status?.code }).toEqual({ uid: "uid-1", allowed: false, code });
+  expect((await post(review())).allowed).toBe(true);
+});
+
+test("/mutate measures each review by its result", async () => {
+  const { post, reviews } = start();
+  for (const request of [{}, {}, { operation: "UPDATE" }, { object: null }]) await post(review(request));
+  const { values } = await reviews.get();
+  const counts = values.filter(({ metricName }) => metricName === "reviews_count");
+  expect(counts.map(({ labels, value }) => [labels.result, value])).toEqual([
+    ["patched", 2],
+    ["allowed", 1],
+    ["errored", 1],
+  ]);
+});
+
+async function get(app: ReturnType<typeof createApp>, path: string): Promise<[status: number, text: string]> {
+  const response = await app.handle(new Request(`http://localhost${path}`));
+  return [response.status, await response.text()];
+}
+
+test("/livez and /readyz tell a program that runs from one that is ready", async () => {
+  let missing: string | undefined = "No certificate yet";
+  const { app } = start({ notReady: () => missing });
+  expect(await get(app, "/livez")).toEqual([200, "ok\n"]);
+  expect(await get(app, "/readyz")).toEqual([503, "No certificate yet\n"]);
+  missing = undefined;
+  expect(await get(app, "/readyz")).toEqual([200, "ok\n"]);
+});
+
+test("an unknown path and another method are not found", async () => {
+  const { app } = start();
+  expect(await get(app, "/validate")).toEqual([404, "Not found\n"]);
+  expect(await get(app, "/mutate")).toEqual([404, "Not found\n"]);
+});

@@ -1,0 +1,46 @@
+import { expect, test } from "bun:test";
+import { withLibraryPath } from "./environment.ts";
+import type { Json } from "./parts.ts";
+
+const KEEP = { name: "MODE", valueFrom: { configMapKeyRef: { name: "config", key: "mode" } } };
+const FROM = { secretKeyRef: { name: "paths", key: "libraries", optional: true } };
+
+test.each<[description: string, before: Json[], after: Json[]]>([
+  ["alone", [], [{ name: "LD_LIBRARY_PATH", value: "/client" }]],
+  ["after other variables", [KEEP], [KEEP, { name: "LD_LIBRARY_PATH", value: "/client" }]],
+  [
+    "in front of the container's own, at its place",
+    [{ name: "LD_LIBRARY_PATH", value: "/own:/more" }, KEEP],
+    [{ name: "LD_LIBRARY_PATH", value: "/client:/own:/more" }, KEEP],
+  ],
+  [
+    "instead of an empty one, with no empty path that would mean the working directory",
+    [{ name: "LD_LIBRARY_PATH", value: "" }],
+    [{ name: "LD_LIBRARY_PATH", value: "/client" }],
+  ],
+  ["instead of one without a value", [{ name: "LD_LIBRARY_PATH" }], [{ name: "LD_LIBRARY_PATH", value: "/client" }]],
+  [
+    "in front of a reference, which is kept under another name before it",
+    [{ name: "LD_LIBRARY_PATH", valueFrom: FROM }, KEEP],
+    [
+      { name: "BITFUSION_OWN_LD_LIBRARY_PATH", valueFrom: FROM },
+      { name: "LD_LIBRARY_PATH", value: "/client:$(BITFUSION_OWN_LD_LIBRARY_PATH)" },
+      KEEP,
+    ],
+  ],
+  [
+    "in front of the last one, which is the one that counts",
+    [
+      { name: "LD_LIBRARY_PATH", value: "/a" },
+      { name: "LD_LIBRARY_PATH", value: "/b" },
+    ],
+    [
+      { name: "LD_LIBRARY_PATH", value: "/a" },
+      { name: "LD_LIBRARY_PATH", value: "/client:/b" },
+    ],
+  ],
+])("withLibraryPath() puts the client's libraries %s", (_, before, after) => {
+  const given = structuredClone(before);
+  expect(withLibraryPath(given, "/client")).toEqual(after);
+  expect(given).toEqual(before);
+});

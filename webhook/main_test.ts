@@ -1,0 +1,159 @@
+import { afterAll, afterEach, expect, test } from "bun:test";
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import type { IncomingMessage } from "node:http";
+import { request } from "node:https";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { applyPatch } from "rfc6902";
+import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
+import { createCertificate } from "./certificate.ts";
+
+const SERVICE = "bitfusion-webhook.bitfusion-system.svc";
+
+/** The program as the image has it, in one minified file: it starts in half the time. */
+const folder = await mkdtemp(join(tmpdir(), "webhook-"));
+afterAll(() => rm(folder, { recursive: true, force: true }));
+await Bun.build({ entrypoints: [join(import.meta.dir, "main.ts")], outdir: folder, target: "bun", minify: true });
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+function spawn(environment: Record<string, string>): Bun.Subprocess<"ignore", "pipe", "pipe"> {
+  const CLIENTS_FILE = join(import.meta.dir, "deploy/clients.yaml");
+  return Bun.spawn([process.execPath, join(folder, "main.js")], {
+    env: { PATH: process.env.PATH, PORT: "0", CLIENTS_FILE, ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+}
+
+/** Starts the webhook and returns its ports once it serves. */
+async function start(environment: Record<string, string>) {
+  const child = spawn(environment);
+  cleanups.push(async () => {
+    child.kill("SIGKILL");
+    await child.exited;
+  });
+  const lines = child.stdout.pipeThrough(new TextDecoderStream())[Symbol.asyncIterator]();
+  let output = "";
+  for (let next = await lines.next(); !next.done; next = await lines.next()) {
+    output += next.value;
+    const [, line] = /^(.*"message":"Serving".*)$/m.exec(output) ?? [];
+    if (line) return { child, ...(JSON.parse(line) as { port: number; metricsPort: number }) };
+  }
+  throw new Error(`The webhook did not start: ${output}${await new Response(child.stderr).text()}`);
+}
+
+const certificate = await createCertificate(["localhost"], Date.now());
+const other = await createCertificate(["localhost"], Date.now());
+const TLS = { TLS_CERT_FILE: join(folder, "tls.crt"), TLS_KEY_FILE: join(folder, "tls.key"), TOKENS: "off" };
+await Promise.all([writeFile(TLS.TLS_CERT_FILE, certificate.cert), writeFile(TLS.TLS_KEY_FILE, certificate.key)]);
+
+const pod = {
+  metadata: { name: "p", annotations: { "auto-management/bitfusion": "yes" } },
+  spec: {
+    containers: [
+      {
+        name: "a",
+        command: ["x"],
+        resources: { limits: { "bitfusion.io/gpu-num": 2, "bitfusion.io/gpu-memory": "4G" } },
+      },
+    ],
+  },
+};
+
+interface Review {
+  response: { uid: string; allowed: boolean; patch?: string; status?: { message: string } };
+}
+
+/** Sends a pod as the API server does: to the Service's name, trusting the registered CA only. */
+async function mutate(port: number, ca: string, servername = "localhost"): Promise<Review> {
+  const body = JSON.stringify({
+    apiVersion: "admission.k8s.io/v1",
+    kind: "AdmissionReview",
+    request: {
+      uid: "u",
+      resource: { group: "", version: "v1", resource: "pods" },
+      namespace: "team",
+      operation: "CREATE",
+      object: pod,
+    },
+  });
+  const headers = { "Content-Type": "application/json" };
+  const sent = request({
+    host: "localhost",
+    port,
+    path: "/mutate?timeout=5s",
+    method: "POST",
+    ca,
+    servername,
+    headers,
+  });
+  sent.end(body);
+  const [response] = (await once(sent, "response")) as [IncomingMessage];
+  return (await new Response(response as unknown as ReadableStream).json()) as Review;
+}
+
+test("the webhook injects pods over HTTPS with TLS files, is measured, and ends on SIGTERM with status 0", async () => {
+  const { child, port, metricsPort } = await start({ ...TLS, TOTAL_GPU_MEMORY: "16G" });
+  const { response } = await mutate(port, certificate.ca);
+  expect(response).toMatchObject({ uid: "u", allowed: true });
+  const injected = structuredClone(pod);
+  applyPatch(injected, JSON.parse(Buffer.from(response.patch ?? "", "base64").toString()));
+  expect(injected.spec.containers[0]?.resources.limits).toEqual({ "bitfusion.io/gpu": "50" } as object as never);
+  expect(await mutate(port, other.ca).then(String, String)).toContain("certificate");
+  const get = (path: string) => fetch(`http://localhost:${metricsPort}${path}`).then((answer) => answer.text());
+  expect(await get("/readyz")).toBe("ok\n");
+  expect(await get("/metrics")).toContain('bitfusion_webhook_review_duration_seconds_count{result="patched"} 1');
+  child.kill("SIGTERM");
+  expect(await child.exited).toBe(0);
+  expect(await new Response(child.stderr).text()).toBe("");
+});
+
+test("the webhook makes its own certificate, registers its CA and copies the tokens", async () => {
+  const api = startSimulatedApiServer({ tls: other });
+  cleanups.push(() => api[Symbol.asyncDispose]());
+  const clientConfig = { service: { namespace: "bitfusion-system", name: "bitfusion-webhook" } };
+  const webhook = { name: "pods.bitfusion.io", clientConfig, admissionReviewVersions: ["v1"], sideEffects: "None" };
+  api.webhooks.set("bitfusion-webhook", { metadata: { name: "bitfusion-webhook" }, webhooks: [webhook] });
+  const KUBECONFIG = join(folder, "config");
+  await writeFile(KUBECONFIG, kubeconfigOf(api.url, { ca: other.ca, token: "t" }));
+  const { port } = await start({ KUBECONFIG, TOTAL_GPU_MEMORY: "16000" });
+  const registered = api.webhooks.get("bitfusion-webhook")?.webhooks?.[0]?.clientConfig.caBundle ?? "";
+  const ca = Buffer.from(registered, "base64").toString();
+  expect(api.secrets.get("bitfusion-system/bitfusion-webhook-tls")?.type).toBe("kubernetes.io/tls");
+
+  const refused = await mutate(port, ca, SERVICE);
+  expect(refused.response.allowed).toBe(false);
+  expect(refused.response.status?.message).toContain("kubectl create secret generic bitfusion-secret");
+  api.secrets.set("kube-system/bitfusion-secret", { data: { "ca.crt": "eA==" } });
+  expect((await mutate(port, ca, SERVICE)).response.allowed).toBe(true);
+  expect(api.secrets.get("team/bitfusion-secret")?.data).toEqual({ "ca.crt": "eA==" });
+});
+
+const [TEXT, CLIENTS] = [join(folder, "text"), join(folder, "clients.yaml")];
+await Promise.all([writeFile(TEXT, "hello"), writeFile(CLIENTS, "default: none\nclients: []\n")]);
+
+test.concurrent.each<[sentence: string, environment: Record<string, string>]>([
+  ['Cannot use PORT="x": expected a whole number from 0 to 65535', { ...TLS, PORT: "x" }],
+  ['Cannot read TLS_CERT_FILE="/nowhere/tls.crt": ENOENT', { ...TLS, TLS_CERT_FILE: "/nowhere/tls.crt" }],
+  [
+    `Cannot use TLS_CERT_FILE="${TLS.TLS_CERT_FILE}" without TLS_KEY_FILE: set both or none`,
+    { ...TLS, TLS_KEY_FILE: "" },
+  ],
+  [`Cannot use TLS_CERT_FILE="${TEXT}": expected a PEM file`, { ...TLS, TLS_CERT_FILE: TEXT }],
+  ['Cannot read CLIENTS_FILE="/nowhere/clients.yaml": ENOENT', { ...TLS, CLIENTS_FILE: "/nowhere/clients.yaml" }],
+  [`Cannot use ${CLIENTS}: clients: expected at least one client`, { ...TLS, CLIENTS_FILE: CLIENTS }],
+  ['Cannot use TOKENS="maybe": expected copy or off', { ...TLS, TOKENS: "maybe" }],
+  ['Cannot use TOTAL_GPU_MEMORY="lots": expected the memory of one GPU: MB', { ...TLS, TOTAL_GPU_MEMORY: "lots" }],
+  ['Cannot read KUBECONFIG="/nowhere/config": ENOENT', { KUBECONFIG: "/nowhere/config" }],
+])("the webhook says %s, in one sentence, and ends with status 2", async (sentence, environment) => {
+  const child = spawn(environment);
+  const [said, logged] = await Promise.all([new Response(child.stderr).text(), new Response(child.stdout).text()]);
+  expect(said).toStartWith(`webhook: ${sentence}`);
+  expect(said.trim().split("\n")).toHaveLength(1);
+  expect(logged).toBe("");
+  expect(await child.exited).toBe(2);
+});

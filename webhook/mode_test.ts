@@ -1,0 +1,29 @@
+import { expect, test } from "bun:test";
+import { type Mode, readMode } from "./mode.ts";
+import { Refusal } from "./refusal.ts";
+
+const KEY = "auto-management/bitfusion";
+
+test.each<[values: string[], mode: Mode]>([
+  [["all", "on", "true", "y", "yes", "Yes", "TRUE"], "full"],
+  [["injection", "Injection"], "injection"],
+  [["n", "no", "none", "off", "false", "None", "FALSE"], "off"],
+])("readMode() takes %j for %s, in any case", (values, mode) => {
+  for (const value of values) expect(readMode({ [KEY]: value })).toBe(mode);
+});
+
+test("readMode() is off without the annotation, whatever others say", () => {
+  expect(readMode({})).toBe("off");
+  expect(readMode({ "auto-management/status": "injected", "bitfusion-client/os": "linux" })).toBe("off");
+});
+
+test.each(["", " ", "yes ", "inject", "1", "constructor", "__proto__"])(
+  "readMode() refuses %j and lists the values that mean something",
+  (value) => {
+    expect(() => readMode({ [KEY]: value })).toThrow(
+      new Refusal(
+        `Annotation ${KEY} is "${value}": expected one of all, on, true, y, yes, injection, n, no, none, off, false`,
+      ),
+    );
+  },
+);

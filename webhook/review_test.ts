@@ -1,0 +1,96 @@
+import { expect, test } from "bun:test";
+import { applyPatch } from "rfc6902";
+import { type AdmissionRequest, parseReview, toReview } from "./review.ts";
+
+const request = {
+  uid: "705ab4f5-6393-11e8-b7cc-42010a800002",
+  resource: { group: "", version: "v1", resource: "pods" },
+  operation: "CREATE",
+};
+const review = { apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview", request };
+
+test("parseReview() reads a request, with the defaults of what the API server leaves out", () => {
+  expect(parseReview(review)).toEqual({ request: { ...request, name: "", namespace: "", dryRun: false } });
+});
+
+test("parseReview() keeps the object as it came, and fields that it doesn't know", () => {
+  const object = { spec: { new: [1] } };
+  const parsed = parseReview({ ...review, request: { ...request, object, userInfo: { username: "me" } } });
+  const read = (parsed as { request: AdmissionRequest }).request;
+  expect(read.object).toBe(object);
+  expect(read.userInfo).toEqual({ username: "me" });
+});
+
+test.each<[description: string, body: unknown, uid: string, field: string]>([
+  ["nothing", undefined, "", "the document"],
+  ["null", null, "", "the document is null"],
+  ["text", "review", "", 'the document is "review"'],
+  ["a list", [], "", "apiVersion is not set"],
+  ["v1beta1", { ...review, apiVersion: "admission.k8s.io/v1beta1" }, request.uid, "apiVersion is "],
+  ["another kind", { ...review, kind: "ConversionReview" }, request.uid, 'kind is "ConversionReview"'],
+  ["no request", { ...review, request: undefined }, "", "request is not set"],
+  ["a request that is null", { ...review, request: null }, "", "request is null"],
+  ["a uid that is no text", { ...review, request: { ...request, uid: 1 } }, "", "request.uid is 1"],
+  ["an empty uid", { ...review, request: { ...request, uid: "" } }, "", 'request.uid is ""'],
+  [
+    "no resource",
+    { ...review, request: { ...request, resource: undefined } },
+    request.uid,
+    "request: expected resource or kind",
+  ],
+  ["dryRun that is text", { ...review, request: { ...request, dryRun: "no" } }, request.uid, "request.dryRun is "],
+])("parseReview() says what is wrong with %s, and keeps the uid if there is one", (_, body, uid, field) => {
+  expect(parseReview(body)).toEqual({
+    uid,
+    decision: {
+      result: "errored",
+      code: 400,
+      reason: expect.stringContaining(`Cannot read the AdmissionReview: ${field}`),
+    },
+  });
+});
+
+test("fault of the original: the answer has no apiVersion and kind", () => {
+  expect(toReview("u", { result: "allowed", reason: "" })).toMatchObject({
+    apiVersion: "admission.k8s.io/v1",
+    kind: "AdmissionReview",
+    response: { uid: "u" },
+  });
+});
+
+test("toReview() allows without patch and patchType", () => {
+  const { response } = toReview("u", { result: "allowed", reason: "No pod is created" });
+  expect(response).toEqual({ uid: "u", allowed: true });
+});
+
+test("toReview() sends patch and patchType together, the patch as base64 of UTF-8", () => {
+  const { response } = toReview("u", {
+    result: "patched",
+    reason: "",
+    operations: [{ op: "add", path: "/name", value: "Größe €" }],
+  });
+  expect(response).toMatchObject({ uid: "u", allowed: true, patchType: "JSONPatch" });
+  const patch = Buffer.from((response as { patch: string }).patch, "base64").toString("utf8");
+  const document = {};
+  applyPatch(document, JSON.parse(patch));
+  expect(document).toEqual({ name: "Größe €" });
+});
+
+test("toReview() denies with 403 and the reason for the user", () => {
+  expect(toReview("u", { result: "denied", reason: "Set command" }).response).toEqual({
+    uid: "u",
+    allowed: false,
+    status: { code: 403, reason: "Forbidden", message: "Set command" },
+  });
+});
+
+test.each<[400 | 500, string]>([
+  [400, "BadRequest"],
+  [500, "InternalError"],
+])("toReview() answers an error of %d as a status of reason %s", (code, reason) => {
+  expect(toReview("u", { result: "errored", code, reason: "Broken" }).response).toEqual({
+    uid: "u",
+    allowed: false,
+    status: { code, reason, message: "Broken" },
+  });
+});
