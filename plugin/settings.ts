@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { EXPECTED_ADDRESS, isAddress } from "../pool/address.ts";
+import { EXPECTED_SERVERS, poolServers } from "../pool/address.ts";
 import { readServersConf } from "../pool/servers_conf.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, integer, port, readEnvironment, seconds } from "../program/environment.ts";
@@ -18,7 +18,6 @@ export interface PluginSettings {
   readonly metricsPort: number;
 }
 
-const EXPECTED_SERVERS = `${EXPECTED_ADDRESS}, several separated by commas`;
 const EXPECTED_SOCKET_NAME = "expected a file name of letters, digits, dots and dashes";
 const EXPECTED_RESOURCE_NAME = "expected an extended resource such as bitfusion.io/gpu";
 
@@ -36,13 +35,7 @@ export async function readSettings(environment: Environment): Promise<PluginSett
         "bitfusion.io/gpu",
       ),
       RESOURCE_NUMS: v.optional(integer({ min: 1, max: 100_000 })),
-      POOL_SERVERS: v.optional(
-        v.pipe(
-          v.string(),
-          v.transform((text) => [...new Set(text.split(",").map((address) => address.trim()))]),
-          v.check((addresses) => addresses.every(isAddress), EXPECTED_SERVERS),
-        ),
-      ),
+      POOL_SERVERS: v.optional(poolServers()),
       SERVERS_CONF: v.optional(v.string()),
       KUBELET_DIR: v.optional(v.string(), "/var/lib/kubelet/device-plugins"),
       METRICS_PORT: v.optional(port(), "0"),

@@ -30,3 +30,13 @@ export type InventorySource = (signal: AbortSignal) => AsyncIterable<Inventory>;
 
 /** What one server is found to be, as often as it changes. Ends only with the signal. */
 export type ServerSource = (address: string, signal: AbortSignal) => AsyncIterable<PoolServer>;
+
+/** Units of the whole pool, reachable now or not; undefined while a server has never told what it has. */
+export function totalUnits({ servers }: Inventory): number | undefined {
+  let units = 0;
+  for (const { gpus } of servers) {
+    if (!gpus) return undefined;
+    units += gpus.length * 100;
+  }
+  return units;
+}

@@ -14,7 +14,10 @@ function start(environment: Record<string, string>) {
 test.concurrent.each([
   [{ PORT: "abc" }, 'Cannot use PORT="abc": expected a whole number from 0 to 65535'],
   [{ GPUS: "-1" }, 'Cannot use GPUS="-1": expected a whole number from 0 to 1024'],
-  [{ GPU_MEMORY: "16GB" }, 'Cannot use GPU_MEMORY="16GB": expected the memory of one GPU: MB, or a quantity such as 16G'],
+  [
+    { GPU_MEMORY: "16GB" },
+    'Cannot use GPU_MEMORY="16GB": expected the memory of one GPU: MB, or a quantity such as 16G',
+  ],
   [{ LEASE_TIME: "0" }, 'Cannot use LEASE_TIME="0": expected seconds from 0.1 to 3600'],
 ])("the pool server says in one sentence what is wrong with %j, with status 2", async (environment, sentence) => {
   await using server = start(environment);

@@ -7,7 +7,7 @@ export interface Filter {
 }
 
 /** The keys of the real client's filters. */
-export const FILTER_KEYS: readonly string[] = [
+const FILTER_KEYS: readonly string[] = [
   "server.addr",
   "server.hostname",
   "server.has-rdma",

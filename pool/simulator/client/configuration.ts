@@ -16,12 +16,12 @@ export interface ClientConfiguration {
 }
 
 /** Files that more than one user of a container reads: the first that exists counts. */
-export function clientYamlPaths(environment: Environment): string[] {
+function clientYamlPaths(environment: Environment): string[] {
   return [join(homedir(), ".bitfusion/client.yaml"), join(configurationFolder(environment), "client.yaml")];
 }
 
 /** Where servers.conf is: /etc/bitfusion, as for the real client. */
-export function configurationFolder(environment: Environment): string {
+function configurationFolder(environment: Environment): string {
   return environment.BITFUSION_CONFIG_DIR || "/etc/bitfusion";
 }
 
@@ -56,6 +56,6 @@ export function parseClientYaml(text: string, path: string): Record<string, unkn
     throw new ConfigError(`Cannot use ${path}: ${expected}: ${(error as Error).message.split("\n")[0]}`);
   }
   const result = v.safeParse(v.record(v.string(), v.unknown()), document);
-  if (!result.success) throw new ConfigError(`Cannot use ${path}: ${expected}`);
+  if (!result.success || Array.isArray(document)) throw new ConfigError(`Cannot use ${path}: ${expected}`);
   return result.output;
 }

@@ -93,8 +93,7 @@ async function claimWithin(
     });
     if ("leases" in answer) return answer.leases;
     if ("impossible" in answer) throw new Error(answer.impossible);
-    if (performance.now() >= deadline)
-      throw new Error(`Waited ${timeout / 1000} s for the pool: ${answer.wait}`);
+    if (performance.now() >= deadline) throw new Error(`Waited ${timeout / 1000} s for the pool: ${answer.wait}`);
     if (answer.wait !== said) say(`Waiting for the pool: ${answer.wait}`);
     said = answer.wait;
     const untilDeadline = AbortSignal.timeout(Math.max(0, deadline - performance.now()));

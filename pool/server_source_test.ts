@@ -1,0 +1,213 @@
+import { expect, test } from "bun:test";
+import { createServer, type Socket } from "node:net";
+import { join } from "node:path";
+import { serveGrpc } from "../grpc/server.ts";
+import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { PoolServer } from "./inventory.ts";
+import { createServerSource } from "./server_source.ts";
+import { freePort, silentLog, startPoolServer } from "./simulator/testing.ts";
+
+const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };
+
+/** Follows the server at `address` until disposal. */
+function follow(address: string, interval = 300) {
+  const stop = new AbortController();
+  const found = createServerSource({ interval, log: silentLog })(address, stop.signal)[Symbol.asyncIterator]();
+  return {
+    stop: () => stop.abort(),
+    next: async (): Promise<PoolServer | undefined> => (await found.next()).value,
+    /** The first state from here on that `matches`. */
+    async until(matches: (server: PoolServer) => boolean): Promise<PoolServer> {
+      for (;;) {
+        const { done, value } = await found.next();
+        if (done) throw new Error("The source has ended");
+        if (matches(value)) return value;
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      await found.return?.();
+    },
+  };
+}
+
+const isReachable = ({ reachable }: PoolServer) => reachable;
+const isAway = ({ reachable }: PoolServer) => !reachable;
+
+test.concurrent("createServerSource() tells a server's GPUs, keeps them when it dies, and finds it again", async () => {
+  const port = await freePort();
+  const first = await startPoolServer({ port, gpus: 2 });
+  await using server = follow(first.address);
+  const { address, gpus } = first;
+  expect(await server.until(({ gpus }) => gpus !== undefined)).toEqual({ address, reachable: true, gpus });
+  await first[Symbol.asyncDispose]();
+  expect(await server.until(isAway)).toEqual({ address, reachable: false, gpus });
+  await using second = await startPoolServer({ port, gpus: 3 });
+  expect(await server.until(({ gpus }) => gpus?.length === 3)).toEqual({ address, reachable: true, gpus: second.gpus });
+});
+
+test.concurrent("createServerSource() tells each change of the GPUs, and no heartbeat", async () => {
+  const health = [true, true, false, false, true];
+  await using server = await serveGrpc({
+    listen: { port: 0 },
+    drain: 50,
+    routes: (router) =>
+      router.service(PoolService, {
+        async *watchInventory(_, { signal }) {
+          for (const healthy of health) yield { inventory: { hostname: "a", gpus: [{ ...GPU, healthy }] } };
+          await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+        },
+      }),
+  });
+  await using followed = follow(`127.0.0.1:${server.port}`, 6000);
+  const told = [await followed.next(), await followed.next(), await followed.next()];
+  expect(told.map((found) => found?.gpus?.[0]?.healthy)).toEqual([true, false, true]);
+});
+
+test.concurrent("createServerSource() takes one broken connection for no death", async () => {
+  let calls = 0;
+  await using server = await serveGrpc({
+    listen: { port: 0 },
+    drain: 50,
+    routes: (router) =>
+      router.service(PoolService, {
+        async *watchInventory(_, { signal }) {
+          calls += 1;
+          yield { inventory: { hostname: "a", gpus: [{ ...GPU, memoryMb: BigInt(calls) }] } };
+          if (calls === 1) throw new Error("Connection lost");
+          await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+        },
+      }),
+  });
+  const address = `127.0.0.1:${server.port}`;
+  await using followed = follow(address, 6000);
+  expect(await followed.next()).toMatchObject({ reachable: true, gpus: [{ memoryMb: 1 }] });
+  expect(await followed.next()).toMatchObject({ reachable: true, gpus: [{ memoryMb: 2 }] });
+});
+
+test.concurrent("createServerSource() takes a server that is away for not reachable at once, and finds it later", async () => {
+  const port = await freePort();
+  const address = `127.0.0.1:${port}`;
+  await using server = follow(address);
+  expect(await server.next()).toEqual({ address, reachable: false });
+  await using late = await startPoolServer({ port });
+  expect(await server.until(({ gpus }) => gpus !== undefined)).toEqual({ address, reachable: true, gpus: late.gpus });
+});
+
+test.concurrent("createServerSource() takes one that only accepts connections for reachable, without GPUs", async () => {
+  await using silent = await listenSilently();
+  await using server = follow(silent.address);
+  expect(await server.next()).toEqual({ address: silent.address, reachable: true });
+  await silent[Symbol.asyncDispose]();
+  expect(await server.until(isAway)).toEqual({ address: silent.address, reachable: false });
+});
+
+test.concurrent("createServerSource() asks one that only accepted connections again what it has", async () => {
+  let calls = 0;
+  await using server = await serveGrpc({
+    listen: { port: 0 },
+    drain: 50,
+    routes: (router) =>
+      router.service(PoolService, {
+        async *watchInventory(_, { signal }) {
+          calls += 1;
+          if (calls > 1) yield { inventory: { hostname: "a", gpus: [GPU] } };
+          await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+        },
+      }),
+  });
+  const address = `127.0.0.1:${server.port}`;
+  await using followed = follow(address, 90);
+  expect(await followed.next()).toEqual({ address, reachable: true });
+  expect(await followed.until(({ gpus }) => gpus !== undefined)).toMatchObject({
+    reachable: true,
+    gpus: [{ id: "a" }],
+  });
+});
+
+test.concurrent("createServerSource() takes a server that hangs for not reachable until it goes on", async () => {
+  await using child = Bun.spawn([process.execPath, join(import.meta.dir, "simulator/main.ts")], {
+    env: { PATH: process.env.PATH, PORT: "0", SERVER_NAME: "hanging" },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const address = `127.0.0.1:${await portOf(child.stdout)}`;
+  await using server = follow(address);
+  const { gpus = [] } = await server.until(({ gpus }) => gpus !== undefined);
+  expect(gpus).toMatchObject([{ model: "Simulated GPU", memoryMb: 16_000, healthy: true }]);
+  child.kill("SIGSTOP");
+  expect(await server.until(isAway)).toEqual({ address, reachable: false, gpus });
+  child.kill("SIGCONT");
+  expect(await server.until(isReachable)).toEqual({ address, reachable: true, gpus });
+});
+
+test.concurrent("createServerSource() ends with the signal and closes its connections", async () => {
+  const ended = Promise.withResolvers<void>();
+  await using server = await serveGrpc({
+    listen: { port: 0 },
+    drain: 60_000,
+    routes: (router) =>
+      router.service(PoolService, {
+        async *watchInventory(_, { signal }) {
+          signal.addEventListener("abort", () => ended.resolve(), { once: true });
+          yield { inventory: { hostname: "a", gpus: [GPU] } };
+          await ended.promise;
+        },
+      }),
+  });
+  await using followed = follow(`127.0.0.1:${server.port}`, 6000);
+  await followed.next();
+  const next = followed.next();
+  followed.stop();
+  expect(await next).toBeUndefined();
+  await ended.promise;
+});
+
+test.concurrent("createServerSource() ends with the signal while it waits for a silent server", async () => {
+  await using silent = await listenSilently();
+  await using followed = follow(silent.address, 60_000);
+  const next = followed.next();
+  // The first connection is the probe, the second one the watch.
+  await silent.connections.next();
+  const watching = (await silent.connections.next()).value as Socket;
+  const closed = new Promise((resolve) => watching.once("close", resolve));
+  followed.stop();
+  expect(await next).toBeUndefined();
+  await closed;
+});
+
+/** A server that accepts connections and says nothing. */
+async function listenSilently() {
+  const sockets = new Set<Socket>();
+  const server = createServer();
+  const accepted = new ReadableStream<Socket>({
+    start(controller) {
+      server.on("connection", (socket) => {
+        sockets.add(socket.resume().on("error", () => {}));
+        controller.enqueue(socket);
+      });
+    },
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const bound = server.address();
+  return {
+    address: `127.0.0.1:${typeof bound === "object" ? bound?.port : ""}`,
+    connections: accepted.values(),
+    async [Symbol.asyncDispose]() {
+      if (!server.listening) return;
+      const closed = new Promise((resolve) => server.close(resolve));
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+  };
+}
+
+/** The port that a program's log tells. */
+async function portOf(log: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<string> {
+  let text = "";
+  for await (const chunk of log.pipeThrough(new TextDecoderStream())) {
+    text += chunk;
+    const [, port] = /"port":(\d+)/.exec(text) ?? [];
+    if (port) return port;
+  }
+  throw new Error(`The program told no port: ${text}`);
+}

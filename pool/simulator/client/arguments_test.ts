@@ -1,0 +1,83 @@
+import { expect, test } from "bun:test";
+import { InvalidArgumentError } from "commander";
+import { collectFilter, parseCount, parseFraction, shareOf } from "./arguments.ts";
+
+test.each([
+  ["1", 100],
+  ["1.0", 100],
+  ["0.5", 50],
+  ["0.50", 50],
+  [".5", 50],
+  ["0.01", 1],
+  ["0.07", 7],
+  ["0.29", 29],
+  ["0.57", 57],
+  ["0.58", 58],
+  ["00.1", 10],
+])("parseFraction() of %s is %d percent", (text, percent) => {
+  expect(parseFraction(text)).toBe(percent);
+});
+
+test("parseFraction() reads every hundredth", () => {
+  for (let percent = 1; percent <= 100; percent += 1) {
+    expect(parseFraction((percent / 100).toFixed(2))).toBe(percent);
+  }
+});
+
+test.each([
+  "0",
+  "0.0",
+  "1.5",
+  "1.01",
+  "0.005",
+  "0.295",
+  "-0.5",
+  "abc",
+  "50%",
+  "1e-1",
+  "0x1",
+  "",
+  " ",
+  "Infinity",
+  "1.",
+])("parseFraction() refuses %j", (text) => {
+  expect(() => parseFraction(text)).toThrow(
+    new InvalidArgumentError("Expected a fraction from 0.01 to 1 in whole hundredths."),
+  );
+});
+
+test.each([
+  ["1", 1],
+  ["16000", 16_000],
+  ["999999999", 999_999_999],
+])("parseCount() of %s is %d", (text, count) => {
+  expect(parseCount(text)).toBe(count);
+});
+
+test.each(["0", "01", "-1", "1.5", "1e3", "1k", "", "1000000000"])("parseCount() refuses %j", (text) => {
+  expect(() => parseCount(text)).toThrow(new InvalidArgumentError("Expected a whole number of at least 1."));
+});
+
+test("collectFilter() appends to those before, and leaves equals signs to the value", () => {
+  const first = collectFilter("device.name=Tesla T4", []);
+  expect(collectFilter("device.id=a=b", first)).toEqual([
+    { key: "device.name", value: "Tesla T4" },
+    { key: "device.id", value: "a=b" },
+  ]);
+  expect(first).toHaveLength(1);
+});
+
+test.each(["device.nam=x", "device.name", "device.name=", "=x", "", " device.name=x"])(
+  "collectFilter() refuses %j and tells the keys",
+  (text) => {
+    expect(() => collectFilter(text, [])).toThrow(
+      /^Expected key=value with one of the keys server\.addr, .*device\.id/,
+    );
+  },
+);
+
+test("shareOf() is a share of memory, of percent, or of whole GPUs", () => {
+  expect(shareOf({ n: 2, m: 1120 })).toEqual({ gpus: 2, memoryMb: 1120 });
+  expect(shareOf({ n: 2, p: 50 })).toEqual({ gpus: 2, percent: 50 });
+  expect(shareOf({ n: 2 })).toEqual({ gpus: 2, percent: 100 });
+});

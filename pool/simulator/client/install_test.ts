@@ -1,0 +1,77 @@
+import { expect, test } from "bun:test";
+import { mkdir, mkdtempDisposable, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { install } from "./install.ts";
+
+const TOKENS = {
+  "ca.crt": "certificate",
+  "client.yaml": "apiVersion: v1\n",
+  "servers.conf": "servers:\n- reachable: a:1\n",
+};
+
+/** Folders as the webhook mounts them: empty ones, and one with a token's files. */
+async function folders() {
+  const folder = await mkdtempDisposable(join(tmpdir(), "install-"));
+  const [client, config, tokens] = ["client", "config", "tokens"].map((name) => join(folder.path, name)) as [
+    string,
+    string,
+    string,
+  ];
+  for (const path of [client, config, tokens]) await mkdir(path);
+  for (const [name, text] of Object.entries(TOKENS)) await writeFile(join(tokens, name), text, { mode: 0o400 });
+  const executable = join(folder.path, "executable");
+  await writeFile(executable, "program", { mode: 0o500 });
+  return { client, config, tokens, executable, [Symbol.asyncDispose]: () => folder.remove() };
+}
+
+async function modeOf(path: string): Promise<string> {
+  return ((await stat(path)).mode & 0o777).toString(8);
+}
+
+/** What an installation fails with. */
+function failure(options: Parameters<typeof install>[0]): Promise<string> {
+  return install(options).then(
+    () => "nothing",
+    (error) => `${error.name}: ${error.message}`,
+  );
+}
+
+test("install() copies the client and the token's files for users that it does not know", async () => {
+  await using paths = await folders();
+  await install(paths);
+  expect(await readFile(join(paths.client, "bin/bitfusion"), "utf8")).toBe("program");
+  expect(await modeOf(join(paths.client, "bin/bitfusion"))).toBe("755");
+  expect((await readdir(paths.client)).toSorted()).toEqual(["bin", "lib"]);
+  for (const [name, text] of Object.entries(TOKENS)) {
+    expect(await readFile(join(paths.config, name), "utf8")).toBe(text);
+  }
+  const modes = await Promise.all(Object.keys(TOKENS).map((name) => modeOf(join(paths.config, name))));
+  expect(modes).toEqual(["644", "644", "666"]);
+});
+
+test("install() may be run again, as when an init container is restarted", async () => {
+  await using paths = await folders();
+  await install(paths);
+  await install(paths);
+  expect((await readdir(paths.config)).toSorted()).toEqual(Object.keys(TOKENS));
+});
+
+test.each(Object.keys(TOKENS))("install() names %s when it is missing, and writes nothing", async (name) => {
+  await using paths = await folders();
+  await rm(join(paths.tokens, name));
+  expect(await failure(paths)).toStartWith(`ConfigError: Cannot read the token's file ${name}: ENOENT`);
+  expect([await readdir(paths.client), await readdir(paths.config)]).toEqual([[], []]);
+});
+
+test.each([
+  ["servers.conf", "servers: []", "servers is []: expected at least one server"],
+  ["client.yaml", "- a", "expected a YAML mapping"],
+])("install() checks %s before it writes anything", async (name, text, reason) => {
+  await using paths = await folders();
+  const path = join(paths.tokens, name);
+  await rm(path);
+  await writeFile(path, text);
+  expect(await failure(paths)).toBe(`ConfigError: Cannot use ${path}: ${reason}`);
+  expect([await readdir(paths.client), await readdir(paths.config)]).toEqual([[], []]);
+});

@@ -1,0 +1,325 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { mkdir, mkdtempDisposable, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { freePort, type RunningPoolServer, startPoolServer } from "../testing.ts";
+
+const CLIENT = [process.execPath, join(import.meta.dir, "main.ts")];
+setDefaultTimeout(15_000); // so many processes at a time are slow on a small machine
+
+const SOMEBODY = { namespace: "", pod: "somebody", container: "" };
+
+interface StartOptions {
+  /** The servers that servers.conf names; no such file if absent. */
+  servers?: readonly string[];
+  /** Content of client.yaml in the configuration's folder; null for no such file. */
+  clientYaml?: string | null;
+  /** Content of client.yaml in the home. */
+  homeYaml?: string;
+  environment?: Record<string, string>;
+}
+
+/** The client as a process, with a home and a configuration of its own. */
+async function start(args: readonly string[], options: StartOptions = {}) {
+  const { servers, clientYaml = "apiVersion: v1", homeYaml, environment } = options;
+  const folder = await mkdtempDisposable(join(tmpdir(), "client-"));
+  const [home, config] = [join(folder.path, "home"), join(folder.path, "config")];
+  await mkdir(join(home, ".bitfusion"), { recursive: true });
+  await mkdir(config);
+  if (servers) {
+    await writeFile(
+      join(config, "servers.conf"),
+      JSON.stringify({ servers: servers.map((a) => ({ addresses: [a] })) }),
+    );
+  }
+  if (clientYaml !== null) await writeFile(join(config, "client.yaml"), clientYaml);
+  if (homeYaml !== undefined) await writeFile(join(home, ".bitfusion/client.yaml"), homeYaml);
+  const child = Bun.spawn([...CLIENT, ...args], {
+    env: { PATH: process.env.PATH, HOME: home, BITFUSION_CONFIG_DIR: config, ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  return {
+    config,
+    home,
+    stdout: createTranscript(child.stdout),
+    stderr: createTranscript(child.stderr),
+    kill: (signal: NodeJS.Signals) => child.kill(signal),
+    exited: child.exited,
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await child.exited;
+      await folder.remove();
+    },
+  };
+}
+
+/** What a stream has said so far, to wait for words in it. */
+function createTranscript(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
+  const chunks = stream.pipeThrough(new TextDecoderStream())[Symbol.asyncIterator]();
+  let text = "";
+  const read = async () => {
+    const { done, value } = await chunks.next();
+    text += value ?? "";
+    return !done;
+  };
+  return {
+    /** Resolves once the stream has said `words`. */
+    async until(words: string): Promise<void> {
+      while (!text.includes(words)) {
+        if (!(await read())) throw new Error(`Never said "${words}": ${text}`);
+      }
+    },
+    /** All of it, once the stream has ended. */
+    async text(): Promise<string> {
+      while (await read());
+      return text;
+    },
+  };
+}
+
+/** How the client ends: its status and what it has said. */
+async function outcome(args: readonly string[], options: StartOptions = {}) {
+  await using client = await start(args, options);
+  const [stdout, stderr] = await Promise.all([client.stdout.text(), client.stderr.text()]);
+  return { status: await client.exited, stdout, stderr };
+}
+
+function run(server: RunningPoolServer, ...args: string[]) {
+  return outcome(["run", ...args], { servers: [server.address] });
+}
+
+/** Holds all of a server's first GPU; returns what gives it back. */
+function fill({ ledger }: RunningPoolServer): () => void {
+  const result = ledger.claim(SOMEBODY, { gpus: 1, percent: 100 }, () => true);
+  if (!("lease" in result)) throw new Error("The server is full already");
+  return () => ledger.release(result.lease.id);
+}
+
+test.concurrent("run shows the command its GPUs, passes on its output and status, and releases the lease", async () => {
+  await using server = await startPoolServer();
+  const result = await run(server, "-n", "1", "-p", "0.3", "--", "sh", "-c", "echo $BITFUSION_GPUS; exit 7");
+  expect(result).toEqual({ status: 7, stdout: "server/0=30\n", stderr: "bitfusion: Holding server/0 at 30 %\n" });
+  expect(server.ledger.leases()).toEqual([]);
+});
+
+test.concurrent("run holds the lease in the container's name while the command runs", async () => {
+  await using server = await startPoolServer();
+  const environment = { BITFUSION_NAMESPACE: "default", BITFUSION_POD: "a", BITFUSION_CONTAINER: "main" };
+  await using client = await start(["run", "-n", "1", "-m", "1120", "sh", "-c", "echo ready; exec sleep 60"], {
+    servers: [server.address],
+    environment,
+  });
+  await client.stdout.until("ready");
+  expect(server.ledger.leases()).toMatchObject([
+    { owner: { namespace: "default", pod: "a", container: "main" }, gpus: [{ gpuId: "server/0", units: 7 }] },
+  ]);
+});
+
+test.concurrent("run takes 2 GPUs of two servers that have one each", async () => {
+  await using a = await startPoolServer({ hostname: "a" });
+  await using b = await startPoolServer({ hostname: "b" });
+  const args = ["run", "-n", "2", "-p", "0.5", "--", "printenv", "BITFUSION_GPUS"];
+  expect(await outcome(args, { servers: [a.address, b.address] })).toMatchObject({
+    status: 0,
+    stdout: "a/0=50,b/0=50\n",
+    stderr: "bitfusion: Holding a/0 at 50 %, b/0 at 50 %\n",
+  });
+  expect([a.ledger.leases(), b.ledger.leases()]).toEqual([[], []]);
+});
+
+const ODD = ["", "a b", "$HOME", "*", "`id`", "; exit 3", "'", '"', "\\", "a\nb", "é", "-n", "--", "--help"];
+
+test.concurrent.each([
+  ["after --", ["--"]],
+  ["without --", []],
+])("run passes arguments on unchanged, %s", async (_, separator) => {
+  await using server = await startPoolServer();
+  const { status, stdout } = await run(server, "-n", "1", ...separator, "printf", "%s\\0", ...ODD);
+  expect(status).toBe(0);
+  expect(stdout.split("\0").slice(0, -1)).toEqual(ODD);
+});
+
+test.concurrent("run says 128 + n when signal n ends the command", async () => {
+  await using server = await startPoolServer();
+  expect(await run(server, "-n", "1", "--", "sh", "-c", "kill -KILL $$")).toMatchObject({ status: 137 });
+});
+
+test.concurrent.each([
+  ["127 when there is no such command", "no-such-command", 127],
+  ["126 when the command cannot be run", import.meta.path, 126],
+])("run says %s, and releases the lease", async (_, command, status) => {
+  await using server = await startPoolServer();
+  const result = await run(server, "-n", "1", "--", command);
+  expect(result.status).toBe(status);
+  expect(result.stderr).toContain(`bitfusion: Cannot run "${command}": `);
+  expect(server.ledger.leases()).toEqual([]);
+});
+
+const TRAP = 'trap "echo caught; exit 42" TERM INT USR1; echo ready; while :; do sleep 0.02; done';
+
+test.concurrent.each(["SIGTERM", "SIGINT", "SIGUSR1"] as const)(
+  "run passes %s on to the command and releases the lease",
+  async (signal) => {
+    await using server = await startPoolServer();
+    const options = { servers: [server.address] };
+    await using client = await start(["run", "-n", "1", "--", "sh", "-c", TRAP], options);
+    await client.stdout.until("ready");
+    client.kill(signal);
+    expect(await client.exited).toBe(42);
+    expect(await client.stdout.text()).toBe("ready\ncaught\n");
+    expect(server.ledger.leases()).toEqual([]);
+  },
+);
+
+test.concurrent("run waits while the pool is full, and runs when somebody releases", async () => {
+  await using server = await startPoolServer();
+  const release = fill(server);
+  await using client = await start(["run", "-n", "1", "--", "echo", "done"], { servers: [server.address] });
+  await client.stderr.until("bitfusion: Waiting for the pool: 0 of 1 GPUs can give the share now\n");
+  release();
+  expect(await client.stdout.text()).toBe("done\n");
+  expect(await client.exited).toBe(0);
+});
+
+test.concurrent.each<[string, string[], Record<string, string>]>([
+  ["--timeout", ["--timeout", "0.1"], { BITFUSION_TIMEOUT: "60" }],
+  ["BITFUSION_TIMEOUT", [], { BITFUSION_TIMEOUT: "0.1" }],
+])("run gives up after the time of %s", async (_, flags, environment) => {
+  await using server = await startPoolServer();
+  fill(server);
+  const args = ["run", "-n", "1", ...flags, "--", "echo", "done"];
+  const { status, stdout, stderr } = await outcome(args, { servers: [server.address], environment });
+  expect([status, stdout]).toEqual([1, ""]);
+  expect(stderr).toEndWith("bitfusion: Waited 0.1 s for the pool: 0 of 1 GPUs can give the share now\n");
+});
+
+test.concurrent.each([
+  ["SIGTERM", 143],
+  ["SIGINT", 130],
+] as const)("run gives up waiting on %s with status %d and does not run the command", async (signal, status) => {
+  await using server = await startPoolServer();
+  fill(server);
+  await using client = await start(["run", "-n", "1", "--", "echo", "done"], { servers: [server.address] });
+  await client.stderr.until("Waiting for the pool");
+  client.kill(signal);
+  expect(await client.exited).toBe(status);
+  expect(await client.stderr.text()).toEndWith(`\nbitfusion: Gave up waiting for the pool: ${signal}\n`);
+  expect(await client.stdout.text()).toBe("");
+  expect(server.ledger.leases()).toMatchObject([{ owner: SOMEBODY }]);
+});
+
+test.concurrent("run says at once what the pool can never give", async () => {
+  await using server = await startPoolServer();
+  expect(await run(server, "-n", "2", "--", "echo", "done")).toEqual({
+    status: 1,
+    stdout: "",
+    stderr: "bitfusion: The pool has 1 GPUs that can ever give this share, 2 are asked for\n",
+  });
+});
+
+test.concurrent("run says which filter the pool refuses, with status 2", async () => {
+  await using server = await startPoolServer();
+  const result = await run(server, "-n", "1", "--filter", "server.has-rdma=yes", "--", "echo", "done");
+  expect(result).toMatchObject({ status: 2, stdout: "" });
+  expect(result.stderr).toStartWith('bitfusion: The pool refuses the claim: Unknown filter "server.has-rdma": ');
+});
+
+test.concurrent("run takes only GPUs that every filter matches", async () => {
+  await using server = await startPoolServer({ gpus: 3 });
+  const filters = ["--filter", "device.name=Simulated GPU", "--filter", "device.id=server/2"];
+  expect(await run(server, "-n", "1", ...filters, "printenv", "BITFUSION_GPUS")).toMatchObject({
+    status: 0,
+    stdout: "server/2=100\n",
+  });
+});
+
+test.concurrent("run ends the command when a restarted server has forgotten the lease", async () => {
+  const first = await startPoolServer({ timeToLive: 2000 });
+  await using client = await start(["run", "-n", "1", "--", "sh", "-c", "echo ready; exec sleep 60"], {
+    servers: [first.address],
+  });
+  await client.stdout.until("ready");
+  await first[Symbol.asyncDispose]();
+  await using _second = await startPoolServer({ port: first.port, timeToLive: 2000 });
+  expect(await client.exited).toBe(143);
+  expect(await client.stderr.text()).toContain(
+    `bitfusion: The lease on ${first.address} is lost: [not_found] No such lease: it has ended\n`,
+  );
+});
+
+test.concurrent("run says 1 when the lease is lost and the command ends well nevertheless", async () => {
+  await using server = await startPoolServer({ timeToLive: 2000 });
+  const command = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.02; done";
+  await using client = await start(["run", "-n", "1", "--", "sh", "-c", command], { servers: [server.address] });
+  await client.stdout.until("ready");
+  for (const { id } of server.ledger.leases()) server.ledger.release(id);
+  expect(await client.exited).toBe(1);
+});
+
+test.concurrent.each<[string, string[], string]>([
+  ["no -n", [], "required option '-n <count>' not specified"],
+  ["too great a share", ["-n", "1", "-p", "1.5"], "Expected a fraction from 0.01 to 1 in whole hundredths."],
+  ["-p and -m", ["-n", "1", "-p", "1", "-m", "1"], "cannot be used with option"],
+  ["a timeout that is no number", ["-n", "1", "--timeout", "x"], "Expected seconds."],
+  ["an unknown flag", ["-n", "1", "--nn"], "unknown option '--nn'"],
+])("run refuses %s with status 2", async (_, flags, sentence) => {
+  const { status, stdout, stderr } = await outcome(["run", ...flags, "--", "echo", "done"]);
+  expect([status, stdout]).toEqual([2, ""]);
+  expect(stderr).toContain(sentence);
+});
+
+test.concurrent("run refuses to run no command, with status 2", async () => {
+  const { status, stderr } = await outcome(["run", "-n", "1"]);
+  expect([status, stderr]).toEqual([2, "error: missing required argument 'command'\n"]);
+});
+
+const ECHO = ["run", "-n", "1", "--", "echo", "done"];
+
+test.concurrent("run names the servers.conf that is missing, with status 2", async () => {
+  await using client = await start(ECHO);
+  expect(await client.exited).toBe(2);
+  const path = join(client.config, "servers.conf");
+  expect(await client.stderr.text()).toStartWith(`bitfusion: Cannot read the pool's servers from ${path}: ENOENT`);
+});
+
+test.concurrent("run names both places of a client.yaml that is missing, with status 2", async () => {
+  await using client = await start(ECHO, { servers: ["127.0.0.1:1"], clientYaml: null });
+  expect(await client.exited).toBe(2);
+  const stderr = await client.stderr.text();
+  expect(stderr).toStartWith("bitfusion: Cannot read the client's token: ");
+  expect(stderr).toContain(join(client.home, ".bitfusion/client.yaml"));
+  expect(stderr).toContain(join(client.config, "client.yaml"));
+});
+
+test.concurrent("run reads the client.yaml of the home rather", async () => {
+  await using client = await start(ECHO, { servers: ["127.0.0.1:1"], homeYaml: "- a" });
+  expect(await client.exited).toBe(2);
+  const path = join(client.home, ".bitfusion/client.yaml");
+  expect(await client.stderr.text()).toBe(`bitfusion: Cannot use ${path}: expected a YAML mapping\n`);
+});
+
+test.concurrent("run waits for a server that starts later", async () => {
+  const port = await freePort();
+  await using client = await start(ECHO, { servers: [`127.0.0.1:${port}`] });
+  await client.stderr.until("Waiting for the pool");
+  await using _server = await startPoolServer({ port });
+  expect(await client.stdout.text()).toBe("done\n");
+  expect(await client.exited).toBe(0);
+});
+
+test.concurrent("run --help tells the flags and what is different from Bitfusion's own client", async () => {
+  const { status, stdout } = await outcome(["run", "--help"]);
+  expect(status).toBe(0);
+  for (const words of ["-n <count>", "-p <fraction>", "-m <MB>", "--filter", "BITFUSION_TIMEOUT"]) {
+    expect(stdout).toContain(words);
+  }
+  expect(stdout).toContain("Different from Bitfusion's own client:\n  - The GPUs are simulated.");
+});
+
+test.concurrent("install names the token's file that is missing, with status 2", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "client-"));
+  const folders = ["--client", "--config", "--tokens"].flatMap((flag) => [flag, folder.path]);
+  const { status, stderr } = await outcome(["install", ...folders]);
+  expect(status).toBe(2);
+  expect(stderr).toStartWith("bitfusion: Cannot read the token's file ca.crt: ENOENT");
+});

@@ -1,0 +1,166 @@
+import { expect, test } from "bun:test";
+import * as fc from "fast-check";
+import type { Gpu } from "../inventory.ts";
+import { createLedger, type Lease, type Ledger } from "./ledger.ts";
+
+const OWNER = { namespace: "default", pod: "a", container: "main" };
+const anyGpu = () => true;
+
+function gpu(id: string, { memoryMb = 16_000, healthy = true }: Partial<Gpu> = {}): Gpu {
+  return { id, model: "Tesla T4", memoryMb, healthy };
+}
+
+/** A ledger with a clock that stands until it is set. Ids are 1, 2 and so on. */
+function ledgerOf(...gpus: Gpu[]): Ledger & { clock: { time: number } } {
+  const clock = { time: 1_000_000 };
+  let id = 0;
+  const newId = () => String(++id);
+  return { ...createLedger({ gpus, timeToLive: 1000, now: () => clock.time, newId }), clock };
+}
+
+/** The lease that a ledger grants, which it must. */
+function granted(
+  ledger: Ledger,
+  share: Parameters<Ledger["claim"]>[1],
+  matches: (gpu: Gpu) => boolean = anyGpu,
+): Lease {
+  const result = ledger.claim(OWNER, share, matches);
+  if ("lease" in result) return result.lease;
+  throw new Error(`Refused: ${JSON.stringify(result)}`);
+}
+
+function held(lease: Lease): [string, number][] {
+  return lease.gpus.map(({ gpuId, units }) => [gpuId, units]);
+}
+
+test("claim() tells the lease's owner, GPUs and times", () => {
+  const ledger = ledgerOf(gpu("a"));
+  expect(granted(ledger, { gpus: 1, percent: 30 })).toEqual({
+    id: "1",
+    owner: OWNER,
+    gpus: [{ gpuId: "a", units: 30 }],
+    grantedAt: 1_000_000,
+    expiresAt: 1_001_000,
+  });
+});
+
+test("claim() gives a GPU up to 100 percent and nothing beyond", () => {
+  const ledger = ledgerOf(gpu("a"));
+  granted(ledger, { gpus: 1, percent: 60 });
+  expect(ledger.claim(OWNER, { gpus: 1, percent: 41 }, anyGpu)).toEqual({ availableGpus: 0, capableGpus: 1 });
+  granted(ledger, { gpus: 1, percent: 40 });
+  expect(ledger.claim(OWNER, { gpus: 1, percent: 1 }, anyGpu)).toEqual({ availableGpus: 0, capableGpus: 1 });
+});
+
+test("claim() takes different GPUs, all or none", () => {
+  const ledger = ledgerOf(gpu("a"), gpu("b"));
+  expect(
+    held(granted(ledger, { gpus: 2, percent: 50 }))
+      .map(([id]) => id)
+      .toSorted(),
+  ).toEqual(["a", "b"]);
+  granted(ledger, { gpus: 1, percent: 50 });
+  expect(ledger.claim(OWNER, { gpus: 2, percent: 50 }, anyGpu)).toEqual({ availableGpus: 1, capableGpus: 2 });
+  expect(ledger.leases()).toHaveLength(2);
+});
+
+test("claim() takes the fullest GPU that has room", () => {
+  const ledger = ledgerOf(gpu("a"), gpu("b"), gpu("c"));
+  granted(ledger, { gpus: 1, percent: 30 }, ({ id }) => id === "b");
+  granted(ledger, { gpus: 1, percent: 80 }, ({ id }) => id === "c");
+  expect(held(granted(ledger, { gpus: 1, percent: 20 }))).toEqual([["c", 20]]);
+  expect(held(granted(ledger, { gpus: 1, percent: 20 }))).toEqual([["b", 20]]);
+  expect(held(granted(ledger, { gpus: 1, percent: 100 }))).toEqual([["a", 100]]);
+});
+
+test("claim() gives nothing of a GPU that is not healthy or does not match", () => {
+  const ledger = ledgerOf(gpu("a", { healthy: false }), gpu("b"), gpu("c"));
+  const notB = ({ id }: Gpu) => id !== "b";
+  expect(ledger.claim(OWNER, { gpus: 2, percent: 1 }, notB)).toEqual({ availableGpus: 1, capableGpus: 1 });
+  expect(held(granted(ledger, { gpus: 1, percent: 1 }, notB))).toEqual([["c", 1]]);
+});
+
+test("claim() counts memory in whole percents of each GPU, and a GPU with less as not capable", () => {
+  const ledger = ledgerOf(gpu("small", { memoryMb: 4000 }), gpu("large"));
+  expect(ledger.claim(OWNER, { gpus: 2, memoryMb: 4001 }, anyGpu)).toEqual({ availableGpus: 1, capableGpus: 1 });
+  expect(held(granted(ledger, { gpus: 1, memoryMb: 4001 }))).toEqual([["large", 26]]);
+  expect(held(granted(ledger, { gpus: 2, memoryMb: 1120 }))).toEqual([
+    ["large", 7],
+    ["small", 28],
+  ]);
+});
+
+test("release() ends a lease once, and frees its GPUs", () => {
+  const ledger = ledgerOf(gpu("a"));
+  const lease = granted(ledger, { gpus: 1, percent: 100 });
+  expect(ledger.release(lease.id)).toEqual(lease);
+  expect(ledger.release(lease.id)).toBeUndefined();
+  expect(ledger.release("unknown")).toBeUndefined();
+  granted(ledger, { gpus: 1, percent: 100 });
+});
+
+test("expire() ends what nobody has renewed in time, which then cannot be renewed", () => {
+  const ledger = ledgerOf(gpu("a"));
+  const lease = granted(ledger, { gpus: 1, percent: 100 });
+  ledger.clock.time += 999;
+  expect(ledger.expire()).toEqual([]);
+  ledger.clock.time += 1;
+  expect(ledger.expire()).toEqual([lease]);
+  expect(ledger.expire()).toEqual([]);
+  expect(ledger.leases()).toEqual([]);
+  expect(ledger.renew(lease.id)).toBeUndefined();
+  granted(ledger, { gpus: 1, percent: 100 });
+});
+
+test("renew() sets the expiry anew and nothing else", () => {
+  const ledger = ledgerOf(gpu("a"));
+  const lease = granted(ledger, { gpus: 1, percent: 100 });
+  ledger.clock.time += 999;
+  expect(ledger.renew(lease.id)).toEqual({ ...lease, expiresAt: 1_001_999 });
+  ledger.clock.time += 999;
+  expect(ledger.expire()).toEqual([]);
+  expect(ledger.leases()).toEqual([{ ...lease, expiresAt: 1_001_999 }]);
+});
+
+const SHARE = fc.oneof(
+  fc.record({ gpus: fc.integer({ min: 1, max: 4 }), percent: fc.integer({ min: 1, max: 100 }) }),
+  fc.record({ gpus: fc.integer({ min: 1, max: 4 }), memoryMb: fc.integer({ min: 1, max: 17_000 }) }),
+);
+const STEP = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ claim: SHARE }) },
+  { weight: 2, arbitrary: fc.record({ release: fc.nat(20) }) },
+  { weight: 1, arbitrary: fc.record({ renew: fc.nat(20) }) },
+  { weight: 1, arbitrary: fc.record({ pass: fc.integer({ min: 1, max: 600 }) }) },
+);
+const STEPS = fc.array(STEP, { maxLength: 60 });
+
+test("claim() holds its promises over any sequence of claims, releases, renewals and expiries", () =>
+  fc.assert(
+    fc.property(STEPS, (steps) => {
+      const ledger = ledgerOf(gpu("a"), gpu("b", { memoryMb: 8000 }), gpu("c"), gpu("d", { healthy: false }));
+      for (const step of steps) {
+        if ("claim" in step) {
+          const result = ledger.claim(OWNER, step.claim, anyGpu);
+          if ("lease" in result) {
+            expect(new Set(result.lease.gpus.map(({ gpuId }) => gpuId)).size).toBe(step.claim.gpus);
+          } else {
+            expect(result.availableGpus).toBeLessThan(step.claim.gpus);
+            expect(result.capableGpus).toBeGreaterThanOrEqual(result.availableGpus);
+          }
+        } else if ("release" in step) ledger.release(String(step.release));
+        else if ("renew" in step) ledger.renew(String(step.renew));
+        else {
+          ledger.clock.time += step.pass;
+          ledger.expire();
+        }
+        const used = new Map<string, number>();
+        for (const { gpuId, units } of ledger.leases().flatMap((lease) => lease.gpus)) {
+          expect(units).toBeGreaterThanOrEqual(1);
+          used.set(gpuId, (used.get(gpuId) ?? 0) + units);
+        }
+        for (const units of used.values()) expect(units).toBeLessThanOrEqual(100);
+        expect(used.has("d")).toBe(false);
+      }
+    }),
+    { numRuns: 200 },
+  ));

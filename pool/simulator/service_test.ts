@@ -1,0 +1,167 @@
+import { expect, test } from "bun:test";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { durationFromMs, durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
+import { connectTcp } from "../../grpc/client.ts";
+import { type ClaimRequestSchema, PoolService, ShortageSchema } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { type PoolServerOptions, startPoolServer } from "./testing.ts";
+
+const OWNER = { namespace: "default", pod: "a", container: "main" };
+
+/** A server, and a client with a real connection to it. */
+async function connect(options: PoolServerOptions = {}) {
+  const server = await startPoolServer(options);
+  const channel = connectTcp(server.address);
+  return {
+    client: createClient(PoolService, channel.transport),
+    async [Symbol.asyncDispose]() {
+      channel[Symbol.dispose]();
+      await server[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** What a call is refused with. */
+async function refusal(call: Promise<unknown>): Promise<ConnectError> {
+  try {
+    await call;
+  } catch (error) {
+    return ConnectError.from(error);
+  }
+  throw new Error("The call was not refused");
+}
+
+function claimPercent(client: Client<typeof PoolService>, gpus: number, value: number) {
+  return client.claim({ owner: OWNER, gpus, share: { case: "percent", value } });
+}
+
+test("getInventory() and watchInventory() tell the server's name and GPUs", async () => {
+  await using server = await connect({ hostname: "gpu-1", gpus: 2, memoryMb: 8000 });
+  const expected = {
+    hostname: "gpu-1",
+    gpus: ["gpu-1/0", "gpu-1/1"].map((id) => ({ id, model: "Simulated GPU", memoryMb: 8000n, healthy: true })),
+  };
+  expect((await server.client.getInventory({})).inventory).toMatchObject(expected);
+  const stop = new AbortController();
+  const options = { signal: stop.signal };
+  let times = 0;
+  for await (const { inventory } of server.client.watchInventory({ heartbeatInterval: durationFromMs(100) }, options)) {
+    expect(inventory).toMatchObject(expected);
+    times += 1;
+    if (times === 3) break;
+  }
+  stop.abort();
+});
+
+const UNKNOWN_FILTER = 'Unknown filter "x": expected one of server.hostname, device.id, device.name, device.phy-memory';
+const SHARE = "expected percent from 1 to 100, or memory_mb of 1 or more";
+
+test.each<[string, MessageInitShape<typeof ClaimRequestSchema>, string]>([
+  ["no GPUs", { gpus: 0, share: { case: "percent", value: 1 } }, "gpus is 0: expected 1 or more"],
+  ["less than no GPUs", { gpus: -1, share: { case: "percent", value: 1 } }, "gpus is -1: expected 1 or more"],
+  ["0 percent", { gpus: 1, share: { case: "percent", value: 0 } }, `percent is 0: ${SHARE}`],
+  ["101 percent", { gpus: 1, share: { case: "percent", value: 101 } }, `percent is 101: ${SHARE}`],
+  ["no memory", { gpus: 1, share: { case: "memoryMb", value: 0n } }, `memoryMb is 0: ${SHARE}`],
+  ["no share", { gpus: 1 }, `share is not set: ${SHARE}`],
+  [
+    "an unknown filter",
+    { gpus: 1, share: { case: "percent", value: 1 }, filters: [{ key: "x", value: "y" }] },
+    UNKNOWN_FILTER,
+  ],
+])("claim() refuses %s with INVALID_ARGUMENT and says what would be right", async (_, request, message) => {
+  await using server = await connect();
+  const error = await refusal(server.client.claim(request));
+  expect([Code[error.code], error.rawMessage]).toEqual(["InvalidArgument", message]);
+});
+
+test("watchInventory() refuses a heartbeat under 100 ms", async () => {
+  await using server = await connect();
+  const updates = server.client.watchInventory({ heartbeatInterval: durationFromMs(99) });
+  const error = await refusal(Array.fromAsync(updates));
+  expect([Code[error.code], error.rawMessage]).toEqual([
+    "InvalidArgument",
+    "heartbeat_interval is 99 ms: expected 100 or more",
+  ]);
+});
+
+test("claim() grants a lease that listLeases() tells without its id", async () => {
+  await using server = await connect({ gpus: 2, timeToLive: 15_000, now: () => 1_700_000_000_000 });
+  const { lease, timeToLive } = await claimPercent(server.client, 2, 30);
+  expect(lease?.id).toBeTruthy();
+  expect(timeToLive && durationMs(timeToLive)).toBe(15_000);
+  expect(lease?.owner).toMatchObject(OWNER);
+  expect(lease?.gpus.map(({ gpuId, units }) => [gpuId, units])).toEqual([
+    ["server/0", 30],
+    ["server/1", 30],
+  ]);
+  expect(lease?.grantedAt && timestampMs(lease.grantedAt)).toBe(1_700_000_000_000);
+  expect(lease?.expiresAt && timestampMs(lease.expiresAt)).toBe(1_700_000_015_000);
+  const { leases } = await server.client.listLeases({});
+  expect(leases).toEqual([{ ...(lease ?? raise()), id: "" }]);
+});
+
+test("claim() takes only GPUs that every filter matches", async () => {
+  await using server = await connect({ gpus: 3 });
+  const share = { case: "percent", value: 10 } as const;
+  const filters = [
+    { key: "device.name", value: "Simulated GPU" },
+    { key: "device.id", value: "server/1" },
+  ];
+  const { lease } = await server.client.claim({ owner: OWNER, gpus: 1, share, filters });
+  expect(lease?.gpus.map(({ gpuId }) => gpuId)).toEqual(["server/1"]);
+  const error = await refusal(server.client.claim({ owner: OWNER, gpus: 2, share, filters }));
+  expect(error.findDetails(ShortageSchema)).toMatchObject([{ availableGpus: 1, capableGpus: 1 }]);
+});
+
+test("claim() counts memory in percents of the GPU", async () => {
+  await using server = await connect({ memoryMb: 16_000 });
+  const { lease } = await server.client.claim({ owner: OWNER, gpus: 1, share: { case: "memoryMb", value: 1120n } });
+  expect(lease?.gpus.map(({ units }) => units)).toEqual([7]);
+});
+
+test("claim() refuses what does not fit with RESOURCE_EXHAUSTED and the Shortage", async () => {
+  await using server = await connect({ gpus: 2 });
+  await claimPercent(server.client, 1, 60);
+  const error = await refusal(claimPercent(server.client, 2, 50));
+  expect(Code[error.code]).toBe("ResourceExhausted");
+  expect(error.rawMessage).toBe("1 of this server's 2 GPUs can give the share now, 2 are asked for");
+  expect(error.findDetails(ShortageSchema)).toMatchObject([{ availableGpus: 1, capableGpus: 2 }]);
+});
+
+test("release() frees the GPUs, and is no error for a lease that has ended", async () => {
+  await using server = await connect();
+  const { lease } = await claimPercent(server.client, 1, 100);
+  const leaseId = lease?.id ?? raise();
+  await server.client.release({ leaseId });
+  await server.client.release({ leaseId });
+  await claimPercent(server.client, 1, 100);
+});
+
+test("renew() keeps a lease over its first expiry; nobody renews one that has ended", async () => {
+  let time = 1_700_000_000_000;
+  await using server = await connect({ timeToLive: 1000, now: () => time });
+  const { lease } = await claimPercent(server.client, 1, 100);
+  const leaseId = lease?.id ?? raise();
+  time += 999;
+  const { timeToLive } = await server.client.renew({ leaseId });
+  expect(timeToLive && durationMs(timeToLive)).toBe(1000);
+  time += 999;
+  expect((await server.client.listLeases({})).leases).toHaveLength(1);
+  time += 1;
+  const error = await refusal(server.client.renew({ leaseId }));
+  expect([Code[error.code], error.rawMessage]).toEqual(["NotFound", "No such lease: it has ended"]);
+  expect((await server.client.listLeases({})).leases).toEqual([]);
+});
+
+test("claim() gets what an expired lease held", async () => {
+  let time = 1_700_000_000_000;
+  await using server = await connect({ timeToLive: 1000, now: () => time });
+  await claimPercent(server.client, 1, 100);
+  await refusal(claimPercent(server.client, 1, 1));
+  time += 1000;
+  await claimPercent(server.client, 1, 100);
+});
+
+function raise(): never {
+  throw new Error("The claim has no lease");
+}

@@ -1,0 +1,63 @@
+import { expect, test } from "bun:test";
+import * as v from "valibot";
+import { ConfigError } from "./config_error.ts";
+import { type Environment, integer, port, readEnvironment, seconds } from "./environment.ts";
+
+const ENTRIES = {
+  NAME: v.string("expected a name"),
+  COUNT: v.optional(integer({ min: 1, max: 1000 }), "3"),
+  INTERVAL: v.optional(seconds({ min: 0.5, max: 60 }), "10"),
+  PORT: v.optional(port(), "0"),
+};
+
+test.each<[string, Environment, object]>([
+  ["gives defaults", { NAME: "a" }, { NAME: "a", COUNT: 3, INTERVAL: 10_000, PORT: 0 }],
+  [
+    "takes an empty variable as not set",
+    { NAME: "a", COUNT: "", PORT: "" },
+    { NAME: "a", COUNT: 3, INTERVAL: 10_000, PORT: 0 },
+  ],
+  [
+    "turns numbers into numbers and seconds into milliseconds",
+    { NAME: "b", COUNT: "1000", INTERVAL: "0.5", PORT: "65535" },
+    { NAME: "b", COUNT: 1000, INTERVAL: 500, PORT: 65_535 },
+  ],
+  [
+    "makes whole milliseconds of any decimals",
+    { NAME: "a", INTERVAL: "1.001" }, // 1000.9999999999999 in floats
+    { NAME: "a", COUNT: 3, INTERVAL: 1001, PORT: 0 },
+  ],
+  [
+    "leaves out what it is not asked for",
+    { NAME: "a", OTHER: "x" },
+    { NAME: "a", COUNT: 3, INTERVAL: 10_000, PORT: 0 },
+  ],
+])("readEnvironment() %s", (_, environment, expected) => {
+  expect(readEnvironment(ENTRIES, environment)).toEqual(expected as never);
+});
+
+test.each<[string, Environment, string]>([
+  ["a variable that is missing", {}, "Cannot start without NAME: expected a name"],
+  ["a variable that must not be empty", { NAME: "" }, "Cannot start without NAME: expected a name"],
+  ["a word for a number", { NAME: "a", COUNT: "x" }, 'Cannot use COUNT="x": expected a whole number from 1 to 1000'],
+  ["a number too small", { NAME: "a", COUNT: "0" }, 'Cannot use COUNT="0": expected a whole number from 1 to 1000'],
+  [
+    "a number too great",
+    { NAME: "a", COUNT: "1001" },
+    'Cannot use COUNT="1001": expected a whole number from 1 to 1000',
+  ],
+  ["a negative number", { NAME: "a", COUNT: "-1" }, 'Cannot use COUNT="-1": expected a whole number from 1 to 1000'],
+  ["decimals", { NAME: "a", COUNT: "1.5" }, 'Cannot use COUNT="1.5": expected a whole number from 1 to 1000'],
+  ["other notations", { NAME: "a", COUNT: "1e2" }, 'Cannot use COUNT="1e2": expected a whole number from 1 to 1000'],
+  ["spaces", { NAME: "a", COUNT: " 1" }, 'Cannot use COUNT=" 1": expected a whole number from 1 to 1000'],
+  ["seconds with a unit", { NAME: "a", INTERVAL: "5s" }, 'Cannot use INTERVAL="5s": expected seconds from 0.5 to 60'],
+  ["too few seconds", { NAME: "a", INTERVAL: "0.4" }, 'Cannot use INTERVAL="0.4": expected seconds from 0.5 to 60'],
+  ["too many seconds", { NAME: "a", INTERVAL: "61" }, 'Cannot use INTERVAL="61": expected seconds from 0.5 to 60'],
+  [
+    "a port over 65535",
+    { NAME: "a", PORT: "65536" },
+    'Cannot use PORT="65536": expected a whole number from 0 to 65535',
+  ],
+])("readEnvironment() names the variable, its value and what would be right for %s", (_, environment, message) => {
+  expect(() => readEnvironment(ENTRIES, environment)).toThrow(new ConfigError(message));
+});

@@ -1,0 +1,27 @@
+import { expect, test } from "bun:test";
+import * as v from "valibot";
+import { describeIssue } from "./issue.ts";
+
+const Document = v.strictObject({
+  name: v.string(),
+  mode: v.optional(v.picklist(["a", "b"], "expected a or b")),
+  servers: v.optional(v.array(v.object({ addresses: v.array(v.string(), "expected a list") }))),
+  count: v.optional(v.number()),
+});
+
+test.each<[string, unknown, string]>([
+  ["a field that is not set", {}, "name is not set"],
+  ["a wrong value and what would be right", { name: "x", mode: "c" }, 'mode is "c": expected a or b'],
+  ["a wrong type", { name: "x", count: "1" }, 'count is "1": expected number'],
+  [
+    "the way to a deep field",
+    { name: "x", servers: [{ addresses: "y" }] },
+    'servers.0.addresses is "y": expected a list',
+  ],
+  ["no value that is an object", { name: {} }, "name: expected string"],
+  ["an unknown field", { name: "x", nmae: "y" }, "nmae is unknown here"],
+  ["the document itself", "x", 'the document is "x": expected Object'],
+])("describeIssue() names %s", (_, document, expected) => {
+  const { issues } = v.safeParse(Document, document);
+  expect(issues?.map(describeIssue)[0]).toBe(expected);
+});

@@ -1,0 +1,35 @@
+import { expect, test } from "bun:test";
+import { Gauge, Registry } from "prom-client";
+import { serveProbes } from "./probes.ts";
+
+test("serveProbes() answers /livez, /readyz with what is missing, /metrics, and 404 to all else", async () => {
+  const metrics = new Registry();
+  new Gauge({ name: "units", help: "Units.", registers: [metrics] }).set(7);
+  let missing: string | undefined = "Not registered with the kubelet";
+  await using probes = serveProbes({ port: 0, notReady: () => missing, metrics });
+  const get = async (path: string) => {
+    const response = await fetch(`http://127.0.0.1:${probes.port}${path}`);
+    return [response.status, await response.text()];
+  };
+  expect(await get("/livez")).toEqual([200, "ok\n"]);
+  expect(await get("/readyz")).toEqual([503, "Not registered with the kubelet\n"]);
+  missing = undefined;
+  expect(await get("/readyz")).toEqual([200, "ok\n"]);
+  expect(await get("/metrics")).toEqual([200, expect.stringContaining("\nunits 7\n")]);
+  expect(await get("/")).toEqual([404, "Not found\n"]);
+});
+
+test("serveProbes() says that the metrics are Prometheus' text", async () => {
+  await using probes = serveProbes({ port: 0, notReady: () => undefined, metrics: new Registry() });
+  const response = await fetch(`http://127.0.0.1:${probes.port}/metrics`);
+  expect(response.headers.get("Content-Type")).toStartWith("text/plain; version=0.0.4");
+});
+
+test("serveProbes() frees the port when it is disposed of", async () => {
+  const options = { notReady: () => undefined, metrics: new Registry() };
+  const first = serveProbes({ port: 0, ...options });
+  await fetch(`http://127.0.0.1:${first.port}/livez`);
+  await first[Symbol.asyncDispose]();
+  await using second = serveProbes({ port: first.port, ...options });
+  expect((await fetch(`http://127.0.0.1:${second.port}/livez`)).status).toBe(200);
+});
