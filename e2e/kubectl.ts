@@ -1,4 +1,4 @@
-import { exec } from "./exec.ts";
+import { ExecError, exec } from "./exec.ts";
 
 /** Nodes that run pods. */
 export const WORKERS = ["bitfusion-e2e-worker", "bitfusion-e2e-worker2"] as const;
@@ -9,8 +9,8 @@ export function kubectl(...args: string[]): Promise<string> {
 }
 
 /** `kubectl apply -f -` of one object. @throws {ExecError} with the API server's answer. */
-export function apply(object: object): Promise<string> {
-  return exec(["kubectl", "apply", "-f", "-"], { stdin: JSON.stringify(object) });
+export function apply(object: object, ...options: string[]): Promise<string> {
+  return exec(["kubectl", "apply", "-f", "-", ...options], { stdin: JSON.stringify(object) });
 }
 
 /** What the API server has. */
@@ -32,4 +32,20 @@ export async function waitForUnits(
 export async function waitForSuccess(namespace: string, name: string): Promise<string> {
   await kubectl("wait", "-n", namespace, `pod/${name}`, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s");
   return kubectl("logs", "-n", namespace, name, "--all-containers");
+}
+
+/** The API server's words when it refuses an object. @throws {Error} when it does not. */
+export async function refusal(object: object): Promise<string> {
+  const answer = await apply(object).catch((error) => error);
+  if (answer instanceof ExecError) return answer.output;
+  throw answer instanceof Error ? answer : new Error(`Expected a refusal: ${answer}`);
+}
+
+/** Looks again and again, where there is no event to wait for. @throws {Error} after two minutes. */
+export async function until(what: string, check: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 120_000;
+  while (!(await check())) {
+    if (performance.now() > deadline) throw new Error(`Waited two minutes for ${what}`);
+    await Bun.sleep(500);
+  }
 }

@@ -2,11 +2,27 @@ import { readFile } from "node:fs/promises";
 import { parse } from "yaml";
 import { WORKLOAD } from "./images.ts";
 
+export interface ContainerManifest {
+  name: string;
+  image?: string;
+  command?: string[];
+  restartPolicy?: "Always";
+  resources?: { limits?: Record<string, string | number>; requests?: Record<string, string | number> };
+  securityContext?: object;
+}
+
 /** A Pod as these tests write it. */
 export interface PodManifest {
+  apiVersion: "v1";
+  kind: "Pod";
   metadata: { name: string; namespace?: string; annotations?: Record<string, string> };
-  spec: Record<string, unknown> & {
-    containers: { name: string; image: string; command?: string[]; resources?: object }[];
+  spec: {
+    containers: ContainerManifest[];
+    initContainers?: ContainerManifest[];
+    restartPolicy?: "Never" | "OnFailure";
+    terminationGracePeriodSeconds?: number;
+    nodeSelector?: Record<string, string>;
+    securityContext?: object;
   };
 }
 
@@ -19,40 +35,61 @@ export async function examplePod(namespace: string): Promise<PodManifest> {
   return pod;
 }
 
-export interface SharePodOptions {
+export interface PodOptions {
   namespace: string;
   name: string;
-  num: number;
-  percent: number | string;
-  command?: string[];
+  /** Value of auto-management/bitfusion; not annotated if absent. */
+  mode?: string;
+  containers: ContainerManifest[];
+  initContainers?: ContainerManifest[];
   /** Runs on this node only. */
   node?: string;
+  securityContext?: object;
 }
 
-/** An annotated pod with one container that asks for a share. */
-export function sharePod({
+/** A pod that runs once; its containers have an image unless they name one. */
+export function pod({
   namespace,
   name,
-  num,
-  percent,
-  command = ["printenv", "BITFUSION_GPUS"],
+  mode,
+  containers,
+  initContainers,
   node,
-}: SharePodOptions): PodManifest & object {
+  securityContext,
+}: PodOptions): PodManifest {
+  const withImage = (container: ContainerManifest) => ({ image: WORKLOAD, ...container });
   return {
     apiVersion: "v1",
     kind: "Pod",
-    metadata: { name, namespace, annotations: { "auto-management/bitfusion": "yes" } },
+    metadata: { name, namespace, ...(mode ? { annotations: { "auto-management/bitfusion": mode } } : {}) },
     spec: {
       restartPolicy: "Never",
+      terminationGracePeriodSeconds: 1, // `sleep` as process 1 does not hear SIGTERM
+      containers: containers.map(withImage),
+      ...(initContainers ? { initContainers: initContainers.map(withImage) } : {}),
       ...(node ? { nodeSelector: { "kubernetes.io/hostname": node } } : {}),
-      containers: [
-        {
-          name: "main",
-          image: WORKLOAD,
-          command,
-          resources: { limits: { "bitfusion.io/gpu-num": num, "bitfusion.io/gpu-percent": percent } },
-        },
-      ],
+      ...(securityContext ? { securityContext } : {}),
     },
-  } as PodManifest;
+  };
+}
+
+/** A limit of `num` GPUs at `percent` each. */
+export function share(num: number, percent: number): { limits: Record<string, number> } {
+  return { limits: { "bitfusion.io/gpu-num": num, "bitfusion.io/gpu-percent": percent } };
+}
+
+export interface SharePodOptions extends Omit<PodOptions, "containers"> {
+  num: number;
+  percent: number;
+  command?: string[];
+}
+
+/** An annotated pod with one container, `main`, that asks for a share. */
+export function sharePod({
+  num,
+  percent,
+  command = ["printenv", "BITFUSION_GPUS"],
+  ...rest
+}: SharePodOptions): PodManifest {
+  return pod({ mode: "yes", containers: [{ name: "main", command, resources: share(num, percent) }], ...rest });
 }

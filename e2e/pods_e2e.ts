@@ -1,11 +1,15 @@
 import { expect } from "bun:test";
-import { ExecError } from "./exec.ts";
-import { WORKLOAD } from "./images.ts";
-import { apply, get, kubectl, waitForSuccess, waitForUnits } from "./kubectl.ts";
+import { apply, get, kubectl, refusal, waitForSuccess, waitForUnits } from "./kubectl.ts";
 import { leasesOf } from "./leases.ts";
-import { examplePod, type PodManifest, sharePod } from "./pods.ts";
+import { examplePod, type PodManifest, pod, sharePod } from "./pods.ts";
 import { POOL_UNITS } from "./pool.ts";
 import { scenario } from "./scenario.ts";
+
+scenario("kubectl apply -k . is accepted by the API server", async () => {
+  const answer = await kubectl("apply", "-k", ".", "--dry-run=server");
+  expect(answer).toContain("daemonset.apps/bitfusion-device-plugin");
+  expect(answer).toContain("deployment.apps/bitfusion-webhook");
+});
 
 scenario("every node shows the pool's units as allocatable", async () => {
   await waitForUnits("allocatable", POOL_UNITS);
@@ -35,20 +39,13 @@ scenario("a pod of 2 GPUs at 75 percent gets 150 units, on two different GPUs", 
 });
 
 scenario("a wrong percent is refused with container, key, value and range", async (namespace) => {
-  const answer = await apply(sharePod({ namespace, name: "wrong", num: 1, percent: 150 })).catch((error) => error);
-  expect(answer).toBeInstanceOf(ExecError);
-  expect(answer.output).toContain(
+  expect(await refusal(sharePod({ namespace, name: "wrong", num: 1, percent: 150 }))).toContain(
     `Container "main": limits["bitfusion.io/gpu-percent"] is "150": expected a whole number from 1 to 100`,
   );
 });
 
 scenario("a pod without the annotation runs untouched", async (namespace) => {
-  await apply({
-    apiVersion: "v1",
-    kind: "Pod",
-    metadata: { name: "plain", namespace },
-    spec: { restartPolicy: "Never", containers: [{ name: "main", image: WORKLOAD, command: ["echo", "hello"] }] },
-  });
+  await apply(pod({ namespace, name: "plain", containers: [{ name: "main", command: ["echo", "hello"] }] }));
   expect(await waitForSuccess(namespace, "plain")).toBe("hello\n");
   const { metadata, spec } = await get<PodManifest>("pod", "plain", "-n", namespace);
   expect(metadata.annotations ?? {}).not.toHaveProperty("auto-management/status");
@@ -58,23 +55,9 @@ scenario("a pod without the annotation runs untouched", async (namespace) => {
 });
 
 scenario("the tokens reach the pod's namespace, and a dry run writes none", async (namespace) => {
-  const pod = sharePod({ namespace, name: "dry", num: 1, percent: 1 });
-  await apply({ ...pod }).then(() => kubectl("get", "secret", "bitfusion-secret", "-n", namespace));
-  const empty = `${namespace}-dry`;
-  await kubectl("create", "namespace", empty);
-  try {
-    await kubectl(
-      "run",
-      "dry",
-      "-n",
-      empty,
-      `--image=${WORKLOAD}`,
-      "--dry-run=server",
-      "--annotations=auto-management/bitfusion=yes",
-      `--overrides={"spec":{"containers":[{"name":"dry","image":"${WORKLOAD}","command":["true"],"resources":{"limits":{"bitfusion.io/gpu-num":"1"}}}]}}`,
-    );
-    expect(await kubectl("get", "secrets", "-n", empty, "-o", "name")).toBe("");
-  } finally {
-    await kubectl("delete", "namespace", empty, "--wait=false");
-  }
+  const manifest = sharePod({ namespace, name: "dry", num: 1, percent: 1 });
+  await apply(manifest, "--dry-run=server");
+  expect(await kubectl("get", "secrets", "-n", namespace, "-o", "name")).toBe("");
+  await apply(manifest);
+  expect(await kubectl("get", "secrets", "-n", namespace, "-o", "name")).toBe("secret/bitfusion-secret\n");
 });

@@ -1,5 +1,5 @@
 import { exec } from "./exec.ts";
-import { apply, WORKERS, waitForSuccess, waitForUnits } from "./kubectl.ts";
+import { apply, until, WORKERS, waitForSuccess, waitForUnits } from "./kubectl.ts";
 import { sharePod } from "./pods.ts";
 import { POOL_UNITS } from "./pool.ts";
 import { scenario } from "./scenario.ts";
@@ -36,12 +36,4 @@ scenario(
 async function pluginSockets(node: string): Promise<string[]> {
   const names = await exec(["docker", "exec", node, "ls", "/var/lib/kubelet/device-plugins"]);
   return names.split("\n").filter((name) => name.startsWith("bitfusion.io-"));
-}
-
-async function until(what: string, check: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 120_000;
-  while (!(await check())) {
-    if (performance.now() > deadline) throw new Error(`Waited two minutes for ${what}`);
-    await Bun.sleep(500); // there is no event to wait for outside the node
-  }
 }

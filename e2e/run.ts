@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -56,6 +56,7 @@ async function together(signal: AbortSignal, ...parts: ((signal: AbortSignal) =>
 
 async function runTests(kubeconfig: string, signal: AbortSignal): Promise<number> {
   const files = [...new Bun.Glob("e2e/*_e2e.ts").scanSync()].sort().map((file) => `./${file}`);
+  await mkdir("reports", { recursive: true });
   const options = ["--timeout=180000", "--reporter=junit", "--reporter-outfile=reports/e2e.xml"];
   const tests = Bun.spawn([process.execPath, "test", ...options, ...files], {
     env: { ...process.env, KUBECONFIG: kubeconfig },
