@@ -10,6 +10,17 @@ const Text = v.pipe(v.string("expected text"), v.nonEmpty("expected text"));
 const AbsolutePath = v.pipe(Text, v.startsWith("/", "expected an absolute path"));
 const ResourceList = v.record(v.string(), Text, "expected quantities by resource name");
 
+/** Volumes that the init container fills, each under /populate/<its name>. */
+const VolumeName = v.picklist(["client", "opt", "config"], "expected client, opt or config");
+
+const Mount = v.strictObject({
+  volume: VolumeName,
+  /** Where the containers see it. */
+  path: AbsolutePath,
+  /** One file of it, instead of all. */
+  file: v.optional(Text),
+});
+
 const Client = v.strictObject({
   name: Text,
   /** Value of the annotation bitfusion-client/os that chooses it. */
@@ -18,16 +29,19 @@ const Client = v.strictObject({
   version: Text,
   /** Image of the init container. */
   image: Text,
-  /**
-   * Command of the init container. It finds the token's files in /populate/tokens, and fills /populate/bitfusion (seen by the
-   * containers as /bitfusion), /populate/opt (/opt/bitfusion) and /populate/config (servers.conf, client.yaml, ca.crt).
-   */
+  /** Command of the init container: fills the volumes, from its image and the token's files in /populate/tokens. */
   populate: v.pipe(v.array(Text, "expected a list of arguments"), v.minLength(1, "expected a program")),
+  /** Of the init container. Quantities in their canonical form, or a second look takes them for another's. */
   resources: v.strictObject({ requests: ResourceList, limits: ResourceList }),
-  /** The client's path in the containers. */
-  binary: AbsolutePath,
-  /** Folder of its libraries, for LD_LIBRARY_PATH. */
+  /** Whether it needs the pool's tokens. */
+  tokens: v.optional(v.boolean("expected true or false"), true),
+  mounts: v.pipe(v.array(Mount, "expected a list of mounts"), v.minLength(1, "expected at least one mount")),
+  /** The client's program in the containers, for `<binary> run -n … -- <command>`. Without it commands are left alone. */
+  binary: v.optional(AbsolutePath),
+  /** Folder of its libraries, put in front of LD_LIBRARY_PATH. */
   libraryPath: AbsolutePath,
+  /** Variables of the containers. */
+  env: v.optional(v.array(v.strictObject({ name: Text, value: Text }), "expected a list of variables"), []),
 });
 
 const Catalogue = v.pipe(
@@ -85,5 +99,5 @@ export function chooseClient(catalogue: Catalogue, annotations: Readonly<Record<
     .map((key) => `${key} "${annotations[key]}"`)
     .join(" and ");
   const known = catalogue.clients.map((client) => `${client.os} ${client.version}`).join(", ");
-  throw new Refusal(`No client has ${asked}: expected one of ${known}`);
+  throw new Refusal("client", `No client has ${asked}: expected one of ${known}`);
 }

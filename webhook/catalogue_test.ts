@@ -6,20 +6,12 @@ import { stringify } from "yaml";
 import { ConfigError } from "../program/config_error.ts";
 import { type Catalogue, type Client, chooseClient, parseCatalogue, readCatalogue } from "./catalogue.ts";
 import { Refusal } from "./refusal.ts";
+import { testClient } from "./testing.ts";
 
 const DEPLOYED = join(import.meta.dir, "deploy/clients.yaml");
 
 function client(name: string, os: string, version: string): Client {
-  return {
-    name,
-    os,
-    version,
-    image: `client:${name}`,
-    populate: ["cp", "-r", "/client", "/populate"],
-    resources: { requests: { cpu: "10m" }, limits: {} },
-    binary: "/bitfusion/bin/bitfusion",
-    libraryPath: "/bitfusion/lib",
-  };
+  return testClient({ name, os, version, image: `client:${name}` });
 }
 
 const catalogue: Catalogue = {
@@ -72,6 +64,26 @@ test.each<[description: string, document: unknown, message: string]>([
     "Cannot use clients.yaml: clients.0.populate: expected a program",
   ],
   [
+    "a client without mounts",
+    { default: "bionic", clients: [{ ...first, mounts: [] }] },
+    "Cannot use clients.yaml: clients.0.mounts: expected at least one mount",
+  ],
+  [
+    "a mount of a volume that nobody fills",
+    { default: "bionic", clients: [{ ...first, mounts: [{ volume: "tokens", path: "/t" }] }] },
+    'Cannot use clients.yaml: clients.0.mounts.0.volume is "tokens": expected client, opt or config',
+  ],
+  [
+    "tokens that YAML takes for text",
+    { default: "bionic", clients: [{ ...first, tokens: "no" }] },
+    'Cannot use clients.yaml: clients.0.tokens is "no": expected true or false',
+  ],
+  [
+    "a variable whose value YAML takes for a number",
+    { default: "bionic", clients: [{ ...first, env: [{ name: "A", value: 1 }] }] },
+    "Cannot use clients.yaml: clients.0.env.0.value is 1: expected text",
+  ],
+  [
     "a field that it doesn't know",
     { default: "bionic", clients: [{ ...first, imagePullPolicy: "Never" }] },
     "Cannot use clients.yaml: clients.0.imagePullPolicy is unknown here",
@@ -80,6 +92,12 @@ test.each<[description: string, document: unknown, message: string]>([
   const parse = () => parseCatalogue(document === "" ? "" : stringify(document), "clients.yaml");
   expect(parse).toThrow(ConfigError);
   expect(parse).toThrow(message);
+});
+
+test("parseCatalogue() takes a client without binary, tokens and env for one that needs tokens and leaves commands alone", () => {
+  const { binary: _, tokens: __, env: ___, ...rest } = testClient();
+  const [parsed] = parseCatalogue(stringify({ default: rest.name, clients: [rest] }), "clients.yaml").clients;
+  expect(parsed).toEqual({ ...rest, tokens: true, env: [] });
 });
 
 test("parseCatalogue() says in one line where the YAML is broken", () => {
@@ -128,5 +146,5 @@ test.each<[annotations: Record<string, string>, message: string]>([
   [{ [VERSION]: "" }, `No client has ${VERSION} "": ${KNOWN}`],
   [{ [OS]: "ubuntu18", [VERSION]: "401" }, `No client has ${OS} "ubuntu18" and ${VERSION} "401": ${KNOWN}`],
 ])("chooseClient() refuses %j and lists the known ones", (annotations, message) => {
-  expect(() => chooseClient(catalogue, annotations)).toThrow(new Refusal(message));
+  expect(() => chooseClient(catalogue, annotations)).toThrow(new Refusal("client", message));
 });

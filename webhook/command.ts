@@ -22,12 +22,11 @@ export function wrapCommand(container: Container, { binary, share, filters }: Co
   const [first] = command;
   if (first === undefined) {
     throw new Refusal(
+      "command",
       `Container "${name}": command is not set: set it to what the container runs, the image's entrypoint is unknown here`,
     );
   }
-  const isLine = command.length === 1 && /\s/.test(first.trim());
-  const program = isLine ? first.trim().split(/\s/, 1)[0] : first;
-  if (basename(program ?? "") === basename(binary)) return command;
+  if (runsClient(command, binary)) return command;
   return [
     binary,
     "run",
@@ -36,8 +35,19 @@ export function wrapCommand(container: Container, { binary, share, filters }: Co
     ...("percent" in share ? ["-p", percentToFraction(share.percent)] : ["-m", String(share.memoryMb)]),
     ...filters.flatMap((filter) => ["--filter", filter]),
     "--",
-    ...(isLine ? shellLine(first, args) : command),
+    ...(isLine(command) ? shellLine(first, args) : command),
   ];
+}
+
+/** Whether a command, or the line that it is, starts with the client, wherever that lies. */
+export function runsClient(command: readonly string[], binary: string): boolean {
+  const [first = ""] = command;
+  const program = isLine(command) ? first.trim().split(/\s/, 1)[0] : first;
+  return basename(program ?? "") === basename(binary);
+}
+
+function isLine([first = "", ...others]: readonly string[]): boolean {
+  return others.length === 0 && /\s/.test(first.trim());
 }
 
 /** The container's args come after the command: "$@" hands them on to the line's program, on its last line. */

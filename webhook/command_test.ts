@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Share } from "../pool/share.ts";
-import { type CommandOptions, wrapCommand } from "./command.ts";
+import { type CommandOptions, runsClient, wrapCommand } from "./command.ts";
 import type { Container } from "./pod.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -107,7 +107,18 @@ test.each<[description: string, container: Omit<Container, "name">]>([
 ])("wrapCommand() refuses a container with %s for a command, and says to set it", (_, container) => {
   expect(() => wrap(container)).toThrow(
     new Refusal(
+      "command",
       'Container "train": command is not set: set it to what the container runs, the image\'s entrypoint is unknown here',
     ),
   );
+});
+
+test.each<[command: string[], runs: boolean]>([
+  [["/a folder/bitfusion", "run"], true],
+  [["bitfusion run -- x"], true],
+  [["bitfusion run", "x"], false], // a program with a space in its name
+  [["python", "bitfusion"], false],
+  [[], false],
+])("runsClient() says of %j %p", (command, runs) => {
+  expect(runsClient(command, BINARY)).toBe(runs);
 });

@@ -4,8 +4,17 @@ import { type Catalogue, type Client, chooseClient } from "./catalogue.ts";
 import { wrapCommand } from "./command.ts";
 import { withLibraryPath } from "./environment.ts";
 import { ANNOTATIONS, ASKED, UNITS } from "./keys.ts";
-import { type Mode, readMode } from "./mode.ts";
-import { type Json, ownerEnvironment, populateContainer, volumeMounts, volumes } from "./parts.ts";
+import type { Mode } from "./mode.ts";
+import {
+  includes,
+  isPopulateContainer,
+  type Json,
+  POPULATE,
+  populateContainer,
+  variables,
+  volumeMounts,
+  volumes,
+} from "./parts.ts";
 import { createPodPatch } from "./patch.ts";
 import type { Container, Pod } from "./pod.ts";
 import { Refusal } from "./refusal.ts";
@@ -19,22 +28,24 @@ export interface InjectionSettings {
 
 /** What is to be done to a pod. */
 export interface Injection {
-  /** RFC 6902; empty if the pod is left alone. */
+  /** RFC 6902. */
   readonly operations: readonly Operation[];
-  /** For the log. */
-  readonly reason: string;
+  /** Names of the containers that get a share. */
+  readonly containers: readonly string[];
+  /** Whether the pool's tokens must be in the pod's namespace. */
+  readonly tokens: boolean;
+  /** For the user: what is odd but usable, each at most 120 characters. */
+  readonly warnings: readonly string[];
 }
 
 /**
- * What makes a pod's GPU containers run under the pool's client. Computed on the raw object, so that nothing of it is lost;
- * injecting the result again changes nothing, for it asks for no share any more.
+ * What makes a pod's GPU containers run under the pool's client; undefined if none asks for a share. Computed on the raw object,
+ * so that nothing of it is lost; injecting the result again changes nothing, for it asks for no share any more.
  *
  * @throws {Refusal}
  */
-export function inject(pod: Pod, settings: InjectionSettings): Injection {
+export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: InjectionSettings): Injection | undefined {
   const { annotations = {} } = pod.metadata;
-  const mode = readMode(annotations);
-  if (mode === "off") return { operations: [], reason: "Not annotated" };
   const injected = structuredClone(pod);
   const { spec } = injected;
   const shares = new Map<Container, Share>();
@@ -42,7 +53,7 @@ export function inject(pod: Pod, settings: InjectionSettings): Injection {
     const share = readShare(container);
     if (share) shares.set(container, share);
   }
-  if (shares.size === 0) return { operations: [], reason: "No container asks for a share" };
+  if (shares.size === 0) return undefined;
 
   const client = chooseClient(settings.catalogue, annotations);
   const filters = annotations[ANNOTATIONS.filter]?.split(/\s+/).filter(Boolean) ?? [];
@@ -50,22 +61,40 @@ export function inject(pod: Pod, settings: InjectionSettings): Injection {
     setUnits(container, countUnits(container, share, settings));
     equip(container, { mode, client, share, filters });
   }
-  spec.volumes = addMissing(spec.volumes ?? [], volumes(), "Volume") as Pod["spec"]["volumes"];
-  spec.initContainers = putFirst(spec.initContainers ?? [], populateContainer(client)) as Pod["spec"]["initContainers"];
+  spec.volumes = addMissing(spec.volumes ?? [], volumes(client), "Volume") as Pod["spec"]["volumes"];
+  spec.initContainers = withPopulate(spec.initContainers ?? [], client) as Pod["spec"]["initContainers"];
   injected.metadata.annotations = { ...annotations, [ANNOTATIONS.status]: "injected" };
   return {
     operations: createPodPatch(pod, injected),
-    reason: `Injected into ${[...shares.keys()].map(({ name }) => name).join(", ")}`,
+    containers: [...shares.keys()].map(({ name }) => name),
+    tokens: client.tokens,
+    warnings: warningsAbout(pod, client, filters),
   };
+}
+
+function warningsAbout(pod: Pod, { name, binary }: Client, filters: readonly string[]): string[] {
+  const warnings: string[] = [];
+  if (
+    pod.metadata.annotations?.[ANNOTATIONS.status] !== undefined &&
+    !pod.spec.initContainers?.some((own) => own.name === POPULATE)
+  ) {
+    warnings.push(`Annotation ${ANNOTATIONS.status} is for the webhook to set: it was ignored`);
+  }
+  if (filters.length > 0 && binary === undefined) {
+    warnings.push(
+      `Annotation ${ANNOTATIONS.filter} does nothing: the client ${name} leaves commands alone`.slice(0, 120),
+    );
+  }
+  return warnings;
 }
 
 function countUnits({ name }: Container, share: Share, { gpuMemoryMb }: InjectionSettings): number {
   if ("percent" in share) return unitsOf(share, 0);
   const field = `Container "${name}": limits["${ASKED.memory}"] is ${share.memoryMb} MB`;
   if (gpuMemoryMb === undefined)
-    throw new Refusal(`${field}: the memory of the pool's GPUs is not known here, use ${ASKED.percent}`);
+    throw new Refusal("share", `${field}: the memory of the pool's GPUs is not known here, use ${ASKED.percent}`);
   if (share.memoryMb > gpuMemoryMb)
-    throw new Refusal(`${field}: expected at most ${gpuMemoryMb} MB, the memory of one GPU`);
+    throw new Refusal("share", `${field}: expected at most ${gpuMemoryMb} MB, the memory of one GPU`);
   return unitsOf(share, gpuMemoryMb);
 }
 
@@ -75,6 +104,7 @@ function setUnits(container: Container, units: number): void {
   const own = limits[UNITS] ?? requests[UNITS];
   if (own !== undefined && String(own) !== String(units)) {
     throw new Refusal(
+      "share",
       `Container "${container.name}": limits["${UNITS}"] is "${own}", but its share is ${units} units: leave it out`,
     );
   }
@@ -95,44 +125,42 @@ interface Equipment {
 }
 
 function equip(container: Container, { mode, client, share, filters }: Equipment): void {
-  if (mode === "full") container.command = wrapCommand(container, { binary: client.binary, share, filters });
-  const environment = addMissing(container.env ?? [], ownerEnvironment(container.name), "Variable");
+  const { binary } = client;
+  if (mode === "full" && binary) container.command = wrapCommand(container, { binary, share, filters });
+  const environment = addMissing(container.env ?? [], variables(client, container.name), "Variable");
   container.env = withLibraryPath(environment, client.libraryPath) as Container["env"];
   const own = container.volumeMounts ?? [];
-  for (const mount of volumeMounts()) {
+  for (const mount of volumeMounts(client)) {
     const taken = own.find(({ mountPath }) => mountPath === mount.mountPath);
     if (taken)
       throw new Refusal(
+        "collision",
         `Container "${container.name}": "${taken.name}" is mounted at ${taken.mountPath}, which the client needs`,
       );
   }
-  container.volumeMounts = [...own, ...volumeMounts()] as Container["volumeMounts"];
+  container.volumeMounts = [...own, ...volumeMounts(client)] as Container["volumeMounts"];
 }
 
 /** Adds what is not there yet. Something else under the same name is the user's: a refusal. */
 function addMissing(list: readonly Json[], additions: readonly Json[], what: string): Json[] {
   const missing = additions.filter((addition) => {
     const same = list.find(({ name }) => name === addition.name);
-    if (same && !includes(same, addition)) {
-      throw new Refusal(
-        `${what} "${addition.name}" is the pod's own: expected another name, the client needs this one`,
-      );
-    }
+    if (same && !includes(same, addition)) throw collision(what, addition.name);
     return !same;
   });
   return [...list, ...missing];
 }
 
 /** Before the user's init containers and sidecars, which may use the client. */
-function putFirst(list: readonly Json[], container: Json): Json[] {
-  const [added] = addMissing(list, [container], "Init container").slice(list.length);
-  return added ? [added, ...list] : [...list];
+function withPopulate(list: readonly Json[], client: Client): Json[] {
+  const same = list.find(({ name }) => name === POPULATE);
+  if (same && !isPopulateContainer(same, client)) throw collision("Init container", POPULATE);
+  return same ? [...list] : [populateContainer(client), ...list];
 }
 
-/** Whether all of `expected` is in `actual`, which the API server may have filled with defaults. */
-function includes(actual: unknown, expected: unknown): boolean {
-  if (typeof expected !== "object" || expected === null) return actual === expected;
-  if (typeof actual !== "object" || actual === null) return false;
-  if (Array.isArray(expected) && (!Array.isArray(actual) || actual.length !== expected.length)) return false;
-  return Object.entries(expected).every(([key, value]) => includes((actual as Json)[key], value));
+function collision(what: string, name: unknown): Refusal {
+  return new Refusal(
+    "collision",
+    `${what} "${name}" is the pod's own: expected another name, the client needs this one`,
+  );
 }

@@ -1,67 +1,95 @@
-import { collectDefaultMetrics, Histogram, Registry } from "prom-client";
-import { connectKubernetes } from "../kubernetes/client.ts";
+import { connectKubernetes, type KubernetesApi } from "../kubernetes/client.ts";
+import { createEventRecorder } from "../kubernetes/events.ts";
+import { totalUnits } from "../pool/inventory.ts";
+import { createServerSource } from "../pool/server_source.ts";
+import { createServersSource } from "../pool/servers_source.ts";
 import { serveProbes } from "../program/probes.ts";
 import { type ProgramContext, runProgram } from "../program/run.ts";
 import { createApp } from "./app.ts";
-import { readCatalogue } from "./catalogue.ts";
+import type { Catalogue } from "./catalogue.ts";
+import { createCatalogueReport } from "./catalogue_report.ts";
+import { followCatalogue } from "./catalogue_source.ts";
 import { type CertificateSource, createFileSource, createSecretSource } from "./certificate_source.ts";
-import { writeCaBundle } from "./registration.ts";
+import { createMetrics } from "./metrics.ts";
+import { writeCaBundles } from "./registration.ts";
 import { createHttpsServer } from "./server.ts";
 import { readSettings } from "./settings.ts";
 import { createTokenCopier, tokensAreThere } from "./tokens.ts";
 
-/** Name of the webhook's Service, and of the MutatingWebhookConfiguration (webhook/deploy). */
+/** Name of the webhook's Service, and of its registrations (webhook/deploy). */
 const NAME = "bitfusion-webhook";
+
+/** How often a pool server is looked at, in ms. */
+const POOL_INTERVAL = 10_000;
+
+type Settings = ReturnType<typeof readSettings>;
 
 /** The admission webhook: makes annotated pods run under the pool's client. */
 await runProgram("webhook", async ({ environment, log, signal }) => {
   const settings = readSettings(environment);
-  const catalogue = await readCatalogue(settings.CLIENTS_FILE);
-  const certificates = certificateSource(settings, log);
-  const metrics = new Registry();
-  collectDefaultMetrics({ register: metrics });
+  const { TOTAL_GPU_MEMORY: gpuMemoryMb, POOL_SERVERS: servers } = settings;
+  const ownCertificate = settings.TLS_CERT_FILE === undefined;
+  const api = settings.TOKENS === "copy" || ownCertificate ? connectKubernetes() : undefined;
+
+  let poolUnits: number | undefined;
+  const metrics = createMetrics({ poolUnits: () => poolUnits });
+  const record = api && createEventRecorder({ core: api.core, namespace: settings.POD_NAMESPACE, component: NAME });
+  const onBroken = createCatalogueReport({ log, reloads: metrics.catalogueReloads, record });
+  const catalogues = followCatalogue({ path: settings.CLIENTS_FILE, onBroken }, signal);
+  let catalogue = (await catalogues.next()).value as Catalogue;
 
   let ready = false;
   const notReady = () => (ready ? undefined : "No certificate yet");
   const app = createApp({
-    settings: {
-      catalogue,
-      ...(settings.TOTAL_GPU_MEMORY === undefined ? {} : { gpuMemoryMb: settings.TOTAL_GPU_MEMORY }),
-    },
-    ensureTokens: settings.TOKENS === "off" ? tokensAreThere : createTokenCopier(connectKubernetes().core, log),
+    settings: () => ({ catalogue, poolUnits, ...(gpuMemoryMb === undefined ? {} : { gpuMemoryMb }) }),
+    ensureTokens:
+      api && settings.TOKENS === "copy"
+        ? createTokenCopier({ core: api.core, log, copies: metrics.tokenCopies })
+        : tokensAreThere,
     log,
-    reviews: new Histogram({
-      name: "bitfusion_webhook_review_duration_seconds",
-      help: "Time of each admission review by result.",
-      labelNames: ["result"],
-      buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
-      registers: [metrics],
-    }),
+    metrics,
     notReady,
   });
-  await using probes = serveProbes({ port: settings.METRICS_PORT, notReady, metrics });
+  await using probes = serveProbes({ port: settings.METRICS_PORT, notReady, metrics: metrics.registry });
   await using server = createHttpsServer({ port: settings.PORT, fetch: (request) => app.handle(request) });
-  for await (const certificate of certificates(signal)) {
-    const port = await server.use(certificate);
-    ready = true;
-    log.info("Serving", { port, metricsPort: probes.port });
-  }
+
+  const serve = async () => {
+    for await (const certificate of certificateSource(api, settings, log)(signal)) {
+      const port = await server.use(certificate);
+      ready = true;
+      log.info("Serving", { port, metricsPort: probes.port });
+    }
+  };
+  const followClients = async () => {
+    for await (const next of catalogues) {
+      catalogue = next;
+      metrics.catalogueReloads.inc({ result: "taken" });
+      log.info("Client catalogue taken", { clients: next.clients.map(({ name }) => name) });
+    }
+  };
+  const followPool = async () => {
+    if (!servers) return;
+    const source = createServersSource(servers, createServerSource({ interval: POOL_INTERVAL, log }));
+    for await (const inventory of source(signal)) poolUnits = totalUnits(inventory);
+  };
+  await Promise.all([serve(), followClients(), followPool()]);
 });
 
 /** The files that are named, or else a Secret of our own. */
 function certificateSource(
-  { TLS_CERT_FILE, TLS_KEY_FILE, POD_NAMESPACE }: ReturnType<typeof readSettings>,
+  api: KubernetesApi | undefined,
+  { TLS_CERT_FILE, TLS_KEY_FILE, POD_NAMESPACE }: Settings,
   log: ProgramContext["log"],
 ): CertificateSource {
   if (TLS_CERT_FILE && TLS_KEY_FILE) return createFileSource({ cert: TLS_CERT_FILE, key: TLS_KEY_FILE }, log);
-  const { core, admissionRegistration } = connectKubernetes();
+  const { core, admissionRegistration } = api ?? connectKubernetes();
   const service = `${NAME}.${POD_NAMESPACE}.svc`;
   return createSecretSource({
     core,
     namespace: POD_NAMESPACE,
     name: `${NAME}-tls`,
     dnsNames: [service, `${service}.cluster.local`],
-    publish: ({ ca }) => writeCaBundle(admissionRegistration, NAME, ca),
+    publish: ({ ca }) => writeCaBundles(admissionRegistration, NAME, ca),
     log,
     now: Date.now,
   });

@@ -106,7 +106,9 @@ test("the webhook injects pods over HTTPS with TLS files, is measured, and ends 
   expect(await mutate(port, other.ca).then(String, String)).toContain("certificate");
   const get = (path: string) => fetch(`http://localhost:${metricsPort}${path}`).then((answer) => answer.text());
   expect(await get("/readyz")).toBe("ok\n");
-  expect(await get("/metrics")).toContain('bitfusion_webhook_review_duration_seconds_count{result="patched"} 1');
+  expect(await get("/metrics")).toContain(
+    'bitfusion_webhook_review_duration_seconds_count{webhook="mutate",result="patched",reason="injected"} 1',
+  );
   child.kill("SIGTERM");
   expect(await child.exited).toBe(0);
   expect(await new Response(child.stderr).text()).toBe("");
@@ -117,11 +119,17 @@ test("the webhook makes its own certificate, registers its CA and copies the tok
   cleanups.push(() => api[Symbol.asyncDispose]());
   const clientConfig = { service: { namespace: "bitfusion-system", name: "bitfusion-webhook" } };
   const webhook = { name: "pods.bitfusion.io", clientConfig, admissionReviewVersions: ["v1"], sideEffects: "None" };
-  api.webhooks.set("bitfusion-webhook", { metadata: { name: "bitfusion-webhook" }, webhooks: [webhook] });
+  const registration = { metadata: { name: "bitfusion-webhook" }, webhooks: [webhook] };
+  for (const webhooks of [api.mutatingWebhooks, api.validatingWebhooks])
+    webhooks.set("bitfusion-webhook", registration);
   const KUBECONFIG = join(folder, "config");
   await writeFile(KUBECONFIG, kubeconfigOf(api.url, { ca: other.ca, token: "t" }));
-  const { port } = await start({ KUBECONFIG, TOTAL_GPU_MEMORY: "16000" });
-  const registered = api.webhooks.get("bitfusion-webhook")?.webhooks?.[0]?.clientConfig.caBundle ?? "";
+  const { port, metricsPort } = await start({ KUBECONFIG, TOTAL_GPU_MEMORY: "16000" });
+  const [registered = "", validating] = [api.mutatingWebhooks, api.validatingWebhooks].map(
+    (webhooks) => webhooks.get("bitfusion-webhook")?.webhooks?.[0]?.clientConfig.caBundle,
+  );
+  expect(registered).not.toBe("");
+  expect(validating).toBe(registered);
   const ca = Buffer.from(registered, "base64").toString();
   expect(api.secrets.get("bitfusion-system/bitfusion-webhook-tls")?.type).toBe("kubernetes.io/tls");
 
@@ -131,6 +139,11 @@ test("the webhook makes its own certificate, registers its CA and copies the tok
   api.secrets.set("kube-system/bitfusion-secret", { data: { "ca.crt": "eA==" } });
   expect((await mutate(port, ca, SERVICE)).response.allowed).toBe(true);
   expect(api.secrets.get("team/bitfusion-secret")?.data).toEqual({ "ca.crt": "eA==" });
+  const metrics = await fetch(`http://localhost:${metricsPort}/metrics`).then((answer) => answer.text());
+  expect(metrics).toContain('bitfusion_webhook_token_copies_total{operation="create"} 1');
+  expect(metrics).toContain(
+    'bitfusion_webhook_review_duration_seconds_count{webhook="mutate",result="denied",reason="tokens"} 1',
+  );
 });
 
 const [TEXT, CLIENTS] = [join(folder, "text"), join(folder, "clients.yaml")];

@@ -25,5 +25,8 @@ export function readMode(annotations: Readonly<Record<string, string>>): Mode {
   const key = value.toLowerCase();
   const mode = Object.hasOwn(MODES, key) ? MODES[key] : undefined; // else "constructor" were a mode
   if (mode) return mode;
-  throw new Refusal(`Annotation ${ANNOTATIONS.mode} is "${value}": expected one of ${Object.keys(MODES).join(", ")}`);
+  throw new Refusal(
+    "mode",
+    `Annotation ${ANNOTATIONS.mode} is "${value}": expected one of ${Object.keys(MODES).join(", ")}`,
+  );
 }

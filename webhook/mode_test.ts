@@ -22,6 +22,7 @@ test.each(["", " ", "yes ", "inject", "1", "constructor", "__proto__"])(
   (value) => {
     expect(() => readMode({ [KEY]: value })).toThrow(
       new Refusal(
+        "mode",
         `Annotation ${KEY} is "${value}": expected one of all, on, true, y, yes, injection, n, no, none, off, false`,
       ),
     );

@@ -1,35 +1,37 @@
-import * as v from "valibot";
-import { describeIssue } from "../program/issue.ts";
 import { type InjectionSettings, inject } from "./injection.ts";
-import { Pod } from "./pod.ts";
-import { Refusal } from "./refusal.ts";
+import { ANNOTATIONS, ASKED, UNITS } from "./keys.ts";
+import { readMode } from "./mode.ts";
+import { isWindows, type Pod, quantityOf } from "./pod.ts";
+import { decidePod } from "./pod_request.ts";
 import type { AdmissionRequest, Decision } from "./review.ts";
 
-/** Namespaces that are always left alone, as in the original. */
-const IGNORED_NAMESPACES = ["kube-system", "kube-public", "kube-node-lease"];
-
-/** Decides about one request. Pure: nothing is read or written here. */
-export function decide(request: AdmissionRequest, settings: InjectionSettings): Decision {
-  const { subResource, operation, namespace } = request;
-  if (operation !== "CREATE" || !isPod(request) || subResource)
-    return { result: "allowed", reason: "No pod is created" };
-  if (IGNORED_NAMESPACES.includes(namespace))
-    return { result: "allowed", reason: `Namespace ${namespace} is left alone` };
-  const parsed = v.safeParse(Pod, request.object);
-  if (!parsed.success) {
-    return { result: "errored", code: 400, reason: `Cannot read the pod: ${describeIssue(parsed.issues[0])}` };
-  }
-  try {
-    const { operations, reason } = inject(request.object as Pod, settings);
-    return operations.length === 0 ? { result: "allowed", reason } : { result: "patched", reason, operations };
-  } catch (error) {
-    if (error instanceof Refusal) return { result: "denied", reason: error.message };
-    throw error;
-  }
+/** Decides what a pod gets. Pure: nothing is read or written here. */
+export function mutate(request: AdmissionRequest, settings: InjectionSettings): Decision {
+  return decidePod(request, (pod) => {
+    const mode = readMode(pod.metadata.annotations ?? {});
+    if (mode === "off") return { result: "allowed", topic: "not_annotated", reason: "Not annotated" };
+    if (isWindows(pod)) return { result: "allowed", topic: "windows", reason: "A Windows pod is left alone" };
+    const injection = inject(pod, mode, settings);
+    if (!injection) {
+      const warnings = asksForUnits(pod)
+        ? []
+        : [`Annotation ${ANNOTATIONS.mode} does nothing: no container has a limit ${ASKED.num}`];
+      return { result: "allowed", topic: "no_share", reason: "No container asks for a share", warnings };
+    }
+    const { operations, containers, tokens, warnings } = injection;
+    return {
+      result: "patched",
+      topic: "injected",
+      reason: `Injected into ${containers.join(", ")}`,
+      operations,
+      tokens,
+      warnings,
+    };
+  });
 }
 
-/** The resource that was asked for; the kind tells as well. */
-function isPod({ resource, kind }: AdmissionRequest): boolean {
-  const { group, version } = resource ?? kind ?? {};
-  return group === "" && version === "v1" && (resource ? resource.resource === "pods" : kind?.kind === "Pod");
+function asksForUnits({ spec }: Pod): boolean {
+  return [...(spec.initContainers ?? []), ...spec.containers].some(
+    (container) => quantityOf(container, UNITS) !== undefined,
+  );
 }

@@ -4,27 +4,23 @@ import { TOKENS } from "./keys.ts";
 /** A JSON object of the pod. */
 export type Json = Record<string, unknown>;
 
-const VOLUME = {
-  client: "bitfusion-client",
-  opt: "bitfusion-opt",
-  config: "bitfusion-config",
-  tokens: "bitfusion-tokens",
-} as const;
+/** Name of the init container. */
+export const POPULATE = "populate";
+
+const TOKENS_VOLUME = "bitfusion-tokens";
 
 /** The client writes to its tree and to its servers.conf, so these are no read-only volumes. */
-export function volumes(): Json[] {
-  return [
-    { name: VOLUME.client, emptyDir: {} },
-    { name: VOLUME.opt, emptyDir: {} },
-    { name: VOLUME.config, emptyDir: {} },
-    { name: VOLUME.tokens, secret: { secretName: TOKENS.name } },
-  ];
+export function volumes(client: Client): Json[] {
+  const filled = volumesOf(client).map((volume) => ({ name: nameOf(volume), emptyDir: {} }));
+  return client.tokens ? [...filled, { name: TOKENS_VOLUME, secret: { secretName: TOKENS.name } }] : filled;
 }
 
 /** Fills the volumes from the client's image. Holds in a namespace that enforces Pod Security's "restricted". */
-export function populateContainer({ image, populate, resources }: Client): Json {
+export function populateContainer(client: Client): Json {
+  const { image, populate, resources, tokens } = client;
+  const filled = volumesOf(client).map((volume) => ({ name: nameOf(volume), mountPath: `/populate/${volume}` }));
   return {
-    name: "populate",
+    name: POPULATE,
     image,
     command: populate,
     resources,
@@ -38,33 +34,51 @@ export function populateContainer({ image, populate, resources }: Client): Json 
       seccompProfile: { type: "RuntimeDefault" },
     },
     terminationMessagePolicy: "FallbackToLogsOnError", // so that `kubectl describe` says what is wrong with a token
-    volumeMounts: [
-      { name: VOLUME.client, mountPath: "/populate/bitfusion" },
-      { name: VOLUME.opt, mountPath: "/populate/opt" },
-      { name: VOLUME.config, mountPath: "/populate/config" },
-      { name: VOLUME.tokens, mountPath: "/populate/tokens", readOnly: true },
-    ],
+    volumeMounts: tokens ? [...filled, { name: TOKENS_VOLUME, mountPath: "/populate/tokens", readOnly: true }] : filled,
   };
 }
 
-/** What a container that uses GPUs sees of the volumes: where Bitfusion's client looks. */
-export function volumeMounts(): Json[] {
-  return [
-    { name: VOLUME.client, mountPath: "/bitfusion" },
-    { name: VOLUME.opt, mountPath: "/opt/bitfusion" },
-    { name: VOLUME.config, mountPath: "/etc/bitfusion/servers.conf", subPath: "servers.conf" },
-    { name: VOLUME.config, mountPath: "/etc/bitfusion/tls/ca.crt", subPath: "ca.crt" },
-    { name: VOLUME.config, mountPath: "/root/.bitfusion/client.yaml", subPath: "client.yaml" },
-    // for users that may not look into /root
-    { name: VOLUME.config, mountPath: "/etc/bitfusion/client.yaml", subPath: "client.yaml" },
-  ];
+/** Whether it is ours: others may have rewritten the image (a mirror) or the resources (a LimitRange), and added mounts. */
+export function isPopulateContainer(container: Json, client: Client): boolean {
+  const { name, command, volumeMounts: mounts } = populateContainer(client);
+  const own = Array.isArray(container.volumeMounts) ? container.volumeMounts : [];
+  return (
+    includes(container, { name, command }) &&
+    (mounts as Json[]).every((mount) => own.some((each) => includes(each, mount)))
+  );
 }
 
-/** Who claims, for the pool's own records. */
-export function ownerEnvironment(container: string): Json[] {
+/** What a container that uses GPUs sees of the volumes: where the client looks. */
+export function volumeMounts({ mounts }: Client): Json[] {
+  return mounts.map(({ volume, path, file }) => ({
+    name: nameOf(volume),
+    mountPath: path,
+    ...(file === undefined ? {} : { subPath: file }),
+  }));
+}
+
+/** Who claims, for the pool's own records, and what the client wants. */
+export function variables({ env }: Client, container: string): Json[] {
   return [
     { name: "BITFUSION_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
     { name: "BITFUSION_POD", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } },
     { name: "BITFUSION_CONTAINER", value: container },
+    ...env,
   ];
+}
+
+/** Whether all of `expected` is in `actual`, which the API server may have filled with defaults. */
+export function includes(actual: unknown, expected: unknown): boolean {
+  if (typeof expected !== "object" || expected === null) return actual === expected;
+  if (typeof actual !== "object" || actual === null) return false;
+  if (Array.isArray(expected) && (!Array.isArray(actual) || actual.length !== expected.length)) return false;
+  return Object.entries(expected).every(([key, value]) => includes((actual as Json)[key], value));
+}
+
+function volumesOf({ mounts }: Client): Client["mounts"][number]["volume"][] {
+  return [...new Set(mounts.map(({ volume }) => volume))];
+}
+
+function nameOf(volume: string): string {
+  return `bitfusion-${volume}`;
 }

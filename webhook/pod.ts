@@ -9,6 +9,7 @@ const Named = v.looseObject({ name: v.string() });
 
 const Container = v.looseObject({
   name: v.string(),
+  restartPolicy: v.optional(v.string()),
   command: v.optional(v.array(v.string())),
   args: v.optional(v.array(v.string())),
   env: v.optional(v.array(v.looseObject({ name: v.string(), value: v.optional(v.string()) }))),
@@ -27,8 +28,19 @@ export const Pod = v.looseObject({
     containers: v.array(Container),
     initContainers: v.optional(v.array(Container)),
     volumes: v.optional(v.array(Named)),
+    os: v.optional(v.looseObject({ name: v.string() })),
   }),
 });
 
 export type Pod = v.InferOutput<typeof Pod>;
 export type Container = v.InferOutput<typeof Container>;
+
+/** Whether the pod says that it is for Windows nodes. */
+export function isWindows({ spec }: Pod): boolean {
+  return spec.os?.name === "windows";
+}
+
+/** What a container asks of a resource, in its limits or else in its requests. */
+export function quantityOf({ resources }: Container, resource: string): string | number | undefined {
+  return resources?.limits?.[resource] ?? resources?.requests?.[resource];
+}

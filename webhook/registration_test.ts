@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
-import type { V1MutatingWebhook } from "@kubernetes/client-node";
+import type { V1MutatingWebhook, V1ValidatingWebhook } from "@kubernetes/client-node";
 import { connectWith, kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
-import { writeCaBundle } from "./registration.ts";
+import { writeCaBundles } from "./registration.ts";
 
 const NAME = "bitfusion-webhook";
 const CA = pem("bmV3");
@@ -28,7 +28,7 @@ function webhook(name: string, caBundle?: string): V1MutatingWebhook {
 }
 
 /** Writes the bundle for these webhooks; what they are then, and what was asked. */
-async function write(webhooks: V1MutatingWebhook[] | undefined) {
+async function write(mutating: V1MutatingWebhook[] | "none", validating: V1ValidatingWebhook[] | "none" = mutating) {
   const contentTypes: (string | null)[] = [];
   const api = startSimulatedApiServer({
     onRequest: ({ method, headers }) => {
@@ -37,32 +37,49 @@ async function write(webhooks: V1MutatingWebhook[] | undefined) {
     },
   });
   cleanups.push(() => api[Symbol.asyncDispose]());
-  if (webhooks) api.webhooks.set(NAME, { metadata: { name: NAME }, webhooks });
+  const metadata = { name: NAME };
+  if (mutating !== "none") api.mutatingWebhooks.set(NAME, { metadata, webhooks: mutating });
+  if (validating !== "none") api.validatingWebhooks.set(NAME, { metadata, webhooks: validating });
   const { admissionRegistration } = await connectWith(kubeconfigOf(api.url));
-  const outcome = await writeCaBundle(admissionRegistration, NAME, CA).then(() => "written", String);
-  return { outcome, contentTypes, requests: api.requests, after: api.webhooks.get(NAME)?.webhooks };
+  const outcome = await writeCaBundles(admissionRegistration, NAME, CA).then(() => "written", String);
+  const registered = [api.mutatingWebhooks, api.validatingWebhooks].map((webhooks) => webhooks.get(NAME)?.webhooks);
+  return {
+    outcome,
+    contentTypes,
+    writes: api.requests.filter((request) => !request.startsWith("GET")),
+    after: registered,
+  };
 }
 
-test("writeCaBundle() tells the API server the CA of each webhook by a JSON patch, and keeps everything else", async () => {
+test("writeCaBundles() tells the API server the CA of each webhook by a JSON patch, and keeps everything else", async () => {
   const given = [webhook("a.bitfusion.io"), webhook("b.bitfusion.io", ""), webhook("c.bitfusion.io", bundle(OLD))];
-  const { outcome, contentTypes, after } = await write(given);
+  const validating = [webhook("d.bitfusion.io")];
+  const { outcome, contentTypes, after } = await write(given, validating);
   expect(outcome).toBe("written");
-  expect(contentTypes).toEqual(["application/json-patch+json"]);
-  expect(after).toEqual(given.map(({ name }) => webhook(name, BUNDLE)));
+  expect(contentTypes).toEqual(["application/json-patch+json", "application/json-patch+json"]);
+  expect(after).toEqual([given, validating].map((list) => list.map(({ name }) => webhook(name, BUNDLE))));
 });
 
-test("writeCaBundle() writes nothing when the API server knows the CA", async () => {
-  const { outcome, requests } = await write([webhook("a.bitfusion.io", BUNDLE)]);
+test("writeCaBundles() writes nothing when the API server knows the CA", async () => {
+  const { outcome, writes } = await write([webhook("a.bitfusion.io", BUNDLE)]);
   expect(outcome).toBe("written");
-  expect(requests).toHaveLength(1);
+  expect(writes).toEqual([]);
 });
 
-test("writeCaBundle() leaves a bundle of more CAs alone: another replica may have renewed", async () => {
-  const { requests } = await write([webhook("a.bitfusion.io", bundle(pem("bmV4dA=="), CA))]);
-  expect(requests).toHaveLength(1);
+test("writeCaBundles() leaves a bundle of more CAs alone: another replica may have renewed", async () => {
+  const { writes } = await write([webhook("a.bitfusion.io", bundle(pem("bmV4dA=="), CA))]);
+  expect(writes).toEqual([]);
 });
 
-test("writeCaBundle() fails when there is no registration", async () => {
-  const { outcome } = await write(undefined);
-  expect(outcome).toContain("404");
+test("writeCaBundles() writes only the registration that lacks the CA", async () => {
+  const { writes } = await write([webhook("a.bitfusion.io", BUNDLE)], [webhook("b.bitfusion.io", bundle(OLD))]);
+  expect(writes).toEqual([`PATCH /apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/${NAME}`]);
+});
+
+test.each<[string, V1MutatingWebhook[] | "none", V1ValidatingWebhook[] | "none"]>([
+  ["mutating", "none", [webhook("a.bitfusion.io")]],
+  ["validating", [webhook("a.bitfusion.io")], "none"],
+])("writeCaBundles() fails when there is no %s registration", async (kind, mutating, validating) => {
+  const { outcome } = await write(mutating, validating);
+  expect(outcome).toContain(`${kind}webhookconfigurations/${NAME} answered 404`);
 });

@@ -26,14 +26,25 @@ const AdmissionReview = v.looseObject({
 
 export type AdmissionRequest = v.InferOutput<typeof AdmissionReview>["request"];
 
-/** What is decided about a request. */
-export type Decision =
-  | { readonly result: "allowed"; readonly reason: string }
-  | { readonly result: "patched"; readonly reason: string; readonly operations: readonly Operation[] }
+/** What is decided about a request: the reason is for the log and the user, the topic a label of the metrics. */
+export type Decision = {
+  readonly topic: string;
+  readonly reason: string;
+  /** For the user, whatever the result; at most 120 characters each. */
+  readonly warnings?: readonly string[];
+} & (
+  | { readonly result: "allowed" }
+  | {
+      readonly result: "patched";
+      readonly operations: readonly Operation[];
+      /** Whether the pool's tokens must be in the pod's namespace. */
+      readonly tokens: boolean;
+    }
   /** The user's pod is wrong. */
-  | { readonly result: "denied"; readonly reason: string }
+  | { readonly result: "denied" }
   /** We, or who called us, are wrong. */
-  | { readonly result: "errored"; readonly reason: string; readonly code: 400 | 413 | 500 };
+  | { readonly result: "errored"; readonly code: 400 | 413 | 500 }
+);
 
 type Errored = Extract<Decision, { result: "errored" }>;
 
@@ -47,12 +58,20 @@ export function parseReview(body: unknown): ParsedReview {
   if (success) return { request: output.request };
   const uid = (body as { request?: { uid?: unknown } } | null)?.request?.uid;
   const reason = `Cannot read the AdmissionReview: ${describeIssue(issues[0])}`;
-  return { uid: typeof uid === "string" ? uid : "", decision: { result: "errored", code: 400, reason } };
+  return {
+    uid: typeof uid === "string" ? uid : "",
+    decision: { result: "errored", topic: "unreadable", code: 400, reason },
+  };
 }
 
 /** The answer as an AdmissionReview: the uid echoed, patch and patchType together or not at all. */
 export function toReview(uid: string, decision: Decision) {
-  return { apiVersion: VERSION, kind: "AdmissionReview", response: { uid, ...toResponse(decision) } };
+  const { warnings = [] } = decision;
+  return {
+    apiVersion: VERSION,
+    kind: "AdmissionReview",
+    response: { uid, ...toResponse(decision), ...(warnings.length > 0 ? { warnings } : {}) },
+  };
 }
 
 function toResponse(decision: Decision) {

@@ -44,6 +44,7 @@ test.each<[description: string, body: unknown, uid: string, field: string]>([
     uid,
     decision: {
       result: "errored",
+      topic: "unreadable",
       code: 400,
       reason: expect.stringContaining(`Cannot read the AdmissionReview: ${field}`),
     },
@@ -51,7 +52,7 @@ test.each<[description: string, body: unknown, uid: string, field: string]>([
 });
 
 test("fault of the original: the answer has no apiVersion and kind", () => {
-  expect(toReview("u", { result: "allowed", reason: "" })).toMatchObject({
+  expect(toReview("u", { result: "allowed", topic: "other", reason: "" })).toMatchObject({
     apiVersion: "admission.k8s.io/v1",
     kind: "AdmissionReview",
     response: { uid: "u" },
@@ -59,13 +60,15 @@ test("fault of the original: the answer has no apiVersion and kind", () => {
 });
 
 test("toReview() allows without patch and patchType", () => {
-  const { response } = toReview("u", { result: "allowed", reason: "No pod is created" });
+  const { response } = toReview("u", { result: "allowed", topic: "other", reason: "No pod is created" });
   expect(response).toEqual({ uid: "u", allowed: true });
 });
 
 test("toReview() sends patch and patchType together, the patch as base64 of UTF-8", () => {
   const { response } = toReview("u", {
     result: "patched",
+    topic: "injected",
+    tokens: true,
     reason: "",
     operations: [{ op: "add", path: "/name", value: "Größe €" }],
   });
@@ -77,7 +80,7 @@ test("toReview() sends patch and patchType together, the patch as base64 of UTF-
 });
 
 test("toReview() denies with 403 and the reason for the user", () => {
-  expect(toReview("u", { result: "denied", reason: "Set command" }).response).toEqual({
+  expect(toReview("u", { result: "denied", topic: "command", reason: "Set command" }).response).toEqual({
     uid: "u",
     allowed: false,
     status: { code: 403, reason: "Forbidden", message: "Set command" },
@@ -88,9 +91,21 @@ test.each<[400 | 500, string]>([
   [400, "BadRequest"],
   [500, "InternalError"],
 ])("toReview() answers an error of %d as a status of reason %s", (code, reason) => {
-  expect(toReview("u", { result: "errored", code, reason: "Broken" }).response).toEqual({
+  expect(toReview("u", { result: "errored", topic: "internal", code, reason: "Broken" }).response).toEqual({
     uid: "u",
     allowed: false,
     status: { code, reason, message: "Broken" },
   });
+});
+
+test("toReview() hands on warnings, whatever the result, and leaves an empty list out", () => {
+  const decision = { topic: "t", reason: "" };
+  const warnings = ["Odd"];
+  expect(toReview("u", { ...decision, result: "allowed", warnings }).response).toEqual({
+    uid: "u",
+    allowed: true,
+    warnings,
+  });
+  expect(toReview("u", { ...decision, result: "denied", warnings }).response).toMatchObject({ warnings });
+  expect(toReview("u", { ...decision, result: "allowed", warnings: [] }).response).not.toHaveProperty("warnings");
 });

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import * as v from "valibot";
+import { poolServers } from "../pool/address.ts";
 import { gpuMemory } from "../pool/memory.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, port, readEnvironment } from "../program/environment.ts";
@@ -19,6 +20,8 @@ export function readSettings(environment: Environment) {
       TOKENS: v.optional(v.picklist(["copy", "off"], "expected copy or off"), "copy"),
       /** Memory of one GPU, for shares of memory. */
       TOTAL_GPU_MEMORY: v.optional(gpuMemory()),
+      /** The pool, to refuse what it can never hold; without it nothing is refused for that. */
+      POOL_SERVERS: v.optional(poolServers()),
       /** Where the webhook runs, in a cluster. */
       POD_NAMESPACE: v.optional(v.string(), "bitfusion-system"),
     },

@@ -21,6 +21,13 @@ test("readSettings() reads what is set, and takes an empty variable for none", (
   });
 });
 
+test("readSettings() reads the pool's servers", () => {
+  expect(readSettings({ POOL_SERVERS: "gpu-1:56001,gpu-2:56001" }).POOL_SERVERS).toEqual([
+    "gpu-1:56001",
+    "gpu-2:56001",
+  ]);
+});
+
 test.each<[text: string, megabytes: number]>([
   ["16000", 16_000], // a bare number is MB, as in the original
   ["16G", 16_000],

@@ -27,7 +27,10 @@ export function readShare(container: Container): Share | undefined {
   }
   const count = num ?? amount;
   if (!count)
-    throw new Refusal(`Container "${container.name}": limits["${ASKED.num}"] is not set: expected the number of GPUs`);
+    throw new Refusal(
+      "share",
+      `Container "${container.name}": limits["${ASKED.num}"] is not set: expected the number of GPUs`,
+    );
   const gpus = whole(count, { min: 1, max: 1_000_000 }, refuse);
   if (!memory) return { gpus, percent: percent ? whole(percent, { min: 1, max: 100 }, refuse) : 100 };
   if (percent) throw refuse(memory, `but ${percent.field} is "${percent.value}": set one of the two`);
@@ -39,6 +42,7 @@ type Refuse = (asked: Asked, expected: string) => Refusal;
 function refusal(container: Container): Refuse {
   return ({ field, value }, expected) =>
     new Refusal(
+      "share",
       `Container "${container.name}": ${field} is "${value}"${expected.startsWith("but") ? "," : ":"} ${expected}`,
     );
 }
@@ -48,6 +52,7 @@ function find({ name, resources: { limits = {}, requests = {} } = {} }: Containe
   const request = requests[key];
   if (limit !== undefined && request !== undefined && parse(limit) !== parse(request)) {
     throw new Refusal(
+      "share",
       `Container "${name}": limits["${key}"] is "${limit}", but requests["${key}"] is "${request}": set them alike`,
     );
   }

@@ -130,5 +130,5 @@ test.each<[description: string, limits: List | undefined, requests: List | undef
     `Container "train": limits["${MEMORY}"] is "8GB": expected memory of each GPU, such as 8000M or 8Gi`,
   ],
 ])("readShare() refuses %s", (_, limits, requests, message) => {
-  expect(() => readShare(container(limits, requests))).toThrow(new Refusal(message));
+  expect(() => readShare(container(limits, requests))).toThrow(new Refusal("share", message));
 });

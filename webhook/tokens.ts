@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import type { CoreV1Api, V1Secret } from "@kubernetes/client-node";
+import type { Counter } from "prom-client";
 import { isStatus } from "../kubernetes/client.ts";
 import type { Logger } from "../program/log.ts";
 import { TOKENS } from "./keys.ts";
@@ -13,15 +14,22 @@ export const tokensAreThere: EnsureTokens = async () => {};
 
 const MANAGED_BY = { "app.kubernetes.io/managed-by": "bitfusion-webhook" };
 
+export interface TokenCopierOptions {
+  core: CoreV1Api;
+  log: Logger;
+  copies: Counter<"operation">;
+}
+
 /**
  * Copies the Secret of the tokens into a namespace, and renews a copy that is no longer the same. A Secret of that name that
  * someone else made there is theirs, and stays as it is.
  */
-export function createTokenCopier(core: CoreV1Api, log: Logger): EnsureTokens {
+export function createTokenCopier({ core, log, copies }: TokenCopierOptions): EnsureTokens {
   return async (namespace) => {
     const source = await read(core, TOKENS.namespace);
     if (!source) {
       throw new Refusal(
+        "tokens",
         `The pool's tokens are missing: make them with kubectl create secret generic ${TOKENS.name} --from-file=DIR -n ${TOKENS.namespace}`,
       );
     }
@@ -31,10 +39,12 @@ export function createTokenCopier(core: CoreV1Api, log: Logger): EnsureTokens {
       const metadata = { name, namespace, labels: MANAGED_BY };
       const body = { metadata, type: "Opaque", ...dataOf(source) };
       await unlessConflict(core.createNamespacedSecret({ namespace, body }));
+      copies.inc({ operation: "create" });
       log.info("Tokens copied", { namespace });
     } else if (isOurs(copy) && !isDeepStrictEqual(copy.data, source.data)) {
       const body = { ...copy, ...dataOf(source) }; // with its resourceVersion: a change in between is a conflict, not lost
       await unlessConflict(core.replaceNamespacedSecret({ namespace, name, body }));
+      copies.inc({ operation: "update" });
       log.info("Tokens renewed", { namespace });
     }
   };

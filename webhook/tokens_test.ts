@@ -1,12 +1,13 @@
 import { afterEach, expect, test } from "bun:test";
 import type { V1Secret } from "@kubernetes/client-node";
-import { getLogger } from "@logtape/logtape";
 import {
   connectWith,
   kubeconfigOf,
   type SimulatedApiServer,
   startSimulatedApiServer,
 } from "../kubernetes/simulated/api_server.ts";
+import { createMetrics } from "./metrics.ts";
+import { silentLog } from "./testing.ts";
 import { createTokenCopier, type EnsureTokens, tokensAreThere } from "./tokens.ts";
 
 const cleanups: (() => unknown)[] = [];
@@ -23,7 +24,7 @@ const OURS = { "app.kubernetes.io/managed-by": "bitfusion-webhook" };
 async function start(
   secrets: Record<string, V1Secret>,
   onRequest?: (request: Request, api: SimulatedApiServer) => Response | undefined,
-): Promise<{ api: SimulatedApiServer; ensureTokens: EnsureTokens }> {
+): Promise<{ api: SimulatedApiServer; ensureTokens: EnsureTokens; counted: () => Promise<unknown> }> {
   const api: SimulatedApiServer = startSimulatedApiServer({ onRequest: (request) => onRequest?.(request, api) });
   cleanups.push(() => api[Symbol.asyncDispose]());
   for (const [key, secret] of Object.entries(secrets)) {
@@ -31,7 +32,10 @@ async function start(
     api.secrets.set(key, { ...secret, metadata: { ...secret.metadata, namespace, name, resourceVersion: "7" } });
   }
   const { core } = await connectWith(kubeconfigOf(api.url));
-  return { api, ensureTokens: createTokenCopier(core, getLogger("test")) };
+  const { tokenCopies: copies } = createMetrics({ poolUnits: () => undefined });
+  const counted = async () =>
+    Object.fromEntries((await copies.get()).values.map(({ labels, value }) => [labels.operation, value]));
+  return { api, ensureTokens: createTokenCopier({ core, log: silentLog, copies }), counted };
 }
 
 function written({ requests }: SimulatedApiServer): string[] {
@@ -46,15 +50,16 @@ test("createTokenCopier() copies the tokens into a namespace that has none, and 
 });
 
 test("createTokenCopier() writes nothing when the copy is the same", async () => {
-  const { api, ensureTokens } = await start({ [SOURCE]: { data: TOKENS } });
+  const { api, ensureTokens, counted } = await start({ [SOURCE]: { data: TOKENS } });
   await ensureTokens("team");
   await ensureTokens("team");
   expect(written(api)).toHaveLength(1);
+  expect(await counted()).toEqual({ create: 1 });
 });
 
 test("fault of the original: the copy is never refreshed when the token changes", async () => {
   const metadata = { labels: OURS, annotations: { note: "keep" } };
-  const { api, ensureTokens } = await start({
+  const { api, ensureTokens, counted } = await start({
     [SOURCE]: { data: TOKENS },
     [COPY]: { data: { ...TOKENS, "ca.crt": "b2xk", gone: "eA==" }, type: "Opaque", metadata },
   });
@@ -62,6 +67,7 @@ test("fault of the original: the copy is never refreshed when the token changes"
   expect(api.secrets.get(COPY)).toMatchObject({ type: "Opaque", metadata });
   expect(api.secrets.get(COPY)?.data).toEqual(TOKENS);
   expect(written(api)).toEqual([`PUT /api/v1/namespaces/team/secrets/bitfusion-secret`]);
+  expect(await counted()).toEqual({ update: 1 });
 });
 
 test.each<[description: string, labels: Record<string, string> | undefined]>([

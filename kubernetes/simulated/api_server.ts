@@ -1,7 +1,12 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { V1MutatingWebhookConfiguration, V1Secret } from "@kubernetes/client-node";
+import type {
+  CoreV1Event,
+  V1MutatingWebhookConfiguration,
+  V1Secret,
+  V1ValidatingWebhookConfiguration,
+} from "@kubernetes/client-node";
 import { applyPatch } from "rfc6902";
 import { connectKubernetes, type KubernetesApi } from "../client.ts";
 
@@ -12,20 +17,28 @@ export interface SimulatedApiServerOptions {
   onRequest?: (request: Request) => Response | undefined | Promise<Response | undefined>;
 }
 
-/** As much of an API server's store as the webhook talks to: Secrets, and MutatingWebhookConfigurations. */
+/** As much of an API server's store as the webhook talks to: Secrets, Events, and the registrations of webhooks. */
 export interface SimulatedApiServer extends AsyncDisposable {
   readonly url: string;
   /** By namespace/name. */
   readonly secrets: Map<string, V1Secret>;
   /** By name. */
-  readonly webhooks: Map<string, V1MutatingWebhookConfiguration>;
+  readonly mutatingWebhooks: Map<string, V1MutatingWebhookConfiguration>;
+  /** By name. */
+  readonly validatingWebhooks: Map<string, V1ValidatingWebhookConfiguration>;
+  /** In the order of their creation. */
+  readonly events: CoreV1Event[];
   /** What was asked, such as "GET /api/v1/namespaces/default/secrets/x". */
   readonly requests: string[];
 }
 
 export function startSimulatedApiServer({ tls, onRequest }: SimulatedApiServerOptions = {}): SimulatedApiServer {
   const secrets = new Map<string, V1Secret>();
-  const webhooks = new Map<string, V1MutatingWebhookConfiguration>();
+  const registrations = {
+    mutating: new Map<string, V1MutatingWebhookConfiguration>(),
+    validating: new Map<string, V1ValidatingWebhookConfiguration>(),
+  };
+  const events: CoreV1Event[] = [];
   const requests: string[] = [];
   let version = 0;
 
@@ -49,17 +62,38 @@ export function startSimulatedApiServer({ tls, onRequest }: SimulatedApiServerOp
   async function answer(request: Request, pathname: string): Promise<Response> {
     const [, namespace, secret] = /^\/api\/v1\/namespaces\/([^/]+)\/secrets(?:\/([^/]+))?$/.exec(pathname) ?? [];
     if (namespace) return answerSecret(request, namespace, secret);
-    const [, webhook] =
-      /^\/apis\/admissionregistration.k8s.io\/v1\/mutatingwebhookconfigurations\/([^/]+)$/.exec(pathname) ?? [];
-    const configuration = webhook && webhooks.get(webhook);
+    const [, eventNamespace] = /^\/api\/v1\/namespaces\/([^/]+)\/events$/.exec(pathname) ?? [];
+    if (eventNamespace) return answerEvent(request, eventNamespace);
+    const [, kind, name = ""] =
+      /^\/apis\/admissionregistration.k8s.io\/v1\/(mutating|validating)webhookconfigurations\/([^/]+)$/.exec(
+        pathname,
+      ) ?? [];
+    return kind
+      ? answerWebhook(request, registrations[kind as keyof typeof registrations], name)
+      : status(404, "NotFound");
+  }
+
+  async function answerWebhook<T extends object>(request: Request, webhooks: Map<string, T>, name: string) {
+    const configuration = webhooks.get(name);
     if (!configuration) return status(404, "NotFound");
     if (request.method === "GET") return Response.json(configuration);
     if (request.headers.get("Content-Type") !== "application/json-patch+json") return status(415, "UnsupportedMedia");
     const patched = structuredClone(configuration);
     const [failed] = applyPatch(patched, (await request.json()) as never).filter(Boolean);
     if (failed) return status(422, "Invalid", failed.message);
-    webhooks.set(webhook, patched);
+    webhooks.set(name, patched);
     return Response.json(patched);
+  }
+
+  async function answerEvent(request: Request, namespace: string): Promise<Response> {
+    if (request.method !== "POST") return status(405, "MethodNotAllowed");
+    const event = (await request.json()) as CoreV1Event;
+    if (event.involvedObject.namespace !== namespace)
+      return status(422, "Invalid", "involvedObject.namespace: does not match");
+    const { generateName, name = `${generateName}${++version}` } = event.metadata;
+    const created = { ...event, metadata: { ...event.metadata, namespace, name } };
+    events.push(created);
+    return Response.json(created, { status: 201 });
   }
 
   async function answerSecret(request: Request, namespace: string, name: string | undefined): Promise<Response> {
@@ -82,7 +116,9 @@ export function startSimulatedApiServer({ tls, onRequest }: SimulatedApiServerOp
   return {
     url: `${tls ? "https" : "http"}://localhost:${server.port}`,
     secrets,
-    webhooks,
+    mutatingWebhooks: registrations.mutating,
+    validatingWebhooks: registrations.validating,
+    events,
     requests,
     [Symbol.asyncDispose]: () => server.stop(true),
   };

@@ -17,31 +17,30 @@ export interface CommandOptions {
  * signal n ended it, 127 if there is no such program, 126 if it cannot be run, as shells say it.
  */
 export async function runCommand(command: readonly string[], { environment, signal }: CommandOptions): Promise<number> {
-  let child: Bun.Subprocess;
+  let child: Bun.Subprocess | undefined;
+  // A terminal sends SIGINT to the command itself.
+  const forwarded = FORWARDED.filter((name) => name !== "SIGINT" || !process.stdin.isTTY);
+  const forward = (name: NodeJS.Signals) => child?.kill(name);
+  let limit: ReturnType<typeof setTimeout> | undefined;
+  const end = () => {
+    child?.kill("SIGTERM");
+    limit = setTimeout(() => child?.kill("SIGKILL"), GRACE);
+  };
+  // Before the command starts: a signal that comes in between is then handled after it has.
+  for (const name of forwarded) process.on(name, forward);
   try {
     child = Bun.spawn([...command], { env: environment, stdio: ["inherit", "inherit", "inherit"] });
+    signal.addEventListener("abort", end, { once: true });
+    if (signal.aborted) end();
+    await child.exited;
+    const { signalCode } = child;
+    return typeof signalCode === "string" ? 128 + constants.signals[signalCode] : (child.exitCode ?? 1);
   } catch (error) {
     process.stderr.write(`bitfusion: Cannot run "${command[0]}": ${(error as Error).message}\n`);
     return (error as NodeJS.ErrnoException).code === "ENOENT" ? 127 : 126;
-  }
-  // A terminal sends SIGINT to the command itself.
-  const forwarded = FORWARDED.filter((name) => name !== "SIGINT" || !process.stdin.isTTY);
-  const forward = (name: NodeJS.Signals) => child.kill(name);
-  for (const name of forwarded) process.on(name, forward);
-  let limit: ReturnType<typeof setTimeout> | undefined;
-  const end = () => {
-    child.kill("SIGTERM");
-    limit = setTimeout(() => child.kill("SIGKILL"), GRACE);
-  };
-  signal.addEventListener("abort", end, { once: true });
-  if (signal.aborted) end();
-  try {
-    await child.exited;
   } finally {
     clearTimeout(limit);
     signal.removeEventListener("abort", end);
     for (const name of forwarded) process.off(name, forward);
   }
-  const { signalCode } = child;
-  return typeof signalCode === "string" ? 128 + constants.signals[signalCode] : (child.exitCode ?? 1);
 }

@@ -9,6 +9,9 @@ setDefaultTimeout(15_000); // so many processes at a time are slow on a small ma
 
 const SOMEBODY = { namespace: "", pod: "somebody", container: "" };
 
+/** A command that runs as long as the client does. */
+const STAY = "echo ready; while kill -0 $PPID 2>/dev/null; do sleep 0.02; done";
+
 interface StartOptions {
   /** The servers that servers.conf names; no such file if absent. */
   servers?: readonly string[];
@@ -105,7 +108,7 @@ test.concurrent("run shows the command its GPUs, passes on its output and status
 test.concurrent("run holds the lease in the container's name while the command runs", async () => {
   await using server = await startPoolServer();
   const environment = { BITFUSION_NAMESPACE: "default", BITFUSION_POD: "a", BITFUSION_CONTAINER: "main" };
-  await using client = await start(["run", "-n", "1", "-m", "1120", "sh", "-c", "echo ready; exec sleep 60"], {
+  await using client = await start(["run", "-n", "1", "-m", "1120", "sh", "-c", STAY], {
     servers: [server.address],
     environment,
   });
@@ -155,7 +158,7 @@ test.concurrent.each([
   expect(server.ledger.leases()).toEqual([]);
 });
 
-const TRAP = 'trap "echo caught; exit 42" TERM INT USR1; echo ready; while :; do sleep 0.02; done';
+const TRAP = `trap "echo caught; exit 42" TERM INT USR1; ${STAY}`;
 
 test.concurrent.each(["SIGTERM", "SIGINT", "SIGUSR1"] as const)(
   "run passes %s on to the command and releases the lease",
@@ -235,7 +238,7 @@ test.concurrent("run takes only GPUs that every filter matches", async () => {
 
 test.concurrent("run ends the command when a restarted server has forgotten the lease", async () => {
   const first = await startPoolServer({ timeToLive: 2000 });
-  await using client = await start(["run", "-n", "1", "--", "sh", "-c", "echo ready; exec sleep 60"], {
+  await using client = await start(["run", "-n", "1", "--", "sh", "-c", STAY], {
     servers: [first.address],
   });
   await client.stdout.until("ready");
@@ -249,7 +252,7 @@ test.concurrent("run ends the command when a restarted server has forgotten the 
 
 test.concurrent("run says 1 when the lease is lost and the command ends well nevertheless", async () => {
   await using server = await startPoolServer({ timeToLive: 2000 });
-  const command = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.02; done";
+  const command = `trap "exit 0" TERM; ${STAY}`;
   await using client = await start(["run", "-n", "1", "--", "sh", "-c", command], { servers: [server.address] });
   await client.stdout.until("ready");
   for (const { id } of server.ledger.leases()) server.ledger.release(id);

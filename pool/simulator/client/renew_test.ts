@@ -65,7 +65,7 @@ test("keepAlive() ends at once when the signal is aborted long before the next r
 
 test("keepAlive() throws as soon as the server says that the lease has ended", async () => {
   let calls = 0;
-  await using server = await leaseOf(200, () => {
+  await using server = await leaseOf(2000, () => {
     calls += 1;
     throw new ConnectError("No such lease: it has ended", Code.NotFound);
   });

@@ -1,0 +1,157 @@
+import { expect } from "bun:test";
+import { ROLLOUT } from "./commands.ts";
+import { exec } from "./exec.ts";
+import { WORKLOAD } from "./images.ts";
+import { apply, get, kubectl, refusal, until, waitForSuccess } from "./kubectl.ts";
+import { leasesOf } from "./leases.ts";
+import { type PodManifest, pod, share, sharePod } from "./pods.ts";
+import { POOL_UNITS } from "./pool.ts";
+import { scenario } from "./scenario.ts";
+
+const UNITS = "bitfusion.io/gpu";
+const SHOW_GPUS = ["printenv", "BITFUSION_GPUS"];
+
+/** Units of the leases that each container of a pod has had. */
+async function unitsByContainer(namespace: string, name: string): Promise<Record<string, number[]>> {
+  const leases = await leasesOf(namespace, name);
+  return Object.fromEntries(leases.map(({ owner, gpus }) => [owner.container, gpus.map(({ units }) => units)]));
+}
+
+scenario("mode injection brings client and tokens, and leaves the command alone", async (namespace) => {
+  const command = ["/bitfusion/bin/bitfusion", "run", "-n", "1", "-p", "0.2", "--", ...SHOW_GPUS];
+  const containers = [{ name: "main", command, resources: share(1, 20) }];
+  await apply(pod({ namespace, name: "own", mode: "injection", containers }));
+  await waitForSuccess(namespace, "own");
+  expect(await unitsByContainer(namespace, "own")).toEqual({ main: [20] });
+});
+
+scenario("mode none leaves the pod alone", async (namespace) => {
+  await apply(pod({ namespace, name: "none", mode: "none", containers: [{ name: "main", command: ["true"] }] }));
+  await waitForSuccess(namespace, "none");
+  expect((await get<PodManifest>("pod", "none", "-n", namespace)).spec.initContainers).toBeUndefined();
+});
+
+scenario("several containers, a GPU init container and a sidecar each get their own share", async (namespace) => {
+  const initContainers = [
+    { name: "prepare", command: SHOW_GPUS, resources: share(1, 10) },
+    { name: "proxy", restartPolicy: "Always" as const, command: ["sleep", "600"] },
+  ];
+  const containers = [
+    { name: "one", command: SHOW_GPUS, resources: share(1, 30) },
+    { name: "two", command: SHOW_GPUS, resources: share(2, 20) },
+    { name: "none", command: ["echo", "no GPU"] },
+  ];
+  await apply(pod({ namespace, name: "many", mode: "yes", initContainers, containers }));
+  await waitForSuccess(namespace, "many");
+  expect(await unitsByContainer(namespace, "many")).toEqual({ prepare: [10], one: [30], two: [20, 20] });
+});
+
+scenario("a share of memory is counted in units of a GPU", async (namespace) => {
+  const resources = { limits: { "bitfusion.io/gpu-amount": 1, "bitfusion.io/gpu-memory": "4480M" } };
+  await apply(
+    pod({ namespace, name: "memory", mode: "all", containers: [{ name: "main", command: SHOW_GPUS, resources }] }),
+  );
+  await waitForSuccess(namespace, "memory");
+  const { spec } = await get<PodManifest>("pod", "memory", "-n", namespace);
+  expect(spec.containers[0]?.resources?.limits).toEqual({ [UNITS]: "28" });
+  expect(await unitsByContainer(namespace, "memory")).toEqual({ main: [28] });
+});
+
+scenario("a Job's pods, which have no name yet, get their share", async (namespace) => {
+  const { metadata, spec } = sharePod({ namespace, name: "job", num: 1, percent: 5 });
+  const template = { metadata: { annotations: metadata.annotations }, spec };
+  await apply({ apiVersion: "batch/v1", kind: "Job", metadata: { name: "job", namespace }, spec: { template } });
+  await kubectl("wait", "-n", namespace, "job/job", "--for=condition=Complete", "--timeout=120s");
+});
+
+scenario("a ResourceQuota counts units, and cpu and memory of the injected container", async (namespace) => {
+  const hard = { [`requests.${UNITS}`]: 100, "requests.cpu": 1, "limits.memory": "1Gi" };
+  await apply({ apiVersion: "v1", kind: "ResourceQuota", metadata: { name: "quota", namespace }, spec: { hard } });
+  const manifest = (name: string, percent: number) => {
+    const resources = { limits: { ...share(1, percent).limits, memory: "64Mi" }, requests: { cpu: "10m" } };
+    return pod({ namespace, name, mode: "yes", containers: [{ name: "main", command: ["sleep", "600"], resources }] });
+  };
+  await apply(manifest("fits", 60));
+  expect(await refusal(manifest("exceeds", 60))).toContain(`exceeded quota: quota, requested: requests.${UNITS}=60`);
+});
+
+scenario("LimitRange defaults and maxima hold for the injected container", async (namespace) => {
+  const limits = [{ type: "Container", default: { cpu: "1", memory: "512Mi" }, max: { cpu: "1", memory: "512Mi" } }];
+  await apply({ apiVersion: "v1", kind: "LimitRange", metadata: { name: "range", namespace }, spec: { limits } });
+  await apply(sharePod({ namespace, name: "ranged", num: 1, percent: 5 }));
+  await waitForSuccess(namespace, "ranged");
+});
+
+scenario("a restricted pod stays restricted, and finds its token without being root", async (namespace) => {
+  await kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted");
+  const securityContext = { runAsNonRoot: true, runAsUser: 1000, seccompProfile: { type: "RuntimeDefault" } };
+  const restricted = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } };
+  const containers = [{ name: "main", command: SHOW_GPUS, resources: share(1, 5), securityContext: restricted }];
+  await apply(pod({ namespace, name: "restricted", mode: "yes", containers, securityContext }));
+  await waitForSuccess(namespace, "restricted");
+});
+
+scenario(
+  "a pod that asks without the annotation, or for units by hand, is refused with what to do",
+  async (namespace) => {
+    const asking = pod({
+      namespace,
+      name: "asking",
+      containers: [{ name: "main", command: ["true"], resources: share(1, 5) }],
+    });
+    expect(await refusal(asking)).toContain(
+      `which does nothing without the annotation auto-management/bitfusion: "yes"`,
+    );
+    const resources = { limits: { [UNITS]: 5 } };
+    const counting = pod({ namespace, name: "counting", containers: [{ name: "main", command: ["true"], resources }] });
+    expect(await refusal(counting)).toContain("expected bitfusion.io/gpu-num and bitfusion.io/gpu-percent");
+  },
+);
+
+scenario("a share that the whole pool cannot hold is refused at once", async (namespace) => {
+  expect(await refusal(sharePod({ namespace, name: "huge", num: 4, percent: 100 }))).toContain(
+    `asks for 400 units of ${UNITS}, but the whole pool has ${POOL_UNITS}`,
+  );
+});
+
+scenario("a value that does nothing is answered with a warning", async (namespace) => {
+  const manifest = JSON.stringify(
+    pod({ namespace, name: "idle", mode: "yes", containers: [{ name: "main", command: ["true"] }] }),
+  );
+  const answer = await exec(["sh", "-c", "kubectl apply -f - 2>&1"], { stdin: manifest });
+  expect(answer).toContain("Warning: Annotation auto-management/bitfusion does nothing");
+});
+
+scenario(
+  "with all replicas gone other pods are created as ever, and annotated ones are refused with a reason",
+  async (namespace) => {
+    const scale = (replicas: number) =>
+      kubectl("scale", "-n", "bitfusion-system", "deployment/bitfusion-webhook", `--replicas=${replicas}`);
+    await scale(0);
+    try {
+      const selector = "app.kubernetes.io/name=bitfusion-webhook";
+      await kubectl("wait", "-n", "bitfusion-system", "pod", "-l", selector, "--for=delete", "--timeout=60s");
+      await kubectl(
+        "run",
+        "plain",
+        "-n",
+        namespace,
+        `--image=${WORKLOAD}`,
+        "--restart=Never",
+        "--command",
+        "--",
+        "true",
+      );
+      await waitForSuccess(namespace, "plain");
+      expect(await refusal(sharePod({ namespace, name: "annotated", num: 1, percent: 5 }))).toContain(
+        'failed calling webhook "mutate.bitfusion.io"',
+      );
+    } finally {
+      await scale(2);
+      for (const command of ROLLOUT) await exec(command.split(" "));
+    }
+    const manifest = sharePod({ namespace, name: "annotated", num: 1, percent: 5 });
+    await until("the Service to reach the replicas again", () => apply(manifest).then(Boolean, () => false));
+    await waitForSuccess(namespace, "annotated");
+  },
+);

@@ -1,0 +1,51 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+
+/** What is measured, and the registry that tells it. */
+export interface WebhookMetrics {
+  readonly registry: Registry;
+  /** Time of each review in seconds. */
+  readonly reviews: Histogram<"webhook" | "result" | "reason">;
+  readonly catalogueReloads: Counter<"result">;
+  readonly tokenCopies: Counter<"operation">;
+}
+
+export interface WebhookMetricsOptions {
+  /** Units of the whole pool, if they are known. */
+  poolUnits: () => number | undefined;
+}
+
+export function createMetrics({ poolUnits }: WebhookMetricsOptions): WebhookMetrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  new Gauge({
+    name: "bitfusion_webhook_pool_units",
+    help: "Units of the whole pool, NaN while unknown.",
+    registers,
+    collect() {
+      this.set(poolUnits() ?? Number.NaN);
+    },
+  });
+  return {
+    registry,
+    reviews: new Histogram({
+      name: "bitfusion_webhook_review_duration_seconds",
+      help: "Time of each admission review by webhook, result and reason.",
+      labelNames: ["webhook", "result", "reason"],
+      buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
+      registers,
+    }),
+    catalogueReloads: new Counter({
+      name: "bitfusion_webhook_catalogue_reloads_total",
+      help: "Changes of the client catalogue by result: a refused one leaves the last good one in force.",
+      labelNames: ["result"],
+      registers,
+    }),
+    tokenCopies: new Counter({
+      name: "bitfusion_webhook_token_copies_total",
+      help: "Writes of the pool's tokens into namespaces by operation.",
+      labelNames: ["operation"],
+      registers,
+    }),
+  };
+}

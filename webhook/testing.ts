@@ -1,0 +1,233 @@
+import { getLogger } from "@logtape/logtape";
+import fc from "fast-check";
+import { applyPatch } from "rfc6902";
+import type { Catalogue, Client } from "./catalogue.ts";
+import { type InjectionSettings, inject } from "./injection.ts";
+import { readMode } from "./mode.ts";
+import { mutate } from "./mutate.ts";
+import type { Json } from "./parts.ts";
+import type { Container, Pod } from "./pod.ts";
+import type { AdmissionRequest } from "./review.ts";
+
+export const MODE = "auto-management/bitfusion";
+export const STATUS = "auto-management/status";
+export const FILTER = "bitfusion-client/filter";
+export const NUM = "bitfusion.io/gpu-num";
+export const PERCENT = "bitfusion.io/gpu-percent";
+export const MEMORY = "bitfusion.io/gpu-memory";
+export const UNITS = "bitfusion.io/gpu";
+export const BINARY = "/bitfusion/bin/bitfusion";
+
+/** Writes nothing: only programs configure logging. */
+export const silentLog = getLogger("test");
+
+/** The client of the deployed catalogue's default. */
+export function testClient(overrides: Partial<Client> = {}): Client {
+  return {
+    name: "simulated",
+    os: "linux",
+    version: "1",
+    image: "bitfusion-client:0.1.0",
+    populate: ["/usr/bin/bitfusion", "install"],
+    resources: { requests: { cpu: "10m", memory: "64Mi" }, limits: { cpu: "1", memory: "256Mi" } },
+    tokens: true,
+    mounts: [
+      { volume: "client", path: "/bitfusion" },
+      { volume: "opt", path: "/opt/bitfusion" },
+      { volume: "config", path: "/etc/bitfusion/servers.conf", file: "servers.conf" },
+      { volume: "config", path: "/etc/bitfusion/tls/ca.crt", file: "ca.crt" },
+      { volume: "config", path: "/root/.bitfusion/client.yaml", file: "client.yaml" },
+      { volume: "config", path: "/etc/bitfusion/client.yaml", file: "client.yaml" },
+    ],
+    binary: BINARY,
+    libraryPath: "/bitfusion/lib",
+    env: [],
+    ...overrides,
+  };
+}
+
+/** A client that is a library and a variable: it leaves commands alone, and needs no token. */
+export function lupineClient(): Client {
+  const { binary: _, ...client } = testClient({
+    name: "lupine",
+    os: "lupine",
+    tokens: false,
+    populate: ["/bin/cp", "-dR", "/opt/lupine/.", "/populate/opt/"],
+    mounts: [{ volume: "opt", path: "/opt/lupine" }],
+    libraryPath: "/opt/lupine/lib",
+    env: [{ name: "LUPINE_SERVER", value: "lupine.example:14833" }],
+  });
+  return client;
+}
+
+/** The first is the default. */
+export function testCatalogue(...clients: [Client, ...Client[]]): Catalogue {
+  return { default: clients[0].name, clients };
+}
+
+/** Frozen: whoever writes to it fails. */
+export const settings: InjectionSettings = deepFreeze({ catalogue: testCatalogue(testClient()) });
+export const lupineSettings: InjectionSettings = deepFreeze({ catalogue: testCatalogue(lupineClient()) });
+
+export function deepFreeze<T>(value: T): T {
+  if (typeof value === "object" && value !== null) {
+    Object.freeze(value);
+    Object.values(value).forEach(deepFreeze);
+  }
+  return value;
+}
+
+/** A container that asks for a share, and what else it is to have. */
+export function gpu(
+  extra: Json = {},
+  limits: Record<string, string | number> = { [NUM]: 1, [PERCENT]: 50 },
+): Container {
+  return { name: "train", image: "pytorch", command: ["python", "x.py"], resources: { limits }, ...extra };
+}
+
+/** An annotated pod. */
+export function pod(
+  containers: Container[],
+  { spec = {}, annotations = {} }: { spec?: Json; annotations?: Record<string, string> } = {},
+): Pod {
+  return { metadata: { name: "p", annotations: { [MODE]: "yes", ...annotations } }, spec: { ...spec, containers } };
+}
+
+/** A pod's creation. */
+export function requestOf(object: unknown, changes: Partial<AdmissionRequest> = {}): AdmissionRequest {
+  const resource = { group: "", version: "v1", resource: "pods" };
+  const defaults = { uid: "uid-1", name: "", namespace: "team", dryRun: false };
+  return { ...defaults, resource, operation: "CREATE", object, ...changes };
+}
+
+/** What the API server sends when a pod is created. */
+export function reviewOf(object: unknown, request: Record<string, unknown> = {}) {
+  const resource = { group: "", version: "v1", resource: "pods" };
+  return {
+    apiVersion: "admission.k8s.io/v1",
+    kind: "AdmissionReview",
+    request: { uid: "uid-1", resource, operation: "CREATE", namespace: "team", object, ...request },
+  };
+}
+
+/** inject() in the pod's mode, as mutate() calls it. */
+export function injectAnnotated(given: Pod, using = settings): ReturnType<typeof inject> {
+  const mode = readMode(given.metadata.annotations ?? {});
+  return mode === "off" ? undefined : inject(deepFreeze(given), mode, using);
+}
+
+/** What the API server makes of the pod: the patch goes over the wire, and all of its operations succeed. */
+export function injected(given: Pod, using = settings): Pod {
+  return patched(given, injectAnnotated(given, using)?.operations ?? []);
+}
+
+/** What the API server makes of the pod after mutate(). */
+export function mutated(given: Pod, using = settings): Pod {
+  const decision = mutate(requestOf(deepFreeze(given)), using);
+  return patched(given, decision.result === "patched" ? decision.operations : []);
+}
+
+function patched(given: Pod, operations: readonly unknown[]): Pod {
+  const result = structuredClone(given);
+  const [failure] = applyPatch(result, JSON.parse(JSON.stringify(operations))).filter(Boolean);
+  if (failure) throw failure;
+  return result;
+}
+
+export function names(list: readonly Json[] | undefined): unknown[] {
+  return (list ?? []).map(({ name }) => name);
+}
+
+/** What another webhook does to every container: a variable and a mount, and a sidecar at the end. */
+export function meshed(given: Pod, sidecar: Container = { name: "proxy", image: "envoy" }): Pod {
+  const { spec, ...rest } = structuredClone(given);
+  const equip = (container: Container): Container => ({
+    ...container,
+    env: [...(container.env ?? []), { name: "MESH", value: "on" }],
+    volumeMounts: [...(container.volumeMounts ?? []), { name: "mesh", mountPath: "/var/run/mesh" }],
+  });
+  const { initContainers } = spec;
+  return {
+    ...rest,
+    spec: {
+      ...spec,
+      ...(initContainers ? { initContainers: initContainers.map(equip) } : {}),
+      containers: [...spec.containers, sidecar].map(equip),
+      volumes: [...(spec.volumes ?? []), { name: "mesh", emptyDir: {} }],
+    },
+  };
+}
+
+/** What the API server fills in. */
+export function defaulted(given: Pod): Pod {
+  const result = structuredClone(given);
+  for (const container of [...(result.spec.initContainers ?? []), ...result.spec.containers]) {
+    const defaults = {
+      imagePullPolicy: "IfNotPresent",
+      terminationMessagePath: "/dev/termination-log",
+      terminationMessagePolicy: "File",
+    };
+    Object.assign(container, { ...defaults, ...container });
+    for (const variable of container.env ?? []) {
+      const { fieldRef } = (variable as { valueFrom?: { fieldRef?: Json } }).valueFrom ?? {};
+      if (fieldRef) Object.assign(fieldRef, { apiVersion: "v1" });
+    }
+  }
+  for (const { secret } of result.spec.volumes ?? []) if (secret) Object.assign(secret, { defaultMode: 420 });
+  return Object.assign(result.spec, { restartPolicy: "Always", dnsPolicy: "ClusterFirst" }) && result;
+}
+
+/** JSON as it comes over the wire, never under a name that inject() reads. */
+const unknownFields = fc
+  .dictionary(
+    fc.string({ maxLength: 4 }).map((key) => `x-${key}`),
+    fc.jsonValue({ maxDepth: 2 }),
+    { maxKeys: 3 },
+  )
+  .map((fields) => JSON.parse(JSON.stringify(fields)) as Json);
+
+type Fields = Record<string, fc.Arbitrary<unknown>>;
+
+function named(prefix: string, fields: Fields, requiredKeys: string[] = []): fc.Arbitrary<Json[]> {
+  const element = fc.tuple(unknownFields, fc.record(fields, { requiredKeys }));
+  return fc
+    .array(element, { maxLength: 3 })
+    .map((list) => list.map(([extra, known], index) => ({ ...extra, ...known, name: `${prefix}${index}` })));
+}
+
+const ownVariables = named("VAR", { value: fc.string(), valueFrom: fc.constant({ fieldRef: { fieldPath: "spec" } }) });
+const limits = fc.record(
+  { cpu: fc.constantFrom("1", 2), [NUM]: fc.integer({ min: 1, max: 3 }), [PERCENT]: fc.integer({ min: 1, max: 100 }) },
+  { requiredKeys: [] },
+);
+const resources = fc
+  .tuple(unknownFields, limits, fc.boolean())
+  .map(([extra, list, asks]) => ({ ...extra, limits: asks ? { ...list, [NUM]: list[NUM] ?? 1 } : { cpu: "1" } }));
+const fields = {
+  command: fc.array(fc.string(), { minLength: 2, maxLength: 3 }),
+  args: fc.array(fc.string(), { maxLength: 2 }),
+  env: ownVariables,
+  resources,
+  volumeMounts: named("v", {}).map((list) => list.map((mount, index) => ({ ...mount, mountPath: `/m${index}` }))),
+};
+const containers = named("c", fields, ["command"]);
+/** Pods with all that inject() has to cope with, some of which ask for shares. */
+export const annotatedPods: fc.Arbitrary<Pod> = fc
+  .tuple(
+    fc.tuple(unknownFields, unknownFields, unknownFields),
+    fc.dictionary(fc.string(), fc.string(), { maxKeys: 2, noNullPrototype: true }),
+    containers,
+    fc.option(containers, { nil: undefined }),
+    fc.option(named("v", {}), { nil: undefined }),
+    fc.constantFrom("yes", "injection"),
+  )
+  .map(([[top, meta, spec], annotations, mains, inits, volumes, mode]) => ({
+    ...top,
+    metadata: { ...meta, annotations: { ...annotations, [MODE]: mode } },
+    spec: {
+      ...spec,
+      containers: mains,
+      ...(inits ? { initContainers: inits } : {}),
+      ...(volumes ? { volumes } : {}),
+    },
+  })) as unknown as fc.Arbitrary<Pod>;

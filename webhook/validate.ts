@@ -1,0 +1,113 @@
+import { parseQuantity, toInteger } from "../kubernetes/quantity.ts";
+import { type Catalogue, type Client, chooseClient } from "./catalogue.ts";
+import { runsClient } from "./command.ts";
+import { ANNOTATIONS, ASKED, UNITS } from "./keys.ts";
+import { type Mode, readMode } from "./mode.ts";
+import { includes, isPopulateContainer, POPULATE, volumeMounts, volumes } from "./parts.ts";
+import { type Container, isWindows, type Pod, quantityOf } from "./pod.ts";
+import { decidePod } from "./pod_request.ts";
+import { Refusal } from "./refusal.ts";
+import type { AdmissionRequest, Decision } from "./review.ts";
+
+export interface ValidationSettings {
+  readonly catalogue: Catalogue;
+  /** Units of the whole pool, if they are known. */
+  readonly poolUnits?: number | undefined;
+}
+
+/** The last word, after all mutation: whether a pod that counts on the pool will get what it counts on. Pure. */
+export function validate(request: AdmissionRequest, settings: ValidationSettings): Decision {
+  return decidePod(request, (pod) => {
+    const mode = readMode(pod.metadata.annotations ?? {});
+    const containers = [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
+    for (const container of containers) refuseAskedKeys(container, mode, pod);
+    const users = containers.filter((container) => quantityOf(container, UNITS) !== undefined);
+    if (users.length === 0) return { result: "allowed", topic: "no_share", reason: "No container has units" };
+    checkParts(pod, users, mode, settings.catalogue);
+    checkCapacity(pod, settings.poolUnits);
+    return { result: "allowed", topic: "valid", reason: "Injected and whole" };
+  });
+}
+
+/** The webhook replaces these keys: one that is still there would never be counted, and the pod never get a GPU. */
+function refuseAskedKeys(container: Container, mode: Mode, pod: Pod): void {
+  const key = Object.values(ASKED).find((asked) => quantityOf(container, asked) !== undefined);
+  if (!key) return;
+  const field = `Container "${container.name}": ${key} is "${quantityOf(container, key)}"`;
+  if (isWindows(pod)) throw new Refusal("share", `${field}: there is no client for Windows`);
+  if (mode === "off") {
+    throw new Refusal(
+      "share",
+      `${field}, which does nothing without the annotation ${ANNOTATIONS.mode}: "yes" on the pod`,
+    );
+  }
+  throw new Refusal(
+    "parts",
+    `${field}, which was added after the webhook had seen the pod: expected it in the pod as it is created`,
+  );
+}
+
+function checkParts(pod: Pod, users: readonly Container[], mode: Mode, catalogue: Catalogue): void {
+  const [first] = users as [Container];
+  if (mode === "off") {
+    throw new Refusal(
+      "parts",
+      `Container "${first.name}": ${UNITS} is "${quantityOf(first, UNITS)}": expected ${ASKED.num} and ${ASKED.percent}, and the annotation ${ANNOTATIONS.mode}: "yes" on the pod`,
+    );
+  }
+  const client = chooseClient(catalogue, pod.metadata.annotations ?? {});
+  const initContainers = pod.spec.initContainers ?? [];
+  if (!initContainers.some((own) => isPopulateContainer(own, client))) {
+    throw broken(`Init container "${POPULATE}" is missing or changed`);
+  }
+  if (initContainers[0]?.name !== POPULATE) throw broken(`Init container "${POPULATE}" is not the first`);
+  for (const volume of volumes(client)) {
+    if (!pod.spec.volumes?.some((own) => includes(own, volume))) {
+      throw broken(`Volume "${volume.name}" is missing or changed`);
+    }
+  }
+  for (const container of users) checkContainer(container, mode, client);
+}
+
+function checkContainer(container: Container, mode: Mode, client: Client): void {
+  for (const mount of volumeMounts(client)) {
+    if (!container.volumeMounts?.some((own) => includes(own, mount))) {
+      throw broken(`Container "${container.name}" has no mount at ${mount.mountPath}`);
+    }
+  }
+  if (mode === "full" && client.binary && !runsClient(container.command ?? [], client.binary)) {
+    throw broken(`Container "${container.name}" does not run ${client.binary}`);
+  }
+}
+
+function broken(what: string): Refusal {
+  return new Refusal("parts", `${what}: expected it as the webhook injects it; create the pod anew, without ${UNITS}`);
+}
+
+function checkCapacity(pod: Pod, poolUnits: number | undefined): void {
+  const needed = unitsOfPod(pod);
+  if (poolUnits === undefined || needed <= poolUnits) return;
+  throw new Refusal(
+    "capacity",
+    `The pod asks for ${needed} units of ${UNITS}, but the whole pool has ${poolUnits}: it would wait for ever`,
+  );
+}
+
+/** What the scheduler counts: app containers and sidecars together, or an init container beside the sidecars before it (KEP-753). */
+function unitsOfPod({ spec }: Pod): number {
+  let sidecars = 0;
+  let most = 0;
+  for (const container of spec.initContainers ?? []) {
+    const units = unitsOf(container);
+    if (container.restartPolicy === "Always") sidecars += units;
+    else most = Math.max(most, sidecars + units);
+  }
+  return Math.max(
+    most,
+    spec.containers.reduce((total, container) => total + unitsOf(container), sidecars),
+  );
+}
+
+function unitsOf(container: Container): number {
+  return toInteger(parseQuantity(quantityOf(container, UNITS) ?? 0)) ?? 0;
+}
