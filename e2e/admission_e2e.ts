@@ -1,4 +1,5 @@
 import { expect } from "bun:test";
+import { readFile } from "node:fs/promises";
 import { ROLLOUT } from "./commands.ts";
 import { exec } from "./exec.ts";
 import { WORKLOAD } from "./images.ts";
@@ -9,6 +10,7 @@ import { POOL_UNITS } from "./pool.ts";
 import { scenario } from "./scenario.ts";
 
 const UNITS = "bitfusion.io/gpu";
+const WEBHOOK = "app.kubernetes.io/name=bitfusion-webhook";
 const SHOW_GPUS = ["printenv", "BITFUSION_GPUS"];
 
 /** Units of the leases that each container of a pod has had. */
@@ -123,14 +125,52 @@ scenario("a value that does nothing is answered with a warning", async (namespac
 });
 
 scenario(
+  "a change of the client catalogue is taken without a restart, and a broken one reported and not taken",
+  async (namespace) => {
+    const data = (text: string) => JSON.stringify({ data: { "clients.yaml": text } });
+    const original = await readFile("webhook/deploy/clients.yaml", "utf8");
+    const change = async (text: string) => {
+      await kubectl(
+        "patch",
+        "configmap",
+        "bitfusion-clients",
+        "-n",
+        "bitfusion-system",
+        "--type=merge",
+        "-p",
+        data(text),
+      );
+      // A changed pod has its volumes looked at now, not within a minute.
+      const stamp = `e2e=${crypto.randomUUID()}`;
+      await kubectl("annotate", "pods", "-n", "bitfusion-system", "-l", WEBHOOK, "--overwrite", stamp);
+    };
+    const wanted = sharePod({ namespace, name: "chosen", num: 1, percent: 5 });
+    wanted.metadata.annotations = { ...wanted.metadata.annotations, "bitfusion-client/os": "e2e" };
+    expect(await refusal(wanted)).toContain('No client has bitfusion-client/os "e2e": expected one of linux 1');
+    try {
+      await change(original.replace("image: bitfusion-client:0.1.0", "imagine: bitfusion-client:0.1.0"));
+      await until("an Event of the ConfigMap", async () => {
+        const events = await kubectl("events", "-n", "bitfusion-system", "--for=configmap/bitfusion-clients");
+        return events.includes("CatalogueRefused");
+      });
+      await apply(sharePod({ namespace, name: "meanwhile", num: 1, percent: 5 }));
+      await change(original.replace("os: linux", "os: e2e"));
+      await until("the new catalogue", () => apply(wanted).then(Boolean, () => false));
+      await waitForSuccess(namespace, "chosen");
+    } finally {
+      await change(original);
+    }
+  },
+);
+
+scenario(
   "with all replicas gone other pods are created as ever, and annotated ones are refused with a reason",
   async (namespace) => {
     const scale = (replicas: number) =>
       kubectl("scale", "-n", "bitfusion-system", "deployment/bitfusion-webhook", `--replicas=${replicas}`);
     await scale(0);
     try {
-      const selector = "app.kubernetes.io/name=bitfusion-webhook";
-      await kubectl("wait", "-n", "bitfusion-system", "pod", "-l", selector, "--for=delete", "--timeout=60s");
+      await kubectl("wait", "-n", "bitfusion-system", "pod", "-l", WEBHOOK, "--for=delete", "--timeout=60s");
       await kubectl(
         "run",
         "plain",

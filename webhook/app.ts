@@ -67,6 +67,7 @@ export function createApp({ settings, ensureTokens, log, metrics, notReady }: Ap
       log.error("Request failed", { path, reason });
       set.status = 200; // the API server reads no review of another status
       const topic = isUnreadable ? "unreadable" : "internal";
+      metrics.reviews.observe({ webhook: path.slice(1), result: "errored", reason: topic }, 0);
       return Response.json(toReview("", { result: "errored", topic, code: isUnreadable ? 400 : 500, reason }));
     })
     .get("/livez", () => new Response("ok\n"))

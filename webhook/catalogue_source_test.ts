@@ -1,5 +1,5 @@
 import { afterEach, expect, jest, test } from "bun:test";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
@@ -23,7 +23,11 @@ async function start() {
     () => over.abort(),
   );
   const path = join(directory, "clients.yaml");
-  const write = (content: unknown) => writeFile(path, typeof content === "string" ? content : stringify(content));
+  /** All at once, as the kubelet changes a mounted ConfigMap. */
+  const write = async (content: unknown) => {
+    await writeFile(`${path}.next`, typeof content === "string" ? content : stringify(content));
+    await rename(`${path}.next`, path);
+  };
   await write(first);
   const complaints: string[] = [];
   const complaint = Promise.withResolvers<void>();

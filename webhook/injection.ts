@@ -45,9 +45,8 @@ export interface Injection {
  * @throws {Refusal}
  */
 export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: InjectionSettings): Injection | undefined {
-  const { annotations = {} } = pod.metadata;
-  const injected = structuredClone(pod);
-  const { spec } = injected;
+  const { metadata, spec } = pod;
+  const { annotations = {} } = metadata;
   const shares = new Map<Container, Share>();
   for (const container of [...(spec.initContainers ?? []), ...spec.containers]) {
     const share = readShare(container);
@@ -57,13 +56,25 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
 
   const client = chooseClient(settings.catalogue, annotations);
   const filters = annotations[ANNOTATIONS.filter]?.split(/\s+/).filter(Boolean) ?? [];
+  const equipped = new Map<Container, Container>();
   for (const [container, share] of shares) {
-    setUnits(container, countUnits(container, share, settings));
-    equip(container, { mode, client, share, filters });
+    const copy = { ...container };
+    setUnits(copy, countUnits(container, share, settings));
+    equip(copy, { mode, client, share, filters });
+    equipped.set(container, copy);
   }
-  spec.volumes = addMissing(spec.volumes ?? [], volumes(client), "Volume") as Pod["spec"]["volumes"];
-  spec.initContainers = withPopulate(spec.initContainers ?? [], client) as Pod["spec"]["initContainers"];
-  injected.metadata.annotations = { ...annotations, [ANNOTATIONS.status]: "injected" };
+  const withEquipped = (list: readonly Container[]) => list.map((container) => equipped.get(container) ?? container);
+  // What stays is shared, not copied: a copy of a large pod, and comparing the two, would cost more than all the rest.
+  const injected = {
+    ...pod,
+    metadata: { ...metadata, annotations: { ...annotations, [ANNOTATIONS.status]: "injected" } },
+    spec: {
+      ...spec,
+      volumes: addMissing(spec.volumes ?? [], volumes(client), "Volume"),
+      initContainers: withPopulate(withEquipped(spec.initContainers ?? []), client),
+      containers: withEquipped(spec.containers),
+    },
+  };
   return {
     operations: createPodPatch(pod, injected),
     containers: [...shares.keys()].map(({ name }) => name),

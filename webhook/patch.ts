@@ -8,17 +8,26 @@ export function createPodPatch(pod: unknown, injected: unknown): Operation[] {
   return createPatch(pod, injected, diffLists);
 }
 
-/** Elements keep their order, so whatever isn't the next of the old ones was added. Undefined: none of our business. */
+/**
+ * Elements keep their order, so whatever isn't the next of the old ones was added. What both share is passed over at once: most of a
+ * pod. Undefined: none of our business.
+ */
 function diffLists(input: unknown, output: unknown, pointer: Pointer): Operation[] | undefined {
+  if (input === output) return [];
   if (!Array.isArray(input) || !Array.isArray(output)) return undefined;
+  const operations: Operation[] = [];
+  const pathOf = (index: number) => pointer.add(String(index)).toString();
   let next = 0;
-  const operations = output.flatMap((value, index): Operation[] => {
-    const path = pointer.add(String(index)).toString();
-    if (next === input.length || !correspond(input[next], value)) return [{ op: "add", path, value }];
-    return createPodPatch(input[next++], value).map((operation) => ({ ...operation, path: path + operation.path }));
-  });
-  const end = pointer.add(String(output.length)).toString();
-  return [...operations, ...input.slice(next).map((): Operation => ({ op: "remove", path: end }))];
+  for (const [index, value] of output.entries()) {
+    const isAdded = next === input.length || !correspond(input[next], value);
+    if (isAdded) operations.push({ op: "add", path: pathOf(index), value });
+    else if (input[next++] !== value) {
+      const changes = createPodPatch(input[next - 1], value);
+      operations.push(...changes.map((operation) => ({ ...operation, path: pathOf(index) + operation.path })));
+    }
+  }
+  const removed = input.slice(next).map((): Operation => ({ op: "remove", path: pathOf(output.length) }));
+  return [...operations, ...removed];
 }
 
 /** Containers, variables, mounts and volumes have names; what has none corresponds by its place. */

@@ -41,7 +41,9 @@ test.each<[description: string, before: unknown, after: unknown, paths: string[]
 
 test("createPodPatch() makes any document of any other", () => {
   const named = fc.record({ name: fc.constantFrom("a", "b", "c"), value: fc.nat(2) }, { requiredKeys: ["name"] });
-  const list = fc.array(fc.oneof(named, fc.jsonValue({ maxDepth: 2 }), fc.constantFrom("x", "y")), { maxLength: 6 });
+  // rfc6902 loses a key "__proto__" when it applies a patch, and the API server does not
+  const values = fc.jsonValue({ maxDepth: 2 }).filter((value) => !JSON.stringify(value).includes("__proto__"));
+  const list = fc.array(fc.oneof(named, values, fc.constantFrom("x", "y")), { maxLength: 6 });
   const json = (value: unknown) => JSON.parse(JSON.stringify(value)); // -0 is 0 on the wire
   fc.assert(
     fc.property(list.map(json), list.map(json), (before, after) => {

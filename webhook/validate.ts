@@ -57,10 +57,11 @@ function checkParts(pod: Pod, users: readonly Container[], mode: Mode, catalogue
   }
   const client = chooseClient(catalogue, pod.metadata.annotations ?? {});
   const initContainers = pod.spec.initContainers ?? [];
-  if (!initContainers.some((own) => isPopulateContainer(own, client))) {
-    throw broken(`Init container "${POPULATE}" is missing or changed`);
-  }
-  if (initContainers[0]?.name !== POPULATE) throw broken(`Init container "${POPULATE}" is not the first`);
+  const position = initContainers.findIndex((own) => isPopulateContainer(own, client));
+  if (position < 0) throw broken(`Init container "${POPULATE}" is missing or changed`);
+  // Others may have put theirs in front, such as a mesh its sidecar: all that matters is that nobody misses the client.
+  const tooEarly = initContainers.slice(0, position).find((own) => users.includes(own));
+  if (tooEarly) throw broken(`Init container "${tooEarly.name}" runs before "${POPULATE}"`);
   for (const volume of volumes(client)) {
     if (!pod.spec.volumes?.some((own) => includes(own, volume))) {
       throw broken(`Volume "${volume.name}" is missing or changed`);

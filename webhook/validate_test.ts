@@ -126,10 +126,10 @@ test.each<[description: string, object: Pod, topic: string, message: string]>([
     `Init container "populate" is missing or changed: ${MEND}`,
   ],
   [
-    "a pod in which our init container is not the first",
-    changed((spec) => void spec.initContainers?.unshift({ name: "first" })),
+    "a pod in which an init container with units runs before the client is there",
+    changed((spec) => void spec.initContainers?.unshift({ ...found(spec.containers), name: "early" })),
     "parts",
-    `Init container "populate" is not the first: ${MEND}`,
+    `Init container "early" runs before "populate": ${MEND}`,
   ],
   [
     "a pod without one of the volumes",
@@ -199,6 +199,10 @@ test.each<[description: string, object: Pod, using?: InjectionSettings]>([
       spec.initContainers?.push({ name: "proxy-setup", command: ["x"] });
       spec.volumes?.unshift({ name: "mesh" });
     }),
+  ],
+  [
+    "with a mesh's sidecar in front of our init container",
+    changed((spec) => void spec.initContainers?.unshift({ name: "mesh", restartPolicy: "Always" })),
   ],
   ["in mode injection, whatever its command", mutated(injection)],
   [

@@ -33,7 +33,7 @@ export async function startPoolServer({
   hostname = "server",
   gpus: count = 1,
   memoryMb = 16_000,
-  timeToLive = 15_000,
+  timeToLive = 600_000,
   now = Date.now,
 }: PoolServerOptions = {}): Promise<RunningPoolServer> {
   const gpus = Array.from({ length: count }, (_, index) => ({

@@ -5,12 +5,12 @@ import { join } from "node:path";
 import { freePort, type RunningPoolServer, startPoolServer } from "../testing.ts";
 
 const CLIENT = [process.execPath, join(import.meta.dir, "main.ts")];
-setDefaultTimeout(15_000); // so many processes at a time are slow on a small machine
+setDefaultTimeout(30_000); // so many processes at a time take theirs on a small machine
 
 const SOMEBODY = { namespace: "", pod: "somebody", container: "" };
 
 /** A command that runs as long as the client does. */
-const STAY = "echo ready; while kill -0 $PPID 2>/dev/null; do sleep 0.02; done";
+const STAY = "echo ready; while kill -0 $PPID 2>/dev/null; do sleep 0.1; done";
 
 interface StartOptions {
   /** The servers that servers.conf names; no such file if absent. */
