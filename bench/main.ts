@@ -1,6 +1,7 @@
 import { benchPlugin } from "./plugin.ts";
+import { benchWebhook } from "./webhook.ts";
 
-const BENCHES: Record<string, () => Promise<Record<string, string>[]>> = { plugin: benchPlugin };
+const BENCHES: Record<string, () => Promise<Record<string, string>[]>> = { plugin: benchPlugin, webhook: benchWebhook };
 
 const [name, ...rest] = process.argv.slice(2);
 const chosen = name === undefined ? Object.keys(BENCHES) : [name];

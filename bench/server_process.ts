@@ -1,0 +1,63 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createCertificate } from "../webhook/certificate.ts";
+
+/** How long a server may take to end after SIGTERM, in ms. */
+const GRACE = 10_000;
+
+/** A server under test, in a process of its own. */
+export interface ServerProcess extends AsyncDisposable {
+  readonly port: number;
+  /** Resident memory now, in bytes. */
+  memory(): Promise<number>;
+}
+
+/** A folder with a certificate for localhost, as servers read it: cert.pem, key.pem, ca.pem. */
+export async function createTlsFolder(): Promise<{ path: string; ca: string } & AsyncDisposable> {
+  const path = await mkdtemp(join(tmpdir(), "bench-"));
+  const certificate = await createCertificate(["localhost"], Date.now());
+  for (const part of ["cert", "key", "ca"] as const) await writeFile(join(path, `${part}.pem`), certificate[part]);
+  return { path, ca: certificate.ca, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
+
+/** Starts `bun FILE` on any free port. Reads all that it logs, as a container runtime does. Disposal waits for its end. */
+export async function startServer(
+  file: string,
+  { tls, environment = {} }: { tls: string; environment?: Record<string, string> },
+): Promise<ServerProcess> {
+  const child = Bun.spawn([process.execPath, file], {
+    env: { PORT: "0", TLS_CERT_FILE: join(tls, "cert.pem"), TLS_KEY_FILE: join(tls, "key.pem"), ...environment },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const serving = Promise.withResolvers<number>();
+  void drain();
+
+  async function drain(): Promise<void> {
+    let text: string | undefined = "";
+    const decoder = new TextDecoder();
+    for await (const chunk of child.stdout) {
+      if (text === undefined) continue;
+      text += decoder.decode(chunk, { stream: true });
+      const line = text.split("\n").find((each) => each.includes('"message":"Serving"') && each.endsWith("}"));
+      if (!line) continue;
+      serving.resolve(JSON.parse(line).port);
+      text = undefined;
+    }
+    serving.reject(new Error(`${file} ended before it served: ${text}`));
+  }
+
+  return {
+    port: await serving.promise,
+    async memory() {
+      const status = await readFile(`/proc/${child.pid}/status`, "utf8");
+      return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGTERM");
+      const limit = setTimeout(() => child.kill("SIGKILL"), GRACE);
+      await child.exited;
+      clearTimeout(limit);
+    },
+  };
+}

@@ -1,0 +1,80 @@
+import { join } from "node:path";
+import { connect } from "./connection.ts";
+import { type LoadResult, runLoad } from "./load.ts";
+import { createRequest, createReview } from "./review.ts";
+import { createTlsFolder, type ServerProcess, startServer } from "./server_process.ts";
+
+/** Rounds in which both servers get the same load in turn: the machine's drift then falls on both. */
+const ROUNDS = 5;
+
+interface Case {
+  readonly name: string;
+  /** Size of each AdmissionReview. */
+  readonly bytes: number;
+  readonly connections: number;
+  readonly reviews: number;
+}
+
+const CASES: readonly Case[] = [
+  { name: "20 KB pod, 16 connections", bytes: 20_000, connections: 16, reviews: 10_000 },
+  { name: "1 MB pod, 16 connections", bytes: 1_000_000, connections: 16, reviews: 300 },
+  { name: "20 KB pod, 1,000 connections, one review each", bytes: 20_000, connections: 1000, reviews: 1000 },
+];
+
+/** POST /mutate of the webhook over TLS, beside a bare Bun.serve that parses and serialises the same bodies. */
+export async function benchWebhook(): Promise<Record<string, string>[]> {
+  const rows: Record<string, string>[] = [];
+  for (const each of CASES) rows.push(...(await benchCase(each)));
+  return rows;
+}
+
+async function benchCase({ name, ...load }: Case): Promise<Record<string, string>[]> {
+  await using tls = await createTlsFolder();
+  await using webhook = await startServer("webhook/main.ts", { tls: tls.path, environment: { TOKENS: "off" } });
+  const ANSWER = await answerOf(webhook, tls.ca, load.bytes);
+  await using bare = await startServer("bench/bare_server.ts", { tls: tls.path, environment: { ANSWER } });
+  const measure = ({ port }: ServerProcess) => runLoad({ port, ca: join(tls.path, "ca.pem"), ...load });
+  await measure(webhook); // a warm-up: the compiler
+  await measure(bare);
+  const rounds: { webhook: LoadResult; bare: LoadResult }[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    rounds.push({ webhook: await measure(webhook), bare: await measure(bare) });
+  }
+  const ratio = median(rounds.map((round) => round.webhook.perSecond / round.bare.perSecond));
+  return [
+    row(
+      name,
+      "bare",
+      rounds.map((round) => round.bare),
+    ),
+    {
+      ...row(
+        "",
+        "webhook",
+        rounds.map((round) => round.webhook),
+      ),
+      "ratio of reviews/s": ratio.toFixed(2),
+    },
+  ];
+}
+
+async function answerOf({ port }: ServerProcess, ca: string, bytes: number): Promise<string> {
+  using connection = await connect({ port, ca });
+  return (await connection.send(createRequest(createReview(bytes)))).body.toString();
+}
+
+function row(name: string, server: string, results: readonly LoadResult[]): Record<string, string> {
+  const of = (key: keyof LoadResult) => median(results.map((result) => result[key]));
+  return {
+    load: name,
+    server,
+    "reviews/s": of("perSecond").toFixed(0),
+    "p50 ms": of("p50").toFixed(1),
+    "p99 ms": of("p99").toFixed(1),
+    failures: String(results.reduce((sum, { failures }) => sum + failures, 0)),
+  };
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
