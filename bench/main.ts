@@ -1,14 +1,33 @@
+import { parseArgs } from "node:util";
+import { benchMemory } from "./memory.ts";
 import { benchPlugin } from "./plugin.ts";
+import { toMarkdown } from "./table.ts";
 import { benchWebhook } from "./webhook.ts";
 
-const BENCHES: Record<string, () => Promise<Record<string, string>[]>> = { plugin: benchPlugin, webhook: benchWebhook };
+type Bench = (options: { reviews: number }) => Promise<Record<string, string>[]>;
 
-const [name, ...rest] = process.argv.slice(2);
+const BENCHES: Record<string, readonly Bench[]> = { plugin: [benchPlugin], webhook: [benchWebhook, benchMemory] };
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { markdown: { type: "boolean" }, reviews: { type: "string", default: "100000" } },
+});
+const [name, ...rest] = positionals;
 const chosen = name === undefined ? Object.keys(BENCHES) : [name];
-if (rest.length > 0 || chosen.some((each) => !(each in BENCHES))) {
-  console.error(
-    `bench: Unknown "${process.argv.slice(2).join(" ")}": expected nothing, or one of ${Object.keys(BENCHES).join(", ")}`,
-  );
+const reviews = Number(values.reviews);
+if (rest.length > 0 || chosen.some((each) => !Object.hasOwn(BENCHES, each))) {
+  fail(`Unknown "${positionals.join(" ")}": expected nothing, or one of ${Object.keys(BENCHES).join(", ")}`);
+}
+if (!Number.isSafeInteger(reviews) || reviews <= 10_000) {
+  fail(`Cannot use --reviews=${values.reviews}: expected a whole number of more than 10000`);
+}
+for (const bench of chosen.flatMap((each) => BENCHES[each] ?? [])) {
+  const rows = await bench({ reviews });
+  if (values.markdown) console.log(toMarkdown(rows));
+  else console.table(rows);
+}
+
+function fail(message: string): never {
+  console.error(`bench: ${message}`);
   process.exit(2);
 }
-for (const each of chosen) console.table(await BENCHES[each]?.());
