@@ -1,55 +1,106 @@
 import { createHash } from "node:crypto";
 import type { Inventory, PoolServer } from "../pool/inventory.ts";
 
-/** One unit, 1 % of one GPU, as the kubelet is told of it. */
-export interface Unit {
-  /** At most 63 characters; says which GPU and which hundredth of it. The same after any restart. */
-  readonly id: string;
+/** The units of one GPU, each 1 % of it, as the kubelet is told of them. */
+export interface GpuUnits {
+  /** host:port. */
+  readonly server: string;
+  /** What the ids of its units begin with: 8 characters, the same after any restart. */
+  readonly name: string;
+  /** 1 to 100. */
+  readonly count: number;
   readonly healthy: boolean;
+}
+
+/** What a node lists: one entry for each GPU, for 100,000 units are too many to make anew at each change. */
+export interface UnitList {
+  /** By name, in a stable order. */
+  readonly gpus: ReadonlyMap<string, GpuUnits>;
+  /** Units of the pool that are left out, for there are more than this node may list. */
+  readonly unlisted: number;
 }
 
 /** Units of one GPU. */
 const UNITS = 100;
 
+/** As protobuf: tag and length of the device, of its id (11 characters), and of its health ("Unhealthy" at most). */
+const BYTES_PER_UNIT = 2 + (2 + 11) + (2 + 9);
+
 /**
- * The units that a node lists for a pool, in a stable order, no id twice.
+ * The most units that one message may hold: the kubelet reads 4 MiB at most (google.golang.org/grpc's default), and ends the stream
+ * on more. Whole GPUs.
+ */
+export const MOST_UNITS = Math.floor((4 * 1024 * 1024) / BYTES_PER_UNIT / UNITS) * UNITS;
+
+/**
+ * The units that a node lists for a pool.
  *
  * A server that tells its GPUs has 100 units for each. Those that tell nothing share `resourceNums` evenly, as if each had so
  * many GPUs. A unit is healthy while its server answers and its GPU is healthy.
  *
- * @param resourceNums the most units that this node lists; no limit if absent, and then servers that tell nothing have none.
+ * @param resourceNums the most units that this node lists; {@link MOST_UNITS} if absent, and then servers that tell nothing have none.
  */
-export function unitsOf({ servers }: Inventory, resourceNums?: number): Unit[] {
+export function unitsOf({ servers }: Inventory, resourceNums?: number): UnitList {
   const silent = servers.filter(({ gpus }) => gpus === undefined);
-  const units = new Map<string, Unit>();
+  const most = Math.min(resourceNums ?? MOST_UNITS, MOST_UNITS);
+  const gpus = new Map<string, GpuUnits>();
+  let listed = 0;
+  let unlisted = 0;
   for (const server of servers) {
-    for (const unit of server.gpus ? toldUnits(server) : silentUnits(server, silent, resourceNums ?? 0)) {
-      if (units.size === resourceNums) return [...units.values()];
-      if (!units.has(unit.id)) units.set(unit.id, unit);
+    for (const gpu of server.gpus ? toldUnits(server) : silentUnits(server, silent, resourceNums ?? 0)) {
+      const count = Math.min(gpu.count, most - listed);
+      if (count > 0) gpus.set(gpu.name, { ...gpu, count });
+      listed += count;
+      unlisted += gpu.count - count;
     }
   }
-  return [...units.values()];
+  return { gpus, unlisted };
 }
 
-function* toldUnits({ gpus = [], reachable }: PoolServer): Generator<Unit> {
-  for (const gpu of gpus) yield* gpuUnits(gpu.id, UNITS, reachable && gpu.healthy);
-}
-
-function* silentUnits(server: PoolServer, silent: readonly PoolServer[], total: number): Generator<Unit> {
-  const position = silent.indexOf(server);
-  const part = Math.floor(total / silent.length) + (position < total % silent.length ? 1 : 0);
-  for (let gpu = 0; gpu * UNITS < part; gpu++) {
-    yield* gpuUnits(`${server.address}#${gpu}`, Math.min(UNITS, part - gpu * UNITS), server.reachable);
+function* toldUnits({ address: server, gpus = [], reachable }: PoolServer): Generator<GpuUnits> {
+  for (const { id, healthy } of gpus) {
+    yield { server, name: shortName(id), count: UNITS, healthy: reachable && healthy };
   }
 }
 
-function* gpuUnits(gpuId: string, count: number, healthy: boolean): Generator<Unit> {
-  const prefix = shortName(gpuId);
-  for (let unit = 0; unit < count; unit++) yield { id: `${prefix}-${String(unit).padStart(2, "0")}`, healthy };
+function* silentUnits(
+  { address: server, reachable: healthy }: PoolServer,
+  silent: readonly PoolServer[],
+  total: number,
+): Generator<GpuUnits> {
+  const position = silent.findIndex(({ address }) => address === server);
+  const part = Math.floor(total / silent.length) + (position < total % silent.length ? 1 : 0);
+  for (let gpu = 0; gpu * UNITS < part; gpu++) {
+    yield { server, name: shortName(`${server}#${gpu}`), count: Math.min(UNITS, part - gpu * UNITS), healthy };
+  }
 }
 
-/** 8 characters of base 36: short enough for 100,000 ids in one message, long enough not to collide among 10,000 GPUs. */
+/** Length of a GPU's name: short enough for 100,000 ids in one message, long enough not to collide among 10,000 GPUs. */
+const NAME_LENGTH = 8;
+
 function shortName(gpuId: string): string {
   const hash = createHash("sha256").update(gpuId).digest().readBigUInt64BE();
-  return hash.toString(36).padStart(13, "0").slice(-8);
+  return hash.toString(36).padStart(13, "0").slice(-NAME_LENGTH);
+}
+
+/** The ids of a GPU's units: at most 63 characters each, as the kubelet wants, and the same after any restart. */
+export function unitIds({ name, count }: GpuUnits): string[] {
+  return Array.from({ length: count }, (_, unit) => `${name}-${String(unit).padStart(2, "0")}`);
+}
+
+/** The GPU that lists a unit of this id; undefined if none does. */
+export function gpuOf(id: string, { gpus }: UnitList): GpuUnits | undefined {
+  const gpu = gpus.get(id.slice(0, NAME_LENGTH));
+  const [, unit] = /^-(\d\d)$/.exec(id.slice(NAME_LENGTH)) ?? [];
+  return unit !== undefined && Number(unit) < (gpu?.count ?? 0) ? gpu : undefined;
+}
+
+/** Units in all, and the healthy ones. */
+export function countUnits(gpus: Iterable<GpuUnits>): { units: number; healthy: number } {
+  const counts = { units: 0, healthy: 0 };
+  for (const { count, healthy } of gpus) {
+    counts.units += count;
+    if (healthy) counts.healthy += count;
+  }
+  return counts;
 }

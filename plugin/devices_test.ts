@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { Gpu, PoolServer } from "../pool/inventory.ts";
 import { ListAndWatchResponseSchema } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
-import { type Unit, unitsOf } from "./devices.ts";
+import { countUnits, gpuOf, MOST_UNITS, type UnitList, unitIds, unitsOf } from "./devices.ts";
 
 function gpu(id: string, healthy = true): Gpu {
   return { id, model: "Tesla T4", memoryMb: 16_000, healthy };
@@ -12,8 +12,13 @@ function server(address: string, gpus?: Gpu[], reachable = true): PoolServer {
   return gpus ? { address, reachable, gpus } : { address, reachable };
 }
 
-function count(units: Unit[]): [all: number, healthy: number] {
-  return [units.length, units.filter(({ healthy }) => healthy).length];
+function count({ gpus }: UnitList): [all: number, healthy: number] {
+  const { units, healthy } = countUnits(gpus.values());
+  return [units, healthy];
+}
+
+function idsOf({ gpus }: UnitList): string[] {
+  return [...gpus.values()].flatMap(unitIds);
 }
 
 test.each<[string, PoolServer[], number | undefined, [number, number]]>([
@@ -35,24 +40,47 @@ test.each<[string, PoolServer[], number | undefined, [number, number]]>([
     [1000, 667],
   ],
   ["nothing for silent servers without resourceNums", [server("a:1")], undefined, [0, 0]],
-  ["a GPU that two servers tell once", [server("a:1", [gpu("x")]), server("b:1", [gpu("x")])], undefined, [100, 100]],
   ["nothing for an empty pool", [], 1000, [0, 0]],
 ])("unitsOf() lists %s", (_, servers, resourceNums, expected) => {
   expect(count(unitsOf({ servers }, resourceNums))).toEqual(expected);
 });
 
-test("unitsOf() gives a GPU the same ids whatever else the pool has", () => {
+test("unitsOf() gives a GPU the same ids whatever else the pool has, and whatever else changes of it", () => {
   const alone = unitsOf({ servers: [server("a:1", [gpu("x")])] });
-  const among = unitsOf({ servers: [server("b:1", [gpu("y")]), server("a:1", [gpu("x")], false)] });
-  expect(among.slice(100).map(({ id }) => id)).toEqual(alone.map(({ id }) => id));
+  const larger = { ...gpu("x"), memoryMb: 80_000, model: "Another" };
+  const among = unitsOf({ servers: [server("b:1", [gpu("y")]), server("a:1", [larger], false)] });
+  expect(idsOf(among).slice(100)).toEqual(idsOf(alone));
 });
 
-test("unitsOf() makes ids that are unique, short, and let 100,000 fit into the kubelet's 4 MiB", () => {
+test("unitsOf() tells how many units of the pool are left out", () => {
+  const { gpus, unlisted } = unitsOf({ servers: [server("a:1", [gpu("x"), gpu("y")])] }, 150);
+  expect([...gpus.values()].map((each) => each.count)).toEqual([100, 50]);
+  expect(unlisted).toBe(50);
+});
+
+test("unitsOf() makes ids that are unique and of at most 63 characters", () => {
   const gpus = Array.from({ length: 1000 }, (_, index) => gpu(`GPU-fef8089b-4820-abfc-e83e-${index}`));
-  const units = unitsOf({ servers: [server("a:1", gpus)] });
-  expect(new Set(units.map(({ id }) => id)).size).toBe(100_000);
-  const list = create(ListAndWatchResponseSchema, {
-    devices: units.map(({ id }) => ({ ID: id, health: "Unhealthy" })),
-  });
-  expect(toBinary(ListAndWatchResponseSchema, list).byteLength).toBeLessThan(4 * 1024 * 1024);
+  const ids = idsOf(unitsOf({ servers: [server("a:1", gpus)] }));
+  expect(new Set(ids).size).toBe(100_000);
+  expect(Math.max(...ids.map((id) => id.length))).toBeLessThanOrEqual(63);
+});
+
+test("unitsOf() lists more than 100,000 units, and no more than the kubelet can read in one message", () => {
+  const gpus = Array.from({ length: 2000 }, (_, index) => gpu(`GPU-${index}`));
+  const list = unitsOf({ servers: [server("a:1", gpus)] });
+  const ids = idsOf(list);
+  expect(ids.length).toBe(MOST_UNITS);
+  expect(MOST_UNITS).toBeGreaterThan(100_000);
+  expect(list.unlisted).toBe(200_000 - MOST_UNITS);
+  const message = create(ListAndWatchResponseSchema, { devices: ids.map((ID) => ({ ID, health: "Unhealthy" })) });
+  expect(toBinary(ListAndWatchResponseSchema, message).byteLength).toBeLessThanOrEqual(4 * 1024 * 1024);
+});
+
+test("gpuOf() finds the GPU of each listed unit, and none for any other id", () => {
+  const list = unitsOf({ servers: [server("a:1", [gpu("x"), gpu("y")])] }, 150);
+  for (const each of list.gpus.values()) for (const id of unitIds(each)) expect(gpuOf(id, list)).toBe(each);
+  const [, second] = [...list.gpus.values()];
+  for (const id of ["", "GPU-7", `${second?.name}-50`, `${second?.name}-1`, `${second?.name}-010`, `${second?.name}`]) {
+    expect(gpuOf(id, list)).toBeUndefined();
+  }
 });

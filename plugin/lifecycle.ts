@@ -9,8 +9,9 @@ import { ConfigError } from "../program/config_error.ts";
 import type { Latest } from "../program/latest.ts";
 import { type Logger, messageOf } from "../program/log.ts";
 import { DevicePlugin, Registration } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
-import type { Unit } from "./devices.ts";
+import type { UnitList } from "./devices.ts";
 import { identityOf, waitInDirectory } from "./kubelet_socket.ts";
+import type { PluginMetrics } from "./metrics.ts";
 import { createDevicePluginService, OPTIONS } from "./service.ts";
 
 export interface LifecycleOptions {
@@ -19,16 +20,16 @@ export interface LifecycleOptions {
   /** What the plugin's socket names begin with. */
   socketName: string;
   resourceName: string;
-  units: Latest<readonly Unit[]>;
+  units: Latest<UnitList>;
   log: Logger;
+  metrics: PluginMetrics;
   /** Told when the kubelet has taken the list, and when it is no longer registered. */
   onRegistered: (registered: boolean) => void;
   backoff?: Backoff;
+  /** How long the kubelet may take to answer Register, and then to ask for the list, in ms. */
+  registrationTimeout?: number;
   signal: AbortSignal;
 }
-
-/** How long the kubelet may take to answer Register, and then to ask for the list, in ms. */
-const REGISTRATION_TIMEOUT = 10_000;
 
 /** sizeof(sun_path) less the final NUL: unix(7). */
 const LONGEST_SOCKET_PATH = 107;
@@ -40,7 +41,8 @@ const LONGEST_SOCKET_PATH = 107;
  * @throws {ConfigError} when the directory is too long for a socket's path.
  */
 export async function runLifecycle(options: LifecycleOptions): Promise<void> {
-  const { directory, socketName, units, log, signal, backoff = createBackoff() } = options;
+  const { directory, socketName, units, log, metrics, signal } = options;
+  const { backoff = createBackoff(), registrationTimeout = 10_000 } = options;
   const kubeletSocket = join(directory, "kubelet.sock");
   const longest = Buffer.byteLength(join(directory, freshEndpoint(socketName)));
   if (longest > LONGEST_SOCKET_PATH) {
@@ -53,10 +55,11 @@ export async function runLifecycle(options: LifecycleOptions): Promise<void> {
     try {
       const kubelet = await waitInDirectory(directory, () => identityOf(kubeletSocket), signal);
       await removeStaleSockets(directory, socketName);
-      const reason = await serveOnce({ ...options, kubeletSocket, kubelet, backoff });
+      const reason = await serveOnce({ ...options, kubeletSocket, kubelet, backoff, registrationTimeout });
       log.info("Registering again", { reason });
     } catch (error) {
       if (signal.aborted) return;
+      metrics.registrations.inc({ result: "failed" });
       log.warn("Registration failed", { reason: messageOf(error) });
     }
     await backoff.wait(signal).catch(() => {}); // only the signal ends it early
@@ -68,12 +71,13 @@ interface Attempt extends LifecycleOptions {
   /** Identity of the kubelet's socket at the start of the attempt. */
   kubelet: string;
   backoff: Backoff;
+  registrationTimeout: number;
 }
 
 /** One registration, from serving to its end. Returns why it ended. */
 async function serveOnce(attempt: Attempt): Promise<string> {
-  const { directory, socketName, resourceName, units, log, onRegistered, backoff, signal, kubeletSocket, kubelet } =
-    attempt;
+  const { directory, socketName, resourceName, units, log, metrics, onRegistered, signal } = attempt;
+  const { backoff, registrationTimeout, kubeletSocket, kubelet } = attempt;
   // A fresh name each time: an old instance that ends late can then not take the new one's registration with it
   // (kubernetes/kubernetes#121994), and an ambiguous Register is never repeated on one endpoint.
   const endpoint = freshEndpoint(socketName);
@@ -83,6 +87,7 @@ async function serveOnce(attempt: Attempt): Promise<string> {
   const service = createDevicePluginService({
     units,
     log,
+    metrics,
     onList: (event) => (event === "first" ? listed.resolve() : streamEnded.resolve("The kubelet ended the stream")),
   });
   await using _server = await serveGrpc({
@@ -92,6 +97,7 @@ async function serveOnce(attempt: Attempt): Promise<string> {
   const own = await identityOf(path);
 
   const attemptOver = new AbortController();
+  const untilOver = AbortSignal.any([signal, attemptOver.signal]);
   const changed = waitInDirectory(
     directory,
     async () => {
@@ -99,20 +105,20 @@ async function serveOnce(attempt: Attempt): Promise<string> {
       if ((await identityOf(path)) !== own) return "The own socket is gone";
       return undefined;
     },
-    AbortSignal.any([signal, attemptOver.signal]),
+    untilOver,
   );
   const ended = Promise.race([streamEnded.promise, changed]);
   ended.catch(() => {}); // awaited below, or of no interest once the attempt has failed
+  const takeList = async () => {
+    await register(kubeletSocket, { endpoint, resourceName, signal: untilOver, registrationTimeout });
+    const timeout = AbortSignal.timeout(registrationTimeout);
+    await Promise.race([listed.promise, rejectOn(timeout, "The kubelet did not ask for the list")]);
+  };
   try {
-    await register(kubeletSocket, { endpoint, resourceName, signal });
-    const timeout = AbortSignal.timeout(REGISTRATION_TIMEOUT);
-    const verdict = await Promise.race([
-      listed.promise,
-      ended,
-      rejectOn(timeout, "The kubelet did not ask for the list"),
-    ]);
-    if (typeof verdict === "string") return verdict;
+    const verdict = await Promise.race([takeList(), ended]);
+    if (verdict !== undefined) return verdict;
     log.info("Registered", { resourceName, endpoint });
+    metrics.registrations.inc({ result: "registered" });
     backoff.reset();
     onRegistered(true);
     return await ended;
@@ -124,12 +130,17 @@ async function serveOnce(attempt: Attempt): Promise<string> {
 
 async function register(
   kubeletSocket: string,
-  { endpoint, resourceName, signal }: { endpoint: string; resourceName: string; signal: AbortSignal },
+  {
+    endpoint,
+    resourceName,
+    signal,
+    registrationTimeout: timeoutMs,
+  }: Pick<Attempt, "resourceName" | "signal" | "registrationTimeout"> & { endpoint: string },
 ): Promise<void> {
   using kubelet = connectUnix(kubeletSocket);
   await createClient(Registration, kubelet.transport).register(
     { version: "v1beta1", endpoint, resourceName, options: OPTIONS },
-    { signal, timeoutMs: REGISTRATION_TIMEOUT },
+    { signal, timeoutMs },
   );
 }
 

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -52,6 +52,17 @@ function refusal(kubelet: SimulatedKubelet, containers: string[][]): Promise<str
   return kubelet.callAllocate(containers).then(String, String);
 }
 
+/** The first line that the plugin logs with these words. */
+async function lineWith(plugin: Bun.Subprocess<"ignore", "pipe", "pipe">, words: string): Promise<string> {
+  let text = "";
+  for await (const chunk of plugin.stdout) {
+    text += new TextDecoder().decode(chunk);
+    const line = text.split("\n").find((each) => each.includes(words) && each.endsWith("}"));
+    if (line) return line;
+  }
+  throw new Error(`Never said "${words}": ${text}`);
+}
+
 /** A port that nobody listens on, for a server that is to come back there. */
 async function freePort(): Promise<string> {
   const server = createServer().listen(0);
@@ -93,6 +104,54 @@ test("the plugin lists the pool's units, follows a server's death and return, an
   await startPoolServer({ PORT: port, GPUS: "1" });
   await allocatable(kubelet, 300);
   expect([...(kubelet.resource.current?.devices.keys() ?? [])]).toEqual(ids);
+});
+
+test("the plugin follows a servers.conf that changes, and stays with the last good one when it is broken", async () => {
+  const directory = await kubeletDirectory();
+  const [first, second] = await Promise.all([
+    startPoolServer({ PORT: "0", SERVER_NAME: "first", GPUS: "2" }),
+    startPoolServer({ PORT: "0", SERVER_NAME: "second" }),
+  ]);
+  const path = join(directory, "servers.conf");
+  const write = (...ports: string[]) =>
+    writeFile(path, `servers:\n${ports.map((port) => `- reachable: 127.0.0.1:${port}\n`).join("")}`);
+  await write(first.port);
+  const kubelet = await startKubelet(directory);
+  const plugin = startPlugin(directory, { SERVERS_CONF: path, INTERVAL: "0.2" });
+  await allocatable(kubelet, 200);
+  await write(first.port, second.port);
+  await allocatable(kubelet, 300);
+  await writeFile(path, "servers: none");
+  expect(await lineWith(plugin, "The pool's servers stay as they were")).toContain("expected a list of servers");
+  await allocatable(kubelet, 300);
+  await write(second.port);
+  await allocatable(kubelet, 100);
+});
+
+test("the plugin tells its units by server and health, registrations, lists, allocations and round trips", async () => {
+  const directory = await kubeletDirectory();
+  const { port } = await startPoolServer({ PORT: "0" });
+  const away = `127.0.0.1:${await freePort()}`;
+  const kubelet = await startKubelet(directory);
+  const POOL_SERVERS = `127.0.0.1:${port},${away}`;
+  const plugin = startPlugin(directory, { POOL_SERVERS, RESOURCE_NUMS: "150" });
+  await allocatable(kubelet, 100, 150);
+  const [id = ""] = await kubelet.allocate(1);
+  await refusal(kubelet, [[id, id]]);
+  const { metricsPort } = JSON.parse(await lineWith(plugin, "Started"));
+  const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+  for (const line of [
+    `bitfusion_device_plugin_units{server="127.0.0.1:${port}",health="healthy"} 100`,
+    `bitfusion_device_plugin_units{server="${away}",health="unhealthy"} 50`,
+    "bitfusion_device_plugin_unlisted_units 100",
+    'bitfusion_device_plugin_registrations_total{result="registered"} 1',
+    "bitfusion_device_plugin_list_updates_total 1",
+    'bitfusion_device_plugin_allocation_duration_seconds_count{result="allocated"} 1',
+    'bitfusion_device_plugin_allocation_duration_seconds_count{result="refused"} 1',
+    `bitfusion_pool_round_trip_seconds_count{server="127.0.0.1:${port}"} `,
+  ]) {
+    expect(metrics).toContain(line);
+  }
 });
 
 test("Allocate refuses unknown, repeated and unhealthy units and says which", async () => {

@@ -8,12 +8,14 @@ import {
   type DeviceSchema,
   ListAndWatchResponseSchema,
 } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
-import type { Unit } from "./devices.ts";
+import { countUnits, type GpuUnits, gpuOf, type UnitList, unitIds } from "./devices.ts";
+import type { PluginMetrics } from "./metrics.ts";
 
 export interface DevicePluginServiceOptions {
   /** What to list; nothing is sent before the first value. */
-  units: Latest<readonly Unit[]>;
+  units: Latest<UnitList>;
   log: Logger;
+  metrics: Pick<PluginMetrics, "listUpdates" | "allocations">;
   /** Told of each ListAndWatch stream once its first list is on its way, and of its end. */
   onList: (event: "first" | "end") => void;
 }
@@ -28,16 +30,17 @@ export const OPTIONS: MessageInitShape<typeof DevicePluginOptionsSchema> = {
 export function createDevicePluginService(
   options: DevicePluginServiceOptions,
 ): Partial<ServiceImpl<typeof DevicePlugin>> {
-  const { units, log, onList } = options;
+  const { units, log, metrics, onList } = options;
   return {
     getDevicePluginOptions: () => create(DevicePluginOptionsSchema, OPTIONS),
 
     async *listAndWatch(_request, { signal }) {
       let first = true;
       try {
-        for await (const list of units.changes(signal)) {
-          log.info("Sending the list of units", countUnits(list));
-          yield create(ListAndWatchResponseSchema, { devices: list.map(deviceOf) });
+        for await (const { gpus, unlisted } of units.changes(signal)) {
+          log.info("Sending the list of units", { ...countUnits(gpus.values()), unlisted });
+          yield create(ListAndWatchResponseSchema, { devices: gpus.values().flatMap(devicesOf).toArray() });
+          metrics.listUpdates.inc();
           if (first) onList("first");
           first = false;
         }
@@ -47,32 +50,38 @@ export function createDevicePluginService(
     },
 
     allocate({ containerRequests }) {
-      const known = new Map((units.current ?? []).map((unit) => [unit.id, unit]));
-      for (const { devicesIds } of containerRequests) checkIds(devicesIds, known);
-      log.info("Allocated", { units: containerRequests.map(({ devicesIds }) => devicesIds.length) });
-      return { containerResponses: containerRequests.map(() => ({})) };
+      const observe = metrics.allocations.startTimer();
+      let result = "refused";
+      try {
+        for (const { devicesIds } of containerRequests) checkIds(devicesIds, units.current);
+        log.info("Allocated", { units: containerRequests.map(({ devicesIds }) => devicesIds.length) });
+        result = "allocated";
+        return { containerResponses: containerRequests.map(() => ({})) };
+      } finally {
+        observe({ result });
+      }
     },
   };
 }
 
 /** An error ends the pod with UnexpectedAdmissionError, so each of these is one that no other unit could mend. */
-function checkIds(ids: readonly string[], known: ReadonlyMap<string, Unit>): void {
+function checkIds(ids: readonly string[], list: UnitList | undefined): void {
   const seen = new Set<string>();
   for (const id of ids) {
-    const unit = known.get(id);
-    if (!unit) throw new ConnectError(`Unknown unit "${id}": the pool does not list its GPU`, Code.NotFound);
-    if (!unit.healthy)
-      throw new ConnectError(`Unhealthy unit "${id}": its GPU does not answer`, Code.FailedPrecondition);
+    const gpu = list && gpuOf(id, list);
+    if (!gpu) throw new ConnectError(`Unknown unit "${id}": the pool does not list its GPU`, Code.NotFound);
+    if (!gpu.healthy)
+      throw new ConnectError(
+        `Unhealthy unit "${id}": its GPU on ${gpu.server} does not answer`,
+        Code.FailedPrecondition,
+      );
     if (seen.has(id)) throw new ConnectError(`Unit "${id}" is asked for twice`, Code.InvalidArgument);
     seen.add(id);
   }
 }
 
 /** The spelling of the two states is the kubelet's (constants.go). */
-function deviceOf({ id, healthy }: Unit): MessageInitShape<typeof DeviceSchema> {
-  return { ID: id, health: healthy ? "Healthy" : "Unhealthy" };
-}
-
-export function countUnits(units: readonly Unit[]): { units: number; healthy: number } {
-  return { units: units.length, healthy: units.filter(({ healthy }) => healthy).length };
+function devicesOf(gpu: GpuUnits): MessageInitShape<typeof DeviceSchema>[] {
+  const health = gpu.healthy ? "Healthy" : "Unhealthy";
+  return unitIds(gpu).map((ID) => ({ ID, health }));
 }

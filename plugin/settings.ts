@@ -1,6 +1,5 @@
 import * as v from "valibot";
 import { EXPECTED_SERVERS, poolServers } from "../pool/address.ts";
-import { readServersConf } from "../pool/servers_conf.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, integer, port, readEnvironment, seconds } from "../program/environment.ts";
 
@@ -12,9 +11,11 @@ export interface PluginSettings {
   readonly resourceName: string;
   /** The most units that this node lists. */
   readonly resourceNums?: number;
-  /** host:port of each pool server; empty: nobody is asked, and all units are always healthy. */
-  readonly servers: readonly string[];
+  /** host:port of each pool server, or the path of a servers.conf that names them. If absent nobody is asked, and all units are always healthy. */
+  readonly servers?: readonly string[] | string;
   readonly kubeletDirectory: string;
+  /** Path of the kubelet's PodResourcesLister. */
+  readonly podResourcesSocket: string;
   readonly metricsPort: number;
 }
 
@@ -22,7 +23,7 @@ const EXPECTED_SOCKET_NAME = "expected a file name of letters, digits, dots and 
 const EXPECTED_RESOURCE_NAME = "expected an extended resource such as bitfusion.io/gpu";
 
 /** The names of the original, and where the pool is. @throws {ConfigError} */
-export async function readSettings(environment: Environment): Promise<PluginSettings> {
+export function readSettings(environment: Environment): PluginSettings {
   const env = readEnvironment(
     {
       SOCKET_NAME: v.optional(v.pipe(v.string(), v.regex(/^[\w.-]{1,40}$/, EXPECTED_SOCKET_NAME)), "bitfusion.io"),
@@ -38,6 +39,7 @@ export async function readSettings(environment: Environment): Promise<PluginSett
       POOL_SERVERS: v.optional(poolServers()),
       SERVERS_CONF: v.optional(v.string()),
       KUBELET_DIR: v.optional(v.string(), "/var/lib/kubelet/device-plugins"),
+      POD_RESOURCES_SOCKET: v.optional(v.string(), "/var/lib/kubelet/pod-resources/kubelet.sock"),
       METRICS_PORT: v.optional(port(), "0"),
     },
     environment,
@@ -52,14 +54,15 @@ export async function readSettings(environment: Environment): Promise<PluginSett
       `Cannot start without POOL_SERVERS: ${EXPECTED_SERVERS}; or set SERVERS_CONF or RESOURCE_NUMS`,
     );
   }
-  const servers = env.SERVERS_CONF ? await readServersConf(env.SERVERS_CONF) : (env.POOL_SERVERS ?? []);
+  const servers = env.POOL_SERVERS ?? env.SERVERS_CONF;
   return {
     socketName: env.SOCKET_NAME,
     interval: env.INTERVAL,
     resourceName: env.RESOURCE_NAME,
     ...(env.RESOURCE_NUMS === undefined ? {} : { resourceNums: env.RESOURCE_NUMS }),
-    servers,
+    ...(servers === undefined ? {} : { servers }),
     kubeletDirectory: env.KUBELET_DIR,
+    podResourcesSocket: env.POD_RESOURCES_SOCKET,
     metricsPort: env.METRICS_PORT,
   };
 }

@@ -1,21 +1,25 @@
 import { connect } from "node:net";
 import { splitAddress } from "./address.ts";
 
-/** Whether `host:port` accepts a TCP connection within `timeout` ms. False, too, once the signal is aborted. */
-export function accepts(address: string, timeout: number, signal: AbortSignal): Promise<boolean> {
-  if (signal.aborted) return Promise.resolve(false);
+/**
+ * How long `host:port` takes to accept a TCP connection, in ms: one round trip of the network. Undefined if it does not within
+ * `timeout` ms, or once the signal is aborted.
+ */
+export function connectTime(address: string, timeout: number, signal: AbortSignal): Promise<number | undefined> {
+  if (signal.aborted) return Promise.resolve(undefined);
   return new Promise((resolve) => {
+    const start = performance.now();
     const socket = connect(splitAddress(address));
-    const settle = (accepted: boolean) => {
+    const settle = (time?: number) => {
       clearTimeout(limit);
       signal.removeEventListener("abort", refuse);
       socket.destroy();
-      resolve(accepted);
+      resolve(time);
     };
-    const refuse = () => settle(false);
+    const refuse = () => settle();
     const limit = setTimeout(refuse, timeout);
     signal.addEventListener("abort", refuse, { once: true });
-    socket.once("connect", () => settle(true));
+    socket.once("connect", () => settle(performance.now() - start));
     socket.once("error", refuse);
   });
 }

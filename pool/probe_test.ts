@@ -1,23 +1,23 @@
 import { expect, test } from "bun:test";
-import { accepts } from "./probe.ts";
+import { connectTime } from "./probe.ts";
 import { freePort, startPoolServer } from "./simulator/testing.ts";
 
-test("accepts() is true where a server listens, and false where none does", async () => {
+test("connectTime() is a time where a server listens, and undefined where none does", async () => {
   const { signal } = new AbortController();
   await using server = await startPoolServer();
-  expect(await accepts(server.address, 4000, signal)).toBe(true);
-  expect(await accepts(`127.0.0.1:${await freePort()}`, 4000, signal)).toBe(false);
+  expect(await connectTime(server.address, 4000, signal)).toBeGreaterThan(0);
+  expect(await connectTime(`127.0.0.1:${await freePort()}`, 4000, signal)).toBeUndefined();
 });
 
-test("accepts() is false for a name that nobody has", async () => {
-  expect(await accepts("nobody.invalid:1", 4000, new AbortController().signal)).toBe(false);
+test("connectTime() is undefined for a name that nobody has", async () => {
+  expect(await connectTime("nobody.invalid:1", 4000, new AbortController().signal)).toBeUndefined();
 });
 
-test("accepts() is false once the signal is aborted, before and while it waits", async () => {
+test("connectTime() is undefined once the signal is aborted, before and while it waits", async () => {
   await using server = await startPoolServer();
-  expect(await accepts(server.address, 4000, AbortSignal.abort())).toBe(false);
+  expect(await connectTime(server.address, 4000, AbortSignal.abort())).toBeUndefined();
   const stop = new AbortController();
-  const accepted = accepts(server.address, 4000, stop.signal);
+  const time = connectTime(server.address, 4000, stop.signal);
   stop.abort();
-  expect(await accepted).toBe(false);
+  expect(await time).toBeUndefined();
 });

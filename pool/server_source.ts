@@ -3,13 +3,15 @@ import { isDeepStrictEqual } from "node:util";
 import { createBackoff } from "../program/backoff.ts";
 import { type Logger, messageOf } from "../program/log.ts";
 import type { Gpu, PoolServer, ServerSource } from "./inventory.ts";
-import { accepts } from "./probe.ts";
+import { connectTime } from "./probe.ts";
 import { watchGpus } from "./watch.ts";
 
 export interface ServerSourceOptions {
   /** How often a server is looked at, in ms. Death, a hang and return are noticed within twice this time. */
   interval: number;
   log: Logger;
+  /** Told of each time that the server has accepted a connection, and how long it took, in ms: one round trip. */
+  onRoundTrip?: (address: string, time: number) => void;
 }
 
 /** After so many looks, a server that only accepts connections is asked again what it has: it may just have been slow. */
@@ -19,7 +21,7 @@ const LOOKS_UNTIL_ASKED = 10;
  * Follows one server in whichever way it allows. One that speaks `bitfusion.pool.v1` is watched: it tells its GPUs, live. One
  * that only accepts connections, as Bitfusion's own do, is probed. One that has ever told is never taken for the latter again.
  */
-export function createServerSource({ interval, log }: ServerSourceOptions): ServerSource {
+export function createServerSource({ interval, log, onRoundTrip }: ServerSourceOptions): ServerSource {
   const silence = (interval * 2) / 3;
   return async function* (address, signal) {
     const backoff = createBackoff({ initial: Math.min(100, interval), max: interval / 2 });
@@ -28,6 +30,11 @@ export function createServerSource({ interval, log }: ServerSourceOptions): Serv
     let failures = 0;
     let last: PoolServer | undefined;
 
+    async function accepts(): Promise<boolean> {
+      const time = await connectTime(address, silence, signal);
+      if (time !== undefined) onRoundTrip?.(address, time);
+      return time !== undefined;
+    }
     function* found(reachable: boolean): Generator<PoolServer> {
       const server = gpus ? { address, reachable, gpus } : { address, reachable };
       if (isDeepStrictEqual(server, last)) return;
@@ -49,11 +56,12 @@ export function createServerSource({ interval, log }: ServerSourceOptions): Serv
     }
 
     while (!signal.aborted) {
-      if (!(await accepts(address, silence, signal))) {
+      if (!(await accepts())) {
         if (signal.aborted) return;
         yield* failed();
         untilAsked = 0; // it may come back as another program
       } else if (gpus || untilAsked === 0) {
+        using _meter = every(interval, accepts);
         try {
           for await (const told of watchGpus(address, { silence, signal })) {
             gpus = told;
@@ -79,4 +87,10 @@ export function createServerSource({ interval, log }: ServerSourceOptions): Serv
       await backoff.wait(signal).catch(() => {});
     }
   };
+}
+
+/** Calls again and again, until disposal. */
+function every(interval: number, call: () => unknown): Disposable {
+  const timer = setInterval(call, interval);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
 }

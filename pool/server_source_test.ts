@@ -140,6 +140,29 @@ test.concurrent("createServerSource() takes a server that hangs for not reachabl
   expect(await server.until(isReachable)).toEqual({ address, reachable: true, gpus });
 });
 
+test.concurrent("createServerSource() takes one that speaks garbage for one that only accepts connections", async () => {
+  await using server = await listenSilently((socket) => socket.write("HTTP/1.0 200 OK\r\n\r\n\0\xff garbage"));
+  await using followed = follow(server.address);
+  expect(await followed.next()).toEqual({ address: server.address, reachable: true });
+});
+
+test.concurrent("createServerSource() tells each connection's time, also of a server that it watches", async () => {
+  await using server = await startPoolServer();
+  const stop = new AbortController();
+  const times: number[] = [];
+  const met = Promise.withResolvers<void>();
+  const onRoundTrip = (address: string, time: number) => {
+    expect(address).toBe(server.address);
+    if (times.push(time) === 3) met.resolve();
+  };
+  const source = createServerSource({ interval: 30, log: silentLog, onRoundTrip })(server.address, stop.signal);
+  const following = Array.fromAsync(source);
+  await met.promise;
+  stop.abort();
+  await following;
+  expect(Math.min(...times)).toBeGreaterThan(0);
+});
+
 test.concurrent("createServerSource() ends with the signal and closes its connections", async () => {
   const ended = Promise.withResolvers<void>();
   await using server = await serveGrpc({
@@ -175,14 +198,15 @@ test.concurrent("createServerSource() ends with the signal while it waits for a 
   await closed;
 });
 
-/** A server that accepts connections and says nothing. */
-async function listenSilently() {
+/** A server that accepts connections and says nothing else than `greet` does. */
+async function listenSilently(greet: (socket: Socket) => void = () => {}) {
   const sockets = new Set<Socket>();
   const server = createServer();
   const accepted = new ReadableStream<Socket>({
     start(controller) {
       server.on("connection", (socket) => {
         sockets.add(socket.resume().on("error", () => {}));
+        greet(socket);
         controller.enqueue(socket);
       });
     },

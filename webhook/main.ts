@@ -69,7 +69,7 @@ await runProgram("webhook", async ({ environment, log, signal }) => {
   };
   const followPool = async () => {
     if (!servers) return;
-    const source = createServersSource(servers, createServerSource({ interval: POOL_INTERVAL, log }));
+    const source = createServersSource(() => [servers], createServerSource({ interval: POOL_INTERVAL, log }), log);
     for await (const inventory of source(signal)) poolUnits = totalUnits(inventory);
   };
   await Promise.all([serve(), followClients(), followPool()]);
