@@ -4,7 +4,12 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { connectUnix, type GrpcChannel } from "../../grpc/client.ts";
 import { serveGrpc } from "../../grpc/server.ts";
 import { createLatest, type Latest } from "../../program/latest.ts";
-import { DevicePlugin, type RegisterRequest, Registration } from "../../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+import {
+  type Device,
+  DevicePlugin,
+  type RegisterRequest,
+  Registration,
+} from "../../proto/gen/deviceplugin/v1beta1/api_pb.ts";
 
 /** What the kubelet knows of one extended resource. */
 export interface NodeResource {
@@ -21,9 +26,16 @@ export interface SimulatedKubeletOptions {
   /** Made if need be; every socket in it is removed, as a starting kubelet does. */
   directory: string;
   resourceName: string;
-  /** Called for each Register, before the plugin is dialled; what it throws is answered. */
+  /** Called for each Register, before the plugin is dialled: what it throws is answered, and while it waits the kubelet hangs. */
   onRegister?: (request: RegisterRequest) => void | Promise<void>;
+  /** Called once Register is answered: the plugin is dialled only then, and when this has resolved. Within Register if absent. */
+  onRegistered?: (request: RegisterRequest) => Promise<void>;
+  /** Called for each list of a plugin. */
+  onList?: (devices: readonly Device[], endpoint: string) => void;
 }
+
+/** How long a plugin may take to answer, in ms; the kubelet itself waits for ever in Allocate. */
+const TIMEOUT = 10_000;
 
 /** The device manager of a kubelet, for one resource: the real wire format, and the real one's rules where a plugin sees them. */
 export interface SimulatedKubelet extends AsyncDisposable {
@@ -31,12 +43,14 @@ export interface SimulatedKubelet extends AsyncDisposable {
   /** Takes free healthy devices, asks the plugin for them, and keeps them until `free`. Returns their ids. */
   allocate(count: number): Promise<string[]>;
   free(ids: readonly string[]): void;
-  /** Calls the plugin's Allocate with ids as they are, for one container each. */
+  /** Ends the plugin's ListAndWatch stream. */
+  endStream(): void;
+  /** Calls the plugin's Allocate with ids as they are, for one container each. Returns the number of answers. */
   callAllocate(containers: readonly (readonly string[])[]): Promise<number>;
 }
 
 export async function startSimulatedKubelet(options: SimulatedKubeletOptions): Promise<SimulatedKubelet> {
-  const { directory, resourceName, onRegister } = options;
+  const { directory, resourceName, onRegister, onRegistered, onList } = options;
   await mkdir(directory, { recursive: true });
   for (const name of await readdir(directory))
     if (name.endsWith(".sock")) await rm(join(directory, name), { force: true });
@@ -45,6 +59,7 @@ export async function startSimulatedKubelet(options: SimulatedKubeletOptions): P
   const over = new AbortController();
   const held = new Set<string>();
   const streams = new Set<Promise<void>>();
+  const connected = new Set<string>();
   let plugin: GrpcChannel | undefined;
 
   function setDevices(devices: ReadonlyMap<string, { healthy: boolean }>, endpoint?: string): void {
@@ -56,12 +71,14 @@ export async function startSimulatedKubelet(options: SimulatedKubeletOptions): P
     try {
       const lists = createClient(DevicePlugin, channel.transport).listAndWatch({}, { signal: over.signal });
       for await (const { devices } of lists) {
+        onList?.(devices, endpoint);
         setDevices(new Map(devices.map(({ ID, health }) => [ID, { healthy: health === "Healthy" }])), endpoint);
       }
     } catch {
       // The end of a stream, however it comes, is for the kubelet the plugin's death.
     }
     channel[Symbol.dispose]();
+    connected.delete(endpoint);
     if (resource.current?.endpoint !== endpoint || over.signal.aborted) return;
     setDevices(new Map([...resource.current.devices.keys()].map((id) => [id, { healthy: false }])));
   }
@@ -73,15 +90,26 @@ export async function startSimulatedKubelet(options: SimulatedKubeletOptions): P
     if (request.resourceName !== resourceName) {
       throw new ConnectError(`Unexpected resource "${request.resourceName}"`, Code.InvalidArgument);
     }
-    const channel = connectUnix(join(directory, request.endpoint));
+    if (connected.has(request.endpoint)) throw new ConnectError("device plugin already connected", Code.AlreadyExists);
+    if (onRegistered)
+      onRegistered(request).then(
+        () => dial(request.endpoint),
+        () => {},
+      );
+    else await dial(request.endpoint);
+  }
+
+  async function dial(endpoint: string): Promise<void> {
+    const channel = connectUnix(join(directory, endpoint));
     try {
-      await createClient(DevicePlugin, channel.transport).getDevicePluginOptions({}, { timeoutMs: 10_000 });
+      await createClient(DevicePlugin, channel.transport).getDevicePluginOptions({}, { timeoutMs: TIMEOUT });
     } catch (error) {
       channel[Symbol.dispose]();
       throw error;
     }
     plugin = channel;
-    const stream = follow(channel, request.endpoint);
+    connected.add(endpoint);
+    const stream = follow(channel, endpoint);
     streams.add(stream);
     void stream.finally(() => streams.delete(stream));
   }
@@ -100,12 +128,16 @@ export async function startSimulatedKubelet(options: SimulatedKubeletOptions): P
   async function callAllocate(containers: readonly (readonly string[])[]): Promise<number> {
     if (!plugin || !resource.current?.endpoint) throw new Error("No plugin is registered");
     const containerRequests = containers.map((ids) => ({ devicesIds: [...ids] }));
-    const { containerResponses } = await createClient(DevicePlugin, plugin.transport).allocate({ containerRequests });
+    const { containerResponses } = await createClient(DevicePlugin, plugin.transport).allocate(
+      { containerRequests },
+      { timeoutMs: TIMEOUT },
+    );
     return containerResponses.length;
   }
 
   return {
     resource,
+    endStream: () => plugin?.[Symbol.dispose](),
     callAllocate,
     async allocate(count) {
       const free = [...(resource.current?.devices ?? [])].filter(([id, { healthy }]) => healthy && !held.has(id));
