@@ -8,7 +8,7 @@ import { splitAddress } from "./address.ts";
 export function connectTime(address: string, timeout: number, signal: AbortSignal): Promise<number | undefined> {
   if (signal.aborted) return Promise.resolve(undefined);
   return new Promise((resolve) => {
-    const start = performance.now();
+    let start = performance.now();
     const socket = connect(splitAddress(address));
     const settle = (time?: number) => {
       clearTimeout(limit);
@@ -19,6 +19,9 @@ export function connectTime(address: string, timeout: number, signal: AbortSigna
     const refuse = () => settle();
     const limit = setTimeout(refuse, timeout);
     signal.addEventListener("abort", refuse, { once: true });
+    socket.once("lookup", () => {
+      start = performance.now(); // DNS is not the pool's
+    });
     socket.once("connect", () => settle(performance.now() - start));
     socket.once("error", refuse);
   });
