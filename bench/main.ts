@@ -4,9 +4,13 @@ import { benchPlugin } from "./plugin.ts";
 import { toMarkdown } from "./table.ts";
 import { benchWebhook } from "./webhook.ts";
 
-type Bench = (options: { reviews: number }) => Promise<Record<string, string>[]>;
+type Table = Record<string, string>[];
+type Bench = (options: { reviews: number }) => Promise<Table[]>;
 
-const BENCHES: Record<string, readonly Bench[]> = { plugin: [benchPlugin], webhook: [benchWebhook, benchMemory] };
+const BENCHES: Record<string, Bench> = {
+  plugin: benchPlugin,
+  webhook: async (options) => [await benchWebhook(), await benchMemory(options)],
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -21,10 +25,11 @@ if (rest.length > 0 || chosen.some((each) => !Object.hasOwn(BENCHES, each))) {
 if (!Number.isSafeInteger(reviews) || reviews <= 10_000) {
   fail(`Cannot use --reviews=${values.reviews}: expected a whole number of more than 10000`);
 }
-for (const bench of chosen.flatMap((each) => BENCHES[each] ?? [])) {
-  const rows = await bench({ reviews });
-  if (values.markdown) console.log(toMarkdown(rows));
-  else console.table(rows);
+for (const bench of chosen) {
+  for (const rows of (await BENCHES[bench]?.({ reviews })) ?? []) {
+    if (values.markdown) console.log(toMarkdown(rows));
+    else console.table(rows);
+  }
 }
 
 function fail(message: string): never {

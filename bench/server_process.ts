@@ -1,7 +1,8 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createCertificate } from "../webhook/certificate.ts";
+import { residentMemory } from "./process_usage.ts";
 
 /** How long a server may take to end after SIGTERM, in ms. */
 const GRACE = 10_000;
@@ -49,10 +50,7 @@ export async function startServer(
 
   return {
     port: await serving.promise,
-    async memory() {
-      const status = await readFile(`/proc/${child.pid}/status`, "utf8");
-      return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
-    },
+    memory: () => residentMemory(child.pid),
     async [Symbol.asyncDispose]() {
       child.kill("SIGTERM");
       const limit = setTimeout(() => child.kill("SIGKILL"), GRACE);

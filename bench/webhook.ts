@@ -3,6 +3,7 @@ import { connect } from "./connection.ts";
 import { type LoadResult, runLoad } from "./load.ts";
 import { createRequest, createReview } from "./review.ts";
 import { createTlsFolder, type ServerProcess, startServer } from "./server_process.ts";
+import { median } from "./statistics.ts";
 
 /** Rounds in which both servers get the same load in turn: the machine's drift then falls on both. */
 const ROUNDS = 5;
@@ -73,8 +74,4 @@ function row(name: string, server: string, results: readonly LoadResult[]): Reco
     "p99 ms": of("p99").toFixed(1),
     failures: String(results.reduce((sum, { failures }) => sum + failures, 0)),
   };
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }

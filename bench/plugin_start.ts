@@ -1,0 +1,55 @@
+import { startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
+
+const RUNS = 20;
+
+/** Start of the compiled plugin until the kubelet has its list, beside the start of a compiled program that does nothing. */
+export async function benchStart(programs: {
+  plugin: string;
+  nothing: string;
+  directory: string;
+}): Promise<Record<string, string>[]> {
+  const limit = await repeat(() => timeToFirstOutput(programs.nothing));
+  const registered = await repeat(() => timeToRegistered(programs.plugin, programs.directory));
+  return [
+    { "": "a program that does nothing, to its first output", ...summary(limit) },
+    { "": "plugin, to registered and listed (100 units)", ...summary(registered) },
+  ];
+}
+async function timeToFirstOutput(program: string): Promise<number> {
+  const start = performance.now();
+  const child = Bun.spawn([program], { stdio: ["ignore", "pipe", "inherit"] });
+  for await (const _ of child.stdout) break;
+  const time = performance.now() - start;
+  await child.exited;
+  return time;
+}
+
+async function timeToRegistered(program: string, directory: string): Promise<number> {
+  await using kubelet = await startSimulatedKubelet({ directory, resourceName: "bitfusion.io/gpu" });
+  const start = performance.now();
+  const child = Bun.spawn([program], {
+    env: { KUBELET_DIR: directory, RESOURCE_NUMS: "100" },
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  try {
+    for await (const { allocatable } of kubelet.resource.changes(AbortSignal.timeout(10_000))) {
+      if (allocatable === 100) return performance.now() - start;
+    }
+    throw new Error("The plugin did not register within 10 s");
+  } finally {
+    child.kill("SIGTERM");
+    await child.exited;
+  }
+}
+
+async function repeat(measure: () => Promise<number>): Promise<number[]> {
+  await measure(); // a warm-up: the file cache
+  const times: number[] = [];
+  for (let run = 0; run < RUNS; run++) times.push(await measure());
+  return times.sort((a, b) => a - b);
+}
+
+function summary(times: readonly number[]): Record<string, string> {
+  const at = (fraction: number) => `${times[Math.floor((times.length - 1) * fraction)]?.toFixed(1)} ms`;
+  return { min: at(0), median: at(0.5), max: at(1) };
+}
