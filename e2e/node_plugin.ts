@@ -4,7 +4,7 @@ import { get, kubectl } from "./kubectl.ts";
 const NAMESPACE = "bitfusion-system";
 
 /** Name of the plugin's pod on a node. Of two, in a rolling update, the newer. */
-export async function pluginPod(node: string): Promise<string> {
+async function pluginPod(node: string): Promise<string> {
   const { items } = await get<{ items: { metadata: { name: string } }[] }>(
     "pods",
     "-n",
