@@ -2,13 +2,9 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
 import type { Latest } from "../program/latest.ts";
 import type { Logger } from "../program/log.ts";
-import {
-  type DevicePlugin,
-  DevicePluginOptionsSchema,
-  type DeviceSchema,
-  ListAndWatchResponseSchema,
-} from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
-import { countUnits, type GpuUnits, gpuOf, type UnitList, unitIds } from "./devices.ts";
+import { type DevicePlugin, DevicePluginOptionsSchema } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+import { countUnits, gpuOf, type UnitList } from "./devices.ts";
+import { listOf } from "./encoding.ts";
 import type { PluginMetrics } from "./metrics.ts";
 
 export interface DevicePluginServiceOptions {
@@ -39,7 +35,7 @@ export function createDevicePluginService(
       try {
         for await (const { gpus, unlisted } of units.changes(signal)) {
           log.info("Sending the list of units", { ...countUnits(gpus.values()), unlisted });
-          yield create(ListAndWatchResponseSchema, { devices: gpus.values().flatMap(devicesOf).toArray() });
+          yield listOf(gpus.values());
           metrics.listUpdates.inc();
           if (first) onList("first");
           first = false;
@@ -78,10 +74,4 @@ function checkIds(ids: readonly string[], list: UnitList | undefined): void {
     if (seen.has(id)) throw new ConnectError(`Unit "${id}" is asked for twice`, Code.InvalidArgument);
     seen.add(id);
   }
-}
-
-/** The spelling of the two states is the kubelet's (constants.go). */
-function devicesOf(gpu: GpuUnits): MessageInitShape<typeof DeviceSchema>[] {
-  const health = gpu.healthy ? "Healthy" : "Unhealthy";
-  return unitIds(gpu).map((ID) => ({ ID, health }));
 }
