@@ -1,3 +1,4 @@
+import { durationMs } from "@bufbuild/protobuf/wkt";
 import { serveGrpc } from "../grpc/server.ts";
 import type { Gpu } from "../pool/inventory.ts";
 import { createLatest } from "../program/latest.ts";
@@ -27,8 +28,11 @@ export async function startChangingPool(count: number): Promise<ChangingPool> {
     drain: 50,
     routes: (router) =>
       router.service(PoolService, {
-        async *watchInventory(_, { signal }) {
+        async *watchInventory({ heartbeatInterval }, { signal }) {
           firstTold.resolve(performance.now());
+          const again = () => inventory.current && inventory.set({ ...inventory.current });
+          using heartbeat = setInterval(again, heartbeatInterval ? durationMs(heartbeatInterval) : 1000);
+          signal.addEventListener("abort", () => clearInterval(heartbeat), { once: true });
           for await (const current of inventory.changes(signal)) yield { inventory: current };
         },
       }),

@@ -4,6 +4,7 @@ import {
   createConfiguration,
   KubeConfig,
   type RequestContext,
+  ResourceV1Api,
   ResponseContext,
   ServerConfiguration,
   wrapHttpLibrary,
@@ -14,6 +15,7 @@ import { ConfigError } from "../program/config_error.ts";
 export interface KubernetesApi {
   readonly core: CoreV1Api;
   readonly admissionRegistration: AdmissionregistrationV1Api;
+  readonly resource: ResourceV1Api;
 }
 
 /** The context that the client makes up, of http://localhost:8080, when nothing names a server. */
@@ -41,6 +43,7 @@ export function connectKubernetes(): KubernetesApi {
   return {
     core: new CoreV1Api(configuration),
     admissionRegistration: new AdmissionregistrationV1Api(configuration),
+    resource: new ResourceV1Api(configuration),
   };
 }
 

@@ -1,6 +1,7 @@
 import { Elysia } from "elysia";
 import { type Logger, messageOf } from "../program/log.ts";
 import { readiness } from "../program/probes.ts";
+import type { EnsureClaimTemplates } from "./claim_templates.ts";
 import type { InjectionSettings } from "./injection.ts";
 import type { WebhookMetrics } from "./metrics.ts";
 import { mutate } from "./mutate.ts";
@@ -13,16 +14,27 @@ export interface AppOptions {
   /** As they are now: the catalogue and the pool change while the program runs. */
   settings: () => InjectionSettings & ValidationSettings;
   ensureTokens: EnsureTokens;
+  ensureClaimTemplates: EnsureClaimTemplates;
   log: Logger;
   metrics: Pick<WebhookMetrics, "reviews">;
   /** What the program still waits for, or undefined when it is ready. */
   notReady: () => string | undefined;
+  /** What a ready webhook says of itself. */
+  detail?: () => string;
 }
 
 type Decide = (request: AdmissionRequest) => Decision | Promise<Decision>;
 
 /** The webhook's HTTP interface: /mutate, /validate, /livez, /readyz. Opens nothing itself. */
-export function createApp({ settings, ensureTokens, log, metrics, notReady }: AppOptions) {
+export function createApp({
+  settings,
+  ensureTokens,
+  ensureClaimTemplates,
+  log,
+  metrics,
+  notReady,
+  detail,
+}: AppOptions) {
   async function review(webhook: string, body: unknown, decide: Decide) {
     const start = performance.now();
     const parsed = parseReview(body);
@@ -49,7 +61,9 @@ export function createApp({ settings, ensureTokens, log, metrics, notReady }: Ap
   /** Writes come after the decision, and never on a dry run. */
   async function mutateAndWrite(request: AdmissionRequest): Promise<Decision> {
     const decision = mutate(request, settings());
-    if (decision.result === "patched" && decision.tokens && !request.dryRun) await ensureTokens(request.namespace);
+    if (decision.result !== "patched" || request.dryRun) return decision;
+    if (decision.tokens) await ensureTokens(request.namespace);
+    await ensureClaimTemplates(request.namespace, decision.claimTemplates);
     return decision;
   }
 
@@ -71,7 +85,7 @@ export function createApp({ settings, ensureTokens, log, metrics, notReady }: Ap
       return Response.json(toReview("", { result: "errored", topic, code: isUnreadable ? 400 : 500, reason }));
     })
     .get("/livez", () => new Response("ok\n"))
-    .get("/readyz", () => readiness(notReady()))
+    .get("/readyz", () => readiness(notReady(), detail?.()))
     .post("/mutate", ({ body }) => review("mutate", body, mutateAndWrite), { parse: "json" })
     .post("/validate", ({ body }) => review("validate", body, (request) => validate(request, settings())), {
       parse: "json",

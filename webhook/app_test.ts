@@ -3,12 +3,14 @@ import { type AppOptions, createApp } from "./app.ts";
 import { createMetrics } from "./metrics.ts";
 import { Refusal } from "./refusal.ts";
 import {
+  claimSettings,
   settings as defaultSettings,
   FILTER,
   gpu,
   lupineSettings,
   MODE,
   mutated,
+  poolOf,
   reviewOf,
   STATUS,
   silentLog,
@@ -40,12 +42,16 @@ type Overrides = Partial<Pick<AppOptions, "settings" | "ensureTokens" | "notRead
 /** An app, the namespaces that it saw to tokens in, and its measurements. */
 function start({ settings, ensureTokens, notReady }: Overrides = {}) {
   const namespaces: string[] = [];
+  const claimTemplates: string[] = [];
   const metrics = createMetrics({ poolUnits: () => undefined });
   const app = createApp({
     settings: settings ?? (() => defaultSettings),
     ensureTokens: async (namespace) => {
       namespaces.push(namespace);
       await ensureTokens?.(namespace);
+    },
+    ensureClaimTemplates: async (namespace, templates) => {
+      for (const { name } of templates) claimTemplates.push(`${namespace}/${name}`);
     },
     log: silentLog,
     metrics,
@@ -66,7 +72,7 @@ function start({ settings, ensureTokens, notReady }: Overrides = {}) {
     return answer.response;
   }
   const post = (body: unknown, path?: string) => send(JSON.stringify(body), "application/json", path);
-  return { app, send, namespaces, metrics, post };
+  return { app, send, namespaces, claimTemplates, metrics, post };
 }
 
 test("/mutate answers a pod with patch and patchType, the uid, apiVersion and kind echoed", async () => {
@@ -245,6 +251,14 @@ test("/mutate warns of nothing when nothing is odd", async () => {
   expect(await post(reviewOf(pod))).not.toHaveProperty("warnings");
 });
 
+test("/mutate makes the claim templates that the pod names, and none on a dry run", async () => {
+  const { post, claimTemplates } = start({ settings: () => claimSettings });
+  expect((await post(reviewOf(pod, { dryRun: true }))).patchType).toBe("JSONPatch");
+  expect(claimTemplates).toEqual([]);
+  await post(reviewOf(pod));
+  expect(claimTemplates).toEqual([expect.stringMatching(/^team\/bitfusion-1x50-/)]);
+});
+
 test("/mutate never sees to tokens for a client that needs none", async () => {
   const { post, namespaces } = start({ settings: () => lupineSettings });
   expect(await post(reviewOf(pod))).toMatchObject({ allowed: true, patchType: "JSONPatch" });
@@ -256,11 +270,11 @@ test("/mutate and /validate take the settings as they are when a pod arrives", a
   const { post, namespaces } = start({ settings: () => current });
   const whole = mutated(pod);
   expect((await post(reviewOf(whole), "/validate")).allowed).toBe(true);
-  current = { ...lupineSettings, poolUnits: 10 };
+  current = { ...lupineSettings, pool: poolOf(0) };
   await post(reviewOf(pod));
   expect(namespaces).toEqual([]);
   expect((await post(reviewOf(whole), "/validate")).allowed).toBe(false);
-  expect((await post(reviewOf(mutated(pod, lupineSettings)), "/validate")).status?.message).toContain("has 10");
+  expect((await post(reviewOf(mutated(pod, lupineSettings)), "/validate")).status?.message).toContain("has 0");
 });
 
 test.each<[description: string, object: unknown, allowed: boolean]>([

@@ -1,9 +1,10 @@
 import type { Operation } from "rfc6902";
 import { type Share, unitsOf } from "../pool/share.ts";
 import { type Catalogue, type Client, chooseClient } from "./catalogue.ts";
+import { type ClaimTemplate, claimNameOf, claimTemplateOf } from "./claim.ts";
 import { wrapCommand } from "./command.ts";
 import { withLibraryPath } from "./environment.ts";
-import { ANNOTATIONS, ASKED, UNITS } from "./keys.ts";
+import { ANNOTATIONS, ASKED, filtersOf, UNITS } from "./keys.ts";
 import type { Mode } from "./mode.ts";
 import {
   includes,
@@ -24,7 +25,11 @@ export interface InjectionSettings {
   readonly catalogue: Catalogue;
   /** Memory of one GPU, in MB; shares of memory are refused without it. */
   readonly gpuMemoryMb?: number;
+  /** claims: the scheduler itself shares the pool. units, the default: each node counts for itself. */
+  readonly allocation?: Allocation;
 }
+
+export type Allocation = "units" | "claims";
 
 /** What is to be done to a pod. */
 export interface Injection {
@@ -34,6 +39,8 @@ export interface Injection {
   readonly containers: readonly string[];
   /** Whether the pool's tokens must be in the pod's namespace. */
   readonly tokens: boolean;
+  /** What the pod's namespace must have besides, none twice. */
+  readonly claimTemplates: readonly ClaimTemplate[];
   /** For the user: what is odd but usable, each at most 120 characters. */
   readonly warnings: readonly string[];
 }
@@ -55,12 +62,18 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   if (shares.size === 0) return undefined;
 
   const client = chooseClient(settings.catalogue, annotations);
-  const filters = annotations[ANNOTATIONS.filter]?.split(/\s+/).filter(Boolean) ?? [];
+  const filters = filtersOf(annotations);
+  const { allocation = "units", gpuMemoryMb = 0 } = settings;
   const equipped = new Map<Container, Container>();
+  const claims = new Map<Container, ClaimTemplate>();
   for (const [container, share] of shares) {
     const copy = { ...container };
     setUnits(copy, countUnits(container, share, settings));
-    equip(copy, { mode, client, share, filters });
+    if (allocation === "claims") {
+      claims.set(container, claimTemplateOf(share, { filters, gpuMemoryMb }));
+      addClaim(copy);
+    }
+    equip(copy, { mode, client, share, filters, allocation });
     equipped.set(container, copy);
   }
   const withEquipped = (list: readonly Container[]) => list.map((container) => equipped.get(container) ?? container);
@@ -73,12 +86,14 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
       volumes: addMissing(spec.volumes ?? [], volumes(client), "Volume"),
       initContainers: withPopulate(withEquipped(spec.initContainers ?? []), client),
       containers: withEquipped(spec.containers),
+      ...(claims.size > 0 ? { resourceClaims: withClaims(spec.resourceClaims ?? [], claims) } : {}),
     },
   };
   return {
     operations: createPodPatch(pod, injected),
     containers: [...shares.keys()].map(({ name }) => name),
     tokens: client.tokens,
+    claimTemplates: [...new Map([...claims.values()].map((template) => [template.name, template])).values()],
     warnings: warningsAbout(pod, client, filters),
   };
 }
@@ -128,17 +143,36 @@ function setUnits(container: Container, units: number): void {
   };
 }
 
+/** A claim for each container: two that ask for the same share hold one each. */
+function withClaims(list: readonly Json[], claims: ReadonlyMap<Container, ClaimTemplate>): Json[] {
+  const own = [...claims].map(([container, template]) => ({
+    name: claimNameOf(container.name),
+    resourceClaimTemplateName: template.name,
+  }));
+  return addMissing(list, own, "Resource claim");
+}
+
+function addClaim(container: Container): void {
+  const claims = addMissing(container.resources?.claims ?? [], [{ name: claimNameOf(container.name) }], "Claim");
+  container.resources = { ...container.resources, claims: claims as { name: string }[] };
+}
+
 interface Equipment {
   mode: Mode;
+  allocation: Allocation;
   client: Client;
   share: Share;
   filters: readonly string[];
 }
 
-function equip(container: Container, { mode, client, share, filters }: Equipment): void {
+function equip(container: Container, { mode, client, share, filters, allocation }: Equipment): void {
   const { binary } = client;
   if (mode === "full" && binary) container.command = wrapCommand(container, { binary, share, filters });
-  const environment = addMissing(container.env ?? [], variables(client, container.name), "Variable");
+  const environment = addMissing(
+    container.env ?? [],
+    variables(client, { container: container.name, allocation }),
+    "Variable",
+  );
   container.env = withLibraryPath(environment, client.libraryPath) as Container["env"];
   const own = container.volumeMounts ?? [];
   for (const mount of volumeMounts(client)) {

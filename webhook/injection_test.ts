@@ -8,6 +8,7 @@ import { Refusal, type RefusalTopic } from "./refusal.ts";
 import {
   annotatedPods,
   BINARY,
+  claimSettings,
   deepFreeze,
   gpu,
   injectAnnotated,
@@ -391,6 +392,53 @@ test("inject() refuses more memory than a GPU has", () => {
     topic: "share",
     message: `Container "train": limits["${MEMORY}"] is 16001 MB: expected at most 16000 MB, the memory of one GPU`,
   });
+});
+
+test("inject() with claims gives each GPU container a claim of its own, beside the units", () => {
+  const given = pod([gpu({ name: "a" }), gpu({ name: "b" }), { name: "c" }], {
+    spec: { initContainers: [gpu({ name: "i" }, { [NUM]: 2, [PERCENT]: 10 })] },
+  });
+  const { claimTemplates } = injectAnnotated(given, claimSettings) ?? {};
+  const [two, one] = claimTemplates?.map(({ name }) => name) ?? [];
+  expect(two).toStartWith("bitfusion-2x10-");
+  expect(one).toStartWith("bitfusion-1x50-");
+  expect(claimTemplates).toHaveLength(2); // the two equal shares have one template
+  const { spec } = injected(given, claimSettings);
+  expect(spec.resourceClaims).toEqual([
+    { name: "bitfusion-i", resourceClaimTemplateName: two as string },
+    { name: "bitfusion-a", resourceClaimTemplateName: one as string },
+    { name: "bitfusion-b", resourceClaimTemplateName: one as string },
+  ]);
+  const [a, , c] = spec.containers;
+  expect(a?.resources).toEqual({
+    limits: { [UNITS]: "50" },
+    requests: { [UNITS]: "50" },
+    claims: [{ name: "bitfusion-a" }],
+  });
+  expect(a?.env).toContainEqual({ name: "BITFUSION_ALLOCATION", value: "claims" });
+  expect(c).toEqual({ name: "c" });
+});
+
+test("inject() with claims keeps the pod's own claims, and refuses one that has our name", () => {
+  const own = { name: "nic", resourceClaimName: "nic-1" };
+  const container = gpu({ name: "a" });
+  Object.assign(container.resources ?? {}, { claims: [{ name: "nic" }] });
+  const { spec } = injected(pod([container], { spec: { resourceClaims: [own] } }), claimSettings);
+  expect(spec.resourceClaims?.[0]).toEqual(own);
+  expect(spec.containers[0]?.resources?.claims).toEqual([{ name: "nic" }, { name: "bitfusion-a" }]);
+  const taken = pod([gpu({ name: "a" })], { spec: { resourceClaims: [{ name: "bitfusion-a" }] } });
+  expect(() => injected(taken, claimSettings)).toThrow('Resource claim "bitfusion-a" is the pod\'s own');
+});
+
+test("inject() with claims hands the filters to the scheduler, and refuses those that it cannot choose by", () => {
+  const filtered = (filter: string) => pod([gpu()], { annotations: { "bitfusion-client/filter": filter } });
+  const { claimTemplates } = injectAnnotated(filtered("server.addr=a:1 device.name=T4"), claimSettings) ?? {};
+  expect(claimTemplates?.[0]?.spec.devices?.requests?.[0]?.exactly?.selectors).toHaveLength(2);
+  expect(() => injected(filtered("server.cuda-version=11"), claimSettings)).toThrow(Refusal);
+});
+
+test("inject() with claims does nothing on its own output", () => {
+  expect(injectAnnotated(injected(pod([gpu()]), claimSettings), claimSettings)).toBeUndefined();
 });
 
 test("inject() takes no time to speak of for a pod with 1,000 variables in each of 100 containers", () => {

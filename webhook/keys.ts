@@ -20,3 +20,8 @@ export const UNITS = "bitfusion.io/gpu";
 
 /** Where the pool's tokens are, and what they are called in each namespace. */
 export const TOKENS = { namespace: "kube-system", name: "bitfusion-secret" } as const;
+
+/** The filters that a pod's annotation names, key=value each. */
+export function filtersOf(annotations: Readonly<Record<string, string>>): string[] {
+  return annotations[ANNOTATIONS.filter]?.split(/\s+/).filter(Boolean) ?? [];
+}

@@ -1,15 +1,17 @@
 import { connectKubernetes, type KubernetesApi } from "../kubernetes/client.ts";
 import { createEventRecorder } from "../kubernetes/events.ts";
-import { totalUnits } from "../pool/inventory.ts";
+import { type Inventory, totalUnits } from "../pool/inventory.ts";
 import { createServerSource } from "../pool/server_source.ts";
 import { createServersSource } from "../pool/servers_source.ts";
 import { serveProbes } from "../program/probes.ts";
 import { type ProgramContext, runProgram } from "../program/run.ts";
+import { ALLOCATIONS, settleAllocation } from "./allocation.ts";
 import { createApp } from "./app.ts";
 import type { Catalogue } from "./catalogue.ts";
 import { createCatalogueReport } from "./catalogue_report.ts";
 import { followCatalogue } from "./catalogue_source.ts";
 import { type CertificateSource, createFileSource, createSecretSource } from "./certificate_source.ts";
+import { createClaimTemplates, keepClean } from "./claim_templates.ts";
 import { createMetrics } from "./metrics.ts";
 import { writeCaBundles } from "./registration.ts";
 import { createHttpsServer } from "./server.ts";
@@ -29,28 +31,42 @@ await runProgram("webhook", async ({ environment, log, signal }) => {
   const settings = readSettings(environment);
   const { TOTAL_GPU_MEMORY: gpuMemoryMb, POOL_SERVERS: servers } = settings;
   const ownCertificate = settings.TLS_CERT_FILE === undefined;
-  const api = settings.TOKENS === "copy" || ownCertificate ? connectKubernetes() : undefined;
+  const needsApi = settings.TOKENS === "copy" || ownCertificate || settings.ALLOCATION === "claims";
+  const api = needsApi ? connectKubernetes() : undefined;
 
-  let poolUnits: number | undefined;
-  const metrics = createMetrics({ poolUnits: () => poolUnits });
+  let pool: Inventory | undefined;
+  const metrics = createMetrics({ poolUnits: () => pool && totalUnits(pool) });
   const record = api && createEventRecorder({ core: api.core, namespace: settings.POD_NAMESPACE, component: NAME });
   const onBroken = createCatalogueReport({ log, reloads: metrics.catalogueReloads, record });
   const catalogues = followCatalogue({ path: settings.CLIENTS_FILE, onBroken }, signal);
   let catalogue = (await catalogues.next()).value as Catalogue;
 
   let ready = false;
-  const notReady = () => (ready ? undefined : "No certificate yet");
+  let allocation = settings.ALLOCATION ?? (api ? undefined : "units");
+  const notReady = () => {
+    if (!ready) return "No certificate yet";
+    return allocation ? undefined : "Not known yet whether the API server offers claims by capacity";
+  };
+  const detail = () => `ok: ALLOCATION=${allocation}`;
+  const claimTemplates = api && createClaimTemplates({ ...api, log, now: Date.now });
   const app = createApp({
-    settings: () => ({ catalogue, poolUnits, ...(gpuMemoryMb === undefined ? {} : { gpuMemoryMb }) }),
+    settings: () => ({
+      catalogue,
+      pool,
+      allocation: allocation ?? "units",
+      ...(gpuMemoryMb === undefined ? {} : { gpuMemoryMb }),
+    }),
     ensureTokens:
       api && settings.TOKENS === "copy"
         ? createTokenCopier({ core: api.core, log, copies: metrics.tokenCopies })
         : tokensAreThere,
+    ensureClaimTemplates: async (namespace, templates) => claimTemplates?.ensure(namespace, templates),
     log,
     metrics,
     notReady,
+    detail,
   });
-  await using probes = serveProbes({ port: settings.METRICS_PORT, notReady, metrics: metrics.registry });
+  await using probes = serveProbes({ port: settings.METRICS_PORT, notReady, detail, metrics: metrics.registry });
   await using server = createHttpsServer({ port: settings.PORT, fetch: (request) => app.handle(request) });
 
   const serve = async () => {
@@ -70,9 +86,16 @@ await runProgram("webhook", async ({ environment, log, signal }) => {
   const followPool = async () => {
     if (!servers) return;
     const source = createServersSource(() => [servers], createServerSource({ interval: POOL_INTERVAL, log }), log);
-    for await (const inventory of source(signal)) poolUnits = totalUnits(inventory);
+    for await (const inventory of source(signal)) pool = inventory;
   };
-  await Promise.all([serve(), followClients(), followPool()]);
+  const allocate = async () => {
+    if (!api) return; // nobody to ask, nothing to make
+    allocation ??= await settleAllocation(api.resource, { namespace: settings.POD_NAMESPACE, log, signal });
+    if (!allocation) return; // told to end before it was known
+    log.info("Allocation", { allocation, meaning: ALLOCATIONS[allocation] });
+    if (claimTemplates && allocation === "claims") await keepClean(claimTemplates, { log, signal });
+  };
+  await Promise.all([serve(), followClients(), followPool(), allocate()]);
 });
 
 /** The files that are named, or else a Secret of our own. */

@@ -105,7 +105,7 @@ test("the webhook injects pods over HTTPS with TLS files, is measured, and ends 
   expect(injected.spec.containers[0]?.resources.limits).toEqual({ "bitfusion.io/gpu": "50" } as object as never);
   expect(await mutate(port, other.ca).then(String, String)).toContain("certificate");
   const get = (path: string) => fetch(`http://localhost:${metricsPort}${path}`).then((answer) => answer.text());
-  expect(await get("/readyz")).toBe("ok\n");
+  expect(await get("/readyz")).toBe("ok: ALLOCATION=units\n");
   expect(await get("/metrics")).toContain(
     'bitfusion_webhook_review_duration_seconds_count{webhook="mutate",result="patched",reason="injected"} 1',
   );

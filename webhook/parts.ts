@@ -57,12 +57,16 @@ export function volumeMounts({ mounts }: Client): Json[] {
   }));
 }
 
-/** Who claims, for the pool's own records, and what the client wants. */
-export function variables({ env }: Client, container: string): Json[] {
+/** Who claims, for the pool's own records, whether the scheduler has chosen the GPUs, and what the client wants. */
+export function variables(
+  { env }: Client,
+  { container, allocation }: { container: string; allocation: "units" | "claims" },
+): Json[] {
   return [
     { name: "BITFUSION_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
     { name: "BITFUSION_POD", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } },
     { name: "BITFUSION_CONTAINER", value: container },
+    ...(allocation === "claims" ? [{ name: "BITFUSION_ALLOCATION", value: allocation }] : []),
     ...env,
   ];
 }

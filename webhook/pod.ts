@@ -4,6 +4,7 @@ const Quantity = v.union([v.string(), v.number()], "expected a quantity");
 const Resources = v.looseObject({
   limits: v.optional(v.record(v.string(), Quantity)),
   requests: v.optional(v.record(v.string(), Quantity)),
+  claims: v.optional(v.array(v.looseObject({ name: v.string() }))),
 });
 const Named = v.looseObject({ name: v.string() });
 
@@ -28,6 +29,9 @@ export const Pod = v.looseObject({
     containers: v.array(Container),
     initContainers: v.optional(v.array(Container)),
     volumes: v.optional(v.array(Named)),
+    resourceClaims: v.optional(
+      v.array(v.looseObject({ name: v.string(), resourceClaimTemplateName: v.optional(v.string()) })),
+    ),
     os: v.optional(v.looseObject({ name: v.string() })),
   }),
 });

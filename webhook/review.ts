@@ -1,6 +1,7 @@
 import type { Operation } from "rfc6902";
 import * as v from "valibot";
 import { describeIssue } from "../program/issue.ts";
+import type { ClaimTemplate } from "./claim.ts";
 
 const VERSION = "admission.k8s.io/v1";
 
@@ -39,6 +40,8 @@ export type Decision = {
       readonly operations: readonly Operation[];
       /** Whether the pool's tokens must be in the pod's namespace. */
       readonly tokens: boolean;
+      /** What else must be there. */
+      readonly claimTemplates: readonly ClaimTemplate[];
     }
   /** The user's pod is wrong. */
   | { readonly result: "denied" }

@@ -69,6 +69,7 @@ test("toReview() sends patch and patchType together, the patch as base64 of UTF-
     result: "patched",
     topic: "injected",
     tokens: true,
+    claimTemplates: [],
     reason: "",
     operations: [{ op: "add", path: "/name", value: "Größe €" }],
   });

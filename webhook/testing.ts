@@ -1,6 +1,7 @@
 import { getLogger } from "@logtape/logtape";
 import fc from "fast-check";
 import { applyPatch } from "rfc6902";
+import type { Inventory } from "../pool/inventory.ts";
 import type { Catalogue, Client } from "./catalogue.ts";
 import { type InjectionSettings, inject } from "./injection.ts";
 import { readMode } from "./mode.ts";
@@ -68,6 +69,19 @@ export function testCatalogue(...clients: [Client, ...Client[]]): Catalogue {
 /** Frozen: whoever writes to it fails. */
 export const settings: InjectionSettings = deepFreeze({ catalogue: testCatalogue(testClient()) });
 export const lupineSettings: InjectionSettings = deepFreeze({ catalogue: testCatalogue(lupineClient()) });
+
+export const claimSettings: InjectionSettings = deepFreeze({ ...settings, gpuMemoryMb: 16_000, allocation: "claims" });
+
+/** A pool of one server with so many GPUs of 16 GB. */
+export function poolOf(count: number): Inventory {
+  const gpus = Array.from({ length: count }, (_, index) => ({
+    id: `gpu-${index}`,
+    model: "Tesla T4",
+    memoryMb: 16_000,
+    healthy: true,
+  }));
+  return { servers: [{ address: "pool-a:56001", reachable: true, gpus }] };
+}
 
 export function deepFreeze<T>(value: T): T {
   if (typeof value === "object" && value !== null) {

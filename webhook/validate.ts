@@ -1,6 +1,9 @@
-import { parseQuantity, toInteger } from "../kubernetes/quantity.ts";
+import type { Inventory } from "../pool/inventory.ts";
+import { checkCapacity } from "./capacity.ts";
 import { type Catalogue, type Client, chooseClient } from "./catalogue.ts";
+import { claimNameOf, shareOfTemplate } from "./claim.ts";
 import { runsClient } from "./command.ts";
+import type { Allocation } from "./injection.ts";
 import { ANNOTATIONS, ASKED, UNITS } from "./keys.ts";
 import { type Mode, readMode } from "./mode.ts";
 import { includes, isPopulateContainer, POPULATE, volumeMounts, volumes } from "./parts.ts";
@@ -11,8 +14,10 @@ import type { AdmissionRequest, Decision } from "./review.ts";
 
 export interface ValidationSettings {
   readonly catalogue: Catalogue;
-  /** Units of the whole pool, if they are known. */
-  readonly poolUnits?: number | undefined;
+  /** The whole pool, if it is known. */
+  readonly pool?: Inventory | undefined;
+  /** As injection has it. */
+  readonly allocation?: Allocation;
 }
 
 /** The last word, after all mutation: whether a pod that counts on the pool will get what it counts on. Pure. */
@@ -24,7 +29,8 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
     const users = containers.filter((container) => quantityOf(container, UNITS) !== undefined);
     if (users.length === 0) return { result: "allowed", topic: "no_share", reason: "No container has units" };
     checkParts(pod, users, mode, settings.catalogue);
-    checkCapacity(pod, settings.poolUnits);
+    if (settings.allocation === "claims") for (const container of users) checkClaim(pod, container);
+    checkCapacity(pod, users, settings.pool);
     return { result: "allowed", topic: "valid", reason: "Injected and whole" };
   });
 }
@@ -81,34 +87,15 @@ function checkContainer(container: Container, mode: Mode, client: Client): void 
   }
 }
 
+/** Without its claim a container's units would be counted, but no GPU kept for it. */
+function checkClaim({ spec }: Pod, { name, resources }: Container): void {
+  const claim = claimNameOf(name);
+  const template = spec.resourceClaims?.find((own) => own.name === claim)?.resourceClaimTemplateName ?? "";
+  if (!shareOfTemplate(template) || !resources?.claims?.some((own) => own.name === claim)) {
+    throw broken(`Container "${name}" has no resource claim "${claim}"`);
+  }
+}
+
 function broken(what: string): Refusal {
   return new Refusal("parts", `${what}: expected it as the webhook injects it; create the pod anew, without ${UNITS}`);
-}
-
-function checkCapacity(pod: Pod, poolUnits: number | undefined): void {
-  const needed = unitsOfPod(pod);
-  if (poolUnits === undefined || needed <= poolUnits) return;
-  throw new Refusal(
-    "capacity",
-    `The pod asks for ${needed} units of ${UNITS}, but the whole pool has ${poolUnits}: it would wait for ever`,
-  );
-}
-
-/** What the scheduler counts: app containers and sidecars together, or an init container beside the sidecars before it (KEP-753). */
-function unitsOfPod({ spec }: Pod): number {
-  let sidecars = 0;
-  let most = 0;
-  for (const container of spec.initContainers ?? []) {
-    const units = unitsOf(container);
-    if (container.restartPolicy === "Always") sidecars += units;
-    else most = Math.max(most, sidecars + units);
-  }
-  return Math.max(
-    most,
-    spec.containers.reduce((total, container) => total + unitsOf(container), sidecars),
-  );
-}
-
-function unitsOf(container: Container): number {
-  return toInteger(parseQuantity(quantityOf(container, UNITS) ?? 0)) ?? 0;
 }

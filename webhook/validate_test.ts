@@ -7,14 +7,18 @@ import type { AdmissionRequest } from "./review.ts";
 import {
   annotatedPods,
   BINARY,
+  claimSettings,
   defaulted,
+  FILTER,
   gpu,
   lupineSettings,
+  MEMORY,
   MODE,
   mutated,
   NUM,
   PERCENT,
   pod,
+  poolOf,
   requestOf,
   settings,
   testCatalogue,
@@ -278,23 +282,63 @@ test.each<[description: string, object: Pod, units: number]>([
   ],
 ])("validate() counts %s units as the scheduler does (KEP-753)", (_, object, units) => {
   const whole = mutated(object);
-  expect(decisionOn(whole, { ...settings, poolUnits: units }).result).toBe("allowed");
-  expect(decisionOn(whole, { ...settings, poolUnits: units - 1 })).toEqual({
+  expect(decisionOn(whole, { ...settings, pool: poolOf(units / 100) }).result).toBe("allowed");
+  expect(decisionOn(whole, { ...settings, pool: poolOf(units / 100 - 1) })).toEqual({
     result: "denied",
     topic: "capacity",
-    reason: `The pod asks for ${units} units of ${UNITS}, but the whole pool has ${units - 1}: it would wait for ever`,
+    reason: `The pod asks for ${units} units of ${UNITS}, but the whole pool has ${units - 100}: it would wait for ever`,
   });
+});
+
+test("validate() with claims refuses a container whose claim someone has taken away", () => {
+  const whole = mutated(pod([gpu({ name: "a" })]), claimSettings);
+  expect(decisionOn(whole, claimSettings).result).toBe("allowed");
+  const withoutPodClaim = structuredClone(whole);
+  withoutPodClaim.spec.resourceClaims = [];
+  const withoutContainerClaim = structuredClone(whole);
+  delete withoutContainerClaim.spec.containers[0]?.resources?.claims;
+  const ofAnother = structuredClone(whole);
+  Object.assign(ofAnother.spec.resourceClaims?.[0] ?? {}, { resourceClaimTemplateName: "mine" });
+  for (const broken of [withoutPodClaim, withoutContainerClaim, ofAnother]) {
+    const { result, reason } = decisionOn(broken, claimSettings);
+    expect([result, reason]).toEqual(["denied", expect.stringContaining('"a" has no resource claim "bitfusion-a"')]);
+  }
+});
+
+test.each<[description: string, limits: Record<string, string | number>, filter: string, message: string]>([
+  ["more different GPUs than the pool has", { [NUM]: 3, [PERCENT]: 10 }, "", "10 % of each of 3 different GPUs"],
+  [
+    "a GPU that no server has",
+    { [NUM]: 1, [PERCENT]: 10 },
+    "device.name=A100",
+    "10 % of one GPU that match device.name=A100",
+  ],
+  ["a server that the pool has not", { [NUM]: 1 }, "server.addr=pool-b", "has 0 that can give it"],
+  ["memory that no GPU has", { [NUM]: 1, [MEMORY]: "8Gi" }, "device.phy-memory=80000", "8590 MB of one GPU that match"],
+])("validate() with claims refuses %s at once, and says what the pool has", (_, limits, filter, message) => {
+  const annotations: Record<string, string> = filter ? { [FILTER]: filter } : {};
+  const whole = mutated(pod([gpu({ name: "a" }, limits)], { annotations }), claimSettings);
+  const { result, topic, reason } = decisionOn(whole, { ...claimSettings, pool: poolOf(2) });
+  expect([result, topic]).toEqual(["denied", "capacity"]);
+  expect(reason).toContain(message);
+  expect(reason).toContain("(2 × Tesla T4 of 16000 MB)");
+  expect(decisionOn(whole, claimSettings).result).toBe("allowed"); // the pool is not known
+});
+
+test("validate() with claims accepts what a GPU of the pool can give, whoever holds it now", () => {
+  const whole = mutated(pod([gpu({}, { [NUM]: 2, [MEMORY]: "16000M" })]), claimSettings);
+  expect(decisionOn(whole, { ...claimSettings, pool: poolOf(2) }).result).toBe("allowed");
 });
 
 test("validate() refuses nothing for its size when the pool is not known", () => {
   const whole = mutated(pod([share("a", 1_000_000)]));
   expect(decisionOn(whole).result).toBe("allowed");
-  expect(decisionOn(whole, { ...settings, poolUnits: undefined }).result).toBe("allowed");
+  expect(decisionOn(whole, { ...settings, pool: undefined }).result).toBe("allowed");
 });
 
 test("validate() accepts whatever mutate() makes of a pod, and what the API server fills in after it", () => {
   let valid = 0;
-  for (const using of [settings, lupineSettings]) {
+  for (const using of [settings, lupineSettings, claimSettings]) {
     fc.assert(
       fc.property(annotatedPods, (given) => {
         const after = mutated(given, using);

@@ -1,0 +1,81 @@
+import { parseQuantity, toInteger } from "../kubernetes/quantity.ts";
+import { type Gpu, type Inventory, type PoolServer, totalUnits } from "../pool/inventory.ts";
+import { percentOfGpu, type Share } from "../pool/share.ts";
+import { claimNameOf, shareOfTemplate } from "./claim.ts";
+import { filtersOf, UNITS } from "./keys.ts";
+import { type Container, type Pod, quantityOf } from "./pod.ts";
+import { Refusal } from "./refusal.ts";
+
+/** Refuses what the whole pool could never hold: it would wait for ever. Nothing, while a server has not told what it has. */
+export function checkCapacity(pod: Pod, users: readonly Container[], pool: Inventory | undefined): void {
+  const poolUnits = pool && totalUnits(pool);
+  if (!pool || poolUnits === undefined) return;
+  const needed = unitsOfPod(pod);
+  if (needed > poolUnits) {
+    throw new Refusal(
+      "capacity",
+      `The pod asks for ${needed} units of ${UNITS}, but the whole pool has ${poolUnits}: it would wait for ever`,
+    );
+  }
+  for (const container of users) checkShare(pod, container, pool);
+}
+
+/** The share itself is in the name of the claim's template: the units say only what it comes to. */
+function checkShare({ metadata, spec }: Pod, { name }: Container, pool: Inventory): void {
+  const claim = spec.resourceClaims?.find((own) => own.name === claimNameOf(name));
+  const share = shareOfTemplate(claim?.resourceClaimTemplateName ?? "");
+  if (!share) return;
+  const filters = filtersOf(metadata.annotations ?? {});
+  const able = pool.servers.flatMap((server) =>
+    (server.gpus ?? []).filter(
+      (gpu) => percentOfGpu(share, gpu.memoryMb) <= 100 && filters.every((filter) => fits(filter, server, gpu)),
+    ),
+  );
+  if (able.length >= share.gpus) return;
+  const wanted = filters.length > 0 ? ` that match ${filters.join(" and ")}` : "";
+  throw new Refusal(
+    "capacity",
+    `Container "${name}": asks for ${describe(share)}${wanted}, but the whole pool has ${able.length} that can give it (${describePool(pool)}): it would wait for ever`,
+  );
+}
+
+/** What the inventory does not tell is for the scheduler to find out. */
+function fits(filter: string, { address }: PoolServer, { id, model, memoryMb }: Gpu): boolean {
+  const [, key = "", value = ""] = /^([^=]+)=(.+)$/.exec(filter) ?? [];
+  if (key === "server.addr") return address === value || address.slice(0, address.lastIndexOf(":")) === value;
+  if (key === "device.id") return id === value;
+  if (key === "device.name") return model === value;
+  return key === "device.phy-memory" ? String(memoryMb) === value : true;
+}
+
+function describe(share: Share): string {
+  const amount = "percent" in share ? `${share.percent} %` : `${share.memoryMb} MB`;
+  return share.gpus === 1 ? `${amount} of one GPU` : `${amount} of each of ${share.gpus} different GPUs`;
+}
+
+function describePool({ servers }: Inventory): string {
+  const kinds = Map.groupBy(
+    servers.flatMap(({ gpus = [] }) => gpus),
+    ({ model, memoryMb }) => `${model} of ${memoryMb} MB`,
+  );
+  return [...kinds].map(([kind, gpus]) => `${gpus.length} × ${kind}`).join(", ") || "no GPUs";
+}
+
+/** What the scheduler counts: app containers and sidecars together, or an init container beside the sidecars before it (KEP-753). */
+function unitsOfPod({ spec }: Pod): number {
+  let sidecars = 0;
+  let most = 0;
+  for (const container of spec.initContainers ?? []) {
+    const units = unitsOf(container);
+    if (container.restartPolicy === "Always") sidecars += units;
+    else most = Math.max(most, sidecars + units);
+  }
+  return Math.max(
+    most,
+    spec.containers.reduce((total, container) => total + unitsOf(container), sidecars),
+  );
+}
+
+function unitsOf(container: Container): number {
+  return toInteger(parseQuantity(quantityOf(container, UNITS) ?? 0)) ?? 0;
+}

@@ -1,0 +1,101 @@
+import { createHash } from "node:crypto";
+import type { V1ResourceClaimSpec } from "@kubernetes/client-node";
+import { DEVICE_CLASS, DRIVER } from "../pool/device.ts";
+import { percentOfGpu, type Share } from "../pool/share.ts";
+import { Refusal } from "./refusal.ts";
+
+/** A ResourceClaimTemplate (resource.k8s.io/v1) that the pod's namespace must have. */
+export interface ClaimTemplate {
+  /** Tells the share, and changes with the content, which Kubernetes lets nobody change. */
+  readonly name: string;
+  readonly spec: V1ResourceClaimSpec;
+}
+
+export interface ClaimOptions {
+  /** key=value each, as in the annotation. */
+  readonly filters: readonly string[];
+  /** Memory of one GPU in MB; used by shares of memory only. */
+  readonly gpuMemoryMb: number;
+}
+
+/** The one request of each claim. */
+const REQUEST = "gpu";
+
+/**
+ * What a share is to the scheduler: so many different GPUs, and of each so many units of capacity. A share of memory is counted in units
+ * of a GPU of `gpuMemoryMb`, and goes to no GPU where they would be less.
+ *
+ * @throws {Refusal} when a filter is none that the pool's devices can be chosen by.
+ */
+export function claimTemplateOf(share: Share, { filters, gpuMemoryMb }: ClaimOptions): ClaimTemplate {
+  const units = percentOfGpu(share, gpuMemoryMb);
+  const conditions = filters.map(conditionOf);
+  if ("memoryMb" in share) conditions.push(`${attribute("memoryMb")}.orValue(0) * ${units} >= ${share.memoryMb} * 100`);
+  const spec: V1ResourceClaimSpec = {
+    devices: {
+      requests: [
+        {
+          name: REQUEST,
+          exactly: {
+            deviceClassName: DEVICE_CLASS,
+            allocationMode: "ExactCount",
+            count: share.gpus,
+            capacity: { requests: { units: String(units) } },
+            ...(conditions.length > 0 ? { selectors: conditions.map((expression) => ({ cel: { expression } })) } : {}),
+          },
+        },
+      ],
+      ...(share.gpus > 1 ? { constraints: [{ requests: [REQUEST], distinctAttribute: `${DRIVER}/id` }] } : {}),
+    },
+  };
+  const amount = "percent" in share ? String(share.percent) : `${share.memoryMb}mb`;
+  const hash = createHash("sha256").update(JSON.stringify(spec)).digest("hex").slice(0, 8);
+  return { name: `bitfusion-${share.gpus}x${amount}-${hash}`, spec };
+}
+
+/** The share that a template's name tells; undefined for another's template. */
+export function shareOfTemplate(name: string): Share | undefined {
+  const [, count, percent, memory] = /^bitfusion-(\d+)x(?:(\d+)|(\d+)mb)-[0-9a-f]{8}$/.exec(name) ?? [];
+  if (count === undefined) return undefined;
+  const gpus = Number(count);
+  return percent === undefined ? { gpus, memoryMb: Number(memory) } : { gpus, percent: Number(percent) };
+}
+
+/** The name of a container's claim in its pod: a DNS label, as its own name is. */
+export function claimNameOf(container: string): string {
+  const name = `bitfusion-${container}`;
+  if (name.length <= 63) return name;
+  return `bitfusion-${createHash("sha256").update(container).digest("hex").slice(0, 16)}`;
+}
+
+const CONDITIONS: Readonly<Record<string, (value: string) => string>> = {
+  "server.addr": (value) => {
+    const address = `${attribute("server")}.orValue("")`;
+    return /:\d+$/.test(value) ? `${address} == ${text(value)}` : `${address}.startsWith(${text(`${value}:`)})`;
+  },
+  "server.hostname": (value) => `${attribute("hostname")}.orValue("") == ${text(value)}`,
+  "device.id": (value) => `${attribute("id")}.orValue("") == ${text(value)}`,
+  "device.name": (value) => `${attribute("model")}.orValue("") == ${text(value)}`,
+  "device.phy-memory": (value) => `string(${attribute("memoryMb")}.orValue(0)) == ${text(value)}`,
+};
+
+/** A filter in CEL, as a device's selector has it. */
+function conditionOf(filter: string): string {
+  const [, key = "", value = ""] = /^([^=]+)=(.+)$/.exec(filter) ?? [];
+  const condition = Object.hasOwn(CONDITIONS, key) ? CONDITIONS[key] : undefined;
+  if (condition) return condition(value);
+  throw new Refusal(
+    "filter",
+    `Filter "${filter}": expected key=value with one of the keys ${Object.keys(CONDITIONS).join(", ")}`,
+  );
+}
+
+/** An attribute that a device may lack: without the question mark, one that does ends the scheduling of the pod. */
+function attribute(name: string): string {
+  return `device.attributes["${DRIVER}"].?${name}`;
+}
+
+/** A CEL string: its escapes are those of JSON (cel-spec). */
+function text(value: string): string {
+  return JSON.stringify(value);
+}
