@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { SHORT_NAME_LENGTH, shortName } from "../pool/device.ts";
 import type { Inventory, PoolServer } from "../pool/inventory.ts";
 
 /** The units of one GPU, each 1 % of it, as the kubelet is told of them. */
@@ -75,14 +75,6 @@ function* silentUnits(
   }
 }
 
-/** Length of a GPU's name: short enough for 100,000 ids in one message, long enough not to collide among 10,000 GPUs. */
-const NAME_LENGTH = 8;
-
-function shortName(gpuId: string): string {
-  const hash = createHash("sha256").update(gpuId).digest().readBigUInt64BE();
-  return hash.toString(36).padStart(13, "0").slice(-NAME_LENGTH);
-}
-
 /** The ids of a GPU's units: at most 63 characters each, as the kubelet wants, and the same after any restart. */
 export function unitIds({ name, count }: GpuUnits): string[] {
   return Array.from({ length: count }, (_, unit) => `${name}-${String(unit).padStart(2, "0")}`);
@@ -90,8 +82,8 @@ export function unitIds({ name, count }: GpuUnits): string[] {
 
 /** The GPU that lists a unit of this id; undefined if none does. */
 export function gpuOf(id: string, { gpus }: UnitList): GpuUnits | undefined {
-  const gpu = gpus.get(id.slice(0, NAME_LENGTH));
-  const [, unit] = /^-(\d\d)$/.exec(id.slice(NAME_LENGTH)) ?? [];
+  const gpu = gpus.get(id.slice(0, SHORT_NAME_LENGTH));
+  const [, unit] = /^-(\d\d)$/.exec(id.slice(SHORT_NAME_LENGTH)) ?? [];
   return unit !== undefined && Number(unit) < (gpu?.count ?? 0) ? gpu : undefined;
 }
 

@@ -37,7 +37,7 @@ export interface LedgerOptions {
 
 /** Who holds which part of one server's GPUs; never more than 100 percent of one. */
 export interface Ledger {
-  /** Takes the share of `share.gpus` different GPUs among those that `matches` accepts, or nothing. */
+  /** Takes the share of `share.gpus` different GPUs among those that `matches` accepts, or nothing. Which, if more would do, is its own choice. */
   claim(owner: Owner, share: Share, matches: (gpu: Gpu) => boolean): ClaimResult;
   renew(id: string): Lease | undefined;
   release(id: string): Lease | undefined;

@@ -60,8 +60,9 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
 
     claim(request) {
       expire();
-      const { owner = { namespace: "", pod: "", container: "" }, filters } = request;
+      const { owner = { namespace: "", pod: "", container: "" }, filters, gpuIds } = request;
       const share = shareOf(request);
+      checkGpuIds(request, gpus);
       for (const { key } of filters) {
         if (SERVER_FILTERS.includes(key)) continue;
         throw new ConnectError(
@@ -70,15 +71,19 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
         );
       }
       const { namespace, pod, container } = owner;
-      const result = ledger.claim({ namespace, pod, container }, share, (gpu) =>
-        filters.every((filter) => matchesFilter({ hostname, gpu }, filter)),
+      const result = ledger.claim(
+        { namespace, pod, container },
+        share,
+        (gpu) =>
+          filters.every((filter) => matchesFilter({ hostname, gpu }, filter)) &&
+          (gpuIds.length === 0 || gpuIds.includes(gpu.id)),
       );
       if ("lease" in result) {
         log.info("Lease granted", leaseFields(result.lease));
         return { lease: leaseMessage(result.lease), timeToLive: durationFromMs(timeToLive) };
       }
       const { availableGpus, capableGpus } = result;
-      log.info("Claim refused", { owner: { namespace, pod, container }, share, availableGpus, capableGpus });
+      log.info("Claim refused", { owner: { namespace, pod, container }, share, gpuIds, availableGpus, capableGpus });
       throw new ConnectError(
         `${availableGpus} of this server's ${gpus.length} GPUs can give the share now, ${share.gpus} are asked for`,
         Code.ResourceExhausted,
@@ -113,6 +118,16 @@ function shareOf({ gpus, share }: ClaimRequest): Share {
   if (share.case === "memoryMb" && share.value >= 1n) return { gpus, memoryMb: Number(share.value) };
   const value = share.case === undefined ? "share is not set" : `${share.case} is ${share.value}`;
   throw new ConnectError(`${value}: expected percent from 1 to 100, or memory_mb of 1 or more`, Code.InvalidArgument);
+}
+
+function checkGpuIds({ gpus: count, gpuIds }: ClaimRequest, gpus: readonly Gpu[]): void {
+  if (gpuIds.length === 0) return;
+  const unknown = gpuIds.find((id) => gpus.every((gpu) => gpu.id !== id));
+  if (unknown !== undefined)
+    throw new ConnectError(`gpu_ids has "${unknown}": this server has no such GPU`, Code.NotFound);
+  if (new Set(gpuIds).size !== gpuIds.length || gpuIds.length !== count) {
+    throw new ConnectError(`gpu_ids is ${gpuIds.join(", ")}: expected ${count} different GPUs`, Code.InvalidArgument);
+  }
 }
 
 function leaseMessage({ id, owner, gpus, grantedAt, expiresAt }: Lease) {

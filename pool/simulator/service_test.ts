@@ -68,6 +68,16 @@ test.each<[string, MessageInitShape<typeof ClaimRequestSchema>, string]>([
     { gpus: 1, share: { case: "percent", value: 1 }, filters: [{ key: "x", value: "y" }] },
     UNKNOWN_FILTER,
   ],
+  [
+    "one GPU twice",
+    { gpus: 2, share: { case: "percent", value: 1 }, gpuIds: ["server/0", "server/0"] },
+    "gpu_ids is server/0, server/0: expected 2 different GPUs",
+  ],
+  [
+    "another number of GPUs than it names",
+    { gpus: 2, share: { case: "percent", value: 1 }, gpuIds: ["server/0"] },
+    "gpu_ids is server/0: expected 2 different GPUs",
+  ],
 ])("claim() refuses %s with INVALID_ARGUMENT and says what would be right", async (_, request, message) => {
   await using server = await connect();
   const error = await refusal(server.client.claim(request));
@@ -111,6 +121,20 @@ test("claim() takes only GPUs that every filter matches", async () => {
   expect(lease?.gpus.map(({ gpuId }) => gpuId)).toEqual(["server/1"]);
   const error = await refusal(server.client.claim({ owner: OWNER, gpus: 2, share, filters }));
   expect(error.findDetails(ShortageSchema)).toMatchObject([{ availableGpus: 1, capableGpus: 1 }]);
+});
+
+test("claim() takes exactly the GPUs that are named, and never another", async () => {
+  await using server = await connect({ gpus: 3 });
+  const share = { case: "percent", value: 60 } as const;
+  const { lease } = await server.client.claim({ owner: OWNER, gpus: 1, share, gpuIds: ["server/1"] });
+  expect(lease?.gpus.map(({ gpuId }) => gpuId)).toEqual(["server/1"]);
+  const full = await refusal(server.client.claim({ owner: OWNER, gpus: 1, share, gpuIds: ["server/1"] }));
+  expect(full.findDetails(ShortageSchema)).toMatchObject([{ availableGpus: 0, capableGpus: 1 }]);
+  const unknown = await refusal(server.client.claim({ owner: OWNER, gpus: 1, share, gpuIds: ["server/7"] }));
+  expect([Code[unknown.code], unknown.rawMessage]).toEqual([
+    "NotFound",
+    'gpu_ids has "server/7": this server has no such GPU',
+  ]);
 });
 
 test("claim() counts memory in percents of the GPU", async () => {

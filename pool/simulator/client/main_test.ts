@@ -2,6 +2,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir, mkdtempDisposable, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { deviceName } from "../../device.ts";
 import { freePort, type RunningPoolServer, startPoolServer } from "../testing.ts";
 
 const CLIENT = [process.execPath, join(import.meta.dir, "main.ts")];
@@ -218,6 +219,63 @@ test.concurrent("run says at once what the pool can never give", async () => {
     stdout: "",
     stderr: "bitfusion: The pool has 1 GPUs that can ever give this share, 2 are asked for\n",
   });
+});
+
+/** What the webhook and the node's driver tell a container whose GPUs the scheduler has chosen. */
+function allocated(...gpus: [id: string, units: number][]): Record<string, string> {
+  const BITFUSION_DEVICES = gpus.map(([id, units]) => `${deviceName(id)}=${units}`).join(",");
+  return { BITFUSION_ALLOCATION: "claims", BITFUSION_DEVICES };
+}
+
+test.concurrent("run claims exactly the GPUs that the scheduler has chosen, on whichever servers", async () => {
+  await using a = await startPoolServer({ hostname: "a", gpus: 3 });
+  await using b = await startPoolServer({ hostname: "b", gpus: 2 });
+  const environment = allocated(["a/2", 30], ["b/1", 30]);
+  const servers = [a.address, b.address];
+  // Neither is the one that the servers would choose; the filter was the scheduler's to apply.
+  const args = ["run", "-n", "2", "-p", "0.3", "--filter", "server.has-rdma=yes", "printenv", "BITFUSION_GPUS"];
+  expect(await outcome(args, { servers, environment })).toMatchObject({ status: 0, stdout: "a/2=30,b/1=30\n" });
+  expect([...a.ledger.leases(), ...b.ledger.leases()]).toEqual([]);
+});
+
+test.concurrent("run waits for the GPU that the scheduler has chosen, though another is free", async () => {
+  await using server = await startPoolServer({ gpus: 2 });
+  const first = fill(server); // takes server/0
+  await using client = await start(["run", "-n", "1", "-p", "0.5", "printenv", "BITFUSION_GPUS"], {
+    servers: [server.address],
+    environment: allocated(["server/0", 50]),
+  });
+  await client.stderr.until("Waiting for the pool: The GPU server/0 is ours, but 50 % of it is not free");
+  first();
+  expect(await client.stdout.text()).toBe("server/0=50\n");
+  expect(await client.exited).toBe(0);
+});
+
+test.concurrent.each<[string, Record<string, string>, number, string]>([
+  [
+    "is told no GPUs",
+    { BITFUSION_ALLOCATION: "claims" },
+    2,
+    "BITFUSION_DEVICES is not set: the node's driver has told this container no GPUs",
+  ],
+  ["is told nonsense", { BITFUSION_ALLOCATION: "claims", BITFUSION_DEVICES: "gpu" }, 2, "expected device=units"],
+  [
+    "is told more GPUs than it asked for",
+    allocated(["server/0", 50], ["server/1", 50]),
+    2,
+    "names 2 GPUs, but -n is 1",
+  ],
+  [
+    "is told a GPU that no server has",
+    allocated(["server/7", 50]),
+    1,
+    `No server has the GPU ${deviceName("server/7")}`,
+  ],
+])("run claims nothing when it %s, and says so", async (_, environment, status, message) => {
+  await using server = await startPoolServer();
+  const result = await outcome(["run", "-n", "1", "echo", "done"], { servers: [server.address], environment });
+  expect(result).toMatchObject({ status, stdout: "" });
+  expect(result.stderr).toContain(message);
 });
 
 test.concurrent("run says which filter the pool refuses, with status 2", async () => {

@@ -3,8 +3,10 @@ import { type Client, Code, ConnectError, createClient } from "@connectrpc/conne
 import { connectTcp } from "../../../grpc/client.ts";
 import { messageOf } from "../../../program/log.ts";
 import { PoolService, ShortageSchema } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { deviceName } from "../../device.ts";
 import type { Share } from "../../share.ts";
 import type { GpuShare, Owner } from "../ledger.ts";
+import type { AllocatedDevice } from "./allocation.ts";
 import type { Filter } from "./arguments.ts";
 
 /** Longest time for one call, in ms. */
@@ -37,6 +39,13 @@ export interface PoolClaim {
 /** The servers of a pool, to claim from. Disposal closes the connections. */
 export interface PoolClient extends Disposable {
   claim(claim: PoolClaim, signal: AbortSignal): Promise<PoolAnswer>;
+  /** Exactly these GPUs, wherever they are; everything or nothing. */
+  claimDevices(owner: Owner, devices: readonly AllocatedDevice[], signal: AbortSignal): Promise<PoolAnswer>;
+}
+
+interface Server {
+  readonly address: string;
+  readonly client: Client<typeof PoolService>;
 }
 
 type ServerAnswer = { lease: ServerLease } | { available: number; capable: number } | { failure: string };
@@ -48,8 +57,8 @@ export function createPoolClient(addresses: readonly string[]): PoolClient {
   });
 
   async function claimFrom(
-    { address, client }: { address: string; client: Client<typeof PoolService> },
-    { owner, share, filters }: PoolClaim,
+    { address, client }: Server,
+    { owner, share, filters, gpuIds = [] }: PoolClaim & { gpuIds?: readonly string[] },
     signal: AbortSignal,
   ): Promise<ServerAnswer> {
     try {
@@ -57,7 +66,13 @@ export function createPoolClient(addresses: readonly string[]): PoolClient {
         "percent" in share
           ? ({ case: "percent", value: share.percent } as const)
           : ({ case: "memoryMb", value: BigInt(share.memoryMb) } as const);
-      const request = { owner: { ...owner }, gpus: share.gpus, share: amount, filters: [...filters] };
+      const request = {
+        owner: { ...owner },
+        gpus: share.gpus,
+        share: amount,
+        filters: [...filters],
+        gpuIds: [...gpuIds],
+      };
       const { lease, timeToLive } = await client.claim(request, { signal, timeoutMs: CALL_TIMEOUT });
       if (!lease || !timeToLive) throw new Error("The answer has no lease");
       return { lease: { address, client, id: lease.id, gpus: lease.gpus, timeToLive: durationMs(timeToLive) } };
@@ -101,10 +116,53 @@ export function createPoolClient(addresses: readonly string[]): PoolClient {
       }
       return claimParts(partial, { owner, share, filters: rest }, signal);
     },
+    async claimDevices(owner, devices, signal) {
+      const { found, failures } = await findDevices(devices, signal);
+      const missing = devices.filter(({ device }) => !found.has(device)).map(({ device }) => device);
+      if (missing.length > 0) {
+        const what = `No server has the GPU ${missing.join(", ")}`;
+        return failures.length > 0 ? { wait: [what, ...failures].join("; ") } : { impossible: what };
+      }
+      const leases: ServerLease[] = [];
+      for (const { device, units } of devices) {
+        const { server, gpuId } = found.get(device) as { server: Server; gpuId: string };
+        const claim = { owner, share: { gpus: 1, percent: units }, filters: [], gpuIds: [gpuId] };
+        const answer = await claimFrom(server, claim, signal).catch(async (error) => {
+          await releaseAll(leases);
+          throw error;
+        });
+        if ("lease" in answer) leases.push(answer.lease);
+        else {
+          await releaseAll(leases);
+          const reason = "failure" in answer ? answer.failure : `${units} % of it is not free`;
+          return { wait: `The GPU ${gpuId} is ours, but ${reason}` };
+        }
+      }
+      return { leases };
+    },
     [Symbol.dispose]() {
       for (const { channel } of servers) channel[Symbol.dispose]();
     },
   };
+
+  /** Where GPUs are, by their device's name. */
+  async function findDevices(devices: readonly AllocatedDevice[], signal: AbortSignal) {
+    const found = new Map<string, { server: Server; gpuId: string }>();
+    const failures: string[] = [];
+    for (const server of servers) {
+      try {
+        const { inventory } = await server.client.getInventory({}, { signal, timeoutMs: CALL_TIMEOUT });
+        for (const { id } of inventory?.gpus ?? []) {
+          const name = deviceName(id);
+          if (devices.some(({ device }) => device === name) && !found.has(name)) found.set(name, { server, gpuId: id });
+        }
+      } catch (error) {
+        signal.throwIfAborted();
+        failures.push(`${server.address}: ${messageOf(error)}`);
+      }
+    }
+    return { found, failures };
+  }
 
   async function claimParts(
     partial: readonly { server: (typeof servers)[number]; available: number }[],

@@ -2,9 +2,11 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { createBackoff } from "../../../program/backoff.ts";
 import { ConfigError } from "../../../program/config_error.ts";
 import type { Environment } from "../../../program/environment.ts";
+import type { Share } from "../../share.ts";
 import type { Owner } from "../ledger.ts";
+import { type AllocatedDevice, readAllocation } from "./allocation.ts";
 import { runCommand } from "./command.ts";
-import { createPoolClient, type PoolClaim, type PoolClient, releaseAll, type ServerLease } from "./pool.ts";
+import { createPoolClient, type PoolAnswer, type PoolClaim, releaseAll, type ServerLease } from "./pool.ts";
 import { keepAlive } from "./renew.ts";
 
 /** A signal ended the wait for the pool. */
@@ -47,8 +49,11 @@ export async function run({
   ...rest
 }: RunOptions): Promise<number> {
   using pool = createPoolClient(servers);
-  const claim = { ...rest, owner: ownerFrom(environment) };
-  const leases = await claimWithin(timeout, { pool, claim, say, signal });
+  const owner = ownerFrom(environment);
+  const devices = readAllocation(environment);
+  if (devices) checkCount(devices, rest.share);
+  const claim = () => (devices ? pool.claimDevices(owner, devices, signal) : pool.claim({ ...rest, owner }, signal));
+  const leases = await claimWithin(timeout, { claim, say, signal });
   const gpus = leases.flatMap((lease) => lease.gpus.map(({ gpuId, units }) => `${gpuId}=${units}`)).join(",");
   say(`Holding ${gpus.replaceAll("=", " at ").replaceAll(",", " %, ")} %`);
 
@@ -73,21 +78,17 @@ export async function run({
 }
 
 interface ClaimContext {
-  pool: PoolClient;
-  claim: PoolClaim;
+  claim: () => Promise<PoolAnswer>;
   say: (sentence: string) => void;
   signal: AbortSignal;
 }
 
-async function claimWithin(
-  timeout: number,
-  { pool, claim, say, signal }: ClaimContext,
-): Promise<readonly ServerLease[]> {
+async function claimWithin(timeout: number, { claim, say, signal }: ClaimContext): Promise<readonly ServerLease[]> {
   const deadline = performance.now() + timeout;
   const backoff = createBackoff({ initial: 250, max: 5000 });
   let said: string | undefined;
   for (;;) {
-    const answer = await pool.claim(claim, signal).catch((error) => {
+    const answer = await claim().catch((error) => {
       if (ConnectError.from(error).code !== Code.InvalidArgument) throw error;
       throw new ConfigError(`The pool refuses the claim: ${ConnectError.from(error).rawMessage}`);
     });
@@ -99,6 +100,12 @@ async function claimWithin(
     const untilDeadline = AbortSignal.timeout(Math.max(0, deadline - performance.now()));
     await backoff.wait(AbortSignal.any([signal, untilDeadline])).catch(() => signal.throwIfAborted());
   }
+}
+
+/** The scheduler's choice is that of the share which the pod asked for. @throws {ConfigError} */
+function checkCount(devices: readonly AllocatedDevice[], { gpus }: Share): void {
+  if (devices.length === gpus) return;
+  throw new ConfigError(`BITFUSION_DEVICES names ${devices.length} GPUs, but -n is ${gpus}`);
 }
 
 /** The container that the webhook says this is, or else the host. */
