@@ -1,4 +1,6 @@
 import { createHash } from "node:crypto";
+import { splitAddress } from "./address.ts";
+import type { Gpu, PoolServer } from "./inventory.ts";
 
 /** Name of the driver that the pool's GPUs have in Kubernetes (resource.k8s.io), and the domain of their attributes. */
 export const DRIVER = "bitfusion.io";
@@ -18,4 +20,49 @@ export function shortName(gpuId: string): string {
 /** What the scheduler calls a GPU: a DNS label, from which everyone who knows the GPU's id can tell that it is meant. */
 export function deviceName(gpuId: string): string {
   return `gpu-${shortName(gpuId)}`;
+}
+
+/** What GPUs can be chosen by, in Kubernetes as attributes of a device, and by the filters of a pod. */
+export interface DeviceAttributes {
+  readonly id?: string;
+  readonly model?: string;
+  readonly memoryMb?: number;
+  /** host:port. */
+  readonly server?: string;
+  /** Host of `server`. */
+  readonly host?: string;
+  readonly hostname?: string;
+  readonly hasRdma?: boolean;
+  readonly cudaVersion?: string;
+  readonly driverVersion?: string;
+}
+
+/** What is known of a GPU and the server that has it. */
+export function attributesOf({ address, facts }: Partial<PoolServer>, gpu: Gpu): DeviceAttributes {
+  const { id, model, memoryMb } = gpu;
+  const { hostname = "", hasRdma, cudaVersion = "", driverVersion = "" } = facts ?? {};
+  return {
+    id: attributeText(id),
+    model: attributeText(model),
+    memoryMb,
+    ...(address === undefined ? {} : addressAttributes(address)),
+    hostname: attributeText(hostname),
+    ...(hasRdma === undefined ? {} : { hasRdma }),
+    cudaVersion: attributeText(cudaVersion),
+    driverVersion: attributeText(driverVersion),
+  };
+}
+
+/** The attributes that tell where a server is reached. */
+export function addressAttributes(address: string): Required<Pick<DeviceAttributes, "server" | "host">> {
+  return { server: attributeText(address), host: attributeText(splitAddress(address).host) };
+}
+
+/** The longest string that an attribute may have (DeviceAttributeMaxValueLength, k8s.io/api/resource/v1), in bytes. */
+const LONGEST_TEXT = 64;
+
+/** A text as an attribute has it: one that is too long for Kubernetes becomes its SHA-256, so that it can still be asked for. */
+export function attributeText(text: string): string {
+  if (Buffer.byteLength(text) <= LONGEST_TEXT) return text;
+  return createHash("sha256").update(text).digest("hex");
 }

@@ -10,6 +10,19 @@ export interface PoolServer {
   readonly reachable: boolean;
   /** What it last told; absent for a server that has never told, such as one that does not speak `bitfusion.pool.v1`. */
   readonly gpus?: readonly Gpu[];
+  /** What it last told of itself; there if `gpus` is. */
+  readonly facts?: ServerFacts;
+}
+
+/** What a server tells of itself, beside its GPUs. */
+export interface ServerFacts {
+  /** Its own name for itself; the same after any restart. */
+  readonly hostname: string;
+  readonly hasRdma: boolean;
+  /** Empty if it does not say. */
+  readonly cudaVersion: string;
+  /** Empty if it does not say. */
+  readonly driverVersion: string;
 }
 
 export interface Gpu {

@@ -2,9 +2,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { createBackoff } from "../program/backoff.ts";
 import { type Logger, messageOf } from "../program/log.ts";
-import type { Gpu, PoolServer, ServerSource } from "./inventory.ts";
+import type { PoolServer, ServerSource } from "./inventory.ts";
 import { connectTime } from "./probe.ts";
-import { watchGpus } from "./watch.ts";
+import { type Told, watchServer } from "./watch.ts";
 
 export interface ServerSourceOptions {
   /** How often a server is looked at, in ms. Death, a hang and return are noticed within twice this time. */
@@ -25,7 +25,7 @@ export function createServerSource({ interval, log, onRoundTrip }: ServerSourceO
   const silence = (interval * 2) / 3;
   return async function* (address, signal) {
     const backoff = createBackoff({ initial: Math.min(100, interval), max: interval / 2 });
-    let gpus: readonly Gpu[] | undefined;
+    let told: Told | undefined;
     let untilAsked = 0;
     let failures = 0;
     let last: PoolServer | undefined;
@@ -36,7 +36,7 @@ export function createServerSource({ interval, log, onRoundTrip }: ServerSourceO
       return time !== undefined;
     }
     function* found(reachable: boolean): Generator<PoolServer> {
-      const server = gpus ? { address, reachable, gpus } : { address, reachable };
+      const server = { address, reachable, ...told };
       if (isDeepStrictEqual(server, last)) return;
       if (last?.reachable !== reachable) {
         log.info(reachable ? "Pool server answers" : "Pool server does not answer", { address });
@@ -60,16 +60,16 @@ export function createServerSource({ interval, log, onRoundTrip }: ServerSourceO
         if (signal.aborted) return;
         yield* failed();
         untilAsked = 0; // it may come back as another program
-      } else if (gpus || untilAsked === 0) {
+      } else if (told || untilAsked === 0) {
         using _meter = every(interval, accepts);
         try {
-          for await (const told of watchGpus(address, { silence, signal })) {
-            gpus = told;
+          for await (const next of watchServer(address, { silence, signal })) {
+            told = next;
             yield* answered();
           }
         } catch (error) {
           if (signal.aborted) return;
-          if (!gpus) {
+          if (!told) {
             untilAsked = LOOKS_UNTIL_ASKED;
             if (!last?.reachable) {
               log.info("Pool server only accepts connections", { address, reason: messageOf(error) });

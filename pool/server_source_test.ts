@@ -38,12 +38,17 @@ test.concurrent("createServerSource() tells a server's GPUs, keeps them when it 
   const port = await freePort();
   const first = await startPoolServer({ port, gpus: 2 });
   await using server = follow(first.address);
-  const { address, gpus } = first;
-  expect(await server.until(({ gpus }) => gpus !== undefined)).toEqual({ address, reachable: true, gpus });
+  const { address, gpus, facts } = first;
+  expect(await server.until(({ gpus }) => gpus !== undefined)).toEqual({ address, reachable: true, gpus, facts });
   await first[Symbol.asyncDispose]();
-  expect(await server.until(isAway)).toEqual({ address, reachable: false, gpus });
+  expect(await server.until(isAway)).toEqual({ address, reachable: false, gpus, facts });
   await using second = await startPoolServer({ port, gpus: 3 });
-  expect(await server.until(({ gpus }) => gpus?.length === 3)).toEqual({ address, reachable: true, gpus: second.gpus });
+  expect(await server.until(({ gpus }) => gpus?.length === 3)).toEqual({
+    address,
+    reachable: true,
+    gpus: second.gpus,
+    facts,
+  });
 });
 
 test.concurrent("createServerSource() tells each change of the GPUs, and no heartbeat", async () => {
@@ -91,7 +96,12 @@ test.concurrent("createServerSource() takes a server that is away for not reacha
   await using server = follow(address);
   expect(await server.next()).toEqual({ address, reachable: false });
   await using late = await startPoolServer({ port });
-  expect(await server.until(({ gpus }) => gpus !== undefined)).toEqual({ address, reachable: true, gpus: late.gpus });
+  expect(await server.until(({ gpus }) => gpus !== undefined)).toEqual({
+    address,
+    reachable: true,
+    gpus: late.gpus,
+    facts: late.facts,
+  });
 });
 
 test.concurrent("createServerSource() takes one that only accepts connections for reachable, without GPUs", async () => {
@@ -132,12 +142,12 @@ test.concurrent("createServerSource() takes a server that hangs for not reachabl
   });
   const address = `127.0.0.1:${await portOf(child.stdout)}`;
   await using server = follow(address);
-  const { gpus = [] } = await server.until(({ gpus }) => gpus !== undefined);
-  expect(gpus).toMatchObject([{ model: "Simulated GPU", memoryMb: 16_000, healthy: true }]);
+  const told = await server.until(({ gpus }) => gpus !== undefined);
+  expect(told.gpus ?? []).toMatchObject([{ model: "Simulated GPU", memoryMb: 16_000, healthy: true }]);
   child.kill("SIGSTOP");
-  expect(await server.until(isAway)).toEqual({ address, reachable: false, gpus });
+  expect(await server.until(isAway)).toEqual({ ...told, reachable: false });
   child.kill("SIGCONT");
-  expect(await server.until(isReachable)).toEqual({ address, reachable: true, gpus });
+  expect(await server.until(isReachable)).toEqual({ ...told, reachable: true });
 });
 
 test.concurrent("createServerSource() takes one that speaks garbage for one that only accepts connections", async () => {

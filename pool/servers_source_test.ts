@@ -138,9 +138,9 @@ test("createServersSource() tells what two servers have, and one that is away", 
   );
   for await (const { servers } of source(AbortSignal.timeout(4000))) {
     expect(servers).toEqual([
-      { address: first.address, reachable: true, gpus: first.gpus },
+      { address: first.address, reachable: true, gpus: first.gpus, facts: first.facts },
       { address: away, reachable: false },
-      { address: second.address, reachable: true, gpus: second.gpus },
+      { address: second.address, reachable: true, gpus: second.gpus, facts: second.facts },
     ]);
     return;
   }

@@ -2,7 +2,7 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { createClient } from "@connectrpc/connect";
 import { connectTcp } from "../grpc/client.ts";
 import { type Inventory as InventoryMessage, PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { Gpu } from "./inventory.ts";
+import type { Gpu, PoolServer } from "./inventory.ts";
 
 export interface WatchOptions {
   /** Longest time between two messages, and until the first, in ms. */
@@ -13,11 +13,14 @@ export interface WatchOptions {
 /** In ms; servers refuse a shorter one. */
 const SHORTEST_HEARTBEAT = 100;
 
+/** What a server tells. */
+export type Told = Required<Pick<PoolServer, "gpus" | "facts">>;
+
 /**
- * The GPUs of one server that speaks `bitfusion.pool.v1`, at each change and heartbeat. Throws when the connection or the
+ * What one server that speaks `bitfusion.pool.v1` tells, at each change and heartbeat. Throws when the connection or the
  * stream ends, and when nothing has been heard for `silence` ms.
  */
-export async function* watchGpus(address: string, { silence, signal }: WatchOptions): AsyncGenerator<readonly Gpu[]> {
+export async function* watchServer(address: string, { silence, signal }: WatchOptions): AsyncGenerator<Told> {
   using channel = connectTcp(address);
   const hung = new AbortController();
   const limit = setTimeout(
@@ -31,7 +34,7 @@ export async function* watchGpus(address: string, { silence, signal }: WatchOpti
     );
     for await (const { inventory } of updates) {
       limit.refresh();
-      yield gpusOf(inventory);
+      yield { gpus: gpusOf(inventory), facts: factsOf(inventory) };
     }
     throw new Error("The server has ended the stream");
   } finally {
@@ -46,4 +49,13 @@ function gpusOf(inventory: InventoryMessage | undefined): Gpu[] {
     memoryMb: Number(memoryMb),
     healthy,
   }));
+}
+
+function factsOf({
+  hostname = "",
+  hasRdma = false,
+  cudaVersion = "",
+  driverVersion = "",
+}: Partial<InventoryMessage> = {}) {
+  return { hostname, hasRdma, cudaVersion, driverVersion };
 }

@@ -3,15 +3,15 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import { serveGrpc } from "../grpc/server.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { startPoolServer } from "./simulator/testing.ts";
-import { watchGpus } from "./watch.ts";
+import { watchServer } from "./watch.ts";
 
 const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };
 
-test("watchGpus() gives the server's GPUs, again and again", async () => {
+test("watchServer() gives the server's GPUs and what it tells of itself, again and again", async () => {
   await using server = await startPoolServer({ gpus: 2, memoryMb: 8000 });
   let times = 0; // the last one comes after more than 900 ms
-  for await (const gpus of watchGpus(server.address, { silence: 900, signal: AbortSignal.timeout(4000) })) {
-    expect(gpus).toEqual(server.gpus);
+  for await (const told of watchServer(server.address, { silence: 900, signal: AbortSignal.timeout(4000) })) {
+    expect(told).toEqual({ gpus: server.gpus, facts: server.facts });
     times += 1;
     if (times === 5) break;
   }
@@ -21,7 +21,7 @@ test("watchGpus() gives the server's GPUs, again and again", async () => {
 test.each([
   [3000, 1000],
   [150, 100],
-])("watchGpus() that allows %d ms of silence asks for a heartbeat each %d ms", async (silence, heartbeat) => {
+])("watchServer() that allows %d ms of silence asks for a heartbeat each %d ms", async (silence, heartbeat) => {
   let asked: number | undefined;
   await using server = await serveGrpc({
     listen: { port: 0 },
@@ -33,11 +33,11 @@ test.each([
         },
       }),
   });
-  await failure(watchGpus(`127.0.0.1:${server.port}`, { silence, signal: AbortSignal.timeout(4000) }));
+  await failure(watchServer(`127.0.0.1:${server.port}`, { silence, signal: AbortSignal.timeout(4000) }));
   expect(asked).toBe(heartbeat);
 });
 
-test("watchGpus() throws when the server says nothing more", async () => {
+test("watchServer() throws when the server says nothing more", async () => {
   const ended = Promise.withResolvers<void>();
   await using server = await serveGrpc({
     listen: { port: 0 },
@@ -50,12 +50,12 @@ test("watchGpus() throws when the server says nothing more", async () => {
         },
       }),
   });
-  const watching = watchGpus(`127.0.0.1:${server.port}`, { silence: 200, signal: AbortSignal.timeout(4000) });
+  const watching = watchServer(`127.0.0.1:${server.port}`, { silence: 200, signal: AbortSignal.timeout(4000) });
   expect(await failure(watching)).toContain("Heard nothing for 200 ms");
   await ended.promise;
 });
 
-test("watchGpus() throws when the server ends the stream, with an error and without", async () => {
+test("watchServer() throws when the server ends the stream, with an error and without", async () => {
   let error: Error | undefined;
   await using server = await serveGrpc({
     listen: { port: 0 },
@@ -68,9 +68,9 @@ test("watchGpus() throws when the server ends the stream, with an error and with
       }),
   });
   const options = { silence: 3000, signal: AbortSignal.timeout(4000) };
-  expect(await failure(watchGpus(`127.0.0.1:${server.port}`, options))).toBe("The server has ended the stream");
+  expect(await failure(watchServer(`127.0.0.1:${server.port}`, options))).toBe("The server has ended the stream");
   error = new Error("out of order");
-  expect(await failure(watchGpus(`127.0.0.1:${server.port}`, options))).toContain("internal");
+  expect(await failure(watchServer(`127.0.0.1:${server.port}`, options))).toContain("internal");
 });
 
 /** The message of what an iteration throws in the end. */

@@ -1,5 +1,7 @@
 import { parseQuantity, toInteger } from "../kubernetes/quantity.ts";
-import { type Gpu, type Inventory, type PoolServer, totalUnits } from "../pool/inventory.ts";
+import { attributesOf } from "../pool/device.ts";
+import { matchesFilter, parseFilter } from "../pool/filter.ts";
+import { type Inventory, totalUnits } from "../pool/inventory.ts";
 import { percentOfGpu, type Share } from "../pool/share.ts";
 import { claimNameOf, shareOfTemplate } from "./claim.ts";
 import { filtersOf, UNITS } from "./keys.ts";
@@ -25,27 +27,21 @@ function checkShare({ metadata, spec }: Pod, { name }: Container, pool: Inventor
   const claim = spec.resourceClaims?.find((own) => own.name === claimNameOf(name));
   const share = shareOfTemplate(claim?.resourceClaimTemplateName ?? "");
   if (!share) return;
-  const filters = filtersOf(metadata.annotations ?? {});
+  const filters = filtersOf(metadata.annotations ?? {}).flatMap((text) => parseFilter(text) ?? []);
   const able = pool.servers.flatMap((server) =>
     (server.gpus ?? []).filter(
-      (gpu) => percentOfGpu(share, gpu.memoryMb) <= 100 && filters.every((filter) => fits(filter, server, gpu)),
+      (gpu) =>
+        percentOfGpu(share, gpu.memoryMb) <= 100 &&
+        filters.every((filter) => matchesFilter(filter, attributesOf(server, gpu))),
     ),
   );
   if (able.length >= share.gpus) return;
-  const wanted = filters.length > 0 ? ` that match ${filters.join(" and ")}` : "";
+  const wanted =
+    filters.length > 0 ? ` that match ${filters.map(({ key, value }) => `${key}=${value}`).join(" and ")}` : "";
   throw new Refusal(
     "capacity",
     `Container "${name}": asks for ${describe(share)}${wanted}, but the whole pool has ${able.length} that can give it (${describePool(pool)}): it would wait for ever`,
   );
-}
-
-/** What the inventory does not tell is for the scheduler to find out. */
-function fits(filter: string, { address }: PoolServer, { id, model, memoryMb }: Gpu): boolean {
-  const [, key = "", value = ""] = /^([^=]+)=(.+)$/.exec(filter) ?? [];
-  if (key === "server.addr") return address === value || address.slice(0, address.lastIndexOf(":")) === value;
-  if (key === "device.id") return id === value;
-  if (key === "device.name") return model === value;
-  return key === "device.phy-memory" ? String(memoryMb) === value : true;
 }
 
 function describe(share: Share): string {

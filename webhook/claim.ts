@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import type { V1ResourceClaimSpec } from "@kubernetes/client-node";
-import { DEVICE_CLASS, DRIVER } from "../pool/device.ts";
+import { DEVICE_CLASS, type DeviceAttributes, DRIVER } from "../pool/device.ts";
+import { type Filter, wantedAttribute } from "../pool/filter.ts";
 import { percentOfGpu, type Share } from "../pool/share.ts";
-import { Refusal } from "./refusal.ts";
 
 /** A ResourceClaimTemplate (resource.k8s.io/v1) that the pod's namespace must have. */
 export interface ClaimTemplate {
@@ -12,8 +12,7 @@ export interface ClaimTemplate {
 }
 
 export interface ClaimOptions {
-  /** key=value each, as in the annotation. */
-  readonly filters: readonly string[];
+  readonly filters: readonly Filter[];
   /** Memory of one GPU in MB; used by shares of memory only. */
   readonly gpuMemoryMb: number;
 }
@@ -24,8 +23,6 @@ const REQUEST = "gpu";
 /**
  * What a share is to the scheduler: so many different GPUs, and of each so many units of capacity. A share of memory is counted in units
  * of a GPU of `gpuMemoryMb`, and goes to no GPU where they would be less.
- *
- * @throws {Refusal} when a filter is none that the pool's devices can be chosen by.
  */
 export function claimTemplateOf(share: Share, { filters, gpuMemoryMb }: ClaimOptions): ClaimTemplate {
   const units = percentOfGpu(share, gpuMemoryMb);
@@ -68,34 +65,13 @@ export function claimNameOf(container: string): string {
   return `bitfusion-${createHash("sha256").update(container).digest("hex").slice(0, 16)}`;
 }
 
-const CONDITIONS: Readonly<Record<string, (value: string) => string>> = {
-  "server.addr": (value) => {
-    const address = `${attribute("server")}.orValue("")`;
-    return /:\d+$/.test(value) ? `${address} == ${text(value)}` : `${address}.startsWith(${text(`${value}:`)})`;
-  },
-  "server.hostname": (value) => `${attribute("hostname")}.orValue("") == ${text(value)}`,
-  "device.id": (value) => `${attribute("id")}.orValue("") == ${text(value)}`,
-  "device.name": (value) => `${attribute("model")}.orValue("") == ${text(value)}`,
-  "device.phy-memory": (value) => `string(${attribute("memoryMb")}.orValue(0)) == ${text(value)}`,
-};
-
 /** A filter in CEL, as a device's selector has it. */
-function conditionOf(filter: string): string {
-  const [, key = "", value = ""] = /^([^=]+)=(.+)$/.exec(filter) ?? [];
-  const condition = Object.hasOwn(CONDITIONS, key) ? CONDITIONS[key] : undefined;
-  if (condition) return condition(value);
-  throw new Refusal(
-    "filter",
-    `Filter "${filter}": expected key=value with one of the keys ${Object.keys(CONDITIONS).join(", ")}`,
-  );
+function conditionOf(filter: Filter): string {
+  const { name, text } = wantedAttribute(filter);
+  return `string(${attribute(name)}.orValue("")) == ${JSON.stringify(text)}`; // CEL's escapes are those of JSON (cel-spec)
 }
 
 /** An attribute that a device may lack: without the question mark, one that does ends the scheduling of the pod. */
-function attribute(name: string): string {
+function attribute(name: keyof DeviceAttributes): string {
   return `device.attributes["${DRIVER}"].?${name}`;
-}
-
-/** A CEL string: its escapes are those of JSON (cel-spec). */
-function text(value: string): string {
-  return JSON.stringify(value);
 }

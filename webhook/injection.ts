@@ -1,4 +1,5 @@
 import type { Operation } from "rfc6902";
+import { EXPECTED_FILTER, type Filter, parseFilter } from "../pool/filter.ts";
 import { type Share, unitsOf } from "../pool/share.ts";
 import { type Catalogue, type Client, chooseClient } from "./catalogue.ts";
 import { type ClaimTemplate, claimNameOf, claimTemplateOf } from "./claim.ts";
@@ -70,7 +71,7 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
     const copy = { ...container };
     setUnits(copy, countUnits(container, share, settings));
     if (allocation === "claims") {
-      claims.set(container, claimTemplateOf(share, { filters, gpuMemoryMb }));
+      claims.set(container, claimTemplateOf(share, { filters: filters.map(readFilter), gpuMemoryMb }));
       addClaim(copy);
     }
     equip(copy, { mode, client, share, filters, allocation });
@@ -96,6 +97,13 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
     claimTemplates: [...new Map([...claims.values()].map((template) => [template.name, template])).values()],
     warnings: warningsAbout(pod, client, filters),
   };
+}
+
+/** @throws {Refusal} when it is none that the pool's devices can be chosen by: a client's own may have other filters. */
+function readFilter(text: string): Filter {
+  const filter = parseFilter(text);
+  if (!filter) throw new Refusal("filter", `Annotation ${ANNOTATIONS.filter} has "${text}": ${EXPECTED_FILTER}`);
+  return filter;
 }
 
 function warningsAbout(pod: Pod, { name, binary }: Client, filters: readonly string[]): string[] {

@@ -434,7 +434,10 @@ test("inject() with claims hands the filters to the scheduler, and refuses those
   const filtered = (filter: string) => pod([gpu()], { annotations: { "bitfusion-client/filter": filter } });
   const { claimTemplates } = injectAnnotated(filtered("server.addr=a:1 device.name=T4"), claimSettings) ?? {};
   expect(claimTemplates?.[0]?.spec.devices?.requests?.[0]?.exactly?.selectors).toHaveLength(2);
-  expect(() => injected(filtered("server.cuda-version=11"), claimSettings)).toThrow(Refusal);
+  for (const filter of ["server.cuda=11", "server.addr", "toString=1"]) {
+    const make = () => injected(filtered(filter), claimSettings);
+    expect(make).toThrow(`has "${filter}": expected key=value with one of the keys server.addr, server.hostname`);
+  }
 });
 
 test("inject() with claims does nothing on its own output", () => {

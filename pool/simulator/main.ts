@@ -21,6 +21,10 @@ await runProgram("pool-simulator", async ({ environment, log, signal }) => {
       LEASE_TIME: v.optional(seconds({ min: 0.1, max: 3600 }), "15"),
       /** The server's own name; with PORT it makes up the ids of its GPUs, so both stay the same over restarts. */
       SERVER_NAME: v.optional(v.string(), hostname()),
+      /** What it tells of itself, for filters. */
+      HAS_RDMA: v.optional(v.picklist(["true", "false"], "expected true or false"), "false"),
+      CUDA_VERSION: v.optional(v.string(), "12.4"),
+      DRIVER_VERSION: v.optional(v.string(), "550.54.15"),
     },
     environment,
   );
@@ -34,7 +38,13 @@ await runProgram("pool-simulator", async ({ environment, log, signal }) => {
     }),
   );
   const ledger = createLedger({ gpus, timeToLive: env.LEASE_TIME, now: Date.now, newId: () => crypto.randomUUID() });
-  const service = createPoolService({ hostname: env.SERVER_NAME, gpus, ledger, timeToLive: env.LEASE_TIME, log });
+  const facts = {
+    hostname: env.SERVER_NAME,
+    hasRdma: env.HAS_RDMA === "true",
+    cudaVersion: env.CUDA_VERSION,
+    driverVersion: env.DRIVER_VERSION,
+  };
+  const service = createPoolService({ facts, gpus, ledger, timeToLive: env.LEASE_TIME, log });
   await using server = await serveGrpc({
     listen: { port: env.PORT },
     routes: (router) => router.service(PoolService, service),

@@ -10,13 +10,14 @@ import {
   type PoolService,
   ShortageSchema,
 } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { Gpu } from "../inventory.ts";
+import { attributesOf } from "../device.ts";
+import { FILTER_KEYS, matchesFilter } from "../filter.ts";
+import type { Gpu, ServerFacts } from "../inventory.ts";
 import type { Share } from "../share.ts";
-import { matchesFilter, SERVER_FILTERS } from "./filter.ts";
 import type { Lease, Ledger } from "./ledger.ts";
 
 export interface PoolServiceOptions {
-  hostname: string;
+  facts: ServerFacts;
   gpus: readonly Gpu[];
   ledger: Ledger;
   /** How long a lease lives that nobody renews, in ms. */
@@ -26,11 +27,14 @@ export interface PoolServiceOptions {
 
 const SHORTEST_HEARTBEAT = 100;
 
+/** A server does not know the address that a client has for it. */
+const SERVER_FILTERS = FILTER_KEYS.filter((key) => key !== "server.addr");
+
 /** `bitfusion.pool.v1.PoolService` over a ledger. Logs each lease's grant, refusal and end. */
 export function createPoolService(options: PoolServiceOptions): ServiceImpl<typeof PoolService> {
-  const { hostname, gpus, ledger, timeToLive, log } = options;
+  const { facts, gpus, ledger, timeToLive, log } = options;
   const inventory = create(InventorySchema, {
-    hostname,
+    ...facts,
     gpus: gpus.map(({ id, model, memoryMb, healthy }) => ({ id, model, memoryMb: BigInt(memoryMb), healthy })),
   });
 
@@ -75,7 +79,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
         { namespace, pod, container },
         share,
         (gpu) =>
-          filters.every((filter) => matchesFilter({ hostname, gpu }, filter)) &&
+          filters.every((filter) => matchesFilter(filter, attributesOf({ facts }, gpu))) &&
           (gpuIds.length === 0 || gpuIds.includes(gpu.id)),
       );
       if ("lease" in result) {

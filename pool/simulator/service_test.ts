@@ -39,6 +39,9 @@ test("getInventory() and watchInventory() tell the server's name and GPUs", asyn
   await using server = await connect({ hostname: "gpu-1", gpus: 2, memoryMb: 8000 });
   const expected = {
     hostname: "gpu-1",
+    hasRdma: false,
+    cudaVersion: "12.4",
+    driverVersion: "550.54.15",
     gpus: ["gpu-1/0", "gpu-1/1"].map((id) => ({ id, model: "Simulated GPU", memoryMb: 8000n, healthy: true })),
   };
   expect((await server.client.getInventory({})).inventory).toMatchObject(expected);
@@ -53,7 +56,8 @@ test("getInventory() and watchInventory() tell the server's name and GPUs", asyn
   stop.abort();
 });
 
-const UNKNOWN_FILTER = 'Unknown filter "x": expected one of server.hostname, device.id, device.name, device.phy-memory';
+const UNKNOWN_FILTER =
+  'Unknown filter "x": expected one of server.hostname, server.has-rdma, server.cuda-version, server.driver-version, device.id, device.name, device.phy-memory';
 const SHARE = "expected percent from 1 to 100, or memory_mb of 1 or more";
 
 test.each<[string, MessageInitShape<typeof ClaimRequestSchema>, string]>([

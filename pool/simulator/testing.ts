@@ -2,7 +2,7 @@ import { createServer } from "node:net";
 import { getLogger } from "@logtape/logtape";
 import { serveGrpc } from "../../grpc/server.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { Gpu } from "../inventory.ts";
+import type { Gpu, ServerFacts } from "../inventory.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
 import { createPoolService } from "./service.ts";
 
@@ -24,6 +24,7 @@ export interface RunningPoolServer extends AsyncDisposable {
   readonly address: string;
   readonly port: number;
   readonly gpus: readonly Gpu[];
+  readonly facts: ServerFacts;
   readonly ledger: Ledger;
 }
 
@@ -43,7 +44,8 @@ export async function startPoolServer({
     healthy: true,
   }));
   const ledger = createLedger({ gpus, timeToLive, now, newId: () => crypto.randomUUID() });
-  const service = createPoolService({ hostname, gpus, ledger, timeToLive, log: silentLog });
+  const facts = { hostname, hasRdma: false, cudaVersion: "12.4", driverVersion: "550.54.15" };
+  const service = createPoolService({ facts, gpus, ledger, timeToLive, log: silentLog });
   const server = await serveGrpc({
     listen: { port, host: "127.0.0.1" },
     routes: (router) => router.service(PoolService, service),
@@ -53,6 +55,7 @@ export async function startPoolServer({
     address: `127.0.0.1:${server.port}`,
     port: server.port,
     gpus,
+    facts,
     ledger,
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };

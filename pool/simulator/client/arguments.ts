@@ -1,22 +1,6 @@
 import { InvalidArgumentError } from "commander";
+import { EXPECTED_FILTER, type Filter, parseFilter } from "../../filter.ts";
 import type { Share } from "../../share.ts";
-
-export interface Filter {
-  readonly key: string;
-  readonly value: string;
-}
-
-/** The keys of the real client's filters. */
-const FILTER_KEYS: readonly string[] = [
-  "server.addr",
-  "server.hostname",
-  "server.has-rdma",
-  "server.cuda-version",
-  "server.driver-version",
-  "device.id",
-  "device.name",
-  "device.phy-memory",
-];
 
 /** A whole number of at least 1. @throws {InvalidArgumentError} */
 export function parseCount(text: string): number {
@@ -36,11 +20,9 @@ export function parseFraction(text: string): number {
 
 /** Appends a `key=value` to those before it. @throws {InvalidArgumentError} */
 export function collectFilter(text: string, before: readonly Filter[]): Filter[] {
-  const [, key = "", value = ""] = /^([^=]+)=(.+)$/.exec(text) ?? [];
-  if (!FILTER_KEYS.includes(key)) {
-    throw new InvalidArgumentError(`Expected key=value with one of the keys ${FILTER_KEYS.join(", ")}.`);
-  }
-  return [...before, { key, value }];
+  const filter = parseFilter(text);
+  if (!filter) throw new InvalidArgumentError(`${EXPECTED_FILTER.replace("expected", "Expected")}.`);
+  return [...before, filter];
 }
 
 /** The share that -n with -p or -m stands for; all of each GPU if neither is given. */

@@ -2,7 +2,8 @@ import { constants } from "node:os";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { ConfigError } from "../../../program/config_error.ts";
 import { messageOf } from "../../../program/log.ts";
-import { collectFilter, type Filter, parseCount, parseFraction, shareOf } from "./arguments.ts";
+import type { Filter } from "../../filter.ts";
+import { collectFilter, parseCount, parseFraction, shareOf } from "./arguments.ts";
 import { readConfiguration } from "./configuration.ts";
 import { install } from "./install.ts";
 import { InterruptedError, run } from "./run.ts";
@@ -42,7 +43,6 @@ Different from Bitfusion's own client:
   - The GPUs are simulated. The command sees them in BITFUSION_GPUS (id=percent,...), not as CUDA devices.
   - It speaks bitfusion.pool.v1 without TLS: ca.crt is not used, and client.yaml is read but proves nothing.
   - client.yaml may also be in /etc/bitfusion, for users that have no home; BITFUSION_CONFIG_DIR names another folder.
-  - The filters server.has-rdma, server.cuda-version and server.driver-version are refused by simulated servers.
   - --timeout, and the command install.`,
   )
   .action(

@@ -3,11 +3,11 @@ import { type Client, Code, ConnectError, createClient } from "@connectrpc/conne
 import { connectTcp } from "../../../grpc/client.ts";
 import { messageOf } from "../../../program/log.ts";
 import { PoolService, ShortageSchema } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { deviceName } from "../../device.ts";
+import { addressAttributes, deviceName } from "../../device.ts";
+import { type Filter, matchesFilter } from "../../filter.ts";
 import type { Share } from "../../share.ts";
 import type { GpuShare, Owner } from "../ledger.ts";
 import type { AllocatedDevice } from "./allocation.ts";
-import type { Filter } from "./arguments.ts";
 
 /** Longest time for one call, in ms. */
 const CALL_TIMEOUT = 5000;
@@ -88,10 +88,16 @@ export function createPoolClient(addresses: readonly string[]): PoolClient {
   return {
     /** All GPUs from one server if one has them, else from several; everything or nothing. */
     async claim({ owner, share, filters }, signal) {
-      const wanted = filters.filter(({ key }) => key === "server.addr").map(({ value }) => value);
-      const matching = servers.filter(({ address }) => wanted.every((value) => isAt(address, value)));
-      if (matching.length === 0) return { impossible: `No server of the pool has the address ${wanted.join(" and ")}` };
-      const rest = filters.filter(({ key }) => key !== "server.addr");
+      const wanted = filters.filter(({ key }) => key === "server.addr");
+      const matching = servers.filter(({ address }) =>
+        wanted.every((filter) => matchesFilter(filter, addressAttributes(address))),
+      );
+      if (matching.length === 0) {
+        return {
+          impossible: `No server of the pool has the address ${wanted.map(({ value }) => value).join(" and ")}`,
+        };
+      }
+      const rest = filters.filter((filter) => !wanted.includes(filter));
 
       const failures: string[] = [];
       const partial: { server: (typeof servers)[number]; available: number }[] = [];
@@ -198,8 +204,4 @@ export async function releaseAll(leases: readonly ServerLease[]): Promise<string
   return results.flatMap((result, index) =>
     result.status === "rejected" ? [`${leases[index]?.address}: ${messageOf(result.reason)}`] : [],
   );
-}
-
-function isAt(address: string, value: string): boolean {
-  return address === value || address.slice(0, address.lastIndexOf(":")) === value;
 }
