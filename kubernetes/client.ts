@@ -1,9 +1,11 @@
 import {
   AdmissionregistrationV1Api,
+  CoordinationV1Api,
   CoreV1Api,
   createConfiguration,
+  HttpMethod,
   KubeConfig,
-  type RequestContext,
+  RequestContext,
   ResourceV1Api,
   ResponseContext,
   ServerConfiguration,
@@ -16,7 +18,23 @@ export interface KubernetesApi {
   readonly core: CoreV1Api;
   readonly admissionRegistration: AdmissionregistrationV1Api;
   readonly resource: ResourceV1Api;
+  readonly coordination: CoordinationV1Api;
+  /** For objects as they are: the groups above know only some fields, and cannot watch. */
+  readonly request: KubernetesRequest;
 }
+
+export interface RequestOptions {
+  readonly method?: "GET" | "POST" | "PUT" | "DELETE";
+  readonly query?: Readonly<Record<string, string>>;
+  /** Sent as JSON. */
+  readonly body?: unknown;
+  /** Longest time until the whole answer is there, in ms. */
+  readonly timeout?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Asks for a path of the API, such as /api/v1/pods. @throws {KubernetesError} on each status that is no success. */
+export type KubernetesRequest = (path: string, options?: RequestOptions) => Promise<Response>;
 
 /** The context that the client makes up, of http://localhost:8080, when nothing names a server. */
 const GUESSED = "loaded-context";
@@ -44,6 +62,8 @@ export function connectKubernetes(): KubernetesApi {
     core: new CoreV1Api(configuration),
     admissionRegistration: new AdmissionregistrationV1Api(configuration),
     resource: new ResourceV1Api(configuration),
+    coordination: new CoordinationV1Api(configuration),
+    request: (path, options) => requestPath(config, new URL(path, cluster.server), options),
   };
 }
 
@@ -60,21 +80,39 @@ function readConfig(): KubeConfig {
 
 /** The client's own transport loses the TLS settings on Bun (oven-sh/bun#21492): this hands them to fetch. */
 async function send(config: KubeConfig, request: RequestContext): Promise<ResponseContext> {
-  const body = request.getBody();
-  const response = await fetch(request.getUrl(), {
-    method: request.getHttpMethod(),
-    headers: request.getHeaders(),
-    ...(typeof body === "string" ? { body } : {}),
-    signal: AbortSignal.any([request.getSignal() ?? [], AbortSignal.timeout(TIMEOUT)].flat()),
-    tls: await tlsOf(config),
-  });
+  const response = await fetchWith(config, request);
   const content = Buffer.from(await response.arrayBuffer());
-  if (!response.ok) throw new KubernetesError(response.status, describe(request, response, content.toString()));
   return new ResponseContext(response.status, Object.fromEntries(response.headers), {
     text: async () => content.toString(),
     binary: async () => content,
     stream: () => new Blob([content]).stream(),
   });
+}
+
+async function requestPath(config: KubeConfig, url: URL, options: RequestOptions = {}): Promise<Response> {
+  const { method = "GET", query = {}, body, timeout = TIMEOUT, signal } = options;
+  url.search = new URLSearchParams(query).toString();
+  const request = new RequestContext(url.href, HttpMethod[method]);
+  if (body !== undefined) {
+    request.setHeaderParam("Content-Type", "application/json");
+    request.setBody(JSON.stringify(body));
+  }
+  if (signal) request.setSignal(signal);
+  await config.applySecurityAuthentication(request);
+  return fetchWith(config, request, timeout);
+}
+
+async function fetchWith(config: KubeConfig, request: RequestContext, timeout = TIMEOUT): Promise<Response> {
+  const body = request.getBody();
+  const response = await fetch(request.getUrl(), {
+    method: request.getHttpMethod(),
+    headers: request.getHeaders(),
+    ...(typeof body === "string" ? { body } : {}),
+    signal: AbortSignal.any([request.getSignal() ?? [], AbortSignal.timeout(timeout)].flat()),
+    tls: await tlsOf(config),
+  });
+  if (!response.ok) throw new KubernetesError(response.status, describe(request, response, await response.text()));
+  return response;
 }
 
 type Tls = NonNullable<BunFetchRequestInit["tls"]>;

@@ -1,0 +1,135 @@
+import { afterEach, expect, test } from "bun:test";
+import type { V1Lease } from "@kubernetes/client-node";
+import { silentLog } from "../pool/simulator/testing.ts";
+import { createLatest } from "../program/latest.ts";
+import { type LeaderOptions, leadWhileHeld } from "./lease.ts";
+import { connectWith, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
+import { createObjectStore } from "./simulated/objects.ts";
+
+const PATH = "/apis/coordination.k8s.io/v1/namespaces/system/leases/publisher";
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** An API server that can be out of reach. */
+async function start() {
+  const store = createObjectStore();
+  const network = { isDown: false };
+  const renewals = createLatest(0);
+  const api = startSimulatedApiServer({
+    async onRequest(request) {
+      if (network.isDown) return new Response(null, { status: 503 });
+      const answer = await store.answer(request);
+      if (request.method === "PUT" && answer?.ok) renewals.set((renewals.current ?? 0) + 1);
+      return answer;
+    },
+  });
+  cleanups.push(() => api[Symbol.asyncDispose]());
+  const { coordination } = await connectWith(kubeconfigOf(api.url));
+  const lease = () => store.objects.get(PATH) as unknown as { spec: Record<string, unknown> };
+
+  /** Someone who wants to lead, and what it does then. */
+  function candidate(
+    identity: string,
+    { work, ...options }: Partial<LeaderOptions> & { work?: () => Promise<void> } = {},
+  ) {
+    const stop = new AbortController();
+    const leads = createLatest(false);
+    const times = { duration: 1000, renewDeadline: 600, retryPeriod: 50 };
+    const ended = leadWhileHeld(
+      { coordination, namespace: "system", name: "publisher", identity, log: silentLog, ...times, ...options },
+      async (signal) => {
+        leads.set(true);
+        await work?.();
+        await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+        leads.set(false);
+      },
+      stop.signal,
+    );
+    cleanups.push(() => stop.abort());
+    return {
+      leads,
+      ended,
+      stop: () => stop.abort(),
+      async until(expected: boolean) {
+        for await (const each of leads.changes(AbortSignal.timeout(4000))) if (each === expected) return;
+        throw new Error(`Waited 4 s for ${identity} to ${expected ? "lead" : "stop leading"}`);
+      },
+    };
+  }
+  return { ...store, network, renewals, lease, candidate };
+}
+
+test("leadWhileHeld() leads at once where nobody does, and says who in the Lease", async () => {
+  const { candidate, lease } = await start();
+  await candidate("a").until(true);
+  expect(lease().spec).toMatchObject({
+    holderIdentity: "a",
+    leaseDurationSeconds: 1,
+    leaseTransitions: 0,
+    acquireTime: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:]+\.\d{6}Z$/),
+  });
+});
+
+test("leadWhileHeld() lets one of two lead, and the other at once when the first ends", async () => {
+  const { candidate, lease, renewals } = await start();
+  const first = candidate("a", { duration: 60_000 });
+  await first.until(true);
+  const second = candidate("b", { duration: 60_000 });
+  for await (const count of renewals.changes(AbortSignal.timeout(4000))) if (count >= 5) break;
+  expect(second.leads.current).toBe(false);
+  first.stop();
+  await first.ended;
+  expect(first.leads.current).toBe(false);
+  await second.until(true);
+  expect(lease().spec).toMatchObject({ holderIdentity: "b", leaseTransitions: 1 });
+});
+
+test("leadWhileHeld() takes over from a leader that has died, once its Lease has run out by the own clock", async () => {
+  const { candidate, put, lease } = await start();
+  const died = { holderIdentity: "dead", leaseDurationSeconds: 1, renewTime: "2100-01-01T00:00:00.000000Z" };
+  put(PATH, { spec: died } as unknown as V1Lease);
+  const before = performance.now();
+  await candidate("a").until(true);
+  expect(performance.now() - before).toBeGreaterThan(900);
+  expect(lease().spec).toMatchObject({ holderIdentity: "a" });
+});
+
+test("leadWhileHeld() ends the work before the Lease runs out when it cannot be renewed, and leads again later", async () => {
+  const { candidate, network } = await start();
+  const { until } = candidate("a");
+  await until(true);
+  network.isDown = true;
+  await until(false);
+  network.isDown = false;
+  await until(true);
+});
+
+test("leadWhileHeld() ends the work when another holds the Lease", async () => {
+  const { candidate, put } = await start();
+  const { until } = candidate("a");
+  await until(true);
+  put(PATH, { spec: { holderIdentity: "thief", leaseDurationSeconds: 60 } } as V1Lease);
+  await until(false);
+});
+
+test("leadWhileHeld() goes on leading when somebody writes a label to the Lease", async () => {
+  const { candidate, objects, put, renewals } = await start();
+  const { until, leads } = candidate("a");
+  await until(true);
+  const seen = renewals.current ?? 0;
+  for await (const count of renewals.changes(AbortSignal.timeout(4000))) {
+    if (count >= seen + 5) break;
+    put(PATH, { ...objects.get(PATH), metadata: { labels: { x: String(count) } } });
+  }
+  expect(leads.current).toBe(true);
+});
+
+test("leadWhileHeld() throws what the work throws, and gives the Lease up", async () => {
+  const { candidate, lease } = await start();
+  const work = () => Promise.reject(new Error("out of order"));
+  expect(await candidate("a", { work }).ended.then(String, String)).toBe("Error: out of order");
+  expect(lease().spec).toMatchObject({ holderIdentity: "", leaseDurationSeconds: 1 });
+});
