@@ -15,6 +15,7 @@ export const WORKLOAD = "bitfusion-e2e-workload:0.1.0";
 export const IMAGES: readonly Image[] = [
   { name: "bitfusion-device-plugin:0.1.0", dockerfile: "plugin/Dockerfile", inCluster: true },
   { name: "bitfusion-webhook:0.1.0", dockerfile: "webhook/Dockerfile", inCluster: true },
+  { name: "bitfusion-publisher:0.1.0", dockerfile: "publisher/Dockerfile", inCluster: true },
   { name: "bitfusion-client:0.1.0", dockerfile: "pool/simulator/Dockerfile", target: "client", inCluster: true },
   { name: POOL_SIMULATOR, dockerfile: "pool/simulator/Dockerfile", target: "server", inCluster: false },
   { name: WORKLOAD, dockerfile: "e2e/Dockerfile", inCluster: true },

@@ -8,6 +8,14 @@ export const DRIVER = "bitfusion.io";
 /** The DeviceClass of all of them. */
 export const DEVICE_CLASS = "bitfusion.io";
 
+/** Annotations of a claim, which tell in the pod's own words what its selectors and requests mean. */
+export const CLAIM_ANNOTATIONS = {
+  /** As shareText() has it. */
+  share: "bitfusion.io/share",
+  /** As the pod has it. */
+  filter: "bitfusion-client/filter",
+} as const;
+
 /** Length of {@link shortName}: short enough for 100,000 ids in one message, long enough not to collide among 10,000 GPUs. */
 export const SHORT_NAME_LENGTH = 8;
 

@@ -29,6 +29,11 @@ export function parseFilter(text: string): Filter | undefined {
   return Object.hasOwn(ATTRIBUTES, key) ? { key, value } : undefined;
 }
 
+/** As the client's command line and a pod's annotation have it. */
+export function filterText({ key, value }: Filter): string {
+  return `${key}=${value}`;
+}
+
 /** The attribute that a filter compares, and the text that it must have. An address may come without its port. */
 export function wantedAttribute({ key, value }: Filter): { name: keyof DeviceAttributes; text: string } {
   const attribute = Object.hasOwn(ATTRIBUTES, key) ? ATTRIBUTES[key] : undefined;

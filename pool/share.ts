@@ -24,6 +24,25 @@ export function percentToFraction(percent: number): string {
   return String(percent / 100);
 }
 
+/** A share in few letters, as names have it: `2x75`, `1x8000mb`. */
+export function shareText(share: Share): string {
+  return `${share.gpus}x${"percent" in share ? share.percent : `${share.memoryMb}mb`}`;
+}
+
+/** The share of a {@link shareText}; undefined for another text. */
+export function parseShareText(text: string): Share | undefined {
+  const [, count, percent, memory] = /^(\d+)x(?:(\d+)|(\d+)mb)$/.exec(text) ?? [];
+  if (count === undefined) return undefined;
+  const gpus = Number(count);
+  return percent === undefined ? { gpus, memoryMb: Number(memory) } : { gpus, percent: Number(percent) };
+}
+
+/** A share in words: `75 % of each of 2 different GPUs`. */
+export function describeShare(share: Share): string {
+  const amount = "percent" in share ? `${share.percent} %` : `${share.memoryMb} MB`;
+  return share.gpus === 1 ? `${amount} of one GPU` : `${amount} of each of ${share.gpus} different GPUs`;
+}
+
 function ceilDivide(dividend: number, divisor: number): number {
   return Number((BigInt(dividend) + BigInt(divisor) - 1n) / BigInt(divisor));
 }

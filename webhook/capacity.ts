@@ -1,8 +1,8 @@
 import { parseQuantity, toInteger } from "../kubernetes/quantity.ts";
 import { attributesOf } from "../pool/device.ts";
-import { matchesFilter, parseFilter } from "../pool/filter.ts";
+import { filterText, matchesFilter, parseFilter } from "../pool/filter.ts";
 import { type Inventory, totalUnits } from "../pool/inventory.ts";
-import { percentOfGpu, type Share } from "../pool/share.ts";
+import { describeShare, percentOfGpu } from "../pool/share.ts";
 import { claimNameOf, shareOfTemplate } from "./claim.ts";
 import { filtersOf, UNITS } from "./keys.ts";
 import { type Container, type Pod, quantityOf } from "./pod.ts";
@@ -22,6 +22,17 @@ export function checkCapacity(pod: Pod, users: readonly Container[], pool: Inven
   for (const container of users) checkShare(pod, container, pool);
 }
 
+/** Refuses what servers could give that the scheduler never hears of: Bitfusion's own tell no inventory. */
+export function checkInventory(pool: Inventory | undefined): void {
+  const silent = pool?.servers.filter(({ reachable, gpus }) => reachable && !gpus) ?? [];
+  if (silent.length === 0 || silent.length < (pool?.servers.length ?? 0)) return;
+  const addresses = silent.map(({ address }) => address).join(", ");
+  throw new Refusal(
+    "capacity",
+    `The pool's servers (${addresses}) tell no GPUs for the scheduler to share: expected ALLOCATION=units of the webhook`,
+  );
+}
+
 /** The share itself is in the name of the claim's template: the units say only what it comes to. */
 function checkShare({ metadata, spec }: Pod, { name }: Container, pool: Inventory): void {
   const claim = spec.resourceClaims?.find((own) => own.name === claimNameOf(name));
@@ -36,17 +47,11 @@ function checkShare({ metadata, spec }: Pod, { name }: Container, pool: Inventor
     ),
   );
   if (able.length >= share.gpus) return;
-  const wanted =
-    filters.length > 0 ? ` that match ${filters.map(({ key, value }) => `${key}=${value}`).join(" and ")}` : "";
+  const wanted = filters.length > 0 ? ` that match ${filters.map(filterText).join(" and ")}` : "";
   throw new Refusal(
     "capacity",
-    `Container "${name}": asks for ${describe(share)}${wanted}, but the whole pool has ${able.length} that can give it (${describePool(pool)}): it would wait for ever`,
+    `Container "${name}": asks for ${describeShare(share)}${wanted}, but the whole pool has ${able.length} that can give it (${describePool(pool)}): it would wait for ever`,
   );
-}
-
-function describe(share: Share): string {
-  const amount = "percent" in share ? `${share.percent} %` : `${share.memoryMb} MB`;
-  return share.gpus === 1 ? `${amount} of one GPU` : `${amount} of each of ${share.gpus} different GPUs`;
 }
 
 function describePool({ servers }: Inventory): string {

@@ -1,14 +1,16 @@
 import { createHash } from "node:crypto";
 import type { V1ResourceClaimSpec } from "@kubernetes/client-node";
-import { DEVICE_CLASS, type DeviceAttributes, DRIVER } from "../pool/device.ts";
-import { type Filter, wantedAttribute } from "../pool/filter.ts";
-import { percentOfGpu, type Share } from "../pool/share.ts";
+import { CLAIM_ANNOTATIONS, DEVICE_CLASS, type DeviceAttributes, DRIVER } from "../pool/device.ts";
+import { type Filter, filterText, wantedAttribute } from "../pool/filter.ts";
+import { parseShareText, percentOfGpu, type Share, shareText } from "../pool/share.ts";
 
 /** A ResourceClaimTemplate (resource.k8s.io/v1) that the pod's namespace must have. */
 export interface ClaimTemplate {
   /** Tells the share, and changes with the content, which Kubernetes lets nobody change. */
   readonly name: string;
   readonly spec: V1ResourceClaimSpec;
+  /** Of each claim that is made of it. */
+  readonly annotations: Readonly<Record<string, string>>;
 }
 
 export interface ClaimOptions {
@@ -45,17 +47,18 @@ export function claimTemplateOf(share: Share, { filters, gpuMemoryMb }: ClaimOpt
       ...(share.gpus > 1 ? { constraints: [{ requests: [REQUEST], distinctAttribute: `${DRIVER}/id` }] } : {}),
     },
   };
-  const amount = "percent" in share ? String(share.percent) : `${share.memoryMb}mb`;
   const hash = createHash("sha256").update(JSON.stringify(spec)).digest("hex").slice(0, 8);
-  return { name: `bitfusion-${share.gpus}x${amount}-${hash}`, spec };
+  const annotations = {
+    [CLAIM_ANNOTATIONS.share]: shareText(share),
+    ...(filters.length > 0 ? { [CLAIM_ANNOTATIONS.filter]: filters.map(filterText).join(" ") } : {}),
+  };
+  return { name: `bitfusion-${shareText(share)}-${hash}`, spec, annotations };
 }
 
 /** The share that a template's name tells; undefined for another's template. */
 export function shareOfTemplate(name: string): Share | undefined {
-  const [, count, percent, memory] = /^bitfusion-(\d+)x(?:(\d+)|(\d+)mb)-[0-9a-f]{8}$/.exec(name) ?? [];
-  if (count === undefined) return undefined;
-  const gpus = Number(count);
-  return percent === undefined ? { gpus, memoryMb: Number(memory) } : { gpus, percent: Number(percent) };
+  const [, text = ""] = /^bitfusion-(\w+)-[0-9a-f]{8}$/.exec(name) ?? [];
+  return parseShareText(text);
 }
 
 /** The name of a container's claim in its pod: a DNS label, as its own name is. */

@@ -36,12 +36,13 @@ const SEEN = 60_000;
 export function createClaimTemplates({ resource, core, log, now }: ClaimTemplatesOptions): ClaimTemplates {
   const seen = new Map<string, number>();
 
-  async function ensureOne(namespace: string, { name, spec }: ClaimTemplate): Promise<void> {
+  async function ensureOne(namespace: string, { name, spec, annotations }: ClaimTemplate): Promise<void> {
     const key = `${namespace}/${name}`;
     if (now() - (seen.get(key) ?? Number.NEGATIVE_INFINITY) < SEEN) return;
     const metadata = { name, labels: MANAGED_BY, annotations: { [LAST_USED]: new Date(now()).toISOString() } };
     try {
-      await resource.createNamespacedResourceClaimTemplate({ namespace, body: { metadata, spec: { spec } } });
+      const body = { metadata, spec: { metadata: { annotations: { ...annotations } }, spec } };
+      await resource.createNamespacedResourceClaimTemplate({ namespace, body });
       log.info("Claim template made", { namespace, name });
     } catch (error) {
       if (!isStatus(error, 409)) throw error;

@@ -37,7 +37,7 @@ test("ensure() makes a template once, labelled as ours, whoever else asks for it
   await replica().ensure("team", [template]);
   expect(objects.get(PATH)).toMatchObject({
     metadata: { labels: { "app.kubernetes.io/managed-by": "bitfusion-webhook" } },
-    spec: { spec: template.spec },
+    spec: { metadata: { annotations: { "bitfusion.io/share": "1x50" } }, spec: template.spec },
   });
   expect(written()).toEqual([`POST ${TEMPLATES}`, `POST ${TEMPLATES}`]); // the second is the other replica's, refused
 });

@@ -8,6 +8,7 @@ const options = { filters: [], gpuMemoryMb: 16_000 };
 test("claimTemplateOf() asks for units of one GPU", () => {
   expect(claimTemplateOf({ gpus: 1, percent: 60 }, options)).toEqual({
     name: expect.stringMatching(/^bitfusion-1x60-[0-9a-f]{8}$/),
+    annotations: { "bitfusion.io/share": "1x60" },
     spec: {
       devices: {
         requests: [
@@ -51,6 +52,17 @@ test.each([
 ])("claimTemplateOf() makes a selector of the filter %s=%s", (key, value, expression) => {
   const { spec } = claimTemplateOf({ gpus: 1, percent: 50 }, { ...options, filters: [{ key, value }] });
   expect(spec.devices?.requests?.[0]?.exactly?.selectors).toEqual([{ cel: { expression } }]);
+});
+
+test("claimTemplateOf() tells each claim the share and filters in the pod's own words", () => {
+  const filters = [
+    { key: "server.addr", value: "a" },
+    { key: "device.name", value: "T4" },
+  ];
+  expect(claimTemplateOf({ gpus: 2, memoryMb: 8000 }, { ...options, filters }).annotations).toEqual({
+    "bitfusion.io/share": "2x8000mb",
+    "bitfusion-client/filter": "server.addr=a device.name=T4",
+  });
 });
 
 test("claimTemplateOf() gives equal shares one name, and each other content another", () => {

@@ -1,10 +1,12 @@
+import { CLAIM_ANNOTATIONS } from "../pool/device.ts";
+
 /** Annotations of a pod that are this project's. */
 export const ANNOTATIONS = {
   mode: "auto-management/bitfusion",
   status: "auto-management/status",
   os: "bitfusion-client/os",
   version: "bitfusion-client/version",
-  filter: "bitfusion-client/filter",
+  filter: CLAIM_ANNOTATIONS.filter,
 } as const;
 
 /** What a user asks for in a container's limits. */

@@ -1,8 +1,7 @@
 import { connectKubernetes, type KubernetesApi } from "../kubernetes/client.ts";
 import { createEventRecorder } from "../kubernetes/events.ts";
 import { type Inventory, totalUnits } from "../pool/inventory.ts";
-import { createServerSource } from "../pool/server_source.ts";
-import { createServersSource } from "../pool/servers_source.ts";
+import { createPoolSource } from "../pool/pool_source.ts";
 import { serveProbes } from "../program/probes.ts";
 import { type ProgramContext, runProgram } from "../program/run.ts";
 import { ALLOCATIONS, settleAllocation } from "./allocation.ts";
@@ -42,7 +41,7 @@ await runProgram("webhook", async ({ environment, log, signal }) => {
   let catalogue = (await catalogues.next()).value as Catalogue;
 
   let ready = false;
-  let allocation = settings.ALLOCATION ?? (api ? undefined : "units");
+  let allocation = settings.ALLOCATION ?? (api && servers ? undefined : "units"); // of an unnamed pool nothing is published
   const notReady = () => {
     if (!ready) return "No certificate yet";
     return allocation ? undefined : "Not known yet whether the API server offers claims by capacity";
@@ -85,7 +84,7 @@ await runProgram("webhook", async ({ environment, log, signal }) => {
   };
   const followPool = async () => {
     if (!servers) return;
-    const source = createServersSource(() => [servers], createServerSource({ interval: POOL_INTERVAL, log }), log);
+    const source = createPoolSource(servers, { interval: POOL_INTERVAL, log });
     for await (const inventory of source(signal)) pool = inventory;
   };
   const allocate = async () => {

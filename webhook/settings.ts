@@ -18,7 +18,7 @@ export function readSettings(environment: Environment) {
       CLIENTS_FILE: v.optional(v.string(), join(import.meta.dir, "deploy/clients.yaml")),
       /** copy: into the namespaces of annotated pods; off: they are taken to be there. */
       TOKENS: v.optional(v.picklist(["copy", "off"], "expected copy or off"), "copy"),
-      /** claims: the scheduler shares the pool; units: each node counts for itself. Without it: claims where the API server offers them. */
+      /** claims: the scheduler shares the pool; units: each node counts for itself. Without it: claims of a pool that is named, where the API server offers them. */
       ALLOCATION: v.optional(v.picklist(["claims", "units"], "expected claims or units")),
       /** Memory of one GPU, for shares of memory. */
       TOTAL_GPU_MEMORY: v.optional(gpuMemory()),

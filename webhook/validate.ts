@@ -1,5 +1,5 @@
 import type { Inventory } from "../pool/inventory.ts";
-import { checkCapacity } from "./capacity.ts";
+import { checkCapacity, checkInventory } from "./capacity.ts";
 import { type Catalogue, type Client, chooseClient } from "./catalogue.ts";
 import { claimNameOf, shareOfTemplate } from "./claim.ts";
 import { runsClient } from "./command.ts";
@@ -29,7 +29,10 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
     const users = containers.filter((container) => quantityOf(container, UNITS) !== undefined);
     if (users.length === 0) return { result: "allowed", topic: "no_share", reason: "No container has units" };
     checkParts(pod, users, mode, settings.catalogue);
-    if (settings.allocation === "claims") for (const container of users) checkClaim(pod, container);
+    if (settings.allocation === "claims") {
+      checkInventory(settings.pool);
+      for (const container of users) checkClaim(pod, container);
+    }
     checkCapacity(pod, users, settings.pool);
     return { result: "allowed", topic: "valid", reason: "Injected and whole" };
   });

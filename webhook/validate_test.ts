@@ -330,6 +330,21 @@ test("validate() with claims accepts what a GPU of the pool can give, whoever ho
   expect(decisionOn(whole, { ...claimSettings, pool: poolOf(2) }).result).toBe("allowed");
 });
 
+test("validate() with claims refuses what servers could give that tell the scheduler nothing", () => {
+  const whole = mutated(pod([gpu()]), claimSettings);
+  const silent = { address: "bitfusion:56001", reachable: true };
+  expect(decisionOn(whole, { ...claimSettings, pool: { servers: [silent] } })).toMatchObject({
+    topic: "capacity",
+    reason: expect.stringContaining(
+      "(bitfusion:56001) tell no GPUs for the scheduler to share: expected ALLOCATION=units",
+    ),
+  });
+  for (const other of [...poolOf(1).servers, { address: "away:1", reachable: false }]) {
+    expect(decisionOn(whole, { ...claimSettings, pool: { servers: [silent, other] } }).result).toBe("allowed");
+  }
+  expect(decisionOn(mutated(pod([gpu()])), { ...settings, pool: { servers: [silent] } }).result).toBe("allowed");
+});
+
 test("validate() refuses nothing for its size when the pool is not known", () => {
   const whole = mutated(pod([share("a", 1_000_000)]));
   expect(decisionOn(whole).result).toBe("allowed");

@@ -1,0 +1,18 @@
+import { follow } from "../program/follow.ts";
+import type { InventorySource } from "./inventory.ts";
+import { createServerSource, type ServerSourceOptions } from "./server_source.ts";
+import { readServersConf } from "./servers_conf.ts";
+import { createServersSource } from "./servers_source.ts";
+
+/** The pool as its servers tell it, live. `servers` is host:port of each, or the path of a servers.conf that is followed. */
+export function createPoolSource(servers: readonly string[] | string, options: ServerSourceOptions): InventorySource {
+  const { interval: period, log } = options;
+  const onBroken = ({ message }: Error) => log.error("The pool's servers stay as they were", { reason: message });
+  return createServersSource(
+    typeof servers === "string"
+      ? (signal) => follow(() => readServersConf(servers), { period, onBroken }, signal)
+      : () => [servers],
+    createServerSource(options),
+    log,
+  );
+}

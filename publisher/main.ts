@@ -1,0 +1,60 @@
+import { connectKubernetes } from "../kubernetes/client.ts";
+import { createEventRecorder } from "../kubernetes/events.ts";
+import { leadWhileHeld } from "../kubernetes/lease.ts";
+import { createPoolSource } from "../pool/pool_source.ts";
+import { createLatest } from "../program/latest.ts";
+import { serveProbes } from "../program/probes.ts";
+import { runProgram } from "../program/run.ts";
+import { lead } from "./lead.ts";
+import { createPublisherMetrics } from "./metrics.ts";
+import { untilOffered } from "./offer.ts";
+import { readSettings } from "./settings.ts";
+import type { State } from "./state.ts";
+
+const NAME = "bitfusion-publisher";
+
+/** Tells the scheduler of the pool's GPUs, so that it shares them among all nodes by itself (Dynamic Resource Allocation). */
+await runProgram("publisher", async ({ environment, log, signal }) => {
+  const { servers, allocation, interval, evictAfter, namespace, identity, metricsPort } = readSettings(environment);
+  const { request, coordination, core } = connectKubernetes();
+  const state = createLatest<State>({});
+  const metrics = createPublisherMetrics(() => state.current ?? {});
+  let standing = "starting";
+  await using probes = serveProbes({
+    port: metricsPort,
+    notReady: () => undefined, // one that waits for its turn is as it should be
+    detail: () => `ok: ${standing}`,
+    metrics: metrics.registry,
+  });
+  log.info("Started", { servers, metricsPort: probes.port });
+
+  if (!servers || allocation === "units") {
+    standing = `nothing is published: ${servers ? "ALLOCATION=units" : "no pool server is named"}`;
+    log.info("Idle", { standing, metricsPort: probes.port });
+    await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+    return;
+  }
+  await untilOffered({
+    request,
+    log,
+    onMissing: (what) => {
+      standing = `nothing is published: the API server does not offer ${what}`;
+    },
+    signal,
+  });
+
+  const record = createEventRecorder({ core, namespace, component: NAME });
+  const inventory = createPoolSource(servers, { interval, log });
+  const work = async (untilLost: AbortSignal) => {
+    standing = "leading";
+    metrics.leading.set(1);
+    try {
+      await lead({ request, inventory, state, evictAfter, record, log, metrics }, untilLost);
+    } finally {
+      metrics.leading.set(0);
+      standing = "another one leads";
+    }
+  };
+  standing = "another one leads";
+  await leadWhileHeld({ coordination, namespace, name: NAME, identity, log }, work, signal);
+});

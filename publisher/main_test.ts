@@ -1,0 +1,90 @@
+import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempDisposable, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { startProgram } from "../demo/processes.ts";
+import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
+import { createObjectStore } from "../kubernetes/simulated/objects.ts";
+import { deviceName } from "../pool/device.ts";
+import { startPoolServer } from "../pool/simulator/testing.ts";
+import { createLatest } from "../program/latest.ts";
+import { type ResourceSlice, SLICES_PATH } from "./slice.ts";
+import { devicesOf } from "./testing.ts";
+
+setDefaultTimeout(20_000); // processes start one after the other on a small machine
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** An API server, and publishers as processes of their own. */
+async function start(onRequest?: (request: Request) => Response | undefined) {
+  const store = createObjectStore();
+  const requests = createLatest(0);
+  const api = startSimulatedApiServer({
+    async onRequest(request) {
+      const answer = onRequest?.(request) ?? (await store.answer(request));
+      requests.set((requests.current ?? 0) + 1);
+      return answer;
+    },
+  });
+  cleanups.push(() => api[Symbol.asyncDispose]());
+  const folder = await mkdtempDisposable(join(tmpdir(), "publisher-"));
+  cleanups.push(() => folder.remove());
+  const kubeconfig = join(folder.path, "kubeconfig");
+  await writeFile(kubeconfig, kubeconfigOf(api.url));
+  function publisher(environment: Record<string, string>, ready = "Started") {
+    const program = startProgram("publisher/main.ts", {
+      environment: { KUBECONFIG: kubeconfig, ...environment },
+      ready,
+    });
+    cleanups.push(() => program[Symbol.asyncDispose]());
+    return program;
+  }
+  const slices = () =>
+    [...store.objects].flatMap(([path, slice]) =>
+      path.startsWith(`${SLICES_PATH}/`) ? [slice as unknown as ResourceSlice] : [],
+    );
+  async function until(isExpected: (devices: ReturnType<typeof devicesOf>) => boolean): Promise<void> {
+    for await (const _ of requests.changes(AbortSignal.timeout(15_000))) if (isExpected(devicesOf(slices()))) return;
+    throw new Error(`Waited 15 s: ${JSON.stringify(slices())}`);
+  }
+  return { ...store, publisher, until };
+}
+
+const DEVICE = `bitfusion-0/${deviceName("server/0")}`;
+
+test("the publisher publishes the pool's GPUs, taints those of a dead server, and another takes over at once when it ends", async () => {
+  const first = await startPoolServer();
+  const { publisher, until } = await start();
+  const environment = { POOL_SERVERS: first.address, INTERVAL: "0.3" };
+  const leader = publisher(environment, "Leading");
+  await until((devices) => devices.has(DEVICE));
+  publisher(environment);
+  await leader[Symbol.asyncDispose]();
+  await first[Symbol.asyncDispose]();
+  await until((devices) => devices.get(DEVICE)?.taints?.[0]?.effect === "NoSchedule");
+  await using _ = await startPoolServer({ port: first.port });
+  await until((devices) => devices.has(DEVICE) && !devices.get(DEVICE)?.taints);
+});
+
+test.each([
+  [{ ALLOCATION: "units", POOL_SERVERS: "127.0.0.1:1" }, "ok: nothing is published: ALLOCATION=units\n"],
+  [{}, "ok: nothing is published: no pool server is named\n"],
+])("with %j the publisher publishes nothing, and says so", async (environment, detail) => {
+  const { publisher, objects } = await start();
+  const { started } = publisher({ ...environment, METRICS_PORT: "0" }, "Idle");
+  const { metricsPort } = await started;
+  expect(await fetch(`http://127.0.0.1:${metricsPort}/readyz`).then((answer) => answer.text())).toBe(detail);
+  expect(objects.size).toBe(0);
+});
+
+test("the publisher of a cluster that cannot share a device says so", async () => {
+  const { publisher, objects } = await start(({ method }) =>
+    method === "POST" ? new Response("404 page not found", { status: 404 }) : undefined,
+  );
+  const program = publisher({ POOL_SERVERS: "127.0.0.1:1" }, "The API server does not offer what exact sharing takes");
+  expect(await program.started).toMatchObject({ missing: "resource.k8s.io/v1 (Kubernetes 1.34 and later)" });
+  expect(objects.size).toBe(0);
+});

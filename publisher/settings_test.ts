@@ -1,0 +1,30 @@
+import { expect, test } from "bun:test";
+import { readSettings } from "./settings.ts";
+
+test("readSettings() evicts after five minutes unless told otherwise", () => {
+  expect(readSettings({ POOL_SERVERS: "a:1,b:2", POD_NAME: "p" })).toEqual({
+    servers: ["a:1", "b:2"],
+    interval: 10_000,
+    evictAfter: 300_000,
+    metricsPort: 0,
+    namespace: "bitfusion-system",
+    identity: expect.stringMatching(/^p_[0-9a-f]{8}$/),
+  });
+});
+
+test("readSettings() never evicts when told so", () => {
+  expect(readSettings({ EVICT_AFTER: "never" })).not.toHaveProperty("evictAfter");
+  expect(readSettings({ EVICT_AFTER: "0" }).evictAfter).toBe(0);
+});
+
+test("readSettings() names no one alike, also of one host", () => {
+  expect(readSettings({ POD_NAME: "p" }).identity).not.toBe(readSettings({ POD_NAME: "p" }).identity);
+});
+
+test.each([
+  [{ EVICT_AFTER: "soon" }, 'Cannot use EVICT_AFTER="soon": expected never, or seconds from 0 to 31536000'],
+  [{ ALLOCATION: "both" }, 'Cannot use ALLOCATION="both": expected claims or units'],
+  [{ POOL_SERVERS: "a:1", SERVERS_CONF: "/x" }, 'Cannot use both POOL_SERVERS="a:1" and SERVERS_CONF="/x": set one'],
+])("readSettings() refuses %j", (environment, message) => {
+  expect(() => readSettings(environment)).toThrow(message);
+});

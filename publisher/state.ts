@@ -1,0 +1,20 @@
+import type { Objects } from "../kubernetes/follow_objects.ts";
+import type { Inventory } from "../pool/inventory.ts";
+import type { ResourceClaim } from "./claims.ts";
+import type { ResourceSlice } from "./slice.ts";
+
+/** What is known so far, here and in the cluster. */
+export interface State {
+  readonly inventory?: Inventory;
+  /** Of the driver. */
+  readonly slices?: Objects<ResourceSlice>;
+  /** All of the cluster. */
+  readonly claims?: Objects<ResourceClaim>;
+}
+
+/** All of it. */
+export type WholeState = Required<State>;
+
+export function isWhole(state: State): state is WholeState {
+  return state.inventory !== undefined && state.slices !== undefined && state.claims !== undefined;
+}

@@ -1,0 +1,91 @@
+import type { Gpu, Inventory, PoolServer } from "../pool/inventory.ts";
+import type { ResourceClaim } from "./claims.ts";
+import type { Plan } from "./plan.ts";
+import { type Device, type ResourceSlice, sliceObject } from "./slice.ts";
+
+const FACTS = { hostname: "gpu-1", hasRdma: false, cudaVersion: "12.4", driverVersion: "550.54.15" };
+
+export function gpu(id: string, changes: Partial<Gpu> = {}): Gpu {
+  return { id, model: "Tesla T4", memoryMb: 16_000, healthy: true, ...changes };
+}
+
+export function server(address: string, gpus?: readonly Gpu[], changes: Partial<PoolServer> = {}): PoolServer {
+  return { address, reachable: true, ...(gpus ? { gpus, facts: FACTS } : {}), ...changes };
+}
+
+export function inventoryOf(...servers: PoolServer[]): Inventory {
+  return { servers };
+}
+
+/** The slices after the first `steps` writes of a plan, in the order in which they are made. */
+export function applied(
+  slices: readonly ResourceSlice[],
+  plan: Plan,
+  steps = Number.POSITIVE_INFINITY,
+): ResourceSlice[] {
+  const result = new Map(slices.map((slice) => [slice.metadata.name, slice]));
+  const writes = [
+    ...plan.removals.map(
+      ({ metadata }) =>
+        () =>
+          void result.delete(metadata.name),
+    ),
+    ...plan.changes.map(
+      ({ desired, current }) =>
+        () =>
+          void result.set(desired.name, sliceObject(desired, current)),
+    ),
+    ...plan.creations.map((desired) => () => void result.set(desired.name, sliceObject(desired))),
+  ];
+  for (const write of writes.slice(0, steps)) write();
+  return [...result.values()];
+}
+
+/** All devices by pool/name. */
+export function devicesOf(slices: readonly ResourceSlice[]): Map<string, Device> {
+  return new Map(
+    slices.flatMap(({ spec: { pool, devices = [] } }) =>
+      devices.map((device) => [`${pool.name}/${device.name}`, device]),
+    ),
+  );
+}
+
+export interface ClaimOptions {
+  count?: number;
+  units?: number;
+  annotations?: Record<string, string>;
+  /** pool/device and units that the scheduler has given it; it waits without. */
+  allocated?: Readonly<Record<string, number>>;
+  namespace?: string;
+  pod?: string;
+}
+
+export function claim(name: string, options: ClaimOptions = {}): ResourceClaim {
+  const { count = 1, units = 50, annotations = {}, allocated, namespace = "team", pod = "train" } = options;
+  const results = Object.entries(allocated ?? {}).map(([key, value]) => {
+    const [pool = "", device = ""] = key.split("/");
+    return {
+      driver: "bitfusion.io",
+      pool,
+      device,
+      request: "gpu",
+      consumedCapacity: { units: String(value), memory: "0" },
+    };
+  });
+  return {
+    metadata: {
+      name,
+      namespace,
+      annotations,
+      ownerReferences: [{ apiVersion: "v1", kind: "Pod", name: pod, uid: `uid-${pod}` }],
+    },
+    spec: {
+      devices: {
+        requests: [
+          { exactly: { deviceClassName: "bitfusion.io", count, capacity: { requests: { units: String(units) } } } },
+        ],
+      },
+    },
+    ...(allocated ? { status: { allocation: { devices: { results } } } } : {}),
+  };
+}

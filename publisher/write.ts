@@ -1,0 +1,61 @@
+import type { KubernetesRequest } from "../kubernetes/client.ts";
+import { isStatus } from "../kubernetes/client.ts";
+import type { Objects } from "../kubernetes/follow_objects.ts";
+import type { Plan } from "./plan.ts";
+import { type DesiredSlice, type ResourceSlice, SLICES_PATH, sliceObject } from "./slice.ts";
+
+export type Operation = "create" | "update" | "delete";
+
+export interface WriteOptions {
+  request: KubernetesRequest;
+  onWritten: (operation: Operation, slice: { name: string; devices: number }) => void;
+  /** Nothing is begun once it is aborted. */
+  signal: AbortSignal;
+}
+
+/** What a slice is after a write: its resourceVersion, or undefined if it is gone. */
+export type Written = ReadonlyMap<string, string | undefined>;
+
+/**
+ * Does what a plan says. Each write is of one slice as it was seen: one that has been changed since is refused, and nothing is lost.
+ *
+ * @throws {KubernetesError} of the first write that is refused; those before it are done.
+ */
+export async function writePlan({ removals, changes, creations }: Plan, options: WriteOptions): Promise<Written> {
+  const { onWritten, signal } = options;
+  const written = new Map<string, string | undefined>();
+  const request: KubernetesRequest = (path, rest) => {
+    signal.throwIfAborted();
+    return options.request(path, { signal, ...rest });
+  };
+  const store = async (path: string, method: "PUT" | "POST", desired: DesiredSlice, current?: ResourceSlice) => {
+    const answer = await request(path, { method, body: sliceObject(desired, current) });
+    const { metadata } = (await answer.json()) as ResourceSlice;
+    written.set(desired.name, metadata.resourceVersion);
+    onWritten(current ? "update" : "create", { name: desired.name, devices: desired.devices.length });
+  };
+  for (const { metadata } of removals) {
+    const { name, uid, resourceVersion } = metadata;
+    const removal = request(`${SLICES_PATH}/${name}`, {
+      method: "DELETE",
+      body: { preconditions: { uid, resourceVersion } },
+    });
+    await removal.catch((error) => {
+      if (!isStatus(error, 404)) throw error; // gone is what it is to be
+    });
+    written.set(name, undefined);
+    onWritten("delete", { name, devices: 0 });
+  }
+  for (const { desired, current } of changes) await store(`${SLICES_PATH}/${desired.name}`, "PUT", desired, current);
+  for (const desired of creations) await store(SLICES_PATH, "POST", desired);
+  return written;
+}
+
+/** Whether what was written has come back by the watch, or something newer has. */
+export function isSeen(written: Written, slices: Objects<ResourceSlice>): boolean {
+  return [...written].every(([name, version]) => {
+    const seen = slices.get(name)?.metadata.resourceVersion;
+    if (version === undefined) return seen === undefined;
+    return seen !== undefined && BigInt(seen) >= BigInt(version); // comparable since Kubernetes 1.35 (KEP-5504)
+  });
+}
