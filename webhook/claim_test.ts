@@ -43,15 +43,20 @@ test("claimTemplateOf() counts memory in units of each GPU, rounded up, and leav
 });
 
 test.each([
-  ["server.addr", "gpu-1:56001", 'string(device.attributes["bitfusion.io"].?server.orValue("")) == "gpu-1:56001"'],
-  ["server.addr", "gpu-1", 'string(device.attributes["bitfusion.io"].?host.orValue("")) == "gpu-1"'],
-  ["server.hostname", "gpu-1", 'string(device.attributes["bitfusion.io"].?hostname.orValue("")) == "gpu-1"'],
-  ["server.has-rdma", "true", 'string(device.attributes["bitfusion.io"].?hasRdma.orValue("")) == "true"'],
-  ["device.name", '"T4" \\ x', 'string(device.attributes["bitfusion.io"].?model.orValue("")) == "\\"T4\\" \\\\ x"'],
-  ["device.phy-memory", "16000", 'string(device.attributes["bitfusion.io"].?memoryMb.orValue("")) == "16000"'],
+  ["server.addr", "gpu-1:56001", '.?server == optional.of("gpu-1:56001")'],
+  ["server.addr", "gpu-1", '.?host == optional.of("gpu-1")'],
+  ["server.hostname", "gpu-1", '.?hostname == optional.of("gpu-1")'],
+  ["server.has-rdma", "true", ".?hasRdma == optional.of(true)"],
+  ["server.has-rdma", "yes", '.?hasRdma == optional.of("yes")'],
+  ["server.cuda-version", "12", '.?cudaVersion == optional.of("12")'],
+  ["device.name", '"T4" \\ x', '.?model == optional.of("\\"T4\\" \\\\ x")'],
+  ["device.phy-memory", "16000", ".?memoryMb == optional.of(16000)"],
+  ["device.phy-memory", "16 GB", '.?memoryMb == optional.of("16 GB")'],
 ])("claimTemplateOf() makes a selector of the filter %s=%s", (key, value, expression) => {
   const { spec } = claimTemplateOf({ gpus: 1, percent: 50 }, { ...options, filters: [{ key, value }] });
-  expect(spec.devices?.requests?.[0]?.exactly?.selectors).toEqual([{ cel: { expression } }]);
+  expect(spec.devices?.requests?.[0]?.exactly?.selectors).toEqual([
+    { cel: { expression: `device.attributes["bitfusion.io"]${expression}` } },
+  ]);
 });
 
 test("claimTemplateOf() tells each claim the share and filters in the pod's own words", () => {

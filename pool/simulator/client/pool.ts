@@ -1,26 +1,12 @@
-import { durationMs } from "@bufbuild/protobuf/wkt";
-import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createClient } from "@connectrpc/connect";
 import { connectTcp } from "../../../grpc/client.ts";
-import { messageOf } from "../../../program/log.ts";
-import { PoolService, ShortageSchema } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { addressAttributes, deviceName } from "../../device.ts";
-import { type Filter, matchesFilter } from "../../filter.ts";
-import type { Share } from "../../share.ts";
-import type { GpuShare, Owner } from "../ledger.ts";
+import { PoolService } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { addressAttributes } from "../../device.ts";
+import { matchesFilter } from "../../filter.ts";
+import type { Owner } from "../ledger.ts";
 import type { AllocatedDevice } from "./allocation.ts";
-
-/** Longest time for one call, in ms. */
-const CALL_TIMEOUT = 5000;
-
-/** What is held of one server. */
-export interface ServerLease {
-  readonly address: string;
-  readonly client: Client<typeof PoolService>;
-  readonly id: string;
-  readonly gpus: readonly GpuShare[];
-  /** In ms. */
-  readonly timeToLive: number;
-}
+import { claimDevices } from "./claim_devices.ts";
+import { claimFrom, type PoolClaim, releaseAll, type ServerLease } from "./server_claim.ts";
 
 /** What a pool of servers answers to one claim. */
 export type PoolAnswer =
@@ -30,12 +16,6 @@ export type PoolAnswer =
   /** All servers have answered, and it can never be. */
   | { readonly impossible: string };
 
-export interface PoolClaim {
-  readonly owner: Owner;
-  readonly share: Share;
-  readonly filters: readonly Filter[];
-}
-
 /** The servers of a pool, to claim from. Disposal closes the connections. */
 export interface PoolClient extends Disposable {
   claim(claim: PoolClaim, signal: AbortSignal): Promise<PoolAnswer>;
@@ -43,47 +23,11 @@ export interface PoolClient extends Disposable {
   claimDevices(owner: Owner, devices: readonly AllocatedDevice[], signal: AbortSignal): Promise<PoolAnswer>;
 }
 
-interface Server {
-  readonly address: string;
-  readonly client: Client<typeof PoolService>;
-}
-
-type ServerAnswer = { lease: ServerLease } | { available: number; capable: number } | { failure: string };
-
 export function createPoolClient(addresses: readonly string[]): PoolClient {
   const servers = addresses.map((address) => {
     const channel = connectTcp(address);
     return { address, channel, client: createClient(PoolService, channel.transport) };
   });
-
-  async function claimFrom(
-    { address, client }: Server,
-    { owner, share, filters, gpuIds = [] }: PoolClaim & { gpuIds?: readonly string[] },
-    signal: AbortSignal,
-  ): Promise<ServerAnswer> {
-    try {
-      const amount =
-        "percent" in share
-          ? ({ case: "percent", value: share.percent } as const)
-          : ({ case: "memoryMb", value: BigInt(share.memoryMb) } as const);
-      const request = {
-        owner: { ...owner },
-        gpus: share.gpus,
-        share: amount,
-        filters: [...filters],
-        gpuIds: [...gpuIds],
-      };
-      const { lease, timeToLive } = await client.claim(request, { signal, timeoutMs: CALL_TIMEOUT });
-      if (!lease || !timeToLive) throw new Error("The answer has no lease");
-      return { lease: { address, client, id: lease.id, gpus: lease.gpus, timeToLive: durationMs(timeToLive) } };
-    } catch (error) {
-      signal.throwIfAborted();
-      const [shortage] = ConnectError.from(error).findDetails(ShortageSchema);
-      if (shortage) return { available: shortage.availableGpus, capable: shortage.capableGpus };
-      if (ConnectError.from(error).code === Code.InvalidArgument) throw error;
-      return { failure: `${address}: ${messageOf(error)}` };
-    }
-  }
 
   return {
     /** All GPUs from one server if one has them, else from several; everything or nothing. */
@@ -122,53 +66,11 @@ export function createPoolClient(addresses: readonly string[]): PoolClient {
       }
       return claimParts(partial, { owner, share, filters: rest }, signal);
     },
-    async claimDevices(owner, devices, signal) {
-      const { found, failures } = await findDevices(devices, signal);
-      const missing = devices.filter(({ device }) => !found.has(device)).map(({ device }) => device);
-      if (missing.length > 0) {
-        const what = `No server has the GPU ${missing.join(", ")}`;
-        return failures.length > 0 ? { wait: [what, ...failures].join("; ") } : { impossible: what };
-      }
-      const leases: ServerLease[] = [];
-      for (const { device, units } of devices) {
-        const { server, gpuId } = found.get(device) as { server: Server; gpuId: string };
-        const claim = { owner, share: { gpus: 1, percent: units }, filters: [], gpuIds: [gpuId] };
-        const answer = await claimFrom(server, claim, signal).catch(async (error) => {
-          await releaseAll(leases);
-          throw error;
-        });
-        if ("lease" in answer) leases.push(answer.lease);
-        else {
-          await releaseAll(leases);
-          const reason = "failure" in answer ? answer.failure : `${units} % of it is not free`;
-          return { wait: `The GPU ${gpuId} is ours, but ${reason}` };
-        }
-      }
-      return { leases };
-    },
+    claimDevices: (owner, devices, signal) => claimDevices(servers, { owner, devices }, signal),
     [Symbol.dispose]() {
       for (const { channel } of servers) channel[Symbol.dispose]();
     },
   };
-
-  /** Where GPUs are, by their device's name. */
-  async function findDevices(devices: readonly AllocatedDevice[], signal: AbortSignal) {
-    const found = new Map<string, { server: Server; gpuId: string }>();
-    const failures: string[] = [];
-    for (const server of servers) {
-      try {
-        const { inventory } = await server.client.getInventory({}, { signal, timeoutMs: CALL_TIMEOUT });
-        for (const { id } of inventory?.gpus ?? []) {
-          const name = deviceName(id);
-          if (devices.some(({ device }) => device === name) && !found.has(name)) found.set(name, { server, gpuId: id });
-        }
-      } catch (error) {
-        signal.throwIfAborted();
-        failures.push(`${server.address}: ${messageOf(error)}`);
-      }
-    }
-    return { found, failures };
-  }
 
   async function claimParts(
     partial: readonly { server: (typeof servers)[number]; available: number }[],
@@ -194,14 +96,4 @@ export function createPoolClient(addresses: readonly string[]): PoolClient {
     await releaseAll(leases);
     return { wait: "Another client was faster" };
   }
-}
-
-/** Gives everything back; what cannot be reached ends by itself, and the reasons are returned. */
-export async function releaseAll(leases: readonly ServerLease[]): Promise<string[]> {
-  const results = await Promise.allSettled(
-    leases.map(({ client, id }) => client.release({ leaseId: id }, { timeoutMs: CALL_TIMEOUT })),
-  );
-  return results.flatMap((result, index) =>
-    result.status === "rejected" ? [`${leases[index]?.address}: ${messageOf(result.reason)}`] : [],
-  );
 }

@@ -2,8 +2,10 @@ import { expect, test } from "bun:test";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { serveGrpc } from "../../../grpc/server.ts";
 import { PoolService, ShortageSchema } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { deviceName } from "../../device.ts";
 import { freePort, type RunningPoolServer, startPoolServer } from "../testing.ts";
-import { createPoolClient, type PoolAnswer, type PoolClaim, releaseAll } from "./pool.ts";
+import { createPoolClient, type PoolAnswer } from "./pool.ts";
+import { type PoolClaim, releaseAll } from "./server_claim.ts";
 
 const owner = { namespace: "default", pod: "a", container: "main" };
 
@@ -131,4 +133,24 @@ test("releaseAll() gives everything back, and tells who cannot be reached", asyn
   const failures = await releaseAll("leases" in answer ? answer.leases : []);
   expect(failures).toEqual([expect.stringMatching(new RegExp(`^${b.address}: \\[unavailable\\]`))]);
   expect(a.ledger.leases()).toEqual([]);
+});
+
+test("claimDevices() takes one lease of each server for all of its GPUs, and nothing if one is not free", async () => {
+  await using a = await startPoolServer({ hostname: "a", gpus: 3 });
+  await using b = await startPoolServer({ hostname: "b" });
+  using pool = createPoolClient([a.address, b.address]);
+  const devices = ["a/0", "b/0", "a/2"].map((id) => ({ device: deviceName(id), units: 60 }));
+  const answer = await pool.claimDevices(owner, devices, AbortSignal.timeout(4000));
+  expect(answer).toMatchObject({ leases: [{ address: a.address }, { address: b.address }] });
+  expect(a.ledger.leases().map(({ gpus }) => gpus)).toEqual([
+    [
+      { gpuId: "a/0", units: 60 },
+      { gpuId: "a/2", units: 60 },
+    ],
+  ]);
+  const other = ["a/1", "b/0"].map((id) => ({ device: deviceName(id), units: 60 }));
+  expect(await pool.claimDevices(owner, other, AbortSignal.timeout(4000))).toEqual({
+    wait: "The GPU b/0 is ours, but 60 % of it is not free",
+  });
+  expect(a.ledger.leases()).toHaveLength(1);
 });

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { messageOf } from "../../../program/log.ts";
-import type { ServerLease } from "./pool.ts";
+import type { ServerLease } from "./server_claim.ts";
 
 /**
  * Keeps a lease alive until the signal is aborted. Throws when it is lost: the server has ended it, or has not answered for

@@ -4,8 +4,8 @@ import { Code, ConnectError, createClient, type ServiceImpl } from "@connectrpc/
 import { connectTcp } from "../../../grpc/client.ts";
 import { serveGrpc } from "../../../grpc/server.ts";
 import { PoolService } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { ServerLease } from "./pool.ts";
 import { keepAlive } from "./renew.ts";
+import type { ServerLease } from "./server_claim.ts";
 
 /** A lease of a server that answers its renewals so. */
 async function leaseOf(timeToLive: number, renew: ServiceImpl<typeof PoolService>["renew"]) {

@@ -6,8 +6,9 @@ import type { Share } from "../../share.ts";
 import type { Owner } from "../ledger.ts";
 import { type AllocatedDevice, readAllocation } from "./allocation.ts";
 import { runCommand } from "./command.ts";
-import { createPoolClient, type PoolAnswer, type PoolClaim, releaseAll, type ServerLease } from "./pool.ts";
+import { createPoolClient, type PoolAnswer } from "./pool.ts";
 import { keepAlive } from "./renew.ts";
+import { type PoolClaim, releaseAll, type ServerLease } from "./server_claim.ts";
 
 /** A signal ended the wait for the pool. */
 export class InterruptedError extends Error {
