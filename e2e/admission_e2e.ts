@@ -4,9 +4,9 @@ import { ROLLOUT } from "./commands.ts";
 import { exec } from "./exec.ts";
 import { WORKLOAD } from "./images.ts";
 import { apply, get, kubectl, refusal, until, waitForSuccess } from "./kubectl.ts";
-import { leasesOf } from "./leases.ts";
 import { type PodManifest, pod, share, sharePod } from "./pods.ts";
 import { POOL_UNITS } from "./pool.ts";
+import { leasesOf } from "./pool_log.ts";
 import { scenario } from "./scenario.ts";
 
 const UNITS = "bitfusion.io/gpu";

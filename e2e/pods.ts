@@ -7,7 +7,11 @@ export interface ContainerManifest {
   image?: string;
   command?: string[];
   restartPolicy?: "Always";
-  resources?: { limits?: Record<string, string | number>; requests?: Record<string, string | number> };
+  resources?: {
+    limits?: Record<string, string | number>;
+    requests?: Record<string, string | number>;
+    claims?: { name: string }[];
+  };
   securityContext?: object;
 }
 
@@ -44,6 +48,8 @@ export interface PodOptions {
   initContainers?: ContainerManifest[];
   /** Runs on this node only. */
   node?: string;
+  /** Value of bitfusion-client/filter. */
+  filter?: string;
   securityContext?: object;
 }
 
@@ -55,13 +61,18 @@ export function pod({
   containers,
   initContainers,
   node,
+  filter,
   securityContext,
 }: PodOptions): PodManifest {
   const withImage = (container: ContainerManifest) => ({ image: WORKLOAD, ...container });
+  const annotations = {
+    ...(mode ? { "auto-management/bitfusion": mode } : {}),
+    ...(filter ? { "bitfusion-client/filter": filter } : {}),
+  };
   return {
     apiVersion: "v1",
     kind: "Pod",
-    metadata: { name, namespace, ...(mode ? { annotations: { "auto-management/bitfusion": mode } } : {}) },
+    metadata: { name, namespace, annotations },
     spec: {
       restartPolicy: "Never",
       terminationGracePeriodSeconds: 1, // `sleep` as process 1 does not hear SIGTERM

@@ -1,8 +1,8 @@
 import { expect } from "bun:test";
 import { apply, get, kubectl, refusal, waitForSuccess, waitForUnits } from "./kubectl.ts";
-import { leasesOf } from "./leases.ts";
 import { examplePod, type PodManifest, pod, sharePod } from "./pods.ts";
 import { POOL_UNITS } from "./pool.ts";
+import { leasesOf } from "./pool_log.ts";
 import { scenario } from "./scenario.ts";
 
 scenario("kubectl apply -k . is accepted by the API server", async () => {
@@ -32,6 +32,7 @@ scenario("a pod of 2 GPUs at 75 percent gets 150 units, on two different GPUs", 
   expect(spec.containers[0]?.resources).toEqual({
     limits: { "bitfusion.io/gpu": "150" },
     requests: { "bitfusion.io/gpu": "150" },
+    claims: [{ name: "bitfusion-main" }],
   });
   const shares = (await leasesOf(namespace, "two")).flatMap(({ gpus }) => gpus);
   expect(shares.map(({ units }) => units)).toEqual([75, 75]);
