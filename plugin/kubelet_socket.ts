@@ -1,5 +1,6 @@
 import { type FSWatcher, watch } from "node:fs";
 import { stat } from "node:fs/promises";
+import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** A poll beside the watch: it finds a directory that was itself replaced. */
@@ -16,6 +17,11 @@ export async function identityOf(path: string): Promise<string | undefined> {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   }
+}
+
+/** Resolves once the file at this path is another than `identity` tells, or gone. Rejects when aborted. */
+export async function untilReplaced(path: string, identity: string | undefined, signal: AbortSignal): Promise<void> {
+  await waitInDirectory(dirname(path), async () => ((await identityOf(path)) === identity ? undefined : true), signal);
 }
 
 /** Resolves once `check` gives a value; looks at each event in the directory, and every two seconds. Rejects when aborted. */

@@ -1,17 +1,16 @@
-import { readdir, rm } from "node:fs/promises";
-import { connect } from "node:net";
 import { join } from "node:path";
 import { createClient } from "@connectrpc/connect";
 import { connectUnix } from "../grpc/client.ts";
 import { serveGrpc } from "../grpc/server.ts";
 import { type Backoff, createBackoff } from "../program/backoff.ts";
-import { ConfigError } from "../program/config_error.ts";
 import type { Latest } from "../program/latest.ts";
-import { type Logger, messageOf } from "../program/log.ts";
+import type { Logger } from "../program/log.ts";
 import { DevicePlugin, Registration } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+import { keepRegistered } from "./attempts.ts";
 import type { UnitList } from "./devices.ts";
-import { identityOf, waitInDirectory } from "./kubelet_socket.ts";
+import { identityOf, untilReplaced, waitInDirectory } from "./kubelet_socket.ts";
 import type { PluginMetrics } from "./metrics.ts";
+import { checkSocketDirectory, freshSocketName, removeStaleSockets } from "./own_sockets.ts";
 import { createDevicePluginService, OPTIONS } from "./service.ts";
 
 export interface LifecycleOptions {
@@ -31,9 +30,6 @@ export interface LifecycleOptions {
   signal: AbortSignal;
 }
 
-/** sizeof(sun_path) less the final NUL: unix(7). */
-const LONGEST_SOCKET_PATH = 107;
-
 /**
  * Waits for the first list and for the kubelet, serves, registers, verifies; and again from the start when any part ends: the kubelet's socket is
  * another, the own socket is gone, or the kubelet has ended the stream. Returns when the signal is aborted.
@@ -44,26 +40,14 @@ export async function runLifecycle(options: LifecycleOptions): Promise<void> {
   const { directory, socketName, units, log, metrics, signal } = options;
   const { backoff = createBackoff(), registrationTimeout = 10_000 } = options;
   const kubeletSocket = join(directory, "kubelet.sock");
-  const longest = Buffer.byteLength(join(directory, freshEndpoint(socketName)));
-  if (longest > LONGEST_SOCKET_PATH) {
-    throw new ConfigError(
-      `Cannot use KUBELET_DIR="${directory}": a socket's path there has ${longest} bytes, at most ${LONGEST_SOCKET_PATH} are possible`,
-    );
-  }
+  checkSocketDirectory("KUBELET_DIR", directory, socketName);
   for await (const _ of units.changes(signal)) break; // a registration without a list would be in doubt
-  while (!signal.aborted) {
-    try {
-      const kubelet = await waitInDirectory(directory, () => identityOf(kubeletSocket), signal);
-      await removeStaleSockets(directory, socketName);
-      const reason = await serveOnce({ ...options, kubeletSocket, kubelet, backoff, registrationTimeout });
-      log.info("Registering again", { reason });
-    } catch (error) {
-      if (signal.aborted) return;
-      metrics.registrations.inc({ result: "failed" });
-      log.warn("Registration failed", { reason: messageOf(error) });
-    }
-    await backoff.wait(signal).catch(() => {}); // only the signal ends it early
-  }
+  const attempt = async () => {
+    const kubelet = await waitInDirectory(directory, () => identityOf(kubeletSocket), signal);
+    await removeStaleSockets(directory, socketName);
+    return serveOnce({ ...options, kubeletSocket, kubelet, backoff, registrationTimeout });
+  };
+  await keepRegistered(attempt, { log, registrations: metrics.registrations, backoff, signal });
 }
 
 interface Attempt extends LifecycleOptions {
@@ -80,7 +64,7 @@ async function serveOnce(attempt: Attempt): Promise<string> {
   const { backoff, registrationTimeout, kubeletSocket, kubelet } = attempt;
   // A fresh name each time: an old instance that ends late can then not take the new one's registration with it
   // (kubernetes/kubernetes#121994), and an ambiguous Register is never repeated on one endpoint.
-  const endpoint = freshEndpoint(socketName);
+  const endpoint = freshSocketName(socketName);
   const path = join(directory, endpoint);
   const listed = Promise.withResolvers<void>();
   const streamEnded = Promise.withResolvers<string>();
@@ -98,15 +82,10 @@ async function serveOnce(attempt: Attempt): Promise<string> {
 
   const attemptOver = new AbortController();
   const untilOver = AbortSignal.any([signal, attemptOver.signal]);
-  const changed = waitInDirectory(
-    directory,
-    async () => {
-      if ((await identityOf(kubeletSocket)) !== kubelet) return "The kubelet's socket is another";
-      if ((await identityOf(path)) !== own) return "The own socket is gone";
-      return undefined;
-    },
-    untilOver,
-  );
+  const changed = Promise.race([
+    untilReplaced(kubeletSocket, kubelet, untilOver).then(() => "The kubelet's socket is another"),
+    untilReplaced(path, own, untilOver).then(() => "The own socket is gone"),
+  ]);
   const ended = Promise.race([streamEnded.promise, changed]);
   ended.catch(() => {}); // awaited below, or of no interest once the attempt has failed
   const takeList = async () => {
@@ -142,30 +121,6 @@ async function register(
     { version: "v1beta1", endpoint, resourceName, options: OPTIONS },
     { signal, timeoutMs },
   );
-}
-
-function freshEndpoint(socketName: string): string {
-  return `${socketName}-${crypto.randomUUID().slice(0, 8)}.sock`;
-}
-
-/** Removes what instances left behind that were killed: sockets of ours where nobody listens. */
-async function removeStaleSockets(directory: string, socketName: string): Promise<void> {
-  for (const name of await readdir(directory)) {
-    if (!name.startsWith(`${socketName}-`) || !name.endsWith(".sock")) continue;
-    const path = join(directory, name);
-    if (await refuses(path)) await rm(path, { force: true });
-  }
-}
-
-function refuses(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.once("connect", () => {
-      socket.destroy();
-      resolve(false);
-    });
-    socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED"));
-  });
 }
 
 function rejectOn(signal: AbortSignal, message: string): Promise<never> {
