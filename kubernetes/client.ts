@@ -111,7 +111,7 @@ async function fetchWith(config: KubeConfig, request: RequestContext, timeout = 
     signal: AbortSignal.any([request.getSignal() ?? [], AbortSignal.timeout(timeout)].flat()),
     tls: await tlsOf(config),
   });
-  if (!response.ok) throw new KubernetesError(response.status, describe(request, response, await response.text()));
+  if (!response.ok) throw errorOf(request, response, await response.text());
   return response;
 }
 
@@ -129,9 +129,12 @@ export class KubernetesError extends Error {
   override name = "KubernetesError";
   /** HTTP status. */
   readonly code: number;
-  constructor(code: number, message: string) {
+  /** Name of the object that it is about; undefined when it is about none, or when it was not the API server that answered. */
+  readonly object: string | undefined;
+  constructor(code: number, message: string, object?: string) {
     super(message);
     this.code = code;
+    this.object = object;
   }
 }
 
@@ -140,16 +143,27 @@ export function isStatus(error: unknown, code: 404 | 409): boolean {
   return error instanceof KubernetesError && error.code === code;
 }
 
-function describe(request: RequestContext, { status }: Response, body: string): string {
-  const call = `${request.getHttpMethod()} ${new URL(request.getUrl()).pathname}`;
-  return `${call} answered ${status}: ${statusMessage(body) ?? body.slice(0, 200)}`;
+/** Whether the API server says that there is no such object: not that it knows no such resource, nor that a proxy has lost its way. */
+export function isMissing(error: unknown): boolean {
+  return isStatus(error, 404) && (error as KubernetesError).object !== undefined;
 }
 
-/** The message of a Status object, if it is one. */
-function statusMessage(body: string): string | undefined {
+function errorOf(request: RequestContext, { status: code }: Response, body: string): KubernetesError {
+  const call = `${request.getHttpMethod()} ${new URL(request.getUrl()).pathname}`;
+  const { message = body.slice(0, 200), details } = readStatus(body);
+  return new KubernetesError(code, `${call} answered ${code}: ${message}`, details?.name);
+}
+
+interface Status {
+  message?: string;
+  details?: { name?: string };
+}
+
+/** What a Status object says; nothing if it is none. */
+function readStatus(body: string): Status {
   try {
-    return (JSON.parse(body) as { message?: string }).message;
+    return (JSON.parse(body) as Status | null) ?? {};
   } catch {
-    return undefined; // a proxy's page, say
+    return {}; // a proxy's page, say
   }
 }

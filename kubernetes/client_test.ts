@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
 import { createCertificate } from "../webhook/certificate.ts";
-import { connectKubernetes, isStatus, KubernetesError } from "./client.ts";
+import { connectKubernetes, isMissing, isStatus, KubernetesError } from "./client.ts";
 import {
   connectWith,
   kubeconfigOf,
@@ -127,6 +127,22 @@ test("isStatus() tells a Secret that is already there", async () => {
     .createNamespacedSecret({ namespace: SECRET.namespace, body })
     .catch((error: unknown) => error);
   expect(isStatus(conflict, 409)).toBe(true);
+});
+
+const notFound = { kind: "Status", reason: "NotFound", message: "not found" };
+
+test.each<[what: string, answer: string, expected: boolean]>([
+  ["an object that is missing", JSON.stringify({ ...notFound, details: { name: "x", kind: "secrets" } }), true],
+  ["an API that is not served", JSON.stringify({ ...notFound, details: {} }), false],
+  ["somebody else's page", "404 page not found", false],
+  ["somebody else's JSON", "{}", false],
+  ["somebody else's null", "null", false],
+])("isMissing() judges a 404 of %s", async (_, answer, expected) => {
+  const api = start({ onRequest: () => new Response(answer, { status: 404 }) });
+  const { core } = await connectWith(kubeconfigOf(api.url));
+  const error = await core.readNamespacedSecret(SECRET).catch((thrown: unknown) => thrown);
+  expect(isStatus(error, 404)).toBe(true);
+  expect(isMissing(error)).toBe(expected);
 });
 
 test("connectKubernetes() says where KUBECONFIG points when there is no file", () => {
