@@ -1,0 +1,100 @@
+import { expect, test } from "bun:test";
+import { mkdtempDisposable, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { PreparedClaim } from "./cdi.ts";
+import { createClaimFiles } from "./claim_files.ts";
+
+const CLAIM: PreparedClaim = {
+  namespace: "team",
+  name: "train-gpu",
+  uid: "a-1",
+  shares: [{ request: "gpu", pool: "pool", device: "gpu-aaaaaaaa", units: 60 }],
+};
+const FILE = "bitfusion.io-claim_a-1.json";
+const { signal } = new AbortController();
+
+function temporaryFolder() {
+  return mkdtempDisposable(join(tmpdir(), "cdi-"));
+}
+
+test("write() leaves one file that everybody can read, read() gives it back, remove() removes it", async () => {
+  await using folder = await temporaryFolder();
+  const files = createClaimFiles(folder.path);
+  expect(await files.read("a-1")).toBeUndefined();
+  await files.write(CLAIM, signal);
+  expect(await readdir(folder.path)).toEqual([FILE]);
+  expect((await stat(join(folder.path, FILE))).mode & 0o777).toBe(0o644);
+  expect(await files.read("a-1")).toEqual(CLAIM);
+  expect(await files.list()).toEqual(["a-1"]);
+  await files.remove("a-1");
+  await files.remove("a-1");
+  expect(await readdir(folder.path)).toEqual([]);
+});
+
+test("write() leaves a file alone that is right, and replaces one that is not", async () => {
+  await using folder = await temporaryFolder();
+  const files = createClaimFiles(folder.path);
+  await files.write(CLAIM, signal);
+  const path = join(folder.path, FILE);
+  const { ino } = await stat(path);
+  await files.write(CLAIM, signal);
+  expect((await stat(path)).ino).toBe(ino);
+  await writeFile(path, "");
+  await files.write(CLAIM, signal);
+  expect(await files.read("a-1")).toEqual(CLAIM);
+});
+
+test("write() makes the directory, also again", async () => {
+  await using folder = await temporaryFolder();
+  const directory = join(folder.path, "run/cdi");
+  const files = createClaimFiles(directory);
+  expect(await files.list()).toEqual([]);
+  await files.write(CLAIM, signal);
+  await rm(directory, { recursive: true });
+  await files.write(CLAIM, signal);
+  expect(await files.list()).toEqual(["a-1"]);
+});
+
+test("write() leaves nothing once the signal is aborted", async () => {
+  await using folder = await temporaryFolder();
+  const files = createClaimFiles(folder.path);
+  expect(await files.write(CLAIM, AbortSignal.abort()).then(String, ({ name }) => name)).toBe("AbortError");
+  expect(await readdir(folder.path)).toEqual([]);
+});
+
+test("list(), read() and removeUnfinished() keep to our own files", async () => {
+  await using folder = await temporaryFolder();
+  const files = createClaimFiles(folder.path);
+  await files.write(CLAIM, signal);
+  const others = ["bitfusion.io-claim_.json", "example.com-gpu.json", "nvidia.yaml", "x.tmp"];
+  const unfinished = [`${FILE}.0a0b0c0d.tmp`, "bitfusion.io-claim_a-2.json.0a0b0c0d.tmp"];
+  for (const name of [...others, ...unfinished]) await writeFile(join(folder.path, name), "");
+  expect(await files.list()).toEqual(["a-1"]);
+  await files.removeUnfinished();
+  expect((await readdir(folder.path)).sort()).toEqual([FILE, ...others].sort());
+  expect(await readFile(join(folder.path, FILE), "utf8")).toContain("gpu-aaaaaaaa=60");
+});
+
+test("read() names a file that is none of ours and says why", async () => {
+  await using folder = await temporaryFolder();
+  await writeFile(join(folder.path, FILE), "{}");
+  const error = await createClaimFiles(folder.path)
+    .read("a-1")
+    .catch((thrown) => thrown);
+  expect(error.message).toBe(`Cannot use ${join(folder.path, FILE)}`);
+  expect(error.cause.message).toBe("annotations is not set");
+});
+
+test.each(["", "../../etc/passwd", "a/b", "a.b", "-a", "a-", "a".repeat(64)])(
+  "a claim of uid %j touches no file",
+  async (uid) => {
+    await using folder = await temporaryFolder();
+    const files = createClaimFiles(folder.path);
+    const message = `Error: Cannot use the uid "${uid}": expected letters, digits and dashes`;
+    expect(await files.write({ ...CLAIM, uid }, signal).catch(String)).toBe(message);
+    expect(await files.remove(uid).catch(String)).toBe(message);
+    expect(await files.read(uid).catch(String)).toBe(message);
+    expect(await readdir(folder.path)).toEqual([]);
+  },
+);
