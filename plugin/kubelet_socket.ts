@@ -19,9 +19,13 @@ export async function identityOf(path: string): Promise<string | undefined> {
   }
 }
 
-/** Resolves once the file at this path is another than `identity` tells, or gone. Rejects when aborted. */
+/** Resolves once the file at this path is gone, or another than `identity` tells. Rejects when aborted. */
 export async function untilReplaced(path: string, identity: string | undefined, signal: AbortSignal): Promise<void> {
-  await waitInDirectory(dirname(path), async () => ((await identityOf(path)) === identity ? undefined : true), signal);
+  const isReplaced = async () => {
+    const current = await identityOf(path);
+    return current === undefined || current !== identity || undefined;
+  };
+  await waitInDirectory(dirname(path), isReplaced, signal);
 }
 
 /** Resolves once `check` gives a value; looks at each event in the directory, and every two seconds. Rejects when aborted. */

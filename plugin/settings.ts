@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { EXPECTED_SERVERS, poolServers } from "../pool/address.ts";
+import { DRIVER } from "../pool/device.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, integer, port, readEnvironment, seconds } from "../program/environment.ts";
 
@@ -16,6 +17,14 @@ export interface PluginSettings {
   readonly kubeletDirectory: string;
   /** Path of the kubelet's PodResourcesLister. */
   readonly podResourcesSocket: string;
+  /** claims: the driver must run; units: it does not. If absent, it runs where an API server is configured. */
+  readonly allocation?: "claims" | "units";
+  /** Where the kubelet looks for drivers. */
+  readonly pluginsRegistryDirectory: string;
+  /** For the driver's own sockets. */
+  readonly driverDirectory: string;
+  /** Where the container runtime looks for what claims add to containers. */
+  readonly cdiDirectory: string;
   readonly metricsPort: number;
 }
 
@@ -40,6 +49,10 @@ export function readSettings(environment: Environment): PluginSettings {
       SERVERS_CONF: v.optional(v.string()),
       KUBELET_DIR: v.optional(v.string(), "/var/lib/kubelet/device-plugins"),
       POD_RESOURCES_SOCKET: v.optional(v.string(), "/var/lib/kubelet/pod-resources/kubelet.sock"),
+      ALLOCATION: v.optional(v.picklist(["claims", "units"], "expected claims or units")),
+      PLUGINS_REGISTRY_DIR: v.optional(v.string(), "/var/lib/kubelet/plugins_registry"),
+      DRIVER_DIR: v.optional(v.string(), `/var/lib/kubelet/plugins/${DRIVER}`),
+      CDI_DIR: v.optional(v.string(), "/var/run/cdi"),
       METRICS_PORT: v.optional(port(), "0"),
     },
     environment,
@@ -63,6 +76,10 @@ export function readSettings(environment: Environment): PluginSettings {
     ...(servers === undefined ? {} : { servers }),
     kubeletDirectory: env.KUBELET_DIR,
     podResourcesSocket: env.POD_RESOURCES_SOCKET,
+    ...(env.ALLOCATION === undefined ? {} : { allocation: env.ALLOCATION }),
+    pluginsRegistryDirectory: env.PLUGINS_REGISTRY_DIR,
+    driverDirectory: env.DRIVER_DIR,
+    cdiDirectory: env.CDI_DIR,
     metricsPort: env.METRICS_PORT,
   };
 }

@@ -133,7 +133,7 @@ export function createObjectStore(): ObjectStore {
         return request.method === "POST" ? create(request, url) : undefined;
       }
       const current = objects.get(path);
-      if (!current) return failure(404, "NotFound");
+      if (!current) return failure(404, "NotFound", { name: groups.name, kind: groups.resource });
       if (request.method === "GET") return Response.json(current);
       return request.method === "PUT" || request.method === "DELETE" ? change(request, path, current) : undefined;
     },
@@ -148,7 +148,7 @@ function isWanted({ pathname, searchParams }: URL, path: string, { metadata }: K
   return value === undefined || metadata?.labels?.[label] === value;
 }
 
-function failure(code: 404 | 409, reason: string): Response {
-  const status = { apiVersion: "v1", kind: "Status", status: "Failure", code, reason, message: reason };
+function failure(code: 404 | 409, reason: string, details: object = {}): Response {
+  const status = { apiVersion: "v1", kind: "Status", status: "Failure", code, reason, message: reason, details };
   return Response.json(status, { status: code });
 }

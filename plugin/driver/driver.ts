@@ -1,0 +1,71 @@
+import type { Registry } from "prom-client";
+import type { KubernetesRequest } from "../../kubernetes/client.ts";
+import { DRIVER } from "../../pool/device.ts";
+import { type Logger, messageOf } from "../../program/log.ts";
+import { createSerially } from "../../program/serially.ts";
+import type { PluginSettings } from "../settings.ts";
+import { createClaimFiles } from "./claim_files.ts";
+import { createClaimReader } from "./claim_reader.ts";
+import { type RegistrationState, runDriverLifecycle } from "./lifecycle.ts";
+import { createDriverMetrics } from "./metrics.ts";
+import { createDriverService } from "./service.ts";
+import { keepSwept } from "./sweep.ts";
+
+export interface Driver {
+  /** What it still waits for; undefined when it is ready. */
+  notReady(): string | undefined;
+  /** Until the signal is aborted. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+export interface DriverOptions {
+  settings: Pick<PluginSettings, "allocation" | "pluginsRegistryDirectory" | "driverDirectory" | "cdiDirectory">;
+  /** Of the API server. */
+  request: KubernetesRequest;
+  /** Where its metrics are told. */
+  registry: Registry;
+  log: Logger;
+}
+
+/**
+ * The node's part of Dynamic Resource Allocation: the kubelet has it prepare the claims of its pods, and it tells their containers which
+ * GPUs they hold.
+ */
+export function createDriver({ settings, request, registry, log: parent }: DriverOptions): Driver {
+  const { pluginsRegistryDirectory, driverDirectory, cdiDirectory, allocation } = settings;
+  const log = parent.with({ driver: DRIVER });
+  const readClaim = createClaimReader(request);
+  const files = createClaimFiles(cdiDirectory);
+  const serially = createSerially();
+  const preparedClaims = () =>
+    files.list().then(
+      ({ length }) => length,
+      () => Number.NaN,
+    );
+  const metrics = createDriverMetrics({ registry, preparedClaims });
+  let state: RegistrationState = "waiting";
+  return {
+    notReady() {
+      if (state === "registered") return undefined;
+      // A kubelet that has no drivers is fine, unless they were asked for.
+      return state === "refused" && allocation === undefined ? undefined : "Driver not registered with the kubelet";
+    },
+    async run(signal) {
+      await files.removeUnfinished().catch((error) => {
+        log.warn("Cannot look for unfinished files of claims", { reason: messageOf(error) });
+      });
+      const lifecycle = runDriverLifecycle({
+        registryDirectory: pluginsRegistryDirectory,
+        driverDirectory,
+        service: createDriverService({ files, readClaim, serially, log, metrics }),
+        log,
+        metrics,
+        onState: (next) => {
+          state = next;
+        },
+        signal,
+      });
+      await Promise.all([lifecycle, keepSwept({ files, readClaim, serially, log, signal })]);
+    },
+  };
+}
