@@ -1,21 +1,30 @@
+import { existsSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import type { InventorySource } from "../pool/inventory.ts";
 import { createServerSource, type ServerSourceOptions } from "../pool/server_source.ts";
 import { readServersConf } from "../pool/servers_conf.ts";
 import { createServersSource } from "../pool/servers_source.ts";
 import { staticSource } from "../pool/static_source.ts";
+import type { Environment } from "../program/environment.ts";
 import { follow } from "../program/follow.ts";
 import { createLatest } from "../program/latest.ts";
 import { type Logger, messageOf } from "../program/log.ts";
 import { serveProbes } from "../program/probes.ts";
 import { runProgram } from "../program/run.ts";
 import { type UnitList, unitsOf } from "./devices.ts";
+import type { Driver, DriverOptions } from "./driver/driver.ts";
 import { readHeldUnits } from "./held_units.ts";
 import { runLifecycle } from "./lifecycle.ts";
 import { createPluginMetrics } from "./metrics.ts";
 import { type PluginSettings, readSettings } from "./settings.ts";
 
-/** The device plugin: tells the kubelet of its node how many units the pool holds, and which are healthy. */
+/** Where a pod with a service account has its token. */
+const TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/**
+ * The device plugin: tells the kubelet of its node how many units the pool holds, and which are healthy. Beside it, where the scheduler
+ * shares the pool by claims, the driver: tells containers which GPUs they hold.
+ */
 await runProgram("device-plugin", async ({ environment, log, signal }) => {
   const settings = readSettings(environment);
   const { resourceName, resourceNums, interval, servers } = settings;
@@ -27,14 +36,15 @@ await runProgram("device-plugin", async ({ environment, log, signal }) => {
     log,
     onRoundTrip: (server, time) => metrics.roundTrips.observe({ server }, time / 1000),
   });
+  const driver = await loadDriver({ settings, registry: metrics.registry, log }, environment);
   await using probes = serveProbes({
     port: settings.metricsPort,
-    notReady: () => (registered ? undefined : "Not registered with the kubelet"),
+    notReady: () => (registered ? driver?.notReady() : "Not registered with the kubelet"),
     metrics: metrics.registry,
   });
   log.info("Started", { servers, resourceName, metricsPort: probes.port });
 
-  // The first part that ends ends the other.
+  // The first part that ends ends the others.
   const over = new AbortController();
   const untilOver = AbortSignal.any([signal, over.signal]);
   const followPool = async () => {
@@ -58,8 +68,34 @@ await runProgram("device-plugin", async ({ environment, log, signal }) => {
     },
     signal: untilOver,
   });
-  await Promise.all([followPool(), lifecycle].map((part) => part.finally(() => over.abort())));
+  const parts = [followPool(), lifecycle, ...(driver ? [driver.run(untilOver)] : [])];
+  await Promise.all(parts.map((part) => part.finally(() => over.abort())));
 });
+
+/** Loaded only where it runs: the API server's client takes time and memory. */
+async function loadDriver(
+  options: Omit<DriverOptions, "request">,
+  environment: Environment,
+): Promise<Driver | undefined> {
+  const { runs, because } = decideOnDriver(options.settings, environment);
+  options.log.info(runs ? "The driver runs" : "The driver does not run", { because });
+  if (!runs) return undefined;
+  const { connectKubernetes } = await import("../kubernetes/client.ts");
+  const { createDriver } = await import("./driver/driver.ts");
+  return createDriver({ ...options, request: connectKubernetes().request });
+}
+
+function decideOnDriver(
+  { allocation }: DriverOptions["settings"],
+  environment: Environment,
+): { runs: boolean; because: string } {
+  if (allocation) return { runs: allocation === "claims", because: `ALLOCATION=${allocation}` };
+  if (environment.KUBECONFIG) return { runs: true, because: "KUBECONFIG names an API server" };
+  if (environment.KUBERNETES_SERVICE_HOST && existsSync(TOKEN)) {
+    return { runs: true, because: "There is a service account" };
+  }
+  return { runs: false, because: "There is neither a service account nor KUBECONFIG" };
+}
 
 function inventorySource({ servers }: PluginSettings, options: ServerSourceOptions): InventorySource {
   if (servers === undefined) return staticSource;

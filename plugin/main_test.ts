@@ -3,6 +3,8 @@ import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
+import { startSimulatedDraKubelet } from "../kubernetes/simulated/dra_kubelet.ts";
 import { type SimulatedKubelet, startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
 
 const RESOURCE = "bitfusion.io/gpu";
@@ -228,6 +230,108 @@ test("a plugin that the kubelet refuses tries again", async () => {
   expect(new Set(endpoints).size).toBe(3);
 });
 
+/** A node with a kubelet that wants drivers, an API server with one claim, and the plugin's environment for both. */
+async function startDraNode() {
+  const directory = await kubeletDirectory();
+  const devices = await startKubelet(directory);
+  const registry = join(directory, "registry");
+  const kubelet = await startSimulatedDraKubelet({ directory: registry });
+  const share = { request: "gpu", driver: "bitfusion.io", pool: "pool", device: "gpu-aaaaaaaa" };
+  const results = [{ ...share, consumedCapacity: { units: "60" } }];
+  const claim = { namespace: "team", name: "train", uid: "train-1" };
+  const control: { before?: () => Promise<void> } = {};
+  const api = startSimulatedApiServer({
+    onRequest: async () => {
+      await control.before?.();
+      return Response.json({ metadata: claim, status: { allocation: { devices: { results } } } });
+    },
+  });
+  cleanups.push(
+    () => kubelet[Symbol.asyncDispose](),
+    () => api[Symbol.asyncDispose](),
+  );
+  const environment = {
+    RESOURCE_NUMS: "100",
+    KUBECONFIG: join(directory, "kubeconfig"),
+    PLUGINS_REGISTRY_DIR: registry,
+    DRIVER_DIR: join(directory, "driver"),
+    CDI_DIR: join(directory, "cdi"),
+  };
+  await writeFile(environment.KUBECONFIG, kubeconfigOf(api.url));
+  return { directory, devices, kubelet, claim, control, environment };
+}
+
+/** Waits until so many instances of the driver are registered. */
+async function driversOf({ plugins }: Awaited<ReturnType<typeof startSimulatedDraKubelet>>, count: number) {
+  for await (const all of plugins.changes(AbortSignal.timeout(4500))) if (all.length === count) return;
+  throw new Error(`Never ${count} registered: ${plugins.current?.length}`);
+}
+
+test("the driver runs beside the device plugin where an API server is configured, and both leave nothing behind", async () => {
+  const { directory, devices, kubelet, claim, environment } = await startDraNode();
+  const plugin = startPlugin(directory, environment);
+  await Promise.all([allocatable(devices, 100), driversOf(kubelet, 1)]);
+  const { metricsPort } = JSON.parse(await lineWith(plugin, "Started"));
+  expect((await fetch(`http://127.0.0.1:${metricsPort}/readyz`)).status).toBe(200);
+  await kubelet.prepare([claim]);
+  expect(await readdir(environment.CDI_DIR)).toEqual(["bitfusion.io-claim_train-1.json"]);
+  const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+  expect(metrics).toContain("bitfusion_driver_prepared_claims 1");
+  await kubelet.unprepare([claim]);
+  expect(await readdir(environment.CDI_DIR)).toEqual([]);
+  plugin.kill("SIGTERM");
+  expect(await plugin.exited).toBe(0);
+  expect(await readdir(directory)).toEqual(expect.arrayContaining(["kubelet.sock"]));
+  for (const folder of [environment.PLUGINS_REGISTRY_DIR, environment.DRIVER_DIR]) {
+    expect(await readdir(folder)).toEqual([]);
+  }
+});
+
+test("SIGKILL while a claim is prepared leaves nothing that a restart does not mend", async () => {
+  const { directory, kubelet, claim, control, environment } = await startDraNode();
+  const asked = Promise.withResolvers<void>();
+  const never = new Promise<void>(() => {});
+  control.before = () => {
+    asked.resolve();
+    return never;
+  };
+  const killed = startPlugin(directory, environment);
+  await driversOf(kubelet, 1);
+  const preparing = kubelet.prepare([claim]).then(String, () => "cut off");
+  await asked.promise;
+  killed.kill("SIGKILL");
+  expect(await preparing).toBe("cut off");
+  delete control.before;
+  startPlugin(directory, environment);
+  await driversOf(kubelet, 0); // the killed one's sockets are removed
+  await driversOf(kubelet, 1);
+  expect(await kubelet.prepare([claim])).toMatchObject({ "train-1": { error: "" } });
+  expect(await readdir(environment.CDI_DIR)).toEqual(["bitfusion.io-claim_train-1.json"]);
+});
+
+test("the plugin is not ready before the driver is registered where ALLOCATION=claims", async () => {
+  const { directory, devices, environment } = await startDraNode();
+  const PLUGINS_REGISTRY_DIR = join(directory, "nobody");
+  const plugin = startPlugin(directory, { ...environment, PLUGINS_REGISTRY_DIR, ALLOCATION: "claims" });
+  await allocatable(devices, 100);
+  const { metricsPort } = JSON.parse(await lineWith(plugin, "Started"));
+  const answer = await fetch(`http://127.0.0.1:${metricsPort}/readyz`);
+  expect([answer.status, await answer.text()]).toEqual([503, "Driver not registered with the kubelet\n"]);
+});
+
+test.each([
+  [{}, "There is neither a service account nor KUBECONFIG"],
+  // Of a pod whose service account is not mounted.
+  [{ KUBERNETES_SERVICE_HOST: "10.96.0.1" }, "There is neither a service account nor KUBECONFIG"],
+  [{ ALLOCATION: "units", KUBECONFIG: "/nowhere" }, "ALLOCATION=units"],
+])("the driver does not run with %j", async (environment, because) => {
+  const plugin = startPlugin(await kubeletDirectory(), { RESOURCE_NUMS: "100", ...environment });
+  expect(JSON.parse(await lineWith(plugin, "The driver"))).toMatchObject({
+    message: "The driver does not run",
+    because,
+  });
+});
+
 test.each([
   [{}, "Cannot start without POOL_SERVERS: expected host:port"],
   [{ RESOURCE_NUMS: "many" }, 'Cannot use RESOURCE_NUMS="many": expected a whole number from 1 to 100000'],
@@ -238,6 +342,9 @@ test.each([
   [{ SERVERS_CONF: "/nowhere/servers.conf" }, "Cannot read the pool's servers from /nowhere/servers.conf"],
   [{ POOL_SERVERS: "a:1", SERVERS_CONF: "/x" }, "Cannot use both POOL_SERVERS"],
   [{ KUBELET_DIR: `/${"x".repeat(120)}`, RESOURCE_NUMS: "1" }, "a socket's path there has"],
+  [{ ALLOCATION: "both", RESOURCE_NUMS: "1" }, 'Cannot use ALLOCATION="both": expected claims or units'],
+  [{ KUBECONFIG: "/nowhere", RESOURCE_NUMS: "1" }, 'Cannot read KUBECONFIG="/nowhere"'],
+  [{ ALLOCATION: "claims", KUBECONFIG: "package.json", RESOURCE_NUMS: "1" }, "Cannot find the API server: expected"],
 ])("the plugin refuses %j with one sentence and status 2", async (environment, sentence) => {
   const plugin = start("plugin/main.ts", environment as Record<string, string>);
   expect(await plugin.exited).toBe(2);
