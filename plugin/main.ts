@@ -1,12 +1,8 @@
 import { existsSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
-import type { InventorySource } from "../pool/inventory.ts";
-import { createServerSource, type ServerSourceOptions } from "../pool/server_source.ts";
-import { readServersConf } from "../pool/servers_conf.ts";
-import { createServersSource } from "../pool/servers_source.ts";
+import { createPoolSource } from "../pool/pool_source.ts";
 import { staticSource } from "../pool/static_source.ts";
 import type { Environment } from "../program/environment.ts";
-import { follow } from "../program/follow.ts";
 import { createLatest } from "../program/latest.ts";
 import { type Logger, messageOf } from "../program/log.ts";
 import { serveProbes } from "../program/probes.ts";
@@ -31,11 +27,8 @@ await runProgram("device-plugin", async ({ environment, log, signal }) => {
   const units = createLatest<UnitList>();
   let registered = false;
   const metrics = createPluginMetrics({ units: () => units.current, heldUnits: createHeldUnits(settings, log) });
-  const source = inventorySource(settings, {
-    interval,
-    log,
-    onRoundTrip: (server, time) => metrics.roundTrips.observe({ server }, time / 1000),
-  });
+  const onRoundTrip = (server: string, time: number) => metrics.roundTrips.observe({ server }, time / 1000);
+  const source = servers ? createPoolSource(servers, { interval, log, onRoundTrip }) : staticSource;
   const driver = await loadDriver({ settings, registry: metrics.registry, log }, environment);
   await using probes = serveProbes({
     port: settings.metricsPort,
@@ -95,19 +88,6 @@ function decideOnDriver(
     return { runs: true, because: "There is a service account" };
   }
   return { runs: false, because: "There is neither a service account nor KUBECONFIG" };
-}
-
-function inventorySource({ servers }: PluginSettings, options: ServerSourceOptions): InventorySource {
-  if (servers === undefined) return staticSource;
-  const { interval: period, log } = options;
-  const onBroken = ({ message }: Error) => log.error("The pool's servers stay as they were", { reason: message });
-  return createServersSource(
-    typeof servers === "string"
-      ? (signal) => follow(() => readServersConf(servers), { period, onBroken }, signal)
-      : () => [servers],
-    createServerSource(options),
-    log,
-  );
 }
 
 /** What pods hold, while the kubelet tells. Says once that it does not. */

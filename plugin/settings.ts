@@ -1,6 +1,7 @@
 import * as v from "valibot";
-import { EXPECTED_SERVERS, poolServers } from "../pool/address.ts";
+import { EXPECTED_SERVERS } from "../pool/address.ts";
 import { DRIVER } from "../pool/device.ts";
+import { POOL_SETTINGS, serversOf } from "../pool/pool_settings.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, integer, port, readEnvironment, seconds } from "../program/environment.ts";
 
@@ -45,8 +46,7 @@ export function readSettings(environment: Environment): PluginSettings {
         "bitfusion.io/gpu",
       ),
       RESOURCE_NUMS: v.optional(integer({ min: 1, max: 100_000 })),
-      POOL_SERVERS: v.optional(poolServers()),
-      SERVERS_CONF: v.optional(v.string()),
+      ...POOL_SETTINGS,
       KUBELET_DIR: v.optional(v.string(), "/var/lib/kubelet/device-plugins"),
       POD_RESOURCES_SOCKET: v.optional(v.string(), "/var/lib/kubelet/pod-resources/kubelet.sock"),
       ALLOCATION: v.optional(v.picklist(["claims", "units"], "expected claims or units")),
@@ -57,17 +57,12 @@ export function readSettings(environment: Environment): PluginSettings {
     },
     environment,
   );
-  if (env.POOL_SERVERS && env.SERVERS_CONF) {
-    throw new ConfigError(
-      `Cannot use both POOL_SERVERS="${environment.POOL_SERVERS}" and SERVERS_CONF="${env.SERVERS_CONF}": set one`,
-    );
-  }
-  if (!env.POOL_SERVERS && !env.SERVERS_CONF && env.RESOURCE_NUMS === undefined) {
+  const servers = serversOf(env);
+  if (!servers && env.RESOURCE_NUMS === undefined) {
     throw new ConfigError(
       `Cannot start without POOL_SERVERS: ${EXPECTED_SERVERS}; or set SERVERS_CONF or RESOURCE_NUMS`,
     );
   }
-  const servers = env.POOL_SERVERS ?? env.SERVERS_CONF;
   return {
     socketName: env.SOCKET_NAME,
     interval: env.INTERVAL,
