@@ -71,14 +71,11 @@ export function claimNameOf(container: string): string {
 /** A filter in CEL, as a device's selector has it. */
 function conditionOf(filter: Filter): string {
   const { name, text } = wantedAttribute(filter);
-  return `${attribute(name)} == optional.of(${literal(name, text)})`;
-}
-
-/** A text as the attribute has it: of another type it equals none. (Attributes made texts in CEL exceed the API server's cost limit.) */
-function literal(name: keyof DeviceAttributes, text: string): string {
-  if (name === "memoryMb" && /^[1-9]\d{0,14}$/.test(text)) return text;
-  if (name === "hasRdma" && /^(true|false)$/.test(text)) return text;
-  return JSON.stringify(text); // CEL's escapes are those of JSON (cel-spec)
+  const isValue = (none: string, value: string) => `${attribute(name)}.orValue(${none}) == ${value}`;
+  if (name === "memoryMb" && /^[1-9]\d{0,14}$/.test(text)) return isValue("0", text);
+  if (name === "hasRdma" && /^(true|false)$/.test(text)) return isValue(String(text !== "true"), text);
+  // A text equals no number. (An attribute that CEL makes a text, or an optional of one, exceeds the API server's cost limit.)
+  return isValue('""', JSON.stringify(text)); // CEL's escapes are those of JSON (cel-spec)
 }
 
 /** An attribute that a device may lack: without the question mark, one that does ends the scheduling of the pod. */

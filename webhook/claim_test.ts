@@ -43,15 +43,15 @@ test("claimTemplateOf() counts memory in units of each GPU, rounded up, and leav
 });
 
 test.each([
-  ["server.addr", "gpu-1:56001", '.?server == optional.of("gpu-1:56001")'],
-  ["server.addr", "gpu-1", '.?host == optional.of("gpu-1")'],
-  ["server.hostname", "gpu-1", '.?hostname == optional.of("gpu-1")'],
-  ["server.has-rdma", "true", ".?hasRdma == optional.of(true)"],
-  ["server.has-rdma", "yes", '.?hasRdma == optional.of("yes")'],
-  ["server.cuda-version", "12", '.?cudaVersion == optional.of("12")'],
-  ["device.name", '"T4" \\ x', '.?model == optional.of("\\"T4\\" \\\\ x")'],
-  ["device.phy-memory", "16000", ".?memoryMb == optional.of(16000)"],
-  ["device.phy-memory", "16 GB", '.?memoryMb == optional.of("16 GB")'],
+  ["server.addr", "gpu-1:56001", '.?server.orValue("") == "gpu-1:56001"'],
+  ["server.addr", "gpu-1", '.?host.orValue("") == "gpu-1"'],
+  ["server.hostname", "gpu-1", '.?hostname.orValue("") == "gpu-1"'],
+  ["server.has-rdma", "true", ".?hasRdma.orValue(false) == true"],
+  ["server.has-rdma", "yes", '.?hasRdma.orValue("") == "yes"'],
+  ["server.cuda-version", "12", '.?cudaVersion.orValue("") == "12"'],
+  ["device.name", '"T4" \\ x', '.?model.orValue("") == "\\"T4\\" \\\\ x"'],
+  ["device.phy-memory", "16000", ".?memoryMb.orValue(0) == 16000"],
+  ["device.phy-memory", "16 GB", '.?memoryMb.orValue("") == "16 GB"'],
 ])("claimTemplateOf() makes a selector of the filter %s=%s", (key, value, expression) => {
   const { spec } = claimTemplateOf({ gpus: 1, percent: 50 }, { ...options, filters: [{ key, value }] });
   expect(spec.devices?.requests?.[0]?.exactly?.selectors).toEqual([
