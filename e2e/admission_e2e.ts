@@ -19,7 +19,7 @@ async function unitsByContainer(namespace: string, name: string): Promise<Record
   return Object.fromEntries(leases.map(({ owner, gpus }) => [owner.container, gpus.map(({ units }) => units)]));
 }
 
-scenario("mode injection brings client and tokens, and leaves the command alone", async (namespace) => {
+scenario.concurrent("mode injection brings client and tokens, and leaves the command alone", async (namespace) => {
   const command = ["/bitfusion/bin/bitfusion", "run", "-n", "1", "-p", "0.2", "--", ...SHOW_GPUS];
   const containers = [{ name: "main", command, resources: share(1, 20) }];
   await apply(pod({ namespace, name: "own", mode: "injection", containers }));
@@ -27,28 +27,31 @@ scenario("mode injection brings client and tokens, and leaves the command alone"
   expect(await unitsByContainer(namespace, "own")).toEqual({ main: [20] });
 });
 
-scenario("mode none leaves the pod alone", async (namespace) => {
+scenario.concurrent("mode none leaves the pod alone", async (namespace) => {
   await apply(pod({ namespace, name: "none", mode: "none", containers: [{ name: "main", command: ["true"] }] }));
   await waitForSuccess(namespace, "none");
   expect((await get<PodManifest>("pod", "none", "-n", namespace)).spec.initContainers).toBeUndefined();
 });
 
-scenario("several containers, a GPU init container and a sidecar each get their own share", async (namespace) => {
-  const initContainers = [
-    { name: "prepare", command: SHOW_GPUS, resources: share(1, 10) },
-    { name: "proxy", restartPolicy: "Always" as const, command: ["sleep", "600"] },
-  ];
-  const containers = [
-    { name: "one", command: SHOW_GPUS, resources: share(1, 30) },
-    { name: "two", command: SHOW_GPUS, resources: share(2, 20) },
-    { name: "none", command: ["echo", "no GPU"] },
-  ];
-  await apply(pod({ namespace, name: "many", mode: "yes", initContainers, containers }));
-  await waitForSuccess(namespace, "many");
-  expect(await unitsByContainer(namespace, "many")).toEqual({ prepare: [10], one: [30], two: [20, 20] });
-});
+scenario.concurrent(
+  "several containers, a GPU init container and a sidecar each get their own share",
+  async (namespace) => {
+    const initContainers = [
+      { name: "prepare", command: SHOW_GPUS, resources: share(1, 10) },
+      { name: "proxy", restartPolicy: "Always" as const, command: ["sleep", "600"] },
+    ];
+    const containers = [
+      { name: "one", command: SHOW_GPUS, resources: share(1, 30) },
+      { name: "two", command: SHOW_GPUS, resources: share(2, 20) },
+      { name: "none", command: ["echo", "no GPU"] },
+    ];
+    await apply(pod({ namespace, name: "many", mode: "yes", initContainers, containers }));
+    await waitForSuccess(namespace, "many");
+    expect(await unitsByContainer(namespace, "many")).toEqual({ prepare: [10], one: [30], two: [20, 20] });
+  },
+);
 
-scenario("a share of memory is counted in units of a GPU", async (namespace) => {
+scenario.concurrent("a share of memory is counted in units of a GPU", async (namespace) => {
   const resources = { limits: { "bitfusion.io/gpu-amount": 1, "bitfusion.io/gpu-memory": "4480M" } };
   await apply(
     pod({ namespace, name: "memory", mode: "all", containers: [{ name: "main", command: SHOW_GPUS, resources }] }),
@@ -59,14 +62,14 @@ scenario("a share of memory is counted in units of a GPU", async (namespace) => 
   expect(await unitsByContainer(namespace, "memory")).toEqual({ main: [28] });
 });
 
-scenario("a Job's pods, which have no name yet, get their share", async (namespace) => {
+scenario.concurrent("a Job's pods, which have no name yet, get their share", async (namespace) => {
   const { metadata, spec } = sharePod({ namespace, name: "job", num: 1, percent: 5 });
   const template = { metadata: { annotations: metadata.annotations }, spec };
   await apply({ apiVersion: "batch/v1", kind: "Job", metadata: { name: "job", namespace }, spec: { template } });
   await kubectl("wait", "-n", namespace, "job/job", "--for=condition=Complete", "--timeout=120s");
 });
 
-scenario("a ResourceQuota counts units, and cpu and memory of the injected container", async (namespace) => {
+scenario.concurrent("a ResourceQuota counts units, and cpu and memory of the injected container", async (namespace) => {
   const hard = { [`requests.${UNITS}`]: 100, "requests.cpu": 1, "limits.memory": "1Gi" };
   await apply({ apiVersion: "v1", kind: "ResourceQuota", metadata: { name: "quota", namespace }, spec: { hard } });
   const manifest = (name: string, percent: number) => {
@@ -77,14 +80,14 @@ scenario("a ResourceQuota counts units, and cpu and memory of the injected conta
   expect(await refusal(manifest("exceeds", 60))).toContain(`exceeded quota: quota, requested: requests.${UNITS}=60`);
 });
 
-scenario("LimitRange defaults and maxima hold for the injected container", async (namespace) => {
+scenario.concurrent("LimitRange defaults and maxima hold for the injected container", async (namespace) => {
   const limits = [{ type: "Container", default: { cpu: "1", memory: "512Mi" }, max: { cpu: "1", memory: "512Mi" } }];
   await apply({ apiVersion: "v1", kind: "LimitRange", metadata: { name: "range", namespace }, spec: { limits } });
   await apply(sharePod({ namespace, name: "ranged", num: 1, percent: 5 }));
   await waitForSuccess(namespace, "ranged");
 });
 
-scenario("a restricted pod stays restricted, and finds its token without being root", async (namespace) => {
+scenario.concurrent("a restricted pod stays restricted, and finds its token without being root", async (namespace) => {
   await kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted");
   const securityContext = { runAsNonRoot: true, runAsUser: 1000, seccompProfile: { type: "RuntimeDefault" } };
   const restricted = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } };
@@ -93,7 +96,7 @@ scenario("a restricted pod stays restricted, and finds its token without being r
   await waitForSuccess(namespace, "restricted");
 });
 
-scenario(
+scenario.concurrent(
   "a pod that asks without the annotation, or for units by hand, is refused with what to do",
   async (namespace) => {
     const asking = pod({
@@ -110,13 +113,13 @@ scenario(
   },
 );
 
-scenario("a share that the whole pool cannot hold is refused at once", async (namespace) => {
+scenario.concurrent("a share that the whole pool cannot hold is refused at once", async (namespace) => {
   expect(await refusal(sharePod({ namespace, name: "huge", num: 4, percent: 100 }))).toContain(
     `asks for 400 units of ${UNITS}, but the whole pool has ${POOL_UNITS}`,
   );
 });
 
-scenario("a value that does nothing is answered with a warning", async (namespace) => {
+scenario.concurrent("a value that does nothing is answered with a warning", async (namespace) => {
   const manifest = JSON.stringify(
     pod({ namespace, name: "idle", mode: "yes", containers: [{ name: "main", command: ["true"] }] }),
   );

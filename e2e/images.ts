@@ -1,11 +1,12 @@
 import { exec } from "./exec.ts";
+import { WORKERS } from "./kubectl.ts";
 
 interface Image {
   readonly name: string;
   readonly dockerfile: string;
   readonly target?: string;
-  /** Whether pods run it: the pool's servers do not run in the cluster. */
-  readonly inCluster: boolean;
+  /** The nodes that run it; none for the pool's servers, which are not in the cluster. */
+  readonly nodes?: "all" | "workers";
 }
 
 export const POOL_SIMULATOR = "bitfusion-pool-simulator:0.1.0";
@@ -13,12 +14,12 @@ export const POOL_SIMULATOR = "bitfusion-pool-simulator:0.1.0";
 export const WORKLOAD = "bitfusion-e2e-workload:0.1.0";
 
 export const IMAGES: readonly Image[] = [
-  { name: "bitfusion-device-plugin:0.1.0", dockerfile: "plugin/Dockerfile", inCluster: true },
-  { name: "bitfusion-webhook:0.1.0", dockerfile: "webhook/Dockerfile", inCluster: true },
-  { name: "bitfusion-publisher:0.1.0", dockerfile: "publisher/Dockerfile", inCluster: true },
-  { name: "bitfusion-client:0.1.0", dockerfile: "pool/simulator/Dockerfile", target: "client", inCluster: true },
-  { name: POOL_SIMULATOR, dockerfile: "pool/simulator/Dockerfile", target: "server", inCluster: false },
-  { name: WORKLOAD, dockerfile: "e2e/Dockerfile", inCluster: true },
+  { name: "bitfusion-device-plugin:0.1.0", dockerfile: "plugin/Dockerfile", nodes: "all" },
+  { name: "bitfusion-webhook:0.1.0", dockerfile: "webhook/Dockerfile", nodes: "workers" },
+  { name: "bitfusion-publisher:0.1.0", dockerfile: "publisher/Dockerfile", nodes: "workers" },
+  { name: "bitfusion-client:0.1.0", dockerfile: "pool/simulator/Dockerfile", target: "client", nodes: "workers" },
+  { name: POOL_SIMULATOR, dockerfile: "pool/simulator/Dockerfile", target: "server" },
+  { name: WORKLOAD, dockerfile: "e2e/Dockerfile", nodes: "workers" },
 ];
 
 /** Builds each image from this checkout. */
@@ -30,8 +31,11 @@ export async function buildImages(signal: AbortSignal): Promise<void> {
   }
 }
 
-/** Puts them into the cluster's nodes. */
+/** Puts them into the cluster's nodes that run them. */
 export async function loadImages(cluster: string, signal: AbortSignal): Promise<void> {
-  const names = IMAGES.filter(({ inCluster }) => inCluster).map(({ name }) => name);
-  await exec(["kind", "load", "docker-image", "--name", cluster, ...names], { signal });
+  const load = (names: readonly string[], ...options: string[]) =>
+    exec(["kind", "load", "docker-image", "--name", cluster, ...options, ...names], { signal });
+  const of = (nodes: Image["nodes"]) => IMAGES.filter((image) => image.nodes === nodes).map(({ name }) => name);
+  await load(of("all"));
+  await load(of("workers"), `--nodes=${WORKERS.join(",")}`);
 }

@@ -5,18 +5,18 @@ import { POOL_UNITS } from "./pool.ts";
 import { leasesOf } from "./pool_log.ts";
 import { scenario } from "./scenario.ts";
 
-scenario("kubectl apply -k . is accepted by the API server", async () => {
+scenario.concurrent("kubectl apply -k . is accepted by the API server", async () => {
   const answer = await kubectl("apply", "-k", ".", "--dry-run=server");
   expect(answer).toContain("daemonset.apps/bitfusion-device-plugin");
   expect(answer).toContain("deployment.apps/bitfusion-webhook");
 });
 
-scenario("every node shows the pool's units as allocatable", async () => {
+scenario.concurrent("every node shows the pool's units as allocatable", async () => {
   await waitForUnits("allocatable", POOL_UNITS);
   await waitForUnits("capacity", POOL_UNITS);
 });
 
-scenario("the original's example pod completes, on a lease of exactly its share", async (namespace) => {
+scenario.concurrent("the original's example pod completes, on a lease of exactly its share", async (namespace) => {
   await apply(await examplePod(namespace));
   expect(await waitForSuccess(namespace, "bf-pkgs")).toContain("total images/sec");
   const leases = await leasesOf(namespace, "bf-pkgs");
@@ -25,7 +25,7 @@ scenario("the original's example pod completes, on a lease of exactly its share"
   ]);
 });
 
-scenario("a pod of 2 GPUs at 75 percent gets 150 units, on two different GPUs", async (namespace) => {
+scenario.concurrent("a pod of 2 GPUs at 75 percent gets 150 units, on two different GPUs", async (namespace) => {
   await apply(sharePod({ namespace, name: "two", num: 2, percent: 75 }));
   await waitForSuccess(namespace, "two");
   const { spec } = await get<PodManifest>("pod", "two", "-n", namespace);
@@ -39,13 +39,13 @@ scenario("a pod of 2 GPUs at 75 percent gets 150 units, on two different GPUs", 
   expect(new Set(shares.map(({ gpuId }) => gpuId)).size).toBe(2);
 });
 
-scenario("a wrong percent is refused with container, key, value and range", async (namespace) => {
+scenario.concurrent("a wrong percent is refused with container, key, value and range", async (namespace) => {
   expect(await refusal(sharePod({ namespace, name: "wrong", num: 1, percent: 150 }))).toContain(
     `Container "main": limits["bitfusion.io/gpu-percent"] is "150": expected a whole number from 1 to 100`,
   );
 });
 
-scenario("a pod without the annotation runs untouched", async (namespace) => {
+scenario.concurrent("a pod without the annotation runs untouched", async (namespace) => {
   await apply(pod({ namespace, name: "plain", containers: [{ name: "main", command: ["echo", "hello"] }] }));
   expect(await waitForSuccess(namespace, "plain")).toBe("hello\n");
   const { metadata, spec } = await get<PodManifest>("pod", "plain", "-n", namespace);
@@ -55,7 +55,7 @@ scenario("a pod without the annotation runs untouched", async (namespace) => {
   expect(spec.containers[0]?.resources).toEqual({});
 });
 
-scenario("the tokens reach the pod's namespace, and a dry run writes none", async (namespace) => {
+scenario.concurrent("the tokens reach the pod's namespace, and a dry run writes none", async (namespace) => {
   const manifest = sharePod({ namespace, name: "dry", num: 1, percent: 1 });
   await apply(manifest, "--dry-run=server");
   expect(await kubectl("get", "secrets", "-n", namespace, "-o", "name")).toBe("");

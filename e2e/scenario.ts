@@ -7,7 +7,16 @@ import { kubectl } from "./kubectl.ts";
  * reports/e2e/<its name>.
  */
 export function scenario(name: string, run: (namespace: string) => Promise<void>): void {
-  test(name, async () => {
+  test(name, inNamespace(name, run));
+}
+
+/** A {@link scenario} that leaves the cluster's programs and the pool's servers alone, and minds nobody beside it. */
+scenario.concurrent = (name: string, run: (namespace: string) => Promise<void>): void => {
+  test.concurrent(name, inNamespace(name, run));
+};
+
+function inNamespace(name: string, run: (namespace: string) => Promise<void>): () => Promise<void> {
+  return async () => {
     const namespace = `e2e-${crypto.randomUUID().slice(0, 8)}`;
     await kubectl("create", "namespace", namespace);
     try {
@@ -18,5 +27,5 @@ export function scenario(name: string, run: (namespace: string) => Promise<void>
     } finally {
       await kubectl("delete", "namespace", namespace, "--wait=false");
     }
-  });
+  };
 }

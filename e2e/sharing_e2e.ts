@@ -38,6 +38,14 @@ async function waitForReady(namespace: string, ...names: string[]): Promise<void
   );
 }
 
+/** Waits until pods run and hold what they asked for. */
+async function waitForLease(namespace: string, ...names: string[]): Promise<void> {
+  await waitForReady(namespace, ...names); // before the client in it has claimed
+  for (const name of names) {
+    await until(`a lease of ${name}`, async () => (await leasesOf(namespace, name)).length > 0);
+  }
+}
+
 /** Waits until a pod is told, by an Event of ours and by the scheduler, that it waits for the pool. */
 async function waitForWaiting(namespace: string, name: string, message: string): Promise<void> {
   await until(`the Event of ${name}`, async () => {
@@ -55,7 +63,7 @@ async function claimOf(namespace: string, name: string): Promise<Claim | undefin
 
 scenario("60 + 60 + 40 + 40 percent on two GPUs run at once", async (namespace) => {
   await start(namespace, { a: [1, 60], b: [1, 60], c: [1, 40], d: [1, 40] });
-  await waitForReady(namespace, "a", "b", "c", "d");
+  await waitForLease(namespace, "a", "b", "c", "d");
   expect(recordOf(await poolEvents(namespace))).toEqual({ granted: 4, refused: 0, mostLeases: 4, mostUnits: 100 });
 });
 
@@ -63,19 +71,19 @@ scenario(
   "60 + 60 + 60 percent on two GPUs do not, and the user is told what the third waits for",
   async (namespace) => {
     await start(namespace, { a: [1, 60], b: [1, 60], c: [1, 60] });
-    await waitForReady(namespace, "a", "b");
+    await waitForLease(namespace, "a", "b");
     await waitForWaiting(namespace, "c", `needs 60 % of one GPU that matches ${A}; the freest has 40 %`);
     await kubectl("delete", "pod", "a", "-n", namespace);
-    await waitForReady(namespace, "c");
+    await waitForLease(namespace, "c");
     expect(recordOf(await poolEvents(namespace))).toMatchObject({ granted: 3, mostLeases: 2 });
   },
 );
 
 scenario("beside 2 × 75 percent on two GPUs 2 × 25 runs, and 1 × 50 waits", async (namespace) => {
   await start(namespace, { large: [2, 75] });
-  await waitForReady(namespace, "large");
+  await waitForLease(namespace, "large");
   await start(namespace, { waits: [1, 50], small: [2, 25] });
-  await waitForReady(namespace, "small");
+  await waitForLease(namespace, "small");
   await waitForWaiting(namespace, "waits", `needs 50 % of one GPU that matches ${A}; the freest has`);
   const leases = await poolEvents(namespace);
   expect(leases.map(({ gpus }) => gpus.map(({ units }) => units))).toEqual([
@@ -91,7 +99,7 @@ scenario("shares of memory are exact: two that fit together on a GPU, and one th
   };
   await apply(memory("a", "9600M"));
   await apply(memory("b", "6400M"));
-  await waitForReady(namespace, "a", "b");
+  await waitForLease(namespace, "a", "b");
   await apply(memory("c", "160M"));
   await waitForWaiting(namespace, "c", `needs 160 MB of one GPU that matches ${B}; the freest has 0 %`);
   expect(recordOf(await poolEvents(namespace))).toEqual({ granted: 2, refused: 0, mostLeases: 2, mostUnits: 100 });
@@ -240,7 +248,7 @@ async function startLoad(namespace: string, count: number): Promise<void> {
     num: 1,
     percent: 50,
     filter: A,
-    command: ["sleep", "2"],
+    command: ["sleep", "1"],
   });
   const template = { metadata: { annotations: metadata.annotations }, spec };
   await apply({
