@@ -32,22 +32,37 @@ const BYTES_PER_UNIT = 2 + (2 + 11) + (2 + 9);
  */
 export const MOST_UNITS = Math.floor((4 * 1024 * 1024) / BYTES_PER_UNIT / UNITS) * UNITS;
 
+/** Which part of the pool a node lists, where it is split over the nodes: the GPUs of one turn of `nodes`. */
+export interface PoolPart {
+  /** From 0. */
+  readonly index: number;
+  readonly nodes: number;
+}
+
+export interface UnitOptions {
+  /** The most units that this node lists; {@link MOST_UNITS} if absent, and then servers that tell nothing have none. */
+  readonly resourceNums?: number | undefined;
+  /** The whole pool if absent. */
+  readonly part?: PoolPart | undefined;
+}
+
 /**
  * The units that a node lists for a pool.
  *
  * A server that tells its GPUs has 100 units for each. Those that tell nothing share `resourceNums` evenly, as if each had so
  * many GPUs. A unit is healthy while its server answers and its GPU is healthy.
- *
- * @param resourceNums the most units that this node lists; {@link MOST_UNITS} if absent, and then servers that tell nothing have none.
  */
-export function unitsOf({ servers }: Inventory, resourceNums?: number): UnitList {
+export function unitsOf({ servers }: Inventory, { resourceNums, part }: UnitOptions = {}): UnitList {
   const silent = servers.filter(({ gpus }) => gpus === undefined);
   const most = Math.min(resourceNums ?? MOST_UNITS, MOST_UNITS);
   const gpus = new Map<string, GpuUnits>();
   let listed = 0;
   let unlisted = 0;
-  for (const server of servers) {
-    for (const gpu of server.gpus ? toldUnits(server) : silentUnits(server, silent, resourceNums ?? 0)) {
+  for (const [position, server] of servers.entries()) {
+    const all = [...(server.gpus ? toldUnits(server) : silentUnits(server, silent, resourceNums ?? 0))];
+    // Only the server's own place and GPUs count: nodes that have heard of different servers agree on whose a GPU is.
+    const isOwn = (_: GpuUnits, index: number) => !part || (position + index) % part.nodes === part.index;
+    for (const gpu of all.filter(isOwn)) {
       const count = Math.min(gpu.count, most - listed);
       if (count > 0) gpus.set(gpu.name, { ...gpu, count });
       listed += count;

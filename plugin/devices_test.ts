@@ -42,7 +42,7 @@ test.each<[string, PoolServer[], number | undefined, [number, number]]>([
   ["nothing for silent servers without resourceNums", [server("a:1")], undefined, [0, 0]],
   ["nothing for an empty pool", [], 1000, [0, 0]],
 ])("unitsOf() lists %s", (_, servers, resourceNums, expected) => {
-  expect(count(unitsOf({ servers }, resourceNums))).toEqual(expected);
+  expect(count(unitsOf({ servers }, { resourceNums }))).toEqual(expected);
 });
 
 test("unitsOf() gives a GPU the same ids whatever else the pool has, and whatever else changes of it", () => {
@@ -52,8 +52,41 @@ test("unitsOf() gives a GPU the same ids whatever else the pool has, and whateve
   expect(idsOf(among).slice(100)).toEqual(idsOf(alone));
 });
 
+test.each<[string, PoolServer[], number | undefined]>([
+  [
+    "servers that tell",
+    [
+      server(
+        "a:1",
+        ["a", "b", "c"].map((id) => gpu(id)),
+      ),
+      server("b:1", [gpu("d")], false),
+    ],
+    undefined,
+  ],
+  ["silent servers", [server("a:1"), server("b:1")], 450],
+])("unitsOf() of all parts of a pool of %s is the whole, and none is in two", (_, servers, resourceNums) => {
+  const whole = idsOf(unitsOf({ servers }, { resourceNums }));
+  for (const nodes of [1, 2, 3, 7]) {
+    const parts = Array.from({ length: nodes }, (_, index) =>
+      unitsOf({ servers }, { resourceNums, part: { index, nodes } }),
+    );
+    expect(parts.flatMap(idsOf).sort()).toEqual(whole.toSorted());
+  }
+});
+
+test("unitsOf() gives each node GPUs of its own, also while one has not heard of all servers", () => {
+  const servers = [server("a:1", [gpu("a"), gpu("b")]), server("b:1", [gpu("c")])];
+  const unheard = [server("a:1", undefined, false), ...servers.slice(1)];
+  const part = (index: number) => ({ part: { index, nodes: 2 } });
+  expect(count(unitsOf({ servers }, part(0)))).toEqual([100, 100]);
+  expect(count(unitsOf({ servers }, part(1)))).toEqual([200, 200]);
+  expect(idsOf(unitsOf({ servers: unheard }, part(1)))).toEqual(idsOf(unitsOf({ servers }, part(1))).slice(100));
+  expect(count(unitsOf({ servers }, part(-1)))).toEqual([0, 0]);
+});
+
 test("unitsOf() tells how many units of the pool are left out", () => {
-  const { gpus, unlisted } = unitsOf({ servers: [server("a:1", [gpu("x"), gpu("y")])] }, 150);
+  const { gpus, unlisted } = unitsOf({ servers: [server("a:1", [gpu("x"), gpu("y")])] }, { resourceNums: 150 });
   expect([...gpus.values()].map((each) => each.count)).toEqual([100, 50]);
   expect(unlisted).toBe(50);
 });
@@ -77,7 +110,7 @@ test("unitsOf() lists more than 100,000 units, and no more than the kubelet can 
 });
 
 test("gpuOf() finds the GPU of each listed unit, and none for any other id", () => {
-  const list = unitsOf({ servers: [server("a:1", [gpu("x"), gpu("y")])] }, 150);
+  const list = unitsOf({ servers: [server("a:1", [gpu("x"), gpu("y")])] }, { resourceNums: 150 });
   for (const each of list.gpus.values()) for (const id of unitIds(each)) expect(gpuOf(id, list)).toBe(each);
   const [, second] = [...list.gpus.values()];
   for (const id of ["", "GPU-7", `${second?.name}-50`, `${second?.name}-1`, `${second?.name}-010`, `${second?.name}`]) {

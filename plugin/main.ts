@@ -23,7 +23,7 @@ const TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token";
  */
 await runProgram("device-plugin", async ({ environment, log, signal }) => {
   const settings = readSettings(environment);
-  const { resourceName, resourceNums, interval, servers } = settings;
+  const { resourceName, resourceNums, part, interval, servers } = settings;
   const units = createLatest<UnitList>();
   let registered = false;
   const metrics = createPluginMetrics({ units: () => units.current, heldUnits: createHeldUnits(settings, log) });
@@ -35,6 +35,8 @@ await runProgram("device-plugin", async ({ environment, log, signal }) => {
     notReady: () => (registered ? driver?.notReady() : "Not registered with the kubelet"),
     metrics: metrics.registry,
   });
+  if (part?.index === -1)
+    log.warn("This node is none of SPLIT_NODES: it lists nothing", { node: environment.NODE_NAME });
   log.info("Started", { servers, resourceName, metricsPort: probes.port });
 
   // The first part that ends ends the others.
@@ -42,7 +44,7 @@ await runProgram("device-plugin", async ({ environment, log, signal }) => {
   const untilOver = AbortSignal.any([signal, over.signal]);
   const followPool = async () => {
     for await (const inventory of source(untilOver)) {
-      const list = unitsOf(inventory, resourceNums);
+      const list = unitsOf(inventory, { resourceNums, part });
       if (isDeepStrictEqual(list, units.current)) continue;
       if (list.gpus.size === 0) log.warn("The pool has no units", { servers, resourceNums });
       if (list.unlisted > 0) log.warn("The pool has more units than are listed", { unlisted: list.unlisted });

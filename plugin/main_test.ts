@@ -92,6 +92,23 @@ test("the plugin registers RESOURCE_NUMS units, all healthy, when no server is n
   expect(new Set(ids).size).toBe(150);
 });
 
+test("two plugins that split the pool list each GPU once, and together all of them", async () => {
+  const server = await startPoolServer({ PORT: "0", GPUS: "5" });
+  const environment = { POOL_SERVERS: `127.0.0.1:${server.port}`, SPLIT_NODES: "node-a, node-b" };
+  const ids: string[] = [];
+  for (const [NODE_NAME, units] of [
+    ["node-a", 300],
+    ["node-b", 200],
+  ] as const) {
+    const directory = await kubeletDirectory();
+    const kubelet = await startKubelet(directory);
+    startPlugin(directory, { ...environment, NODE_NAME });
+    await allocatable(kubelet, units);
+    ids.push(...(kubelet.resource.current?.devices.keys() ?? []));
+  }
+  expect(new Set(ids).size).toBe(500);
+});
+
 test("the plugin lists the pool's units, follows a server's death and return, and keeps their ids", async () => {
   const directory = await kubeletDirectory();
   const first = await startPoolServer({ PORT: "0", GPUS: "2" });
@@ -341,6 +358,8 @@ test.each([
   [{ SOCKET_NAME: "../x", RESOURCE_NUMS: "1" }, 'Cannot use SOCKET_NAME="../x": expected a file name'],
   [{ SERVERS_CONF: "/nowhere/servers.conf" }, "Cannot read the pool's servers from /nowhere/servers.conf"],
   [{ POOL_SERVERS: "a:1", SERVERS_CONF: "/x" }, "Cannot use both POOL_SERVERS"],
+  [{ SPLIT_NODES: "a,b", RESOURCE_NUMS: "1" }, 'Cannot use SPLIT_NODES="a,b" without NODE_NAME: set both or none'],
+  [{ SPLIT_NODES: "a,a", NODE_NAME: "a", RESOURCE_NUMS: "1" }, 'Cannot use SPLIT_NODES="a,a": expected names of nodes'],
   [{ KUBELET_DIR: `/${"x".repeat(120)}`, RESOURCE_NUMS: "1" }, "a socket's path there has"],
   [{ ALLOCATION: "both", RESOURCE_NUMS: "1" }, 'Cannot use ALLOCATION="both": expected claims or units'],
   [{ KUBECONFIG: "/nowhere", RESOURCE_NUMS: "1" }, 'Cannot read KUBECONFIG="/nowhere"'],

@@ -4,6 +4,7 @@ import { DRIVER } from "../pool/device.ts";
 import { POOL_SETTINGS, serversOf } from "../pool/pool_settings.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, integer, port, readEnvironment, seconds } from "../program/environment.ts";
+import type { PoolPart } from "./devices.ts";
 
 export interface PluginSettings {
   /** What the plugin's socket names begin with. */
@@ -13,6 +14,8 @@ export interface PluginSettings {
   readonly resourceName: string;
   /** The most units that this node lists. */
   readonly resourceNums?: number;
+  /** The part of the pool that this node lists; of index -1 if it is none of the nodes that the pool is split over. */
+  readonly part?: PoolPart;
   /** host:port of each pool server, or the path of a servers.conf that names them. If absent nobody is asked, and all units are always healthy. */
   readonly servers?: readonly string[] | string;
   readonly kubeletDirectory: string;
@@ -32,6 +35,19 @@ export interface PluginSettings {
 const EXPECTED_SOCKET_NAME = "expected a file name of letters, digits, dots and dashes";
 const EXPECTED_RESOURCE_NAME = "expected an extended resource such as bitfusion.io/gpu";
 
+/** Names of nodes, separated by commas: DNS subdomains, none twice. */
+function nodeNames() {
+  return v.pipe(
+    v.string(),
+    v.transform((text) => text.split(",").map((name) => name.trim())),
+    v.check(
+      (names) =>
+        names.every((name) => /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name)) && new Set(names).size === names.length,
+      "expected names of nodes, separated by commas, none twice",
+    ),
+  );
+}
+
 /** The names of the original, and where the pool is. @throws {ConfigError} */
 export function readSettings(environment: Environment): PluginSettings {
   const env = readEnvironment(
@@ -47,6 +63,9 @@ export function readSettings(environment: Environment): PluginSettings {
       ),
       RESOURCE_NUMS: v.optional(integer({ min: 1, max: 100_000 })),
       ...POOL_SETTINGS,
+      /** Names of the nodes that the pool is split over. */
+      SPLIT_NODES: v.optional(nodeNames()),
+      NODE_NAME: v.optional(v.string()),
       KUBELET_DIR: v.optional(v.string(), "/var/lib/kubelet/device-plugins"),
       POD_RESOURCES_SOCKET: v.optional(v.string(), "/var/lib/kubelet/pod-resources/kubelet.sock"),
       ALLOCATION: v.optional(v.picklist(["claims", "units"], "expected claims or units")),
@@ -63,11 +82,16 @@ export function readSettings(environment: Environment): PluginSettings {
       `Cannot start without POOL_SERVERS: ${EXPECTED_SERVERS}; or set SERVERS_CONF or RESOURCE_NUMS`,
     );
   }
+  if (env.SPLIT_NODES && !env.NODE_NAME) {
+    throw new ConfigError(`Cannot use SPLIT_NODES="${environment.SPLIT_NODES}" without NODE_NAME: set both or none`);
+  }
+  const nodes = env.SPLIT_NODES ?? [];
   return {
     socketName: env.SOCKET_NAME,
     interval: env.INTERVAL,
     resourceName: env.RESOURCE_NAME,
     ...(env.RESOURCE_NUMS === undefined ? {} : { resourceNums: env.RESOURCE_NUMS }),
+    ...(nodes.length === 0 ? {} : { part: { index: nodes.indexOf(env.NODE_NAME ?? ""), nodes: nodes.length } }),
     ...(servers === undefined ? {} : { servers }),
     kubeletDirectory: env.KUBELET_DIR,
     podResourcesSocket: env.POD_RESOURCES_SOCKET,
