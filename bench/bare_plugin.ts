@@ -2,8 +2,9 @@ import { create } from "@bufbuild/protobuf";
 import { serveGrpc } from "../grpc/server.ts";
 import { createLatest } from "../program/latest.ts";
 import { DevicePlugin, ListAndWatchResponseSchema } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+import { DRAPlugin } from "../proto/gen/dra/v1/api_pb.ts";
 
-const { SOCKET = "", UNITS = "" } = process.env;
+const { SOCKET = "", UNITS = "0" } = process.env;
 
 /** Made once: only the sending is measured. */
 const list = create(ListAndWatchResponseSchema, {
@@ -14,16 +15,20 @@ const list = create(ListAndWatchResponseSchema, {
 });
 const changes = createLatest({ list });
 
-/** The least that any device plugin on Connect does: it sends a list at each byte of standard input, and answers Allocate. */
+/** The least that any device plugin or driver on Connect does: it sends a list at each byte of standard input, and answers each call. */
 await serveGrpc({
   listen: { path: SOCKET },
-  routes: (router) =>
+  routes: (router) => {
+    router.service(DRAPlugin, {
+      nodePrepareResources: ({ claims }) => ({ claims: Object.fromEntries(claims.map(({ uid }) => [uid, {}])) }),
+    });
     router.service(DevicePlugin, {
       async *listAndWatch(_, { signal }) {
         for await (const change of changes.changes(signal)) yield change.list;
       },
       allocate: ({ containerRequests }) => ({ containerResponses: containerRequests.map(() => ({})) }),
-    }),
+    });
+  },
 });
 console.log("Serving");
 for await (const _ of Bun.stdin.stream()) changes.set({ list });

@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import { benchMemory } from "./memory.ts";
 import { benchPlugin } from "./plugin.ts";
+import { benchSharing } from "./sharing.ts";
 import { toMarkdown } from "./table.ts";
 import { benchWebhook } from "./webhook.ts";
 
@@ -9,6 +10,7 @@ type Bench = (options: { reviews: number }) => Promise<Table[]>;
 
 const BENCHES: Record<string, Bench> = {
   plugin: benchPlugin,
+  sharing: benchSharing,
   webhook: async (options) => [await benchWebhook(), await benchMemory(options)],
 };
 

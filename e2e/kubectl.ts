@@ -1,7 +1,10 @@
 import { ExecError, exec } from "./exec.ts";
 
+/** Name of the kind cluster. */
+export const CLUSTER = "bitfusion-e2e";
+
 /** Nodes that run pods. */
-export const WORKERS = ["bitfusion-e2e-worker", "bitfusion-e2e-worker2"] as const;
+export const WORKERS = [`${CLUSTER}-worker`, `${CLUSTER}-worker2`] as const;
 
 /** A user's kubectl. Returns what it wrote to standard output. @throws {ExecError} */
 export function kubectl(...args: string[]): Promise<string> {

@@ -1,0 +1,33 @@
+import { ROLLOUT } from "../e2e/commands.ts";
+import { exec } from "../e2e/exec.ts";
+import { apply, kubectl } from "../e2e/kubectl.ts";
+import { sharePod } from "../e2e/pods.ts";
+import { percentile } from "./statistics.ts";
+
+const PODS = 20;
+
+/** From a pod's creation until its container runs, one after the other: with a claim, and with units alone. */
+export async function benchPodStart(): Promise<Record<string, string>[]> {
+  const rows: Record<string, string>[] = [];
+  for (const allocation of ["units", "claims"]) {
+    await kubectl("set", "env", "-n", "bitfusion-system", "deployment/bitfusion-webhook", `ALLOCATION=${allocation}`);
+    for (const command of ROLLOUT) await exec(command.split(" "));
+    const namespace = `bench-${allocation}`;
+    await kubectl("create", "namespace", namespace);
+    const times: number[] = [];
+    for (let index = 0; index < PODS; index++) times.push(await timeToReady(namespace, `pod-${index}`));
+    times.shift(); // the namespace's tokens and template are made for it
+    const ms = (fraction: number) => `${percentile(times, fraction).toFixed(0)} ms`;
+    rows.push({ "pod created to running": `ALLOCATION=${allocation}`, p50: ms(0.5), p90: ms(0.9) });
+  }
+  return rows;
+}
+
+async function timeToReady(namespace: string, name: string): Promise<number> {
+  const start = performance.now();
+  await apply(sharePod({ namespace, name, num: 1, percent: 5, command: ["sleep", "600"] }));
+  await kubectl("wait", "-n", namespace, `pod/${name}`, "--for=condition=Ready", "--timeout=60s");
+  const time = performance.now() - start;
+  await kubectl("delete", "pod", name, "-n", namespace);
+  return time;
+}

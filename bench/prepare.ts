@@ -1,0 +1,106 @@
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createClient } from "@connectrpc/connect";
+import { connectUnix } from "../grpc/client.ts";
+import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
+import { startSimulatedDraKubelet } from "../kubernetes/simulated/dra_kubelet.ts";
+import { createObjectStore } from "../kubernetes/simulated/objects.ts";
+import { DRAPlugin } from "../proto/gen/dra/v1/api_pb.ts";
+import { compile } from "./compile.ts";
+import { percentile } from "./statistics.ts";
+
+const CLAIMS = 1000;
+
+/** NodePrepareResources of the compiled plugin, one claim a call, beside a service on the same library that does nothing. */
+export async function benchPrepare(): Promise<Record<string, string>[]> {
+  const folder = await mkdtemp(join(tmpdir(), "bench-"));
+  try {
+    const bare = await timesOfBare(folder);
+    const driver = await timesOfDriver(folder);
+    return [
+      { "one claim a call": "a service that does nothing", ...summary(bare) },
+      { "one claim a call": "driver: claim read from the API server, file written", ...summary(driver) },
+    ];
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function timesOfBare(folder: string): Promise<number[]> {
+  const bare = await compile("bench/bare_plugin.ts", join(folder, "bare"));
+  const SOCKET = join(folder, "bare.sock");
+  const child = Bun.spawn([bare], { env: { SOCKET }, stdio: ["pipe", "pipe", "inherit"] });
+  for await (const _ of child.stdout) break;
+  using channel = connectUnix(SOCKET);
+  const client = createClient(DRAPlugin, channel.transport);
+  try {
+    return await measure((uid) => client.nodePrepareResources({ claims: [{ uid }] }, { timeoutMs: 10_000 }));
+  } finally {
+    child.kill("SIGKILL");
+    await child.exited;
+  }
+}
+
+async function timesOfDriver(folder: string): Promise<number[]> {
+  const store = createObjectStore();
+  await using api = startSimulatedApiServer({ onRequest: (request) => store.answer(request) });
+  const kubeconfig = join(folder, "kubeconfig");
+  await writeFile(kubeconfig, kubeconfigOf(api.url));
+  const plugin = await compile("plugin/main.ts", join(folder, "plugin"));
+  const [KUBELET_DIR, PLUGINS_REGISTRY_DIR, DRIVER_DIR, CDI_DIR] = ["kubelet", "registry", "driver", "cdi"].map(
+    (name) => join(folder, name),
+  ) as [string, string, string, string];
+  for (const directory of [KUBELET_DIR, DRIVER_DIR, CDI_DIR]) await mkdir(directory);
+  await using kubelet = await startSimulatedDraKubelet({ directory: PLUGINS_REGISTRY_DIR });
+  const child = Bun.spawn([plugin], {
+    env: { KUBECONFIG: kubeconfig, RESOURCE_NUMS: "100", KUBELET_DIR, PLUGINS_REGISTRY_DIR, DRIVER_DIR, CDI_DIR },
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  try {
+    for await (const plugins of kubelet.plugins.changes(AbortSignal.timeout(10_000))) if (plugins.length > 0) break;
+    return await measure(
+      async (uid) => {
+        const name = `claim-${uid}`;
+        const answers = await kubelet.prepare([{ namespace: "team", name, uid }]);
+        if (answers[uid]?.error !== "") throw new Error(answers[uid]?.error);
+      },
+      (uid) => {
+        const result = {
+          request: "gpu",
+          driver: "bitfusion.io",
+          pool: "bitfusion-0",
+          device: "gpu-aaaaaaaa",
+          consumedCapacity: { units: "60" },
+        };
+        store.put(`/apis/resource.k8s.io/v1/namespaces/team/resourceclaims/claim-${uid}`, {
+          metadata: { uid },
+          status: { allocation: { devices: { results: [result] } } },
+        } as never);
+      },
+    );
+  } finally {
+    child.kill("SIGTERM");
+    await child.exited;
+  }
+}
+
+async function measure(
+  call: (uid: string) => Promise<unknown>,
+  before: (uid: string) => void = () => {},
+): Promise<number[]> {
+  const times: number[] = [];
+  for (let claim = 0; claim < CLAIMS; claim++) {
+    const uid = crypto.randomUUID();
+    before(uid);
+    const start = performance.now();
+    await call(uid);
+    times.push(performance.now() - start);
+  }
+  return times;
+}
+
+function summary(times: readonly number[]): Record<string, string> {
+  const ms = (fraction: number) => `${percentile(times, fraction).toFixed(2)} ms`;
+  return { p50: ms(0.5), p99: ms(0.99) };
+}

@@ -1,0 +1,110 @@
+import { until } from "../e2e/kubectl.ts";
+import type { KubernetesRequest } from "../kubernetes/client.ts";
+import { type ApiObject, followObjects } from "../kubernetes/follow_objects.ts";
+import { silentLog } from "../pool/simulator/testing.ts";
+import { claimTemplateOf } from "../webhook/claim.ts";
+
+const NAMESPACE = "bench-scheduling";
+const PODS = 500;
+/** Nodes that are objects only: the scheduler binds to them, and nothing runs. */
+const NODES = 5;
+/** How often their kubelets, which are not there, would say that they live, in ms. */
+const HEARTBEAT = 10_000;
+/** Pods that are created at the same time. */
+const PARALLEL = 16;
+
+interface Pod extends ApiObject {
+  readonly spec: { readonly nodeName?: string };
+}
+
+/** 500 pods against 1,000 published GPUs: from the first creation until the last is bound, with a claim each and without. */
+export async function benchScheduling(request: KubernetesRequest): Promise<Record<string, string>[]> {
+  const template = claimTemplateOf({ gpus: 1, percent: 50 }, { filters: [], gpuMemoryMb: 0 });
+  await request("/api/v1/namespaces", { method: "POST", body: { metadata: { name: NAMESPACE } } });
+  await request(`/apis/resource.k8s.io/v1/namespaces/${NAMESPACE}/resourceclaimtemplates`, {
+    method: "POST",
+    body: { metadata: { name: template.name }, spec: { spec: template.spec } },
+  });
+  // Pods are refused before the namespace has its service account.
+  const account = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/default`;
+  await until("the service account", () => request(account).then(Boolean, () => false));
+  await using _nodes = await startNodes(request);
+  const claims = { resourceClaims: [{ name: "gpu", resourceClaimTemplateName: template.name }] };
+  const without = await schedule(request, "without", {});
+  const withClaims = await schedule(request, "with", claims, { claims: [{ name: "gpu" }] });
+  const row = (what: string, seconds: number) => ({
+    "500 pods": what,
+    "all bound after": `${seconds.toFixed(1)} s`,
+    "pods/s": (PODS / seconds).toFixed(0),
+  });
+  return [row("without claims", without), row("with a claim each, 1,000 GPUs in 16 slices", withClaims)];
+}
+
+/** Seconds until all are bound. */
+async function schedule(
+  request: KubernetesRequest,
+  prefix: string,
+  spec: object,
+  resources: object = {},
+): Promise<number> {
+  const path = `/api/v1/namespaces/${NAMESPACE}/pods`;
+  const pods = followObjects<Pod>({ request, path, log: silentLog }, AbortSignal.timeout(600_000));
+  const bound = (async () => {
+    for await (const objects of pods) {
+      const own = [...objects.values()].filter(
+        ({ metadata, spec }) => metadata.name.startsWith(`${prefix}-`) && spec.nodeName,
+      );
+      if (own.length === PODS) return performance.now();
+    }
+    throw new Error("Not all pods were bound within ten minutes");
+  })();
+  const start = performance.now();
+  let next = 0;
+  const create = async () => {
+    while (next < PODS) {
+      const name = `${prefix}-${next++}`;
+      const container = { name: "main", image: "none", resources: { requests: { cpu: "1m" }, ...resources } };
+      const body = {
+        metadata: { name },
+        spec: {
+          nodeSelector: { bench: NAMESPACE },
+          tolerations: [{ operator: "Exists" }],
+          containers: [container],
+          ...spec,
+        },
+      };
+      await request(path, { method: "POST", body, timeout: 60_000 });
+    }
+  };
+  await Promise.all(Array.from({ length: PARALLEL }, create));
+  return ((await bound) - start) / 1000;
+}
+
+async function startNodes(request: KubernetesRequest): Promise<AsyncDisposable> {
+  const names = Array.from({ length: NODES }, (_, index) => `bench-${index}`);
+  const resources = { cpu: "64", memory: "256Gi", pods: "500" };
+  for (const name of names) {
+    const status = { capacity: resources, allocatable: resources, conditions: [ready()] };
+    const body = { metadata: { name, labels: { bench: NAMESPACE, "kubernetes.io/hostname": name } }, status };
+    await request("/api/v1/nodes", { method: "POST", body });
+  }
+  const beat = async () => {
+    for (const name of names) {
+      const node = (await (await request(`/api/v1/nodes/${name}`)).json()) as { status: object };
+      const body = { ...node, status: { ...node.status, conditions: [ready()] } };
+      await request(`/api/v1/nodes/${name}/status`, { method: "PUT", body }).catch(() => {}); // a conflict: at the next beat
+    }
+  };
+  const heartbeat = setInterval(() => void beat(), HEARTBEAT);
+  return {
+    async [Symbol.asyncDispose]() {
+      clearInterval(heartbeat);
+      for (const name of names) await request(`/api/v1/nodes/${name}`, { method: "DELETE" });
+    },
+  };
+}
+
+function ready() {
+  const now = new Date().toISOString();
+  return { type: "Ready", status: "True", reason: "Bench", lastHeartbeatTime: now, lastTransitionTime: now };
+}
