@@ -13,10 +13,13 @@ const UNITS = "bitfusion.io/gpu";
 const WEBHOOK = "app.kubernetes.io/name=bitfusion-webhook";
 const SHOW_GPUS = ["printenv", "BITFUSION_GPUS"];
 
-/** Units of the leases that each container of a pod has had. */
+/** Units of each GPU that a pod's containers have held, on whichever servers. */
 async function unitsByContainer(namespace: string, name: string): Promise<Record<string, number[]>> {
-  const leases = await leasesOf(namespace, name);
-  return Object.fromEntries(leases.map(({ owner, gpus }) => [owner.container, gpus.map(({ units }) => units)]));
+  const units: Record<string, number[]> = {};
+  for (const { owner, gpus } of await leasesOf(namespace, name)) {
+    units[owner.container] = [...(units[owner.container] ?? []), ...gpus.map((gpu) => gpu.units)];
+  }
+  return units;
 }
 
 scenario.concurrent("mode injection brings client and tokens, and leaves the command alone", async (namespace) => {

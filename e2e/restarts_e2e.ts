@@ -150,7 +150,9 @@ async function assertHolderIsUntouched(namespace: string): Promise<void> {
   );
   expect(status.phase).toBe("Running");
   expect(status.containerStatuses.map(({ restartCount }) => restartCount)).toEqual([0, 0]);
-  expect(await heldUnits(node, namespace, "holder")).toEqual(HELD);
+  const held = () => heldUnits(node, namespace, "holder");
+  await until("the restarted kubelet to tell who holds what", async () => Object.keys(await held()).length > 0);
+  expect(await held()).toEqual(HELD);
 }
 
 async function restartKubelet(): Promise<void> {
