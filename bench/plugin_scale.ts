@@ -32,6 +32,8 @@ const CHANGES = 20;
 const ALLOCATIONS = 10_000;
 /** Units that each Allocate asks for. */
 const ALLOCATED = 50;
+/** How long after its first list a plugin is taken to be idle, in ms. */
+const SETTLE = 3000;
 /** How long idle processor time is measured, in ms. */
 const IDLE = 60_000;
 
@@ -54,7 +56,7 @@ export async function benchScale(programs: ScalePrograms): Promise<Record<string
         "first list ms": name === "bare" ? "" : plugin.firstList.toFixed(0),
         "change to sent ms": median(change).toFixed(1),
         "message KB": (bytes / 1000).toFixed(0),
-        "RSS MB": (memory / 1e6).toFixed(0),
+        "RSS MiB": (memory / 2 ** 20).toFixed(0),
         "idle CPU": `${((idle[index] ?? Number.NaN) * 100).toFixed(2)} %`,
         "Allocate p50 µs": (percentile(allocate, 0.5) * 1000).toFixed(0),
         "Allocate p99 µs": (percentile(allocate, 0.99) * 1000).toFixed(0),
@@ -66,6 +68,7 @@ export async function benchScale(programs: ScalePrograms): Promise<Record<string
 }
 
 async function measure({ pid, plugin, ids, change }: Subject) {
+  await Bun.sleep(SETTLE);
   const memory = await residentMemory(pid); // after start and first list, as most plugins are for most of their life
   const times: number[] = [];
   let bytes = 0;
