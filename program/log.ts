@@ -1,11 +1,13 @@
 import { configureSync, getJsonLinesFormatter, getLogger, type Logger, type Sink } from "@logtape/logtape";
+import { createLineOutput } from "./log_output.ts";
 
 export type { Logger };
 
 /** A logger of the program that writes JSON lines to standard output. Called once, by `main.ts`. */
 export function createLogger(program: string): Logger {
   const format = getJsonLinesFormatter({ properties: "flatten" });
-  const stdout: Sink = (record) => void process.stdout.write(format(record));
+  const write = createLineOutput(process.stdout.fd); // Bun makes it non-blocking when it is first looked at
+  const stdout: Sink = (record) => write(format(record));
   configureSync({
     reset: true,
     sinks: { stdout },
