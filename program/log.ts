@@ -1,13 +1,16 @@
-import { configureSync, getJsonLinesFormatter, getLogger, type Logger, type Sink } from "@logtape/logtape";
+import { configureSync, getLogger, type Logger, type LogRecord, type Sink } from "@logtape/logtape";
+import { formatLine } from "./log_line.ts";
 import { createLineOutput } from "./log_output.ts";
 
 export type { Logger };
 
+/** Tells the library that the sink keeps no record, so that it need not copy each. */
+const READS_AT_ONCE = { [Symbol.for("LogTape.sinkSnapshotPolicy.immediate")]: true };
+
 /** A logger of the program that writes JSON lines to standard output. Called once, by `main.ts`. */
 export function createLogger(program: string): Logger {
-  const format = getJsonLinesFormatter({ properties: "flatten" });
   const write = createLineOutput(process.stdout.fd); // Bun makes it non-blocking when it is first looked at
-  const stdout: Sink = (record) => write(format(record));
+  const stdout: Sink = Object.assign((record: LogRecord) => write(formatLine(record)), READS_AT_ONCE);
   configureSync({
     reset: true,
     sinks: { stdout },
@@ -17,6 +20,22 @@ export function createLogger(program: string): Logger {
     ],
   });
   return getLogger(program);
+}
+
+/**
+ * `log.info` for what is logged thousands of times a second. The library's own provides for properties that are computed later, with
+ * accessors and a list of records that it knows, which took 5 µs of each review.
+ */
+export function logInfo(log: Logger, message: string, properties: Record<string, unknown>): void {
+  const record: LogRecord = {
+    category: log.category,
+    level: "info",
+    message: [message],
+    rawMessage: message,
+    timestamp: Date.now(),
+    properties,
+  };
+  log.emit(record);
 }
 
 /** What to log of something that was thrown: its message and those of its causes, each said once. */

@@ -1,5 +1,20 @@
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import { messageOf } from "./log.ts";
+
+test("logInfo() logs what the logger's own info() logs", async () => {
+  const script = `
+    import { createLogger, logInfo } from ${JSON.stringify(join(import.meta.dir, "log.ts"))};
+    const log = createLogger("program");
+    log.info("Reviewed", { uid: "a", dryRun: false, name: undefined });
+    logInfo(log, "Reviewed", { uid: "a", dryRun: false, name: undefined });
+  `;
+  await using child = Bun.spawn([process.execPath, "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+  const lines = (await child.stdout.text()).trim().split("\n");
+  const fields = { level: "INFO", message: "Reviewed", logger: "program", uid: "a", dryRun: false };
+  const time = expect.stringMatching(/^\d{4}-.*Z$/);
+  expect(lines.map((line) => JSON.parse(line))).toEqual([1, 2].map(() => ({ "@timestamp": time, ...fields })));
+});
 
 test.each<[string, unknown, string]>([
   ["an error's message", new Error("a"), "a"],

@@ -1,5 +1,5 @@
 import { Elysia } from "elysia";
-import { type Logger, messageOf } from "../program/log.ts";
+import { type Logger, logInfo, messageOf } from "../program/log.ts";
 import { readiness } from "../program/probes.ts";
 import type { EnsureClaimTemplates } from "./claim_templates.ts";
 import type { InjectionSettings } from "./injection.ts";
@@ -70,7 +70,7 @@ export function createApp({
   function logDecision(webhook: string, request: Partial<AdmissionRequest>, { result, reason }: Decision): void {
     const { uid, namespace, name, object, dryRun } = request;
     const { generateName } = (object as { metadata?: { generateName?: string } } | undefined)?.metadata ?? {};
-    log.info("Reviewed", { webhook, uid, namespace, name: name || generateName, result, reason, dryRun });
+    logInfo(log, "Reviewed", { webhook, uid, namespace, name: name || generateName, result, reason, dryRun });
   }
 
   return new Elysia()
