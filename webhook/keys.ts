@@ -27,3 +27,6 @@ export const TOKENS = { namespace: "kube-system", name: "bitfusion-secret" } as 
 export function filtersOf(annotations: Readonly<Record<string, string>>): string[] {
   return annotations[ANNOTATIONS.filter]?.split(/\s+/).filter(Boolean) ?? [];
 }
+
+/** The version of AdmissionReviews that is spoken here. */
+export const REVIEW_VERSION = "admission.k8s.io/v1";

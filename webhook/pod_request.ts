@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { describeIssue } from "../program/issue.ts";
 import { Pod } from "./pod.ts";
+import { isPod } from "./pod_check.ts";
 import { Refusal } from "./refusal.ts";
 import type { AdmissionRequest, Decision } from "./review.ts";
 
@@ -13,15 +14,15 @@ const MIRROR_ANNOTATION = "kubernetes.io/config.mirror";
 /** Decides about the pod that a request creates. Whatever else it may be is allowed. @throws what `decide` throws, but Refusals. */
 export function decidePod(request: AdmissionRequest, decide: (pod: Pod) => Decision): Decision {
   const { subResource, operation, namespace, object } = request;
-  if (operation !== "CREATE" || !isPod(request) || subResource) {
+  if (operation !== "CREATE" || !createsPod(request) || subResource) {
     return { result: "allowed", topic: "other", reason: "No pod is created" };
   }
   if (IGNORED_NAMESPACES.includes(namespace)) {
     return { result: "allowed", topic: "namespace", reason: `Namespace ${namespace} is left alone` };
   }
-  const parsed = v.safeParse(Pod, object);
-  if (!parsed.success) {
-    const reason = `Cannot read the pod: ${describeIssue(parsed.issues[0])}`;
+  const issue = isPod(object) ? undefined : v.safeParse(Pod, object).issues?.[0];
+  if (issue) {
+    const reason = `Cannot read the pod: ${describeIssue(issue)}`;
     return { result: "errored", topic: "unreadable", code: 400, reason };
   }
   const pod = object as Pod; // the raw one: a parsed one might have lost something
@@ -37,7 +38,7 @@ export function decidePod(request: AdmissionRequest, decide: (pod: Pod) => Decis
 }
 
 /** The resource that was asked for; the kind tells as well. */
-function isPod({ resource, kind }: AdmissionRequest): boolean {
+function createsPod({ resource, kind }: AdmissionRequest): boolean {
   const { group, version } = resource ?? kind ?? {};
   return group === "" && version === "v1" && (resource ? resource.resource === "pods" : kind?.kind === "Pod");
 }

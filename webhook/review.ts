@@ -2,12 +2,12 @@ import type { Operation } from "rfc6902";
 import * as v from "valibot";
 import { describeIssue } from "../program/issue.ts";
 import type { ClaimTemplate } from "./claim.ts";
-
-const VERSION = "admission.k8s.io/v1";
+import { REVIEW_VERSION } from "./keys.ts";
+import { isReview } from "./review_check.ts";
 
 /** The part of an AdmissionReview request that is read here (k8s.io/api/admission/v1). */
 const AdmissionReview = v.looseObject({
-  apiVersion: v.literal(VERSION),
+  apiVersion: v.literal(REVIEW_VERSION),
   kind: v.literal("AdmissionReview"),
   request: v.pipe(
     v.looseObject({
@@ -26,6 +26,9 @@ const AdmissionReview = v.looseObject({
 });
 
 export type AdmissionRequest = v.InferOutput<typeof AdmissionReview>["request"];
+
+/** What the API server leaves out. */
+const DEFAULTS = { name: "", namespace: "", dryRun: false };
 
 /** What is decided about a request: the reason is for the log and the user, the topic a label of the metrics. */
 export type Decision = {
@@ -57,6 +60,7 @@ export type ParsedReview =
   | { readonly uid: string; readonly decision: Errored };
 
 export function parseReview(body: unknown): ParsedReview {
+  if (isReview(body)) return { request: { ...DEFAULTS, ...body.request } };
   const { success, output, issues } = v.safeParse(AdmissionReview, body);
   if (success) return { request: output.request };
   const uid = (body as { request?: { uid?: unknown } } | null)?.request?.uid;
@@ -71,7 +75,7 @@ export function parseReview(body: unknown): ParsedReview {
 export function toReview(uid: string, decision: Decision) {
   const { warnings = [] } = decision;
   return {
-    apiVersion: VERSION,
+    apiVersion: REVIEW_VERSION,
     kind: "AdmissionReview",
     response: { uid, ...toResponse(decision), ...(warnings.length > 0 ? { warnings } : {}) },
   };

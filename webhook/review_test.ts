@@ -51,6 +51,29 @@ test.each<[description: string, body: unknown, uid: string, field: string]>([
   });
 });
 
+const pods = { group: "", version: "v1", resource: "pods", kind: "Pod" };
+const without = (key: keyof typeof pods) => ({ ...pods, [key]: undefined });
+const hasText = (value: unknown, ...keys: string[]) =>
+  keys.every((key) => typeof (value as Record<string, unknown> | null)?.[key] === "string");
+const isText = (value: unknown) => typeof value === "string";
+
+test.each<[field: string, isRight: (value: unknown) => boolean]>([
+  ["uid", (value) => isText(value) && value !== ""],
+  ["resource", (value) => hasText(value, "group", "version", "resource")],
+  ["kind", (value) => hasText(value, "group", "version", "kind")],
+  ["subResource", isText],
+  ["name", isText],
+  ["namespace", isText],
+  ["operation", isText],
+  ["dryRun", (value) => typeof value === "boolean"],
+])("parseReview() takes of a request's %s what it should be, and nothing else", (field, isRight) => {
+  const parts = (["group", "version", "resource", "kind"] as const).map(without);
+  for (const value of [null, 1, true, "", "x", [], {}, pods, ...parts]) {
+    const parsed = parseReview({ ...review, request: { ...request, [field]: value } });
+    expect([value, "request" in parsed]).toEqual([value, isRight(value)]);
+  }
+});
+
 test("fault of the original: the answer has no apiVersion and kind", () => {
   expect(toReview("u", { result: "allowed", topic: "other", reason: "" })).toMatchObject({
     apiVersion: "admission.k8s.io/v1",
