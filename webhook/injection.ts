@@ -1,26 +1,17 @@
 import type { Operation } from "rfc6902";
 import { EXPECTED_FILTER, type Filter, parseFilter } from "../pool/filter.ts";
-import { type Share, unitsOf } from "../pool/share.ts";
 import { type Catalogue, type Client, chooseClient } from "./catalogue.ts";
 import { type ClaimTemplate, claimNameOf, claimTemplateOf } from "./claim.ts";
-import { wrapCommand } from "./command.ts";
-import { withLibraryPath } from "./environment.ts";
-import { ANNOTATIONS, ASKED, filtersOf, UNITS } from "./keys.ts";
+import { commandOf, type Equipment, equip, type User } from "./equipment.ts";
+import { ANNOTATIONS, filtersOf } from "./keys.ts";
+import { collision, missingFrom } from "./missing.ts";
 import type { Mode } from "./mode.ts";
-import {
-  includes,
-  isPopulateContainer,
-  type Json,
-  POPULATE,
-  populateContainer,
-  variables,
-  volumeMounts,
-  volumes,
-} from "./parts.ts";
-import { createPodPatch } from "./patch.ts";
+import { appendTo, setTo } from "./operations.ts";
+import { isPopulateContainer, type Json, POPULATE, populateContainer, volumes } from "./parts.ts";
 import type { Container, Pod } from "./pod.ts";
 import { Refusal } from "./refusal.ts";
 import { readShare } from "./share.ts";
+import { countUnits, withUnits } from "./units.ts";
 
 export interface InjectionSettings {
   readonly catalogue: Catalogue;
@@ -55,48 +46,52 @@ export interface Injection {
 export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: InjectionSettings): Injection | undefined {
   const { metadata, spec } = pod;
   const { annotations = {} } = metadata;
-  const shares = new Map<Container, Share>();
-  for (const container of [...(spec.initContainers ?? []), ...spec.containers]) {
-    const share = readShare(container);
-    if (share) shares.set(container, share);
-  }
-  if (shares.size === 0) return undefined;
+  const users = usersOf(pod);
+  if (users.length === 0) return undefined;
 
   const client = chooseClient(settings.catalogue, annotations);
   const filters = filtersOf(annotations);
-  const { allocation = "units", gpuMemoryMb = 0 } = settings;
-  const equipped = new Map<Container, Container>();
-  const claims = new Map<Container, ClaimTemplate>();
-  for (const [container, share] of shares) {
-    const copy = { ...container };
-    setUnits(copy, countUnits(container, share, settings));
+  const { allocation = "units", gpuMemoryMb } = settings;
+  const equipment: Equipment = { mode, client, filters, allocation };
+  const operations: Operation[] = [];
+  const templates: ClaimTemplate[] = [];
+  for (const user of users) {
+    const { container, path, share } = user;
+    const resources = withUnits(container, countUnits(container, share, gpuMemoryMb));
     if (allocation === "claims") {
-      claims.set(container, claimTemplateOf(share, { filters: filters.map(readFilter), gpuMemoryMb }));
-      addClaim(copy);
+      templates.push(claimTemplateOf(share, { filters: filters.map(readFilter), gpuMemoryMb: gpuMemoryMb ?? 0 }));
+      resources.claims = withClaim(container);
     }
-    equip(copy, { mode, client, share, filters, allocation });
-    equipped.set(container, copy);
+    setTo(operations, `${path}/resources`, container.resources, resources);
+    equip(operations, user, equipment);
   }
-  const withEquipped = (list: readonly Container[]) => list.map((container) => equipped.get(container) ?? container);
-  // What stays is shared, not copied: a copy of a large pod, and comparing the two, would cost more than all the rest.
-  const injected = {
-    ...pod,
-    metadata: { ...metadata, annotations: { ...annotations, [ANNOTATIONS.status]: "injected" } },
-    spec: {
-      ...spec,
-      volumes: addMissing(spec.volumes ?? [], volumes(client), "Volume"),
-      initContainers: withPopulate(withEquipped(spec.initContainers ?? []), client),
-      containers: withEquipped(spec.containers),
-      ...(claims.size > 0 ? { resourceClaims: withClaims(spec.resourceClaims ?? [], claims) } : {}),
-    },
-  };
+  setTo(operations, STATUS_PATH, annotations[ANNOTATIONS.status], "injected");
+  appendTo(operations, "/spec/volumes", spec.volumes, missingFrom(spec.volumes, volumes(client), "Volume"));
+  addPopulate(operations, spec.initContainers, users, equipment);
+  if (templates.length > 0) {
+    const claims = missingFrom(spec.resourceClaims, podClaimsOf(users, templates), "Resource claim");
+    appendTo(operations, "/spec/resourceClaims", spec.resourceClaims, claims);
+  }
   return {
-    operations: createPodPatch(pod, injected),
-    containers: [...shares.keys()].map(({ name }) => name),
+    operations,
+    containers: users.map(({ container }) => container.name),
     tokens: client.tokens,
-    claimTemplates: [...new Map([...claims.values()].map((template) => [template.name, template])).values()],
+    claimTemplates: [...new Map(templates.map((template) => [template.name, template])).values()],
     warnings: warningsAbout(pod, client, filters),
   };
+}
+
+const STATUS_PATH = "/metadata/annotations/auto-management~1status";
+
+function usersOf({ spec }: Pod): User[] {
+  const users: User[] = [];
+  for (const list of ["initContainers", "containers"] as const) {
+    spec[list]?.forEach((container, index) => {
+      const share = readShare(container);
+      if (share) users.push({ container, path: `/spec/${list}/${index}`, share });
+    });
+  }
+  return users;
 }
 
 /** @throws {Refusal} when it is none that the pool's devices can be chosen by: a client's own may have other filters. */
@@ -122,98 +117,35 @@ function warningsAbout(pod: Pod, { name, binary }: Client, filters: readonly str
   return warnings;
 }
 
-function countUnits({ name }: Container, share: Share, { gpuMemoryMb }: InjectionSettings): number {
-  if ("percent" in share) return unitsOf(share, 0);
-  const field = `Container "${name}": limits["${ASKED.memory}"] is ${share.memoryMb} MB`;
-  if (gpuMemoryMb === undefined)
-    throw new Refusal("share", `${field}: the memory of the pool's GPUs is not known here, use ${ASKED.percent}`);
-  if (share.memoryMb > gpuMemoryMb)
-    throw new Refusal("share", `${field}: expected at most ${gpuMemoryMb} MB, the memory of one GPU`);
-  return unitsOf(share, gpuMemoryMb);
-}
-
-/** Kubernetes wants the limit and the request of an extended resource alike. */
-function setUnits(container: Container, units: number): void {
-  const { limits = {}, requests = {} } = container.resources ?? {};
-  const own = limits[UNITS] ?? requests[UNITS];
-  if (own !== undefined && String(own) !== String(units)) {
-    throw new Refusal(
-      "share",
-      `Container "${container.name}": limits["${UNITS}"] is "${own}", but its share is ${units} units: leave it out`,
-    );
-  }
-  const rest = (list: Record<string, string | number>) =>
-    Object.fromEntries(Object.entries(list).filter(([key]) => !(Object.values(ASKED) as string[]).includes(key)));
-  container.resources = {
-    ...container.resources,
-    limits: { ...rest(limits), [UNITS]: String(units) },
-    requests: { ...rest(requests), [UNITS]: String(units) },
-  };
-}
-
 /** A claim for each container: two that ask for the same share hold one each. */
-function withClaims(list: readonly Json[], claims: ReadonlyMap<Container, ClaimTemplate>): Json[] {
-  const own = [...claims].map(([container, template]) => ({
+function podClaimsOf(users: readonly User[], templates: readonly ClaimTemplate[]): Json[] {
+  return users.map(({ container }, index) => ({
     name: claimNameOf(container.name),
-    resourceClaimTemplateName: template.name,
+    resourceClaimTemplateName: templates[index]?.name,
   }));
-  return addMissing(list, own, "Resource claim");
 }
 
-function addClaim(container: Container): void {
-  const claims = addMissing(container.resources?.claims ?? [], [{ name: claimNameOf(container.name) }], "Claim");
-  container.resources = { ...container.resources, claims: claims as { name: string }[] };
-}
-
-interface Equipment {
-  mode: Mode;
-  allocation: Allocation;
-  client: Client;
-  share: Share;
-  filters: readonly string[];
-}
-
-function equip(container: Container, { mode, client, share, filters, allocation }: Equipment): void {
-  const { binary } = client;
-  if (mode === "full" && binary) container.command = wrapCommand(container, { binary, share, filters });
-  const environment = addMissing(
-    container.env ?? [],
-    variables(client, { container: container.name, allocation }),
-    "Variable",
-  );
-  container.env = withLibraryPath(environment, client.libraryPath) as Container["env"];
-  const own = container.volumeMounts ?? [];
-  for (const mount of volumeMounts(client)) {
-    const taken = own.find(({ mountPath }) => mountPath === mount.mountPath);
-    if (taken)
-      throw new Refusal(
-        "collision",
-        `Container "${container.name}": "${taken.name}" is mounted at ${taken.mountPath}, which the client needs`,
-      );
-  }
-  container.volumeMounts = [...own, ...volumeMounts(client)] as Container["volumeMounts"];
-}
-
-/** Adds what is not there yet. Something else under the same name is the user's: a refusal. */
-function addMissing(list: readonly Json[], additions: readonly Json[], what: string): Json[] {
-  const missing = additions.filter((addition) => {
-    const same = list.find(({ name }) => name === addition.name);
-    if (same && !includes(same, addition)) throw collision(what, addition.name);
-    return !same;
-  });
-  return [...list, ...missing];
+function withClaim({ name, resources }: Container): { name: string }[] {
+  const claim = { name: claimNameOf(name) };
+  const claims = resources?.claims ?? [];
+  return missingFrom(claims, [claim], "Claim").length > 0 ? [...claims, claim] : claims;
 }
 
 /** Before the user's init containers and sidecars, which may use the client. */
-function withPopulate(list: readonly Json[], client: Client): Json[] {
-  const same = list.find(({ name }) => name === POPULATE);
-  if (same && !isPopulateContainer(same, client)) throw collision("Init container", POPULATE);
-  return same ? [...list] : [populateContainer(client), ...list];
-}
-
-function collision(what: string, name: unknown): Refusal {
-  return new Refusal(
-    "collision",
-    `${what} "${name}" is the pod's own: expected another name, the client needs this one`,
-  );
+function addPopulate(
+  operations: Operation[],
+  list: Pod["spec"]["initContainers"],
+  users: readonly User[],
+  equipment: Equipment,
+): void {
+  const { client } = equipment;
+  const path = "/spec/initContainers";
+  const same = list?.find(({ name }) => name === POPULATE);
+  if (!list) operations.push({ op: "add", path, value: [populateContainer(client)] });
+  else if (!same) operations.push({ op: "add", path: `${path}/0`, value: populateContainer(client) });
+  else {
+    const user = users.find(({ container }) => container === same); // it may ask for a share itself
+    const command = user ? commandOf(user, equipment) : same.command;
+    if (!isPopulateContainer({ ...same, command }, client)) throw collision("Init container", POPULATE);
+  }
 }

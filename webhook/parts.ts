@@ -1,4 +1,5 @@
 import type { Client } from "./catalogue.ts";
+import { LIBRARY_PATH } from "./environment.ts";
 import { TOKENS } from "./keys.ts";
 
 /** A JSON object of the pod. */
@@ -10,13 +11,13 @@ export const POPULATE = "populate";
 const TOKENS_VOLUME = "bitfusion-tokens";
 
 /** The client writes to its tree and to its servers.conf, so these are no read-only volumes. */
-export function volumes(client: Client): Json[] {
+export const volumes = madeOnce((client): readonly Json[] => {
   const filled = volumesOf(client).map((volume) => ({ name: nameOf(volume), emptyDir: {} }));
   return client.tokens ? [...filled, { name: TOKENS_VOLUME, secret: { secretName: TOKENS.name } }] : filled;
-}
+});
 
 /** Fills the volumes from the client's image. Holds in a namespace that enforces Pod Security's "restricted". */
-export function populateContainer(client: Client): Json {
+export const populateContainer = madeOnce((client): Json => {
   const { image, populate, resources, tokens } = client;
   const filled = volumesOf(client).map((volume) => ({ name: nameOf(volume), mountPath: `/populate/${volume}` }));
   return {
@@ -36,7 +37,7 @@ export function populateContainer(client: Client): Json {
     terminationMessagePolicy: "FallbackToLogsOnError", // so that `kubectl describe` says what is wrong with a token
     volumeMounts: tokens ? [...filled, { name: TOKENS_VOLUME, mountPath: "/populate/tokens", readOnly: true }] : filled,
   };
-}
+});
 
 /** Whether it is ours: others may have rewritten the image (a mirror) or the resources (a LimitRange), and added mounts. */
 export function isPopulateContainer(container: Json, client: Client): boolean {
@@ -49,13 +50,13 @@ export function isPopulateContainer(container: Json, client: Client): boolean {
 }
 
 /** What a container that uses GPUs sees of the volumes: where the client looks. */
-export function volumeMounts({ mounts }: Client): Json[] {
-  return mounts.map(({ volume, path, file }) => ({
+export const volumeMounts = madeOnce(({ mounts }): readonly Json[] =>
+  mounts.map(({ volume, path, file }) => ({
     name: nameOf(volume),
     mountPath: path,
     ...(file === undefined ? {} : { subPath: file }),
-  }));
-}
+  })),
+);
 
 /** Who claims, for the pool's own records, whether the scheduler has chosen the GPUs, and what the client wants. */
 export function variables(
@@ -71,6 +72,12 @@ export function variables(
   ];
 }
 
+/** Names of all variables that a container may get. */
+export const variableNames = madeOnce((client): ReadonlySet<unknown> => {
+  const all = variables(client, { container: "", allocation: "claims" });
+  return new Set([...all.map(({ name }) => name), LIBRARY_PATH]);
+});
+
 /** Whether all of `expected` is in `actual`, which the API server may have filled with defaults. */
 export function includes(actual: unknown, expected: unknown): boolean {
   if (typeof expected !== "object" || expected === null) return actual === expected;
@@ -85,4 +92,16 @@ function volumesOf({ mounts }: Client): Client["mounts"][number]["volume"][] {
 
 function nameOf(volume: string): string {
   return `bitfusion-${volume}`;
+}
+
+/** What is made of a client is the same for each pod, and shared by their patches: it is only read. */
+function madeOnce<T>(make: (client: Client) => T): (client: Client) => T {
+  const made = new WeakMap<Client, T>();
+  return (client) => {
+    const before = made.get(client);
+    if (before !== undefined) return before;
+    const result = make(client);
+    made.set(client, result);
+    return result;
+  };
 }

@@ -16,6 +16,7 @@ interface Asked {
  * @throws {Refusal} names the container, the field, its value and what would be right.
  */
 export function readShare(container: Container): Share | undefined {
+  if (!container.resources) return undefined;
   const num = find(container, ASKED.num);
   const amount = find(container, ASKED.amount);
   const percent = find(container, ASKED.percent);
@@ -47,10 +48,10 @@ function refusal(container: Container): Refuse {
     );
 }
 
-function find({ name, resources: { limits = {}, requests = {} } = {} }: Container, key: string): Asked | undefined {
-  const limit = limits[key];
-  const request = requests[key];
-  if (limit !== undefined && request !== undefined && parse(limit) !== parse(request)) {
+function find({ name, resources }: Container, key: string): Asked | undefined {
+  const limit = resources?.limits?.[key];
+  const request = resources?.requests?.[key];
+  if (limit !== undefined && request !== undefined && limit !== request && parse(limit) !== parse(request)) {
     throw new Refusal(
       "share",
       `Container "${name}": limits["${key}"] is "${limit}", but requests["${key}"] is "${request}": set them alike`,
@@ -69,13 +70,19 @@ function parse(value: string | number): bigint | undefined {
 }
 
 function whole(asked: Asked, { min, max }: { min: number; max: number }, refuse: Refuse): number {
-  const nanos = parse(asked.value);
-  const value = nanos === undefined ? undefined : toInteger(nanos);
+  const value = integer(asked.value);
   if (value !== undefined && value >= min && value <= max) return value;
   throw refuse(
     asked,
     max === 100 ? `expected a whole number from ${min} to ${max}` : `expected a whole number of at least ${min}`,
   );
+}
+
+/** Most are plain digits, which need no exact arithmetic. */
+function integer(value: string | number): number | undefined {
+  if (typeof value === "string" && /^\d{1,9}$/.test(value)) return Number(value);
+  const nanos = parse(value);
+  return nanos === undefined ? undefined : toInteger(nanos);
 }
 
 /** A memory quantity in MB, rounded up: the unit that clients and pools use. */
