@@ -89,7 +89,7 @@ function toResponse(decision: Decision) {
       return {
         allowed: true,
         patchType: "JSONPatch",
-        patch: Buffer.from(JSON.stringify(decision.operations)).toString("base64"),
+        patch: toBase64(JSON.stringify(decision.operations)),
       };
     case "denied":
       return { allowed: false, status: { code: 403, reason: "Forbidden", message: decision.reason } };
@@ -98,4 +98,10 @@ function toResponse(decision: Decision) {
       return { allowed: false, status: { code, reason: code === 500 ? "InternalError" : "BadRequest", message } };
     }
   }
+}
+
+/** Of UTF-8. Most patches are ASCII, for which btoa takes a quarter of the time. */
+function toBase64(text: string): string {
+  const isAscii = Buffer.byteLength(text) === text.length;
+  return isAscii ? btoa(text) : Buffer.from(text).toString("base64");
 }
