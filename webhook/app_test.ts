@@ -168,14 +168,17 @@ test.each<[description: string, body: Body | undefined, contentType?: string]>([
   ["100,000 lists in each other", "[".repeat(100_000) + "]".repeat(100_000)],
   ["a list of which half is missing", "[".repeat(1000)],
   ["a review without a request", JSON.stringify({ ...reviewOf(pod), request: undefined })],
-])("/mutate answers %s with an AdmissionReview that allows nothing and says 400", async (_, body, contentType) => {
-  const { send } = start();
-  expect(await send(body, contentType)).toMatchObject({
-    uid: "",
-    allowed: false,
-    status: { code: 400, message: expect.stringMatching(/^Cannot read the (body|AdmissionReview): /) },
-  });
-});
+])(
+  "/mutate answers %s with an AdmissionReview that allows nothing and says 400",
+  async (_, body, contentType = "application/json") => {
+    const { send } = start();
+    expect(await send(body, contentType)).toMatchObject({
+      uid: "",
+      allowed: false,
+      status: { code: 400, message: expect.stringMatching(/^Cannot read the (body|AdmissionReview): /) },
+    });
+  },
+);
 
 test("/mutate refuses v1beta1 as an AdmissionReview, with the uid", async () => {
   const { post } = start();

@@ -66,7 +66,7 @@ await runProgram("webhook", async ({ environment, log, signal }) => {
     detail,
   });
   await using probes = serveProbes({ port: settings.METRICS_PORT, notReady, detail, metrics: metrics.registry });
-  await using server = createHttpsServer({ port: settings.PORT, fetch: (request) => app.handle(request) });
+  await using server = createHttpsServer({ port: settings.PORT, fetch: app.fetch });
 
   const serve = async () => {
     for await (const certificate of certificateSource(api, settings, log)(signal)) {
