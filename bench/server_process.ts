@@ -7,6 +7,9 @@ import { residentMemory } from "./process_usage.ts";
 /** How long a server may take to end after SIGTERM, in ms. */
 const GRACE = 10_000;
 
+/** What webhook/deploy/deployment.yaml limits its memory to, and tells it: the heap is sized by it. */
+const MEMORY_LIMIT = String(512 * 2 ** 20);
+
 /** A server under test, in a process of its own. */
 export interface ServerProcess extends AsyncDisposable {
   readonly port: number;
@@ -28,7 +31,13 @@ export async function startServer(
   { tls, environment = {} }: { tls: string; environment?: Record<string, string> },
 ): Promise<ServerProcess> {
   const child = Bun.spawn([process.execPath, file], {
-    env: { PORT: "0", TLS_CERT_FILE: join(tls, "cert.pem"), TLS_KEY_FILE: join(tls, "key.pem"), ...environment },
+    env: {
+      PORT: "0",
+      TLS_CERT_FILE: join(tls, "cert.pem"),
+      TLS_KEY_FILE: join(tls, "key.pem"),
+      BUN_JSC_forceRAMSize: MEMORY_LIMIT,
+      ...environment,
+    },
     stdio: ["ignore", "pipe", "inherit"],
   });
   const serving = Promise.withResolvers<number>();
