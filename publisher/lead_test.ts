@@ -73,7 +73,7 @@ test("lead() publishes the pool, follows it, and takes a slice back that somebod
   const [slice] = slices() as [ResourceSlice];
   put(`${SLICES_PATH}/bitfusion-0`, { ...slice, spec: { ...slice.spec, devices: [] } } as never);
   await until((list) => names(list).length === 2);
-  remove(`${SLICES_PATH}/bitfusion-0`);
+  remove(`${SLICES_PATH}/bitfusion-0`); // perhaps before the watch has told of it
   await until((list) => names(list).length === 2);
 });
 
@@ -123,11 +123,12 @@ test("lead() does not take back what another publisher has written since: it loo
 
 test("lead() removes a GPU that is gone once its last claim has ended", async () => {
   const { inventory, startLeader, until, put, remove } = await start();
-  startLeader();
+  const { state } = startLeader();
   inventory.set(inventoryOf(server("s:1", [gpu("a"), gpu("b")])));
   await until((list) => names(list).length === 2);
   const { metadata: _, ...held } = claim("c", { allocated: { [`bitfusion-0/${A}`]: 50 } });
   put(`${TEAM}/c`, held as never);
+  for await (const { claims } of state.changes(AbortSignal.timeout(DEADLINE))) if (claims?.size) break;
   inventory.set(inventoryOf(server("s:1", [gpu("b")])));
   await until((list) => devicesOf(list).get(`bitfusion-0/${A}`)?.taints?.[0]?.key === "bitfusion.io/gone");
   remove(`${TEAM}/c`);
@@ -199,6 +200,13 @@ test("a publisher that takes over from one that has died in the middle finishes 
 test("the metrics tell units by server and state, claims that wait, and writes; nothing of a pool that another leads", async () => {
   const { inventory, startLeader, until, put } = await start();
   const { state, metrics, stop, ended } = startLeader();
+  const counted = Promise.withResolvers<void>();
+  const count = metrics.writes.inc.bind(metrics.writes);
+  const inc = (labels: { operation: string }) => {
+    count(labels);
+    counted.resolve();
+  };
+  Object.assign(metrics.writes, { inc });
   put(`${TEAM}/holds`, claim("holds", { allocated: { [`bitfusion-0/${A}`]: 30 } }) as never);
   put(`${TEAM}/waits`, claim("waits") as never);
   const away = server("t:1", [gpu("b")], { reachable: false });
@@ -206,6 +214,7 @@ test("the metrics tell units by server and state, claims that wait, and writes; 
   await until((list) => names(list).length === 2);
   for await (const { slices, claims } of state.changes(AbortSignal.timeout(DEADLINE)))
     if (slices?.size && claims?.size === 2) break;
+  await counted.promise; // the answer to the write may come after what the watch tells of it
   const told = (text: string) =>
     text.split("\n").filter((line) => /^bitfusion_publisher_(units|waiting|slice)/.test(line));
   expect(told(await metrics.registry.metrics())).toEqual([

@@ -13,8 +13,8 @@ export interface WriteOptions {
   signal: AbortSignal;
 }
 
-/** What a slice is after a write: its resourceVersion, or undefined if it is gone. */
-export type Written = ReadonlyMap<string, string | undefined>;
+/** What was done to each slice, by name; with its resourceVersion afterwards, unless it was deleted. */
+export type Written = ReadonlyMap<string, { operation: Operation; resourceVersion?: string | undefined }>;
 
 /**
  * Does what a plan says. Each write is of one slice as it was seen: one that has been changed since is refused, and nothing is lost.
@@ -23,7 +23,7 @@ export type Written = ReadonlyMap<string, string | undefined>;
  */
 export async function writePlan({ removals, changes, creations }: Plan, options: WriteOptions): Promise<Written> {
   const { onWritten, signal } = options;
-  const written = new Map<string, string | undefined>();
+  const written = new Map<string, { operation: Operation; resourceVersion?: string | undefined }>();
   const request: KubernetesRequest = (path, rest) => {
     signal.throwIfAborted();
     return options.request(path, { signal, ...rest });
@@ -31,8 +31,9 @@ export async function writePlan({ removals, changes, creations }: Plan, options:
   const store = async (path: string, method: "PUT" | "POST", desired: DesiredSlice, current?: ResourceSlice) => {
     const answer = await request(path, { method, body: sliceObject(desired, current) });
     const { metadata } = (await answer.json()) as ResourceSlice;
-    written.set(desired.name, metadata.resourceVersion);
-    onWritten(current ? "update" : "create", { name: desired.name, devices: desired.devices.length });
+    const operation = current ? "update" : "create";
+    written.set(desired.name, { operation, resourceVersion: metadata.resourceVersion });
+    onWritten(operation, { name: desired.name, devices: desired.devices.length });
   };
   for (const { metadata } of removals) {
     const { name, uid, resourceVersion } = metadata;
@@ -43,7 +44,7 @@ export async function writePlan({ removals, changes, creations }: Plan, options:
     await removal.catch((error) => {
       if (!isStatus(error, 404)) throw error; // gone is what it is to be
     });
-    written.set(name, undefined);
+    written.set(name, { operation: "delete" });
     onWritten("delete", { name, devices: 0 });
   }
   for (const { desired, current } of changes) await store(`${SLICES_PATH}/${desired.name}`, "PUT", desired, current);
@@ -53,9 +54,10 @@ export async function writePlan({ removals, changes, creations }: Plan, options:
 
 /** Whether what was written has come back by the watch, or something newer has. */
 export function isSeen(written: Written, slices: Objects<ResourceSlice>): boolean {
-  return [...written].every(([name, version]) => {
+  return [...written].every(([name, { operation, resourceVersion }]) => {
     const seen = slices.get(name)?.metadata.resourceVersion;
-    if (version === undefined) return seen === undefined;
-    return seen !== undefined && BigInt(seen) >= BigInt(version); // comparable since Kubernetes 1.35 (KEP-5504)
+    if (seen === undefined) return operation !== "create"; // one that was updated has been deleted since
+    // comparable since Kubernetes 1.35 (KEP-5504)
+    return resourceVersion !== undefined && BigInt(seen) >= BigInt(resourceVersion);
   });
 }
