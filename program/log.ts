@@ -9,8 +9,9 @@ const READS_AT_ONCE = { [Symbol.for("LogTape.sinkSnapshotPolicy.immediate")]: tr
 
 /** A logger of the program that writes JSON lines to standard output. Called once, by `main.ts`. */
 export function createLogger(program: string): Logger {
-  const write = createLineOutput(process.stdout.fd); // Bun makes it non-blocking when it is first looked at
-  const stdout: Sink = Object.assign((record: LogRecord) => write(formatLine(record)), READS_AT_ONCE);
+  const writeLine = createLineOutput(process.stdout.fd); // Bun makes it non-blocking when it is first looked at
+  write = (record) => writeLine(formatLine(record));
+  const stdout: Sink = Object.assign(write, READS_AT_ONCE);
   configureSync({
     reset: true,
     sinks: { stdout },
@@ -22,20 +23,15 @@ export function createLogger(program: string): Logger {
   return getLogger(program);
 }
 
+/** Writes a record of the program; nothing before it logs, nor in tests. */
+let write: (record: LogRecord) => void = () => {};
+
 /**
- * `log.info` for what is logged thousands of times a second. The library's own provides for properties that are computed later, with
- * accessors and a list of records that it knows, which took 5 µs of each review.
+ * `log.info` for what is logged thousands of times a second, past the library: its look for scopes, filters and sinks, of which the program
+ * has one, and its accessors for properties that are computed later took 7 µs of each review.
  */
-export function logInfo(log: Logger, message: string, properties: Record<string, unknown>): void {
-  const record: LogRecord = {
-    category: log.category,
-    level: "info",
-    message: [message],
-    rawMessage: message,
-    timestamp: Date.now(),
-    properties,
-  };
-  log.emit(record);
+export function logInfo({ category }: Logger, message: string, properties: Record<string, unknown>): void {
+  write({ category, level: "info", message: [message], rawMessage: message, timestamp: Date.now(), properties });
 }
 
 /** What to log of something that was thrown: its message and those of its causes, each said once. */

@@ -13,13 +13,21 @@ export function formatLine(record: LogRecord): string {
   const { timestamp, level, message, category, properties } = record;
   if (message.length > 1 || !arePlain(properties)) return formatAny(record);
   const line = JSON.stringify({
-    "@timestamp": new Date(timestamp).toISOString(),
+    "@timestamp": timeText(timestamp),
     level: level === "warning" ? "WARN" : level.toUpperCase(),
     message: message[0],
     logger: category.join("."),
     ...properties,
   });
   return CONTROL.test(line) ? formatAny(record) : `${line}\n`;
+}
+
+let lastTime = { timestamp: 0, text: "" };
+
+/** Many records have the millisecond of the one before. */
+function timeText(timestamp: number): string {
+  if (timestamp !== lastTime.timestamp) lastTime = { timestamp, text: new Date(timestamp).toISOString() };
+  return lastTime.text;
 }
 
 function arePlain(properties: Record<string, unknown>): boolean {
