@@ -1,11 +1,7 @@
 import type { Json } from "./parts.ts";
 
-export const LIBRARY_PATH = "LD_LIBRARY_PATH";
+const LIBRARY_PATH = "LD_LIBRARY_PATH";
 const OWN = "BITFUSION_OWN_LD_LIBRARY_PATH";
-
-export function hasLibraryPath(env: readonly Json[]): boolean {
-  return env.some(({ name }) => name === LIBRARY_PATH);
-}
 
 /**
  * The container's variables with the client's libraries in front of what its own LD_LIBRARY_PATH says, at the same place in the

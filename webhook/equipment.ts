@@ -1,12 +1,12 @@
-import type { Operation } from "rfc6902";
 import type { Share } from "../pool/share.ts";
 import type { Client } from "./catalogue.ts";
 import { wrapCommand } from "./command.ts";
-import { hasLibraryPath, withLibraryPath } from "./environment.ts";
+import { appendTo, type Draft, setTo } from "./draft.ts";
+import { withLibraryPath } from "./environment.ts";
+import type { Allocation } from "./injection.ts";
 import { missingFrom } from "./missing.ts";
 import type { Mode } from "./mode.ts";
-import { appendTo, setTo } from "./operations.ts";
-import { variableNames, variables, volumeMounts } from "./parts.ts";
+import { clientEnvironment, clientVariables, containerVariable, isClientVariable, volumeMounts } from "./parts.ts";
 import { createPodPatch } from "./patch.ts";
 import type { Container } from "./pod.ts";
 import { Refusal } from "./refusal.ts";
@@ -21,7 +21,7 @@ export interface User {
 
 export interface Equipment {
   readonly mode: Mode;
-  readonly allocation: "units" | "claims";
+  readonly allocation: Allocation;
   readonly client: Client;
   readonly filters: readonly string[];
 }
@@ -32,12 +32,12 @@ export interface Equipment {
  *
  * @throws {Refusal}
  */
-export function equip(operations: Operation[], user: User, equipment: Equipment): void {
+export function equip(draft: Draft, user: User, equipment: Equipment): void {
   const { container, path } = user;
-  setTo(operations, `${path}/command`, container.command, commandOf(user, equipment));
-  addVariables(operations, user, equipment);
+  setTo(draft, `${path}/command`, container.command, commandOf(user, equipment));
+  addVariables(draft, user, equipment);
   refuseTakenMounts(container, equipment.client);
-  appendTo(operations, `${path}/volumeMounts`, container.volumeMounts, volumeMounts(equipment.client));
+  appendTo(draft, `${path}/volumeMounts`, container.volumeMounts, volumeMounts(equipment.client));
 }
 
 /** What the container then runs. */
@@ -48,20 +48,24 @@ export function commandOf(
   return mode === "full" && binary ? wrapCommand(container, { binary, share, filters }) : container.command;
 }
 
-function addVariables(
-  operations: Operation[],
-  { container: { name, env }, path }: User,
-  { client, allocation }: Equipment,
-): void {
-  const names = variableNames(client);
-  const concerned = env?.filter((own) => names.has(own.name)); // one look at each of what may be many
-  const added = missingFrom(concerned, variables(client, { container: name, allocation }), "Variable");
-  if (env && concerned && hasLibraryPath(concerned)) {
-    const changes = createPodPatch(env, withLibraryPath([...env, ...added], client.libraryPath));
-    for (const change of changes) operations.push({ ...change, path: `${path}/env${change.path}` });
-  } else {
-    appendTo(operations, `${path}/env`, env, withLibraryPath(added, client.libraryPath));
+function addVariables(draft: Draft, { container: { name, env }, path }: User, { client, allocation }: Equipment): void {
+  const list = `${path}/env`;
+  const container = containerVariable(name);
+  const environment = clientEnvironment[allocation](client);
+  if (!env) {
+    appendTo(draft, list, env, [container, ...environment]);
+    return;
   }
+  const isConcerned = isClientVariable(client);
+  const concerned = env.filter((own) => isConcerned(own.name)); // one look at each of what may be many
+  if (concerned.length === 0) {
+    appendTo(draft, list, env, [container]);
+    appendTo(draft, list, env, environment);
+    return;
+  }
+  const added = missingFrom(concerned, [container, ...clientVariables[allocation](client)], "Variable");
+  const changes = createPodPatch(env, withLibraryPath([...env, ...added], client.libraryPath));
+  for (const change of changes) draft.own.push({ ...change, path: list + change.path });
 }
 
 function refuseTakenMounts({ name, volumeMounts: own = [] }: Container, client: Client): void {

@@ -1,13 +1,14 @@
-import type { Operation } from "rfc6902";
 import { EXPECTED_FILTER, type Filter, parseFilter } from "../pool/filter.ts";
 import { type Catalogue, type Client, chooseClient } from "./catalogue.ts";
 import { type ClaimTemplate, claimNameOf, claimTemplateOf } from "./claim.ts";
+import { appendTo, createDraft, type Draft, patchOf, setTo } from "./draft.ts";
 import { commandOf, type Equipment, equip, type User } from "./equipment.ts";
 import { ANNOTATIONS, filtersOf } from "./keys.ts";
+import { madeOnce } from "./made_once.ts";
 import { collision, missingFrom } from "./missing.ts";
 import type { Mode } from "./mode.ts";
-import { appendTo, setTo } from "./operations.ts";
 import { isPopulateContainer, type Json, POPULATE, populateContainer, volumes } from "./parts.ts";
+import { keepText, type Patch } from "./patch_text.ts";
 import type { Container, Pod } from "./pod.ts";
 import { Refusal } from "./refusal.ts";
 import { readShare } from "./share.ts";
@@ -25,8 +26,7 @@ export type Allocation = "units" | "claims";
 
 /** What is to be done to a pod. */
 export interface Injection {
-  /** RFC 6902. */
-  readonly operations: readonly Operation[];
+  readonly patch: Patch;
   /** Names of the containers that get a share. */
   readonly containers: readonly string[];
   /** Whether the pool's tokens must be in the pod's namespace. */
@@ -53,7 +53,7 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   const filters = filtersOf(annotations);
   const { allocation = "units", gpuMemoryMb } = settings;
   const equipment: Equipment = { mode, client, filters, allocation };
-  const operations: Operation[] = [];
+  const draft = createDraft();
   const templates: ClaimTemplate[] = [];
   for (const user of users) {
     const { container, path, share } = user;
@@ -62,18 +62,18 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
       templates.push(claimTemplateOf(share, { filters: filters.map(readFilter), gpuMemoryMb: gpuMemoryMb ?? 0 }));
       resources.claims = withClaim(container);
     }
-    setTo(operations, `${path}/resources`, container.resources, resources);
-    equip(operations, user, equipment);
+    setTo(draft, `${path}/resources`, container.resources, resources);
+    equip(draft, user, equipment);
   }
-  setTo(operations, STATUS_PATH, annotations[ANNOTATIONS.status], "injected");
-  appendTo(operations, "/spec/volumes", spec.volumes, missingFrom(spec.volumes, volumes(client), "Volume"));
-  addPopulate(operations, spec.initContainers, users, equipment);
+  appendTo(draft, "/spec/volumes", spec.volumes, missingFrom(spec.volumes, volumes(client), "Volume"));
+  addPopulate(draft, spec.initContainers, users, equipment);
   if (templates.length > 0) {
     const claims = missingFrom(spec.resourceClaims, podClaimsOf(users, templates), "Resource claim");
-    appendTo(operations, "/spec/resourceClaims", spec.resourceClaims, claims);
+    appendTo(draft, "/spec/resourceClaims", spec.resourceClaims, claims);
   }
+  draft.shared.push(SET_STATUS);
   return {
-    operations,
+    patch: patchOf(draft),
     containers: users.map(({ container }) => container.name),
     tokens: client.tokens,
     claimTemplates: [...new Map(templates.map((template) => [template.name, template])).values()],
@@ -81,7 +81,13 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   };
 }
 
-const STATUS_PATH = "/metadata/annotations/auto-management~1status";
+/** Whatever it was before: "add" replaces a member that exists (RFC 6902, 4.1). */
+const SET_STATUS = keepText([{ op: "add", path: "/metadata/annotations/auto-management~1status", value: "injected" }]);
+
+/** In front of the pod's own. */
+const addPopulateFirst = madeOnce((client) =>
+  keepText([{ op: "add", path: "/spec/initContainers/0", value: populateContainer(client) }]),
+);
 
 function usersOf({ spec }: Pod): User[] {
   const users: User[] = [];
@@ -133,16 +139,15 @@ function withClaim({ name, resources }: Container): { name: string }[] {
 
 /** Before the user's init containers and sidecars, which may use the client. */
 function addPopulate(
-  operations: Operation[],
+  draft: Draft,
   list: Pod["spec"]["initContainers"],
   users: readonly User[],
   equipment: Equipment,
 ): void {
   const { client } = equipment;
-  const path = "/spec/initContainers";
   const same = list?.find(({ name }) => name === POPULATE);
-  if (!list) operations.push({ op: "add", path, value: [populateContainer(client)] });
-  else if (!same) operations.push({ op: "add", path: `${path}/0`, value: populateContainer(client) });
+  if (!list) appendTo(draft, "/spec/initContainers", list, [populateContainer(client)]);
+  else if (!same) draft.shared.push(addPopulateFirst(client));
   else {
     const user = users.find(({ container }) => container === same); // it may ask for a share itself
     const command = user ? commandOf(user, equipment) : same.command;

@@ -68,9 +68,9 @@ test("inject() makes of the original's example pod what its users expect", async
         "python /benchmark/scripts/tf_cnn_benchmarks/tf_cnn_benchmarks.py --local_parameter_device=gpu --batch_size=32 --model=inception3",
       ],
       env: [
+        { name: "BITFUSION_CONTAINER", value: "bf-pkgs" },
         { name: "BITFUSION_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
         { name: "BITFUSION_POD", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } },
-        { name: "BITFUSION_CONTAINER", value: "bf-pkgs" },
         { name: "LD_LIBRARY_PATH", value: "/bitfusion/lib" },
       ] as Container["env"],
       resources: { limits: { [UNITS]: "100" }, requests: { [UNITS]: "100" } },

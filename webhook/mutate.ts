@@ -18,12 +18,12 @@ export function mutate(request: AdmissionRequest, settings: InjectionSettings): 
         : [`Annotation ${ANNOTATIONS.mode} does nothing: no container has a limit ${ASKED.num}`];
       return { result: "allowed", topic: "no_share", reason: "No container asks for a share", warnings };
     }
-    const { operations, containers, tokens, claimTemplates, warnings } = injection;
+    const { patch, containers, tokens, claimTemplates, warnings } = injection;
     return {
       result: "patched",
       topic: "injected",
       reason: `Injected into ${containers.join(", ")}`,
-      operations,
+      patch,
       tokens,
       claimTemplates,
       warnings,

@@ -1,6 +1,9 @@
 import type { Client } from "./catalogue.ts";
-import { LIBRARY_PATH } from "./environment.ts";
+import { shareElements } from "./draft.ts";
+import { withLibraryPath } from "./environment.ts";
+import type { Allocation } from "./injection.ts";
 import { TOKENS } from "./keys.ts";
+import { madeOnce } from "./made_once.ts";
 
 /** A JSON object of the pod. */
 export type Json = Record<string, unknown>;
@@ -13,7 +16,8 @@ const TOKENS_VOLUME = "bitfusion-tokens";
 /** The client writes to its tree and to its servers.conf, so these are no read-only volumes. */
 export const volumes = madeOnce((client): readonly Json[] => {
   const filled = volumesOf(client).map((volume) => ({ name: nameOf(volume), emptyDir: {} }));
-  return client.tokens ? [...filled, { name: TOKENS_VOLUME, secret: { secretName: TOKENS.name } }] : filled;
+  const tokens = { name: TOKENS_VOLUME, secret: { secretName: TOKENS.name } };
+  return shareElements(client.tokens ? [...filled, tokens] : filled);
 });
 
 /** Fills the volumes from the client's image. Holds in a namespace that enforces Pod Security's "restricted". */
@@ -51,31 +55,51 @@ export function isPopulateContainer(container: Json, client: Client): boolean {
 
 /** What a container that uses GPUs sees of the volumes: where the client looks. */
 export const volumeMounts = madeOnce(({ mounts }): readonly Json[] =>
-  mounts.map(({ volume, path, file }) => ({
-    name: nameOf(volume),
-    mountPath: path,
-    ...(file === undefined ? {} : { subPath: file }),
-  })),
+  shareElements(
+    mounts.map(({ volume, path, file }) => ({
+      name: nameOf(volume),
+      mountPath: path,
+      ...(file === undefined ? {} : { subPath: file }),
+    })),
+  ),
 );
 
-/** Who claims, for the pool's own records, whether the scheduler has chosen the GPUs, and what the client wants. */
-export function variables(
-  { env }: Client,
-  { container, allocation }: { container: string; allocation: "units" | "claims" },
-): Json[] {
-  return [
-    { name: "BITFUSION_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
-    { name: "BITFUSION_POD", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } },
-    { name: "BITFUSION_CONTAINER", value: container },
-    ...(allocation === "claims" ? [{ name: "BITFUSION_ALLOCATION", value: allocation }] : []),
-    ...env,
-  ];
+const CONTAINER = "BITFUSION_CONTAINER";
+
+/** Which container claims: with {@link clientVariables} for the pool's own records. */
+export function containerVariable(container: string): Json {
+  return { name: CONTAINER, value: container };
 }
 
-/** Names of all variables that a container may get. */
-export const variableNames = madeOnce((client): ReadonlySet<unknown> => {
-  const all = variables(client, { container: "", allocation: "claims" });
-  return new Set([...all.map(({ name }) => name), LIBRARY_PATH]);
+const POD_VARIABLES: readonly Json[] = [
+  { name: "BITFUSION_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
+  { name: "BITFUSION_POD", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } },
+];
+
+type ByAllocation = Readonly<Record<Allocation, (client: Client) => readonly Json[]>>;
+
+/** Whose pod claims, whether the scheduler has chosen the GPUs, and what the client wants. */
+export const clientVariables: ByAllocation = {
+  units: ({ env }) => [...POD_VARIABLES, ...env],
+  claims: ({ env }) => [...POD_VARIABLES, { name: "BITFUSION_ALLOCATION", value: "claims" }, ...env],
+};
+
+/** {@link clientVariables}, and the one that leads to the client's libraries: for a container that has none of them itself. */
+export const clientEnvironment: ByAllocation = {
+  units: madeOnce((client) => environmentOf(client, "units")),
+  claims: madeOnce((client) => environmentOf(client, "claims")),
+};
+
+function environmentOf(client: Client, allocation: Allocation): readonly Json[] {
+  return shareElements(withLibraryPath(clientVariables[allocation](client), client.libraryPath));
+}
+
+/** Whether a variable's name is one of those. Most names are of another length, which is known without a look at their text. */
+export const isClientVariable = madeOnce((client): ((name: string) => boolean) => {
+  const names = new Set([CONTAINER, ...clientEnvironment.claims(client).map(({ name }) => String(name))]);
+  const lengths: boolean[] = [];
+  for (const { length } of names) lengths[length] = true;
+  return (name) => lengths[name.length] === true && names.has(name);
 });
 
 /** Whether all of `expected` is in `actual`, which the API server may have filled with defaults. */
@@ -92,16 +116,4 @@ function volumesOf({ mounts }: Client): Client["mounts"][number]["volume"][] {
 
 function nameOf(volume: string): string {
   return `bitfusion-${volume}`;
-}
-
-/** What is made of a client is the same for each pod, and shared by their patches: it is only read. */
-function madeOnce<T>(make: (client: Client) => T): (client: Client) => T {
-  const made = new WeakMap<Client, T>();
-  return (client) => {
-    const before = made.get(client);
-    if (before !== undefined) return before;
-    const result = make(client);
-    made.set(client, result);
-    return result;
-  };
 }

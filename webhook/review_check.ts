@@ -3,7 +3,7 @@ import { REVIEW_VERSION } from "./keys.ts";
 import type { AdmissionRequest } from "./review.ts";
 
 /** A request as it arrives: what the API server leaves out has no default yet. */
-type Request = Omit<AdmissionRequest, "name" | "namespace" | "dryRun"> &
+export type ArrivedRequest = Omit<AdmissionRequest, "name" | "namespace" | "dryRun"> &
   Pick<AdmissionRequest, "uid" | "operation"> &
   Partial<Pick<AdmissionRequest, "name" | "namespace" | "dryRun">>;
 
@@ -11,7 +11,7 @@ type Request = Omit<AdmissionRequest, "name" | "namespace" | "dryRun"> &
  * Whether a body is an AdmissionReview, by the rules of the schema but without the copies that it makes: 0.3 µs instead of 1.5. The schema
  * has the last word on what is none here, and says what is wrong with it.
  */
-export function isReview(body: unknown): body is { readonly request: Request } {
+export function isReview(body: unknown): body is { readonly request: ArrivedRequest } {
   if (!isObject(body)) return false;
   const { apiVersion, kind, request } = body;
   return apiVersion === REVIEW_VERSION && kind === "AdmissionReview" && isRequest(request);

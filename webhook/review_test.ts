@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
 import { applyPatch } from "rfc6902";
-import { type AdmissionRequest, parseReview, toReview } from "./review.ts";
+import { type AdmissionRequest, parseReview, writeReview } from "./review.ts";
+
+const toReview = (...given: Parameters<typeof writeReview>) => JSON.parse(writeReview(...given));
 
 const request = {
   uid: "705ab4f5-6393-11e8-b7cc-42010a800002",
@@ -82,19 +84,19 @@ test("fault of the original: the answer has no apiVersion and kind", () => {
   });
 });
 
-test("toReview() allows without patch and patchType", () => {
+test("writeReview() allows without patch and patchType", () => {
   const { response } = toReview("u", { result: "allowed", topic: "other", reason: "No pod is created" });
   expect(response).toEqual({ uid: "u", allowed: true });
 });
 
-test("toReview() sends patch and patchType together, the patch as base64 of UTF-8", () => {
+test("writeReview() sends patch and patchType together, the patch as base64 of UTF-8", () => {
   const { response } = toReview("u", {
     result: "patched",
     topic: "injected",
     tokens: true,
     claimTemplates: [],
     reason: "",
-    operations: [{ op: "add", path: "/name", value: "Größe €" }],
+    patch: [[{ op: "add", path: "/name", value: "Größe €" }]],
   });
   expect(response).toMatchObject({ uid: "u", allowed: true, patchType: "JSONPatch" });
   const patch = Buffer.from((response as { patch: string }).patch, "base64").toString("utf8");
@@ -103,7 +105,7 @@ test("toReview() sends patch and patchType together, the patch as base64 of UTF-
   expect(document).toEqual({ name: "Größe €" });
 });
 
-test("toReview() denies with 403 and the reason for the user", () => {
+test("writeReview() denies with 403 and the reason for the user", () => {
   expect(toReview("u", { result: "denied", topic: "command", reason: "Set command" }).response).toEqual({
     uid: "u",
     allowed: false,
@@ -114,7 +116,7 @@ test("toReview() denies with 403 and the reason for the user", () => {
 test.each<[400 | 500, string]>([
   [400, "BadRequest"],
   [500, "InternalError"],
-])("toReview() answers an error of %d as a status of reason %s", (code, reason) => {
+])("writeReview() answers an error of %d as a status of reason %s", (code, reason) => {
   expect(toReview("u", { result: "errored", topic: "internal", code, reason: "Broken" }).response).toEqual({
     uid: "u",
     allowed: false,
@@ -122,7 +124,7 @@ test.each<[400 | 500, string]>([
   });
 });
 
-test("toReview() hands on warnings, whatever the result, and leaves an empty list out", () => {
+test("writeReview() hands on warnings, whatever the result, and leaves an empty list out", () => {
   const decision = { topic: "t", reason: "" };
   const warnings = ["Odd"];
   expect(toReview("u", { ...decision, result: "allowed", warnings }).response).toEqual({

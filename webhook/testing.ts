@@ -1,12 +1,13 @@
 import { getLogger } from "@logtape/logtape";
 import fc from "fast-check";
-import { applyPatch } from "rfc6902";
+import { applyPatch, type Operation } from "rfc6902";
 import type { Inventory } from "../pool/inventory.ts";
 import type { Catalogue, Client } from "./catalogue.ts";
 import { type InjectionSettings, inject } from "./injection.ts";
 import { readMode } from "./mode.ts";
 import { mutate } from "./mutate.ts";
 import type { Json } from "./parts.ts";
+import { encodePatch, type Patch } from "./patch_text.ts";
 import type { Container, Pod } from "./pod.ts";
 import type { AdmissionRequest } from "./review.ts";
 
@@ -132,18 +133,22 @@ export function injectAnnotated(given: Pod, using = settings): ReturnType<typeof
 
 /** What the API server makes of the pod: the patch goes over the wire, and all of its operations succeed. */
 export function injected(given: Pod, using = settings): Pod {
-  return patched(given, injectAnnotated(given, using)?.operations ?? []);
+  return patched(given, injectAnnotated(given, using)?.patch ?? []);
 }
 
 /** What the API server makes of the pod after mutate(). */
 export function mutated(given: Pod, using = settings): Pod {
   const decision = mutate(requestOf(deepFreeze(given)), using);
-  return patched(given, decision.result === "patched" ? decision.operations : []);
+  return patched(given, decision.result === "patched" ? decision.patch : []);
 }
 
-function patched(given: Pod, operations: readonly unknown[]): Pod {
+export function decodePatch(text: string): Operation[] {
+  return JSON.parse(Buffer.from(text, "base64").toString());
+}
+
+function patched(given: Pod, patch: Patch): Pod {
   const result = structuredClone(given);
-  const [failure] = applyPatch(result, JSON.parse(JSON.stringify(operations))).filter(Boolean);
+  const [failure] = applyPatch(result, decodePatch(encodePatch(patch))).filter(Boolean);
   if (failure) throw failure;
   return result;
 }
