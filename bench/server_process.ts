@@ -7,8 +7,8 @@ import { residentMemory } from "./process_usage.ts";
 /** How long a server may take to end after SIGTERM, in ms. */
 const GRACE = 10_000;
 
-/** What webhook/deploy/deployment.yaml limits its memory to, and tells it: the heap is sized by it. */
-const MEMORY_LIMIT = String(512 * 2 ** 20);
+/** As webhook/deploy/deployment.yaml has it: the memory's limit, and how much of it is filled before the first collection. */
+const HEAP = { BUN_JSC_forceRAMSize: String(512 * 2 ** 20), BUN_JSC_largeHeapSize: String(64 * 2 ** 20) };
 
 /** A server under test, in a process of its own. */
 export interface ServerProcess extends AsyncDisposable {
@@ -35,7 +35,7 @@ export async function startServer(
       PORT: "0",
       TLS_CERT_FILE: join(tls, "cert.pem"),
       TLS_KEY_FILE: join(tls, "key.pem"),
-      BUN_JSC_forceRAMSize: MEMORY_LIMIT,
+      ...HEAP,
       ...environment,
     },
     stdio: ["ignore", "pipe", "inherit"],
