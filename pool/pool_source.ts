@@ -1,7 +1,6 @@
 import { follow } from "../program/follow.ts";
 import type { InventorySource } from "./inventory.ts";
 import { createServerSource, type ServerSourceOptions } from "./server_source.ts";
-import { readServersConf } from "./servers_conf.ts";
 import { createServersSource } from "./servers_source.ts";
 
 /** The pool as its servers tell it, live. `servers` is host:port of each, or the path of a servers.conf that is followed. */
@@ -10,9 +9,15 @@ export function createPoolSource(servers: readonly string[] | string, options: S
   const onBroken = ({ message }: Error) => log.error("The pool's servers stay as they were", { reason: message });
   return createServersSource(
     typeof servers === "string"
-      ? (signal) => follow(() => readServersConf(servers), { period, onBroken }, signal)
+      ? (signal) => follow(() => readConf(servers), { period, onBroken }, signal)
       : () => [servers],
     createServerSource(options),
     log,
   );
+}
+
+/** Loaded only where there is such a file: YAML is a quarter of the device plugin's code. */
+async function readConf(path: string): Promise<string[]> {
+  const { readServersConf } = await import("./servers_conf.ts");
+  return readServersConf(path);
 }
