@@ -4,11 +4,15 @@ import { judge } from "./judge.ts";
 import { createRandomRequest, type RandomRequest } from "./random_request.ts";
 import { createRequest } from "./review.ts";
 import { createTlsFolder, startServer } from "./server_process.ts";
+import { median } from "./statistics.ts";
 
 const CONNECTIONS = 32;
 
-/** After so many reviews the compiler is done and memory should stay as it is. */
+/** After so many reviews the compiler is done and memory should stay as it is. It is looked at for as many: it moves with each large body. */
 const WARM_UP = 10_000;
+
+/** Reviews from one look at the memory to the next. */
+const STEP = 500;
 
 /** For how long no answer may come, in ms: then something hangs. */
 const PATIENCE = 60_000;
@@ -34,7 +38,7 @@ async function fuzz(): Promise<boolean> {
   await using tls = await createTlsFolder();
   await using webhook = await startServer("webhook/main.ts", { tls: tls.path, environment: { TOKENS: "off" } });
   const outcomes = new Map<string, number>();
-  const memory = { start: await webhook.memory(), warm: Number.NaN };
+  const memories = [await webhook.memory()];
   let [next, answered, faults] = [0, 0, 0];
 
   async function work(): Promise<void> {
@@ -51,7 +55,7 @@ async function fuzz(): Promise<boolean> {
         if (!over.signal.aborted) report(index, request, String(error));
       }
       if (request.kind === "too large") connection?.[Symbol.dispose](); // the answer may come before all is sent
-      if (++answered === WARM_UP) memory.warm = await webhook.memory();
+      if (++answered % STEP === 0) memories.push(await webhook.memory());
     }
     connection?.[Symbol.dispose]();
   }
@@ -63,21 +67,24 @@ async function fuzz(): Promise<boolean> {
     );
   }
 
-  const start = performance.now();
+  const started = performance.now();
   const workers = Promise.all(Array.from({ length: CONNECTIONS }, work));
   workers.catch(() => over.abort()); // a fault of the generator: the others' connections end with the webhook
   const hangs = await Promise.race([workers.then(() => false), stalled(() => answered)]);
-  const seconds = (performance.now() - start) / 1000;
+  const seconds = (performance.now() - started) / 1000;
   if (hangs) console.error(`No answer came for ${PATIENCE / 1000} s after ${answered}`);
-  const end = await webhook.memory();
+  const [start = Number.NaN] = memories;
+  const looks = WARM_UP / STEP;
+  const warm = median(memories.slice(looks, 2 * looks));
+  const end = median(memories.slice(-looks));
   console.table(Object.fromEntries([...outcomes].sort(([, a], [, b]) => b - a)));
   console.log(
     `${answered} reviews in ${seconds.toFixed(0)} s: ${(answered / seconds).toFixed(0)} a second, ${faults} faults`,
   );
   const text = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
-  const ratio = (end / memory.warm).toFixed(2);
+  const ratio = (end / warm).toFixed(2);
   console.log(
-    `Memory: ${text(memory.start)} at the start, ${text(memory.warm)} after ${WARM_UP}, ${text(end)} at the end (× ${ratio})`,
+    `Memory: ${text(start)} at the start, ${text(warm)} after ${WARM_UP}, ${text(end)} at the end (× ${ratio})`,
   );
   return faults === 0 && !hangs;
 }
