@@ -172,7 +172,7 @@ scenario("pods on a GPU that stays away are evicted once EVICT_AFTER has passed"
 scenario(
   "40 pods of 50 percent on two GPUs all complete, never more than four at a time, whoever is killed meanwhile",
   async (namespace) => {
-    await startLoad(namespace, 40);
+    await startLoad(namespace, { count: 40, command: ["sleep", "1"] });
     const [first, second] = WORKERS;
     for (const kill of [
       () => kubectl("delete", "pods", "-n", "bitfusion-system", "-l", PUBLISHER, "--grace-period=0", "--force"),
@@ -196,23 +196,32 @@ scenario(
   },
 );
 
-scenario("the same load with ALLOCATION=units: more pods run than the pool has room for", async (namespace) => {
-  const allocation = async (setting: string) => {
-    await kubectl("set", "env", "-n", "bitfusion-system", "deployment/bitfusion-webhook", setting);
-    for (const command of ROLLOUT) await exec(command.split(" "));
-  };
-  await allocation("ALLOCATION=units");
-  try {
-    await startLoad(namespace, 8);
-    await kubectl("wait", "-n", namespace, "job/load", "--for=condition=Complete", "--timeout=120s");
-    const record = recordOf(await poolEvents(namespace));
-    console.log("units:", record);
-    expect(record.refused).toBeGreaterThan(0); // pods that run and wait, each a container that holds its node's memory
-    expect(record.mostUnits).toBe(100); // the pool has the last word
-  } finally {
-    await allocation("ALLOCATION-");
-  }
-});
+scenario(
+  "the same load with ALLOCATION=units: twelve run where four fit, and eight of them wait inside",
+  async (namespace) => {
+    const allocation = async (setting: string) => {
+      await kubectl("set", "env", "-n", "bitfusion-system", "deployment/bitfusion-webhook", setting);
+      for (const command of ROLLOUT) await exec(command.split(" "));
+    };
+    await allocation("ALLOCATION=units");
+    try {
+      await startLoad(namespace, { count: 40, command: STAY });
+      await until("each node to run as many as the whole pool's three GPUs hold", async () => {
+        return (await loadOf(namespace)).ready === 12;
+      });
+      await until("those to be refused that are too many for two GPUs", async () => {
+        const events = await poolEvents(namespace);
+        const refused = events.filter(({ message }) => message === "Claim refused").map(({ owner }) => owner.pod);
+        return recordOf(events).granted >= 4 && new Set(refused).size >= 8; // each a container that holds its node's memory
+      });
+      const record = recordOf(await poolEvents(namespace));
+      console.log("units:", record);
+      expect(record).toMatchObject({ granted: 4, mostLeases: 4, mostUnits: 100 }); // the pool has the last word
+    } finally {
+      await allocation("ALLOCATION-");
+    }
+  },
+);
 
 scenario("the programs may do what they have to, and nothing else", async () => {
   const can = (account: string, ...what: string[]) =>
@@ -241,15 +250,8 @@ scenario("the programs may do what they have to, and nothing else", async () => 
 });
 
 /** A Job of so many pods of 50 percent on the server with two GPUs, all at once. */
-async function startLoad(namespace: string, count: number): Promise<void> {
-  const { metadata, spec } = sharePod({
-    namespace,
-    name: "load",
-    num: 1,
-    percent: 50,
-    filter: A,
-    command: ["sleep", "1"],
-  });
+async function startLoad(namespace: string, { count, command }: { count: number; command: string[] }): Promise<void> {
+  const { metadata, spec } = sharePod({ namespace, name: "load", num: 1, percent: 50, filter: A, command });
   const template = { metadata: { annotations: metadata.annotations }, spec };
   await apply({
     apiVersion: "batch/v1",
@@ -260,6 +262,9 @@ async function startLoad(namespace: string, count: number): Promise<void> {
 }
 
 async function completed(namespace: string): Promise<number> {
-  const { status } = await get<{ status: { succeeded?: number } }>("job", "load", "-n", namespace);
-  return status.succeeded ?? 0;
+  return (await loadOf(namespace)).succeeded ?? 0;
+}
+
+async function loadOf(namespace: string): Promise<{ succeeded?: number; ready?: number }> {
+  return (await get<{ status: { succeeded?: number; ready?: number } }>("job", "load", "-n", namespace)).status;
 }
