@@ -249,6 +249,9 @@ scenario("the programs may do what they have to, and nothing else", async () => 
   expect(answer).toContain("The publisher may write ResourceSlices of the driver bitfusion.io only");
 });
 
+/** Pods that are made anew: a kubelet that is restarted while it starts a container gives up its pod, whatever the pod asks for. */
+const REPLACED = 4;
+
 /** A Job of so many pods of 50 percent on the server with two GPUs, all at once. */
 async function startLoad(namespace: string, { count, command }: { count: number; command: string[] }): Promise<void> {
   const { metadata, spec } = sharePod({ namespace, name: "load", num: 1, percent: 50, filter: A, command });
@@ -257,7 +260,7 @@ async function startLoad(namespace: string, { count, command }: { count: number;
     apiVersion: "batch/v1",
     kind: "Job",
     metadata: { name: "load", namespace },
-    spec: { completions: count, parallelism: count, backoffLimit: 0, template },
+    spec: { completions: count, parallelism: count, backoffLimit: REPLACED, template },
   });
 }
 
