@@ -1,7 +1,6 @@
-import { ROLLOUT } from "../e2e/commands.ts";
-import { exec } from "../e2e/exec.ts";
 import { apply, kubectl } from "../e2e/kubectl.ts";
 import { sharePod } from "../e2e/pods.ts";
+import { setEnvironment } from "../e2e/set_environment.ts";
 import { percentile } from "./statistics.ts";
 
 const PODS = 20;
@@ -10,8 +9,7 @@ const PODS = 20;
 export async function benchPodStart(): Promise<Record<string, string>[]> {
   const rows: Record<string, string>[] = [];
   for (const allocation of ["units", "claims"]) {
-    await kubectl("set", "env", "-n", "bitfusion-system", "deployment/bitfusion-webhook", `ALLOCATION=${allocation}`);
-    for (const command of ROLLOUT) await exec(command.split(" "));
+    await setEnvironment("bitfusion-webhook", `ALLOCATION=${allocation}`);
     const namespace = `bench-${allocation}`;
     await kubectl("create", "namespace", namespace);
     const times: number[] = [];

@@ -1,11 +1,11 @@
 import { expect } from "bun:test";
-import { ROLLOUT } from "./commands.ts";
 import { exec } from "./exec.ts";
 import { apply, get, kubectl, refusal, until, WORKERS, waitForSuccess } from "./kubectl.ts";
 import { killPlugin } from "./node_plugin.ts";
 import { pod, share, sharePod } from "./pods.ts";
 import { leasesOf, poolEvents, recordOf } from "./pool_log.ts";
 import { scenario } from "./scenario.ts";
+import { setEnvironment } from "./set_environment.ts";
 
 /** The server of the pool that has two GPUs, and that which has one. */
 const [A, B] = ["server.hostname=bitfusion-pool-a", "server.hostname=bitfusion-pool-b"];
@@ -152,10 +152,7 @@ scenario("a server killed under a running pod: that keeps its claim, and no new 
 });
 
 scenario("pods on a GPU that stays away are evicted once EVICT_AFTER has passed", async (namespace) => {
-  const evictAfter = async (setting: string) => {
-    await kubectl("set", "env", "-n", "bitfusion-system", "deployment/bitfusion-publisher", setting);
-    for (const command of ROLLOUT) await exec(command.split(" "));
-  };
+  const evictAfter = (setting: string) => setEnvironment("bitfusion-publisher", setting);
   await evictAfter("EVICT_AFTER=1");
   try {
     const containers = [{ name: "main", command: STAY, resources: share(1, 30) }];
@@ -201,10 +198,7 @@ scenario(
 scenario(
   "the same load with ALLOCATION=units: twelve run where four fit, and eight of them wait inside",
   async (namespace) => {
-    const allocation = async (setting: string) => {
-      await kubectl("set", "env", "-n", "bitfusion-system", "deployment/bitfusion-webhook", setting);
-      for (const command of ROLLOUT) await exec(command.split(" "));
-    };
+    const allocation = (setting: string) => setEnvironment("bitfusion-webhook", setting);
     await allocation("ALLOCATION=units");
     try {
       await startLoad(namespace, { count: 40, command: STAY });
