@@ -4,6 +4,7 @@ import { createMetrics } from "./metrics.ts";
 import { Refusal } from "./refusal.ts";
 import {
   claimSettings,
+  decodePatch,
   settings as defaultSettings,
   FILTER,
   gpu,
@@ -84,8 +85,8 @@ test("/mutate answers a pod with patch and patchType, the uid, apiVersion and ki
     patchType: "JSONPatch",
     status: undefined,
   });
-  const operations = JSON.parse(Buffer.from(patch ?? "", "base64").toString());
-  expect(operations.map(({ path }: { path: string }) => path)).toContain("/spec/initContainers");
+  const operations = decodePatch(patch ?? "");
+  expect(operations.map(({ path }) => path)).toContain("/spec/initContainers");
   expect(namespaces).toEqual(["team"]);
 });
 

@@ -41,17 +41,17 @@ export function appendTo(
   list: readonly unknown[] | undefined,
   elements: readonly unknown[],
 ): void {
+  const kept = sharedLists.get(elements);
   if (!list) own.push({ op: "add", path, value: elements });
-  else if (sharedLists.has(elements)) shared.push(sharedRun(path, elements));
+  else if (kept) shared.push(keptRun(kept, path, elements));
   else own.push(...runOf(path, elements));
 }
 
-function sharedRun(path: string, elements: readonly unknown[]): Run {
-  const kept = sharedLists.get(elements);
-  const before = kept?.get(path);
+function keptRun(kept: Map<string, Run>, path: string, elements: readonly unknown[]): Run {
+  const before = kept.get(path);
   if (before) return before;
   const run = runOf(path, elements);
-  if (kept && kept.size < KEPT_PATHS) kept.set(path, keepText(run));
+  if (kept.size < KEPT_PATHS) kept.set(path, keepText(run));
   return run;
 }
 

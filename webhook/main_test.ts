@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { applyPatch } from "rfc6902";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { createCertificate } from "./certificate.ts";
+import { decodePatch } from "./testing.ts";
 
 const SERVICE = "bitfusion-webhook.bitfusion-system.svc";
 
@@ -101,7 +102,7 @@ test("the webhook injects pods over HTTPS with TLS files, is measured, and ends 
   const { response } = await mutate(port, certificate.ca);
   expect(response).toMatchObject({ uid: "u", allowed: true });
   const injected = structuredClone(pod);
-  applyPatch(injected, JSON.parse(Buffer.from(response.patch ?? "", "base64").toString()));
+  applyPatch(injected, decodePatch(response.patch ?? ""));
   expect(injected.spec.containers[0]?.resources.limits).toEqual({ "bitfusion.io/gpu": "50" } as object as never);
   expect(await mutate(port, other.ca).then(String, String)).toContain("certificate");
   const get = (path: string) => fetch(`http://localhost:${metricsPort}${path}`).then((answer) => answer.text());

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { applyPatch } from "rfc6902";
 import { type AdmissionRequest, parseReview, writeReview } from "./review.ts";
+import { decodePatch } from "./testing.ts";
 
 const toReview = (...given: Parameters<typeof writeReview>) => JSON.parse(writeReview(...given));
 
@@ -99,9 +100,8 @@ test("writeReview() sends patch and patchType together, the patch as base64 of U
     patch: [[{ op: "add", path: "/name", value: "Größe €" }]],
   });
   expect(response).toMatchObject({ uid: "u", allowed: true, patchType: "JSONPatch" });
-  const patch = Buffer.from((response as { patch: string }).patch, "base64").toString("utf8");
   const document = {};
-  applyPatch(document, JSON.parse(patch));
+  applyPatch(document, decodePatch(response.patch));
   expect(document).toEqual({ name: "Größe €" });
 });
 
