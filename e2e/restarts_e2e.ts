@@ -82,7 +82,10 @@ scenario("after a restart of the whole node its units are back, and pods run the
     return metrics?.get('bitfusion_device_plugin_registrations_total{result="registered"}') === 1;
   });
   await waitForUnits("allocatable", POOL_UNITS, [other]);
-  await apply(sharePod({ namespace, name: "after", num: 1, percent: 50, node: other }));
+  const manifest = sharePod({ namespace, name: "after", num: 1, percent: 50, node: other });
+  await until("a webhook for every call: one replica was on that node", () =>
+    apply(manifest).then(Boolean, () => false),
+  );
   await waitForSuccess(namespace, "after");
 });
 

@@ -62,16 +62,19 @@ async function claimOf(namespace: string, name: string): Promise<Claim | undefin
 }
 
 scenario("60 + 60 + 40 + 40 percent on two GPUs run at once", async (namespace) => {
-  await start(namespace, { a: [1, 60], b: [1, 60], c: [1, 40], d: [1, 40] });
-  await waitForLease(namespace, "a", "b", "c", "d");
+  await start(namespace, { a: [1, 60], b: [1, 60] });
+  await waitForLease(namespace, "a", "b"); // 40 + 40 on one GPU would leave 60 + 60 to the other
+  await start(namespace, { c: [1, 40], d: [1, 40] });
+  await waitForLease(namespace, "c", "d");
   expect(recordOf(await poolEvents(namespace))).toEqual({ granted: 4, refused: 0, mostLeases: 4, mostUnits: 100 });
 });
 
 scenario(
   "60 + 60 + 60 percent on two GPUs do not, and the user is told what the third waits for",
   async (namespace) => {
-    await start(namespace, { a: [1, 60], b: [1, 60], c: [1, 60] });
-    await waitForLease(namespace, "a", "b");
+    await start(namespace, { a: [1, 60], b: [1, 60] });
+    await waitForLease(namespace, "a", "b"); // pods are not scheduled in the order in which they were made
+    await start(namespace, { c: [1, 60] });
     await waitForWaiting(namespace, "c", `needs 60 % of one GPU that matches ${A}; the freest has 40 %`);
     await kubectl("delete", "pod", "a", "-n", namespace);
     await waitForLease(namespace, "c");
