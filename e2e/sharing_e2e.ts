@@ -3,6 +3,7 @@ import { exec } from "./exec.ts";
 import { apply, get, kubectl, refusal, until, WORKERS, waitForSuccess } from "./kubectl.ts";
 import { killPlugin } from "./node_plugin.ts";
 import { pod, share, sharePod } from "./pods.ts";
+import { POOL_UNITS } from "./pool.ts";
 import { leasesOf, poolEvents, recordOf } from "./pool_log.ts";
 import { scenario } from "./scenario.ts";
 import { setEnvironment } from "./set_environment.ts";
@@ -201,9 +202,12 @@ scenario(
 scenario(
   "the same load with ALLOCATION=units: twelve run where four fit, and eight of them wait inside",
   async (namespace) => {
-    const allocation = (setting: string) => setEnvironment("bitfusion-webhook", setting);
+    const allocation = async (setting: string) => {
+      for (const deployment of ["bitfusion-webhook", "bitfusion-publisher"]) await setEnvironment(deployment, setting);
+    };
     await allocation("ALLOCATION=units");
     try {
+      await until("nothing to be published", async () => (await publishedGpus()).length === 0);
       await startLoad(namespace, { count: 40, command: STAY });
       await until("each node to run as many as the whole pool's three GPUs hold", async () => {
         return (await loadOf(namespace)).ready === 12;
@@ -219,6 +223,7 @@ scenario(
     } finally {
       await allocation("ALLOCATION-");
     }
+    await until("the GPUs to be published again", async () => (await publishedGpus()).length === POOL_UNITS / 100);
   },
 );
 
@@ -247,6 +252,11 @@ scenario("the programs may do what they have to, and nothing else", async () => 
   const answer = await apply(slice, "--as=system:serviceaccount:bitfusion-system:bitfusion-publisher").catch(String);
   expect(answer).toContain("The publisher may write ResourceSlices of the driver bitfusion.io only");
 });
+
+async function publishedGpus(): Promise<object[]> {
+  const { items } = await get<{ items: { spec: { devices?: object[] } }[] }>("resourceslices");
+  return items.flatMap(({ spec }) => spec.devices ?? []);
+}
 
 /** Pods that are made anew: a kubelet that is restarted while it starts a container gives up its pod, whatever the pod asks for. */
 const REPLACED = 4;

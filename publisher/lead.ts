@@ -1,7 +1,6 @@
 import type { KubernetesRequest } from "../kubernetes/client.ts";
 import type { EventRecorder } from "../kubernetes/events.ts";
 import { followObjects } from "../kubernetes/follow_objects.ts";
-import { DRIVER } from "../pool/device.ts";
 import type { InventorySource } from "../pool/inventory.ts";
 import type { Latest } from "../program/latest.ts";
 import type { Logger } from "../program/log.ts";
@@ -9,7 +8,7 @@ import { CLAIMS_PATH, type ResourceClaim } from "./claims.ts";
 import type { PublisherMetrics } from "./metrics.ts";
 import { keepPublished } from "./publish.ts";
 import { keepReported } from "./report.ts";
-import { type ResourceSlice, SLICES_PATH } from "./slice.ts";
+import { type ResourceSlice, SLICES_PATH, SLICES_QUERY } from "./slice.ts";
 import type { State } from "./state.ts";
 
 export interface LeadOptions {
@@ -32,7 +31,7 @@ export async function lead(options: LeadOptions, signal: AbortSignal): Promise<v
   const follow = async <Key extends keyof State>(key: Key, source: AsyncIterable<NonNullable<State[Key]>>) => {
     for await (const value of source) state.set({ ...state.current, [key]: value });
   };
-  const slices = { request, log, path: SLICES_PATH, query: { fieldSelector: `spec.driver=${DRIVER}` } };
+  const slices = { request, log, path: SLICES_PATH, query: SLICES_QUERY };
   const parts = [
     follow("inventory", inventory(untilOver)),
     follow("slices", followObjects<ResourceSlice>(slices, untilOver)),

@@ -10,6 +10,7 @@ import { createPublisherMetrics } from "./metrics.ts";
 import { untilOffered } from "./offer.ts";
 import { readSettings } from "./settings.ts";
 import type { State } from "./state.ts";
+import { keepWithdrawn } from "./withdraw.ts";
 
 const NAME = "bitfusion-publisher";
 
@@ -28,10 +29,13 @@ await runProgram("publisher", async ({ environment, log, signal }) => {
   });
   log.info("Started", { servers, metricsPort: probes.port });
 
+  const whileLeading = (work: (untilLost: AbortSignal) => Promise<void>) =>
+    leadWhileHeld({ coordination, namespace, name: NAME, identity, log }, work, signal);
+
   if (!servers || allocation === "units") {
     standing = `nothing is published: ${servers ? "ALLOCATION=units" : "no pool server is named"}`;
     log.info("Idle", { standing, metricsPort: probes.port });
-    await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+    await whileLeading((untilLost) => keepWithdrawn({ request, log, metrics }, untilLost));
     return;
   }
   await untilOffered({
@@ -45,7 +49,8 @@ await runProgram("publisher", async ({ environment, log, signal }) => {
 
   const record = createEventRecorder({ core, namespace, component: NAME });
   const inventory = createPoolSource(servers, { interval, log });
-  const work = async (untilLost: AbortSignal) => {
+  standing = "another one leads";
+  await whileLeading(async (untilLost) => {
     standing = "leading";
     metrics.leading.set(1);
     try {
@@ -54,7 +59,5 @@ await runProgram("publisher", async ({ environment, log, signal }) => {
       metrics.leading.set(0);
       standing = "another one leads";
     }
-  };
-  standing = "another one leads";
-  await leadWhileHeld({ coordination, namespace, name: NAME, identity, log }, work, signal);
+  });
 });

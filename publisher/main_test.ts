@@ -8,7 +8,7 @@ import { createObjectStore } from "../kubernetes/simulated/objects.ts";
 import { deviceName } from "../pool/device.ts";
 import { startPoolServer } from "../pool/simulator/testing.ts";
 import { createLatest } from "../program/latest.ts";
-import { type ResourceSlice, SLICES_PATH } from "./slice.ts";
+import { type ResourceSlice, SLICES_PATH, sliceObject } from "./slice.ts";
 import { devicesOf } from "./testing.ts";
 
 setDefaultTimeout(20_000); // processes start one after the other on a small machine
@@ -50,7 +50,7 @@ async function start(onRequest?: (request: Request) => Response | undefined) {
     for await (const _ of requests.changes(AbortSignal.timeout(15_000))) if (isExpected(devicesOf(slices()))) return;
     throw new Error(`Waited 15 s: ${JSON.stringify(slices())}`);
   }
-  return { ...store, publisher, until };
+  return { ...store, publisher, slices, until };
 }
 
 const DEVICE = `bitfusion-0/${deviceName("server/0")}`;
@@ -73,11 +73,33 @@ test.each([
   [{ ALLOCATION: "units", POOL_SERVERS: "127.0.0.1:1" }, "ok: nothing is published: ALLOCATION=units\n"],
   [{}, "ok: nothing is published: no pool server is named\n"],
 ])("with %j the publisher publishes nothing, and says so", async (environment, detail) => {
-  const { publisher, objects } = await start();
+  const { publisher, slices } = await start();
   const { started } = publisher({ ...environment, METRICS_PORT: "0" }, "Idle");
   const { metricsPort } = await started;
   expect(await fetch(`http://127.0.0.1:${metricsPort}/readyz`).then((answer) => answer.text())).toBe(detail);
-  expect(objects.size).toBe(0);
+  expect(slices()).toEqual([]);
+});
+
+test("with ALLOCATION=units the publisher removes what was published before, once that one has ended", async () => {
+  await using server = await startPoolServer();
+  const { publisher, until } = await start();
+  const environment = { POOL_SERVERS: server.address, INTERVAL: "0.3" };
+  const before = publisher(environment, "Leading");
+  await until((devices) => devices.has(DEVICE));
+  await publisher({ ...environment, ALLOCATION: "units" }, "Idle").started;
+  await before[Symbol.asyncDispose]();
+  await until((devices) => devices.size === 0);
+});
+
+test("with ALLOCATION=units a removal that the API server refuses is tried again", async () => {
+  let refusals = 0;
+  const { publisher, put, until } = await start(({ method }) =>
+    method === "DELETE" && refusals++ === 0 ? new Response("overloaded", { status: 503 }) : undefined,
+  );
+  put(`${SLICES_PATH}/bitfusion-0`, sliceObject({ name: "bitfusion-0", devices: [{ name: "gpu" }] }));
+  publisher({ ALLOCATION: "units" });
+  await until((devices) => devices.size === 0);
+  expect(refusals).toBe(2);
 });
 
 test("the publisher of a cluster that cannot share a device says so", async () => {

@@ -43,14 +43,7 @@ export async function keepPublished(options: PublishOptions): Promise<void> {
       }
       if (plan.lookAgain !== undefined) timer = setTimeout(lookAgain, Math.max(0, plan.lookAgain - now()));
       try {
-        const written = await writePlan(plan, {
-          request,
-          onWritten(operation, slice) {
-            metrics.writes.inc({ operation });
-            log.info("Slice written", { operation, ...slice });
-          },
-          signal,
-        });
+        const written = await writePlan(plan, { request, log, metrics, signal });
         if (written.size > 0) await untilSeen(written, state, signal);
         backoff.reset();
       } catch (error) {

@@ -6,6 +6,9 @@ import { DRIVER } from "../pool/device.ts";
 /** The collection of all ResourceSlices. */
 export const SLICES_PATH = "/apis/resource.k8s.io/v1/resourceslices";
 
+/** Which of them are the driver's own. */
+export const SLICES_QUERY = { fieldSelector: `spec.driver=${DRIVER}` };
+
 /** As much of a ResourceSlice (resource.k8s.io/v1) as is written here. */
 export interface ResourceSlice extends ApiObject {
   readonly spec: {

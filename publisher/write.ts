@@ -1,14 +1,20 @@
 import type { KubernetesRequest } from "../kubernetes/client.ts";
 import { isStatus } from "../kubernetes/client.ts";
 import type { Objects } from "../kubernetes/follow_objects.ts";
+import type { Logger } from "../program/log.ts";
+import type { PublisherMetrics } from "./metrics.ts";
 import type { Plan } from "./plan.ts";
 import { type DesiredSlice, type ResourceSlice, SLICES_PATH, sliceObject } from "./slice.ts";
 
-export type Operation = "create" | "update" | "delete";
+type Operation = "create" | "update" | "delete";
+
+/** The part of a plan that is written. */
+type Writes = Pick<Plan, "removals" | "changes" | "creations">;
 
 export interface WriteOptions {
   request: KubernetesRequest;
-  onWritten: (operation: Operation, slice: { name: string; devices: number }) => void;
+  log: Logger;
+  metrics: Pick<PublisherMetrics, "writes">;
   /** Nothing is begun once it is aborted. */
   signal: AbortSignal;
 }
@@ -21,12 +27,16 @@ export type Written = ReadonlyMap<string, { operation: Operation; resourceVersio
  *
  * @throws {KubernetesError} of the first write that is refused; those before it are done.
  */
-export async function writePlan({ removals, changes, creations }: Plan, options: WriteOptions): Promise<Written> {
-  const { onWritten, signal } = options;
+export async function writePlan({ removals, changes, creations }: Writes, options: WriteOptions): Promise<Written> {
+  const { log, metrics, signal } = options;
   const written = new Map<string, { operation: Operation; resourceVersion?: string | undefined }>();
   const request: KubernetesRequest = (path, rest) => {
     signal.throwIfAborted();
     return options.request(path, { signal, ...rest });
+  };
+  const onWritten = (operation: Operation, slice: { name: string; devices: number }) => {
+    metrics.writes.inc({ operation });
+    log.info("Slice written", { operation, ...slice });
   };
   const store = async (path: string, method: "PUT" | "POST", desired: DesiredSlice, current?: ResourceSlice) => {
     const answer = await request(path, { method, body: sliceObject(desired, current) });
