@@ -90,6 +90,20 @@ scenario.concurrent("LimitRange defaults and maxima hold for the injected contai
   await waitForSuccess(namespace, "ranged");
 });
 
+scenario.concurrent(
+  "the init container keeps within a pod's own limits, and leaves it Guaranteed",
+  async (namespace) => {
+    const small = { cpu: "500m", memory: "192Mi" }; // less than the init container's own limits
+    await apply(sharePod({ namespace, name: "small", num: 1, percent: 5, limits: small }));
+    await waitForSuccess(namespace, "small");
+    const resources = { limits: { ...share(1, 5).limits, ...small } };
+    const containers = [{ name: "main", command: SHOW_GPUS, resources }];
+    await apply(pod({ namespace, name: "guaranteed", mode: "yes", containers }));
+    await waitForSuccess(namespace, "guaranteed");
+    expect((await get<PodManifest>("pod", "guaranteed", "-n", namespace)).status?.qosClass).toBe("Guaranteed");
+  },
+);
+
 scenario.concurrent("a restricted pod stays restricted, and finds its token without being root", async (namespace) => {
   await kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted");
   const securityContext = { runAsNonRoot: true, runAsUser: 1000, seccompProfile: { type: "RuntimeDefault" } };

@@ -27,7 +27,9 @@ export interface PodManifest {
     terminationGracePeriodSeconds?: number;
     nodeSelector?: Record<string, string>;
     securityContext?: object;
+    resources?: { limits: Record<string, string | number> };
   };
+  status?: { qosClass: string };
 }
 
 /** The original's example, with an image and a namespace that are here. Its host path is that of kind/cluster.yaml. */
@@ -51,6 +53,8 @@ export interface PodOptions {
   /** Value of bitfusion-client/filter. */
   filter?: string;
   securityContext?: object;
+  /** Limits of the pod as a whole. */
+  limits?: Record<string, string | number>;
 }
 
 /** A pod that runs once; its containers have an image unless they name one. */
@@ -63,6 +67,7 @@ export function pod({
   node,
   filter,
   securityContext,
+  limits,
 }: PodOptions): PodManifest {
   const withImage = (container: ContainerManifest) => ({ image: WORKLOAD, ...container });
   const annotations = {
@@ -80,6 +85,7 @@ export function pod({
       ...(initContainers ? { initContainers: initContainers.map(withImage) } : {}),
       ...(node ? { nodeSelector: { "kubernetes.io/hostname": node } } : {}),
       ...(securityContext ? { securityContext } : {}),
+      ...(limits ? { resources: { limits } } : {}),
     },
   };
 }

@@ -8,8 +8,9 @@ import { madeOnce } from "./made_once.ts";
 import { collision, missingFrom } from "./missing.ts";
 import type { Mode } from "./mode.ts";
 import { isPopulateContainer, type Json, POPULATE, populateContainer, volumes } from "./parts.ts";
-import { keepText, type Patch } from "./patch_text.ts";
+import { keepText, type Patch, type Run } from "./patch_text.ts";
 import type { Container, Pod } from "./pod.ts";
+import { populateResources } from "./populate_resources.ts";
 import { Refusal } from "./refusal.ts";
 import { readShare } from "./share.ts";
 import { countUnits, withUnits } from "./units.ts";
@@ -66,7 +67,7 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
     equip(draft, user, equipment);
   }
   appendTo(draft, "/spec/volumes", spec.volumes, missingFrom(spec.volumes, volumes(client), "Volume"));
-  addPopulate(draft, spec.initContainers, users, equipment);
+  addPopulate(draft, pod, users, equipment);
   if (templates.length > 0) {
     const claims = missingFrom(spec.resourceClaims, podClaimsOf(users, templates), "Resource claim");
     appendTo(draft, "/spec/resourceClaims", spec.resourceClaims, claims);
@@ -85,9 +86,11 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
 const SET_STATUS = keepText([{ op: "add", path: "/metadata/annotations/auto-management~1status", value: "injected" }]);
 
 /** In front of the pod's own. */
-const addPopulateFirst = madeOnce((client) =>
-  keepText([{ op: "add", path: "/spec/initContainers/0", value: populateContainer(client) }]),
-);
+function addFirst(populate: Json): Run {
+  return [{ op: "add", path: "/spec/initContainers/0", value: populate }];
+}
+
+const addPopulateFirst = madeOnce((client) => keepText(addFirst(populateContainer(client))));
 
 function usersOf({ spec }: Pod): User[] {
   const users: User[] = [];
@@ -138,17 +141,17 @@ function withClaim({ name, resources }: Container): { name: string }[] {
 }
 
 /** Before the user's init containers and sidecars, which may use the client. */
-function addPopulate(
-  draft: Draft,
-  list: Pod["spec"]["initContainers"],
-  users: readonly User[],
-  equipment: Equipment,
-): void {
+function addPopulate(draft: Draft, pod: Pod, users: readonly User[], equipment: Equipment): void {
   const { client } = equipment;
+  const list = pod.spec.initContainers;
   const same = list?.find(({ name }) => name === POPULATE);
-  if (!list) appendTo(draft, "/spec/initContainers", list, [populateContainer(client)]);
-  else if (!same) draft.shared.push(addPopulateFirst(client));
-  else {
+  if (!same) {
+    const resources = populateResources(pod, client);
+    const isUsual = resources === client.resources;
+    const populate = isUsual ? populateContainer(client) : { ...populateContainer(client), resources };
+    if (!list) appendTo(draft, "/spec/initContainers", list, [populate]);
+    else draft.shared.push(isUsual ? addPopulateFirst(client) : addFirst(populate));
+  } else {
     const user = users.find(({ container }) => container === same); // it may ask for a share itself
     const command = user ? commandOf(user, equipment) : same.command;
     if (!isPopulateContainer({ ...same, command }, client)) throw collision("Init container", POPULATE);

@@ -32,6 +32,7 @@ export const Pod = v.looseObject({
     resourceClaims: v.optional(
       v.array(v.looseObject({ name: v.string(), resourceClaimTemplateName: v.optional(v.string()) })),
     ),
+    resources: v.optional(Resources),
     os: v.optional(v.looseObject({ name: v.string() })),
   }),
 });

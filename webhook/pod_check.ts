@@ -18,6 +18,7 @@ export function isPod(value: unknown): value is Pod {
     isOptional(spec.initContainers, isContainers) &&
     isOptional(spec.volumes, isNamedList) &&
     isOptional(spec.resourceClaims, isPodClaims) &&
+    isOptional(spec.resources, isResources) &&
     isOptional(spec.os, isNamed)
   );
 }

@@ -5,13 +5,15 @@ import { Pod } from "./pod.ts";
 import { isPod } from "./pod_check.ts";
 import { annotatedPods } from "./testing.ts";
 
+const resources = { limits: { cpu: "1" }, requests: { cpu: 1 }, claims: [{ name: "c" }] };
+
 const container = {
   name: "a",
   restartPolicy: "Always",
   command: ["python3", "train.py"],
   args: ["--epochs=90"],
   env: [{ name: "A", value: "1" }],
-  resources: { limits: { cpu: "1" }, requests: { cpu: 1 }, claims: [{ name: "c" }] },
+  resources,
   volumeMounts: [{ name: "v", mountPath: "/v" }],
 };
 
@@ -23,6 +25,7 @@ const full = {
     initContainers: [container],
     volumes: [{ name: "v" }],
     resourceClaims: [{ name: "c", resourceClaimTemplateName: "t" }],
+    resources,
     os: { name: "linux" },
   },
 };

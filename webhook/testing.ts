@@ -239,9 +239,10 @@ export const annotatedPods: fc.Arbitrary<Pod> = fc
     containers,
     fc.option(containers, { nil: undefined }),
     fc.option(named("v", {}), { nil: undefined }),
+    fc.option(fc.record({ limits }), { nil: undefined }),
     fc.constantFrom("yes", "injection"),
   )
-  .map(([[top, meta, spec], annotations, mains, inits, volumes, mode]) => ({
+  .map(([[top, meta, spec], annotations, mains, inits, volumes, whole, mode]) => ({
     ...top,
     metadata: { ...meta, annotations: { ...annotations, [MODE]: mode } },
     spec: {
@@ -249,5 +250,6 @@ export const annotatedPods: fc.Arbitrary<Pod> = fc
       containers: mains,
       ...(inits ? { initContainers: inits } : {}),
       ...(volumes ? { volumes } : {}),
+      ...(whole ? { resources: whole } : {}),
     },
   })) as unknown as fc.Arbitrary<Pod>;
