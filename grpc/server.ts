@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { createServer, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Session } from "node:http2";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 
@@ -36,6 +36,11 @@ export async function serveGrpc({ listen, routes, drain = 1000 }: GrpcServerOpti
     session.on("close", () => sessions.delete(session));
     session.on("error", () => session.destroy()); // the peer went away: its streams' signals are aborted by the adapter
   });
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+  });
   if ("path" in listen) await rm(listen.path, { force: true }); // a stale file makes listen fail with EADDRINUSE
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
@@ -52,7 +57,8 @@ export async function serveGrpc({ listen, routes, drain = 1000 }: GrpcServerOpti
       shutdown.abort(new DOMException("The server shuts down", "AbortError"));
       for (const session of sessions) session.close();
       const limit = setTimeout(() => {
-        for (const session of sessions) session.destroy();
+        // Not the sessions: there is none before the client speaks, and it does not end while its peer reads nothing.
+        for (const socket of sockets) socket.destroy();
       }, drain);
       await closed;
       clearTimeout(limit);

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { once } from "node:events";
 import { access, mkdtempDisposable, writeFile } from "node:fs/promises";
 import { connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
@@ -133,6 +134,17 @@ test("serveGrpc() waits on disposal no longer than drain for a call that does no
   await server[Symbol.asyncDispose]();
   stop.abort(); // connect-node on Bun does not see the connection's end
   expect(await answer).toBe("cut off");
+});
+
+test("serveGrpc() waits on disposal no longer than drain for a client that neither speaks nor reads", async () => {
+  await using socket = await temporarySocket();
+  const server = await serveGrpc({ listen: { path: socket.path }, routes, drain: 50 });
+  const client = connect(socket.path);
+  await once(client, "connect");
+  using channel = connectUnix(socket.path); // answered after the one before was accepted
+  await createClient(PoolService, channel.transport).getInventory({});
+  await server[Symbol.asyncDispose]();
+  client.destroy();
 });
 
 test("serveGrpc() listens where an earlier server has left its socket file", async () => {
