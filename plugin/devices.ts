@@ -49,17 +49,18 @@ export interface UnitOptions {
 /**
  * The units that a node lists for a pool.
  *
- * A server that tells its GPUs has 100 units for each. Those that tell nothing share `resourceNums` evenly, as if each had so
- * many GPUs. A unit is healthy while its server answers and its GPU is healthy.
+ * A server that tells its GPUs has 100 units for each. Where none does, as with Bitfusion's own, they share `resourceNums` evenly, as if
+ * each had so many GPUs: beside servers that tell, one that has not yet is only late. A unit is healthy while its server answers and its
+ * GPU is healthy.
  */
 export function unitsOf({ servers }: Inventory, { resourceNums, part }: UnitOptions = {}): UnitList {
-  const silent = servers.filter(({ gpus }) => gpus === undefined);
+  const total = servers.some(({ gpus }) => gpus) ? 0 : (resourceNums ?? 0);
   const most = Math.min(resourceNums ?? MOST_UNITS, MOST_UNITS);
   const gpus = new Map<string, GpuUnits>();
   let listed = 0;
   let unlisted = 0;
   for (const [position, server] of servers.entries()) {
-    const all = [...(server.gpus ? toldUnits(server) : silentUnits(server, silent, resourceNums ?? 0))];
+    const all = [...(server.gpus ? toldUnits(server) : silentUnits(server, { servers, total }))];
     // Only the server's own place and GPUs count: nodes that have heard of different servers agree on whose a GPU is.
     const isOwn = (_: GpuUnits, index: number) => !part || (position + index) % part.nodes === part.index;
     for (const gpu of all.filter(isOwn)) {
@@ -80,11 +81,10 @@ function* toldUnits({ address: server, gpus = [], reachable }: PoolServer): Gene
 
 function* silentUnits(
   { address: server, reachable: healthy }: PoolServer,
-  silent: readonly PoolServer[],
-  total: number,
+  { servers, total }: { servers: readonly PoolServer[]; total: number },
 ): Generator<GpuUnits> {
-  const position = silent.findIndex(({ address }) => address === server);
-  const part = Math.floor(total / silent.length) + (position < total % silent.length ? 1 : 0);
+  const position = servers.findIndex(({ address }) => address === server);
+  const part = Math.floor(total / servers.length) + (position < total % servers.length ? 1 : 0);
   for (let gpu = 0; gpu * UNITS < part; gpu++) {
     yield { server, name: shortName(`${server}#${gpu}`), count: Math.min(UNITS, part - gpu * UNITS), healthy };
   }

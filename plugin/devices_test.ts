@@ -39,6 +39,12 @@ test.each<[string, PoolServer[], number | undefined, [number, number]]>([
     1000,
     [1000, 667],
   ],
+  [
+    "nothing for a server that has not told yet, beside one that has",
+    [server("a:1"), server("b:1", undefined, false), server("c:1", [gpu("x")])],
+    1000,
+    [100, 100],
+  ],
   ["nothing for silent servers without resourceNums", [server("a:1")], undefined, [0, 0]],
   ["nothing for an empty pool", [], 1000, [0, 0]],
 ])("unitsOf() lists %s", (_, servers, resourceNums, expected) => {

@@ -150,10 +150,12 @@ test("the plugin follows a servers.conf that changes, and stays with the last go
 test("the plugin tells its units by server and health, registrations, lists, allocations and round trips", async () => {
   const directory = await kubeletDirectory();
   const { port } = await startPoolServer({ PORT: "0" });
-  const away = `127.0.0.1:${await freePort()}`;
+  const other = await startPoolServer({ PORT: "0", SERVER_NAME: "other" });
   const kubelet = await startKubelet(directory);
-  const POOL_SERVERS = `127.0.0.1:${port},${away}`;
+  const POOL_SERVERS = `127.0.0.1:${port},127.0.0.1:${other.port}`;
   const plugin = startPlugin(directory, { POOL_SERVERS, RESOURCE_NUMS: "150" });
+  await allocatable(kubelet, 150);
+  other.child.kill("SIGKILL");
   await allocatable(kubelet, 100, 150);
   const [id = ""] = await kubelet.allocate(1);
   await refusal(kubelet, [[id, id]]);
@@ -161,16 +163,25 @@ test("the plugin tells its units by server and health, registrations, lists, all
   const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
   for (const line of [
     `bitfusion_device_plugin_units{server="127.0.0.1:${port}",health="healthy"} 100`,
-    `bitfusion_device_plugin_units{server="${away}",health="unhealthy"} 50`,
-    "bitfusion_device_plugin_unlisted_units 100",
+    `bitfusion_device_plugin_units{server="127.0.0.1:${other.port}",health="unhealthy"} 50`,
+    "bitfusion_device_plugin_unlisted_units 50",
     'bitfusion_device_plugin_registrations_total{result="registered"} 1',
-    "bitfusion_device_plugin_list_updates_total 1",
+    "bitfusion_device_plugin_list_updates_total 2",
     'bitfusion_device_plugin_allocation_duration_seconds_count{result="allocated"} 1',
     'bitfusion_device_plugin_allocation_duration_seconds_count{result="refused"} 1',
     `bitfusion_pool_round_trip_seconds_count{server="127.0.0.1:${port}"} `,
   ]) {
     expect(metrics).toContain(line);
   }
+});
+
+test("a server that is away when the plugin starts takes no units from one that tells its GPUs", async () => {
+  const directory = await kubeletDirectory();
+  const { port } = await startPoolServer({ PORT: "0" });
+  const kubelet = await startKubelet(directory);
+  const POOL_SERVERS = `127.0.0.1:${await freePort()},127.0.0.1:${port}`;
+  startPlugin(directory, { POOL_SERVERS, RESOURCE_NUMS: "100" });
+  await allocatable(kubelet, 100);
 });
 
 test("Allocate refuses unknown, repeated and unhealthy units and says which", async () => {
