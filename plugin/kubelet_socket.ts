@@ -2,6 +2,23 @@ import { type FSWatcher, watch } from "node:fs";
 import { stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type Logger, messageOf } from "../program/log.ts";
+
+export interface WaitOptions {
+  log: Logger;
+  signal: AbortSignal;
+  /** For tests. */
+  watch?: typeof watch;
+}
+
+/** A mounted directory was deleted: a new one at its path is never seen in this container, only in the next. */
+export class DirectoryDeletedError extends Error {
+  override name = "DirectoryDeletedError";
+
+  constructor(directory: string) {
+    super(`${directory} was deleted on the node: ends, for a restart to mount the one that is there then`);
+  }
+}
 
 /** A poll beside the watch: it finds a directory that was itself replaced. */
 const POLL = 2000;
@@ -19,24 +36,34 @@ export async function identityOf(path: string): Promise<string | undefined> {
   }
 }
 
-/** Resolves once the file at this path is gone, or another than `identity` tells. Rejects when aborted. */
-export async function untilReplaced(path: string, identity: string | undefined, signal: AbortSignal): Promise<void> {
+/**
+ * Resolves once the file at this path is gone, or another than `identity` tells. Rejects when aborted.
+ *
+ * @throws {DirectoryDeletedError}
+ */
+export async function untilReplaced(path: string, identity: string | undefined, options: WaitOptions): Promise<void> {
   const isReplaced = async () => {
     const current = await identityOf(path);
     return current === undefined || current !== identity || undefined;
   };
-  await waitInDirectory(dirname(path), isReplaced, signal);
+  await waitInDirectory(dirname(path), isReplaced, options);
 }
 
-/** Resolves once `check` gives a value; looks at each event in the directory, and every two seconds. Rejects when aborted. */
+/**
+ * Resolves once `check` gives a value; looks at each event in the directory, and every two seconds. Rejects when aborted.
+ *
+ * @throws {DirectoryDeletedError}
+ */
 export async function waitInDirectory<T extends {}>(
   directory: string,
   check: () => Promise<T | undefined>,
-  signal: AbortSignal,
+  options: WaitOptions,
 ): Promise<T> {
+  const { signal } = options;
   for (;;) {
+    await refuseDeleted(directory);
     const event = Promise.withResolvers<void>();
-    using _watcher = watchDirectory(directory, event.resolve);
+    using _watcher = watchDirectory(directory, event.resolve, options);
     const found = await check();
     if (found !== undefined) return found;
     await eventOrPoll(event, signal);
@@ -57,13 +84,33 @@ async function eventOrPoll(event: PromiseWithResolvers<void>, signal: AbortSigna
   signal.throwIfAborted();
 }
 
-function watchDirectory(directory: string, onEvent: () => void): Disposable {
+/** Only of a mount can the path still lead to what has no name any more. */
+async function refuseDeleted(directory: string): Promise<void> {
+  const found = await stat(directory).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error; // it may still be made
+  });
+  if (found?.nlink === 0) throw new DirectoryDeletedError(directory);
+}
+
+/** Directories of which was said that they cannot be watched. */
+const unwatchable = new Set<string>();
+
+/** Without a watch the poll is left, such as on a node that has no inotify instance to spare. */
+function watchDirectory(
+  directory: string,
+  onEvent: () => void,
+  { log, watch: watchFile = watch }: WaitOptions,
+): Disposable {
   let watcher: FSWatcher | undefined;
   try {
-    watcher = watch(directory, onEvent);
+    watcher = watchFile(directory, onEvent);
     watcher.on("error", onEvent);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error; // the poll finds it once it is there
+    const isThere = (error as NodeJS.ErrnoException).code !== "ENOENT"; // else the poll finds it once it is
+    if (isThere && !unwatchable.has(directory)) {
+      log.warn("Cannot watch a directory: it is looked at every two seconds", { directory, reason: messageOf(error) });
+      unwatchable.add(directory);
+    }
   }
   return { [Symbol.dispose]: () => watcher?.close() };
 }

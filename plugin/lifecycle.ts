@@ -35,6 +35,7 @@ export interface LifecycleOptions {
  * another, the own socket is gone, or the kubelet has ended the stream. Returns when the signal is aborted.
  *
  * @throws {ConfigError} when the directory is too long for a socket's path.
+ * @throws {DirectoryDeletedError} when it was deleted on the node.
  */
 export async function runLifecycle(options: LifecycleOptions): Promise<void> {
   const { directory, socketName, units, log, metrics, signal } = options;
@@ -42,13 +43,23 @@ export async function runLifecycle(options: LifecycleOptions): Promise<void> {
   const kubeletSocket = join(directory, "kubelet.sock");
   checkSocketDirectory("KUBELET_DIR", directory, socketName);
   for await (const _ of units.changes(signal)) break; // a registration without a list would be in doubt
+  let kubelet: string | undefined;
   const attempt = async () => {
-    const kubelet = await waitInDirectory(directory, () => identityOf(kubeletSocket), signal);
+    kubelet = await waitInDirectory(directory, () => identityOf(kubeletSocket), { log, signal });
     await removeStaleSockets(directory, socketName);
     return serveOnce({ ...options, kubeletSocket, kubelet, backoff, registrationTimeout });
   };
-  await keepRegistered(attempt, { log, registrations: metrics.registrations, backoff, signal });
+  await keepRegistered(attempt, {
+    log,
+    registrations: metrics.registrations,
+    backoff,
+    untilWorthwhile: (until) => untilReplaced(kubeletSocket, kubelet, { log, signal: until }),
+    signal,
+  });
 }
+
+/** A registration that has lasted so long, in ms, was a good one: the next failure is a new one. */
+const LASTING = 1000;
 
 interface Attempt extends LifecycleOptions {
   kubeletSocket: string;
@@ -83,8 +94,8 @@ async function serveOnce(attempt: Attempt): Promise<string> {
   const attemptOver = new AbortController();
   const untilOver = AbortSignal.any([signal, attemptOver.signal]);
   const changed = Promise.race([
-    untilReplaced(kubeletSocket, kubelet, untilOver).then(() => "The kubelet's socket is another"),
-    untilReplaced(path, own, untilOver).then(() => "The own socket is gone"),
+    untilReplaced(kubeletSocket, kubelet, { log, signal: untilOver }).then(() => "The kubelet's socket is another"),
+    untilReplaced(path, own, { log, signal: untilOver }).then(() => "The own socket is gone"),
   ]);
   const ended = Promise.race([streamEnded.promise, changed]);
   ended.catch(() => {}); // awaited below, or of no interest once the attempt has failed
@@ -93,15 +104,17 @@ async function serveOnce(attempt: Attempt): Promise<string> {
     const timeout = AbortSignal.timeout(registrationTimeout);
     await Promise.race([listed.promise, rejectOn(timeout, "The kubelet did not ask for the list")]);
   };
+  let lasting: ReturnType<typeof setTimeout> | undefined;
   try {
     const verdict = await Promise.race([takeList(), ended]);
     if (verdict !== undefined) return verdict;
     log.info("Registered", { resourceName, endpoint });
     metrics.registrations.inc({ result: "registered" });
-    backoff.reset();
     onRegistered(true);
+    lasting = setTimeout(backoff.reset, LASTING);
     return await ended;
   } finally {
+    clearTimeout(lasting);
     onRegistered(false);
     attemptOver.abort();
   }

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
-import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readdir, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -89,8 +89,8 @@ function startPlugin(directory: string, options: Partial<LifecycleOptions> = {})
     stop.abort();
     return ended;
   };
-  cleanups.push(end);
-  return { units, end };
+  cleanups.push(() => end().catch(() => {})); // whoever expects an error looks at it
+  return { units, ended, end };
 }
 
 /** Waits until the kubelet sees so many allocatable units of so many in all. Returns the plugin's endpoint. */
@@ -157,6 +157,56 @@ test("rule 2: it registers again when the whole directory is replaced", async ()
   cleanups.push(() => rm(`${directory}.old`, { recursive: true, force: true }));
   await mkdir(directory);
   await allocatable(await startKubelet(directory), 100);
+});
+
+test("rule 2: it ends when the directory that is mounted was deleted on the node, for only a restart mounts the new one", async () => {
+  const directory = await makeDirectory();
+  const handle = await open(directory); // its path leads to the directory when that has no name any more, as a mount does
+  cleanups.push(() => handle.close());
+  const kubelet = await startKubelet(directory);
+  const { ended } = startPlugin(`/proc/self/fd/${handle.fd}`);
+  await allocatable(kubelet, 100);
+  await kubelet.stop();
+  await rm(directory, { recursive: true });
+  expect(await ended.then(String, String)).toContain("was deleted on the node");
+});
+
+test("rule 2: a new kubelet is registered with at once, however long it was to wait after the one before", async () => {
+  const directory = await makeDirectory();
+  const waiting = Promise.withResolvers<void>();
+  const long = createBackoff({ initial: 60_000, max: 60_000 });
+  const wait = (signal: AbortSignal) => {
+    waiting.resolve();
+    return long.wait(signal);
+  };
+  const kubelet = await startKubelet(directory, {
+    onRegister: () => {
+      throw new Error("Not now");
+    },
+  });
+  startPlugin(directory, { backoff: { ...long, wait } });
+  await waiting.promise;
+  await kubelet.stop();
+  await allocatable(await startKubelet(directory), 100);
+});
+
+test("rule 3: a kubelet that ends each stream at once is registered with less and less often", async () => {
+  const directory = await makeDirectory();
+  const again = Promise.withResolvers<void>();
+  let [waits, resets] = [0, 0];
+  const backoff = {
+    wait: async () => {
+      waits += 1;
+      if (waits === 3) again.resolve();
+    },
+    reset: () => {
+      resets += 1;
+    },
+  };
+  const kubelet = await startKubelet(directory, { onList: () => kubelet.endStream() });
+  startPlugin(directory, { backoff });
+  await again.promise;
+  expect(resets).toBe(0);
 });
 
 test("rule 3: it registers again when the kubelet ends the stream", async () => {

@@ -36,14 +36,17 @@ const ENDPOINT = "dra";
  * or when the kubelet refuses. A kubelet that restarts finds the same sockets. Returns when the signal is aborted.
  *
  * @throws {ConfigError} when a directory is too long for a socket's path.
+ * @throws {DirectoryDeletedError} when one was deleted on the node.
  */
 export async function runDriverLifecycle(options: DriverLifecycleOptions): Promise<void> {
   const { registryDirectory, driverDirectory, log, metrics, signal, backoff = createBackoff() } = options;
   checkSocketDirectory("PLUGINS_REGISTRY_DIR", registryDirectory, DRIVER);
   checkSocketDirectory("DRIVER_DIR", driverDirectory, ENDPOINT);
   const attempt = async () => {
-    await waitInDirectory(registryDirectory, () => identityOf(registryDirectory), signal); // the kubelet makes it
+    const waiting = { log, signal };
+    await waitInDirectory(registryDirectory, () => identityOf(registryDirectory), waiting); // the kubelet makes it
     await mkdir(driverDirectory, { recursive: true });
+    await waitInDirectory(driverDirectory, () => identityOf(driverDirectory), waiting);
     await removeStaleSockets(registryDirectory, DRIVER);
     await removeStaleSockets(driverDirectory, ENDPOINT);
     return serveOnce({ ...options, backoff });
@@ -88,7 +91,7 @@ async function serveOnce(options: DriverLifecycleOptions & { backoff: Backoff })
   const over = new AbortController();
   const untilOver = AbortSignal.any([signal, over.signal]);
   const gone = async (path: string) => {
-    await untilReplaced(path, await identityOf(path), untilOver);
+    await untilReplaced(path, await identityOf(path), { log, signal: untilOver });
     return `${path} is gone`;
   };
   try {
