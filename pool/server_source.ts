@@ -14,26 +14,34 @@ export interface ServerSourceOptions {
   onRoundTrip?: (address: string, time: number) => void;
 }
 
-/** After so many looks, a server that only accepts connections is asked again what it has: it may just have been slow. */
-const LOOKS_UNTIL_ASKED = 10;
+/** How long a server may take to say its first word, in ms: what all others have told waits for it. */
+const FIRST_WORD = 2000;
 
 /**
  * Follows one server in whichever way it allows. One that speaks `bitfusion.pool.v1` is watched: it tells its GPUs, live. One
- * that only accepts connections, as Bitfusion's own do, is probed. One that has ever told is never taken for the latter again.
+ * that only accepts connections, as Bitfusion's own do, is asked again at each look: it may just have been slow. One that has ever told
+ * is never taken for the latter again.
  */
 export function createServerSource({ interval, log, onRoundTrip }: ServerSourceOptions): ServerSource {
+  // Together less than two intervals: a look, and two connections in a row that are never answered.
+  const period = (interval * 3) / 4;
+  const patience = interval / 2;
   const silence = (interval * 2) / 3;
+  /** How long it must have failed: a server that just restarts is not dead. */
+  const confirmation = interval / 3;
   return async function* (address, signal) {
-    const backoff = createBackoff({ initial: Math.min(100, interval), max: interval / 2 });
+    const backoff = createBackoff({ initial: Math.min(100, interval / 10), max: interval / 4 });
     let told: Told | undefined;
-    let untilAsked = 0;
-    let failures = 0;
+    let failingSince: number | undefined;
     let last: PoolServer | undefined;
 
     async function accepts(): Promise<boolean> {
-      const time = await connectTime(address, silence, signal);
+      const time = await connectTime(address, atFirst(patience), signal);
       if (time !== undefined) onRoundTrip?.(address, time);
       return time !== undefined;
+    }
+    function atFirst(time: number): number {
+      return last ? time : Math.min(time, FIRST_WORD);
     }
     function* found(reachable: boolean): Generator<PoolServer> {
       const server = { address, reachable, ...told };
@@ -44,46 +52,45 @@ export function createServerSource({ interval, log, onRoundTrip }: ServerSourceO
       last = server;
       yield server;
     }
-    /** One lost probe is not a death; two in a row are. */
+    /** One lost probe is not a death, nor are several within a moment. */
     function* failed(): Generator<PoolServer> {
-      failures += 1;
-      if (failures > 1 || last === undefined) yield* found(false);
+      const now = performance.now();
+      failingSince ??= now;
+      if (last === undefined || now - failingSince >= confirmation) yield* found(false);
     }
     function* answered(): Generator<PoolServer> {
-      failures = 0;
-      backoff.reset();
+      failingSince = undefined;
       yield* found(true);
     }
 
     while (!signal.aborted) {
-      if (!(await accepts())) {
-        if (signal.aborted) return;
-        yield* failed();
-        untilAsked = 0; // it may come back as another program
-      } else if (told || untilAsked === 0) {
+      const start = performance.now();
+      if (await accepts()) {
         using _meter = every(interval, accepts);
+        let messages = 0;
         try {
-          for await (const next of watchServer(address, { silence, signal })) {
+          for await (const next of watchServer(address, { silence: atFirst(silence), signal })) {
             told = next;
+            messages += 1;
+            if (messages > 1) backoff.reset(); // one that ends each stream at once is not asked again at once
             yield* answered();
           }
         } catch (error) {
           if (signal.aborted) return;
           if (!told) {
-            untilAsked = LOOKS_UNTIL_ASKED;
             if (!last?.reachable) {
               log.info("Pool server only accepts connections", { address, reason: messageOf(error) });
             }
+            backoff.reset();
+            yield* answered();
+            const rest = Math.max(0, start + period - performance.now());
+            await sleep(rest, undefined, { signal }).catch(() => {}); // only the signal ends it early
             continue;
           }
-          yield* failed();
         }
-      } else {
-        untilAsked -= 1;
-        yield* answered();
-        await sleep(interval, undefined, { signal }).catch(() => {}); // only the signal ends it early
-        continue;
       }
+      if (signal.aborted) return;
+      yield* failed();
       await backoff.wait(signal).catch(() => {});
     }
   };

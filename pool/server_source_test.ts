@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { serveGrpc } from "../grpc/server.ts";
@@ -90,6 +91,20 @@ test.concurrent("createServerSource() takes one broken connection for no death",
   expect(await followed.next()).toMatchObject({ reachable: true, gpus: [{ memoryMb: 2 }] });
 });
 
+test.concurrent("createServerSource() takes no restart for a death, however often it fails meanwhile", async () => {
+  const port = await freePort();
+  const before = await startPoolServer({ port, gpus: 1 });
+  await using followed = follow(before.address, 12_000);
+  await followed.until(({ gpus }) => gpus?.length === 1);
+  const next = followed.next();
+  await before[Symbol.asyncDispose]();
+  await using starting = await listenSilently((socket) => socket.destroy(), port);
+  for (let attempt = 0; attempt < 3; attempt++) await starting.connections.next();
+  await starting[Symbol.asyncDispose]();
+  await using after = await startPoolServer({ port, gpus: 2 });
+  expect(await next).toMatchObject({ reachable: true, gpus: after.gpus });
+});
+
 test.concurrent("createServerSource() takes a server that is away for not reachable at once, and finds it later", async () => {
   const port = await freePort();
   const address = `127.0.0.1:${port}`;
@@ -110,6 +125,27 @@ test.concurrent("createServerSource() takes one that only accepts connections fo
   expect(await server.next()).toEqual({ address: silent.address, reachable: true });
   await silent[Symbol.asyncDispose]();
   expect(await server.until(isAway)).toEqual({ address: silent.address, reachable: false });
+});
+
+test.concurrent("createServerSource() asks one that only accepts connections at each look what it has", async () => {
+  await using silent = await listenSilently();
+  await using server = follow(silent.address, 90);
+  expect(await server.next()).toEqual({ address: silent.address, reachable: true });
+  const later = server.next(); // follows on
+  const sockets = [];
+  for (let count = 0; count < 4; count++) sockets.push((await silent.connections.next()).value as Socket);
+  const [, asked, , askedAgain] = sockets; // in front of each question a probe
+  for (const socket of [asked, askedAgain]) {
+    if (socket?.bytesRead === 0) await once(socket, "data");
+  }
+  server.stop();
+  expect(await later).toBeUndefined();
+});
+
+test.concurrent("createServerSource() soon tells of one that says nothing at first, however rarely it looks", async () => {
+  await using silent = await listenSilently();
+  await using server = follow(silent.address, 60_000);
+  expect(await server.next()).toEqual({ address: silent.address, reachable: true });
 });
 
 test.concurrent("createServerSource() asks one that only accepted connections again what it has", async () => {
@@ -209,7 +245,7 @@ test.concurrent("createServerSource() ends with the signal while it waits for a 
 });
 
 /** A server that accepts connections and says nothing else than `greet` does. */
-async function listenSilently(greet: (socket: Socket) => void = () => {}) {
+async function listenSilently(greet: (socket: Socket) => void = () => {}, port = 0) {
   const sockets = new Set<Socket>();
   const server = createServer();
   const accepted = new ReadableStream<Socket>({
@@ -221,7 +257,7 @@ async function listenSilently(greet: (socket: Socket) => void = () => {}) {
       });
     },
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
   const bound = server.address();
   return {
     address: `127.0.0.1:${typeof bound === "object" ? bound?.port : ""}`,

@@ -24,7 +24,7 @@ export async function* watchServer(address: string, { silence, signal }: WatchOp
   using channel = connectTcp(address);
   const hung = new AbortController();
   const limit = setTimeout(
-    () => hung.abort(new DOMException(`Heard nothing for ${silence} ms`, "TimeoutError")),
+    () => hung.abort(new DOMException(`Heard nothing for ${Math.round(silence)} ms`, "TimeoutError")),
     silence,
   );
   try {
