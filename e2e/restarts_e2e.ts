@@ -134,6 +134,17 @@ scenario("a node that cannot reach a server does not offer its GPUs, and the oth
   await waitForUnits("allocatable", POOL_UNITS, [node]);
 });
 
+scenario("a device-plugins directory that is made anew on the node is registered in again", async (namespace) => {
+  const before = await pluginSockets(node);
+  await exec(["docker", "exec", node, "systemctl", "stop", "kubelet"]);
+  await exec(["docker", "exec", node, "rm", "-r", "/var/lib/kubelet/device-plugins"]);
+  await exec(["docker", "exec", node, "systemctl", "start", "kubelet"]);
+  await freshSocket(before);
+  await waitForUnits("allocatable", POOL_UNITS, [node]);
+  await apply(sharePod({ namespace, name: "after", num: 1, percent: 50, node }));
+  await waitForSuccess(namespace, "after");
+});
+
 /** Starts a pod with two shares, and waits until it runs and the kubelet says that it holds exactly what it asked for. */
 async function startHolder(namespace: string): Promise<void> {
   const command = ["sleep", "3600"];
@@ -163,7 +174,8 @@ async function restartKubelet(): Promise<void> {
 }
 
 async function freshSocket(before: readonly string[]): Promise<void> {
-  await until("a fresh socket of the plugin", async () =>
-    (await pluginSockets(node)).some((name) => !before.includes(name)),
-  );
+  await until("a fresh socket of the plugin", async () => {
+    const names = await pluginSockets(node).catch(() => []); // the kubelet may not have made the directory yet
+    return names.some((name) => !before.includes(name));
+  });
 }
