@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { Counter, Registry } from "prom-client";
 import { silentLog } from "../pool/simulator/testing.ts";
 import { keepRegistered } from "./attempts.ts";
+import { recordingLog } from "./testing.ts";
 
 const registrations = new Counter({
   name: "registrations",
@@ -14,18 +15,20 @@ const backoff = { wait: async () => {}, reset() {} };
 test("keepRegistered() says each reason for a failure once, until it is another", async () => {
   const stop = new AbortController();
   const failures = ["refused", "refused", "refused", "away", "refused"];
-  const warned: unknown[] = [];
-  const log = Object.create(silentLog, {
-    warn: { value: (_: string, { reason }: { reason: string }) => warned.push(reason) },
-  });
+  const lines: string[] = [];
   const attempt = async () => {
     const reason = failures.shift();
     if (reason) throw new Error(reason);
     stop.abort();
     return "It is over";
   };
-  await keepRegistered(attempt, { log, registrations, backoff, signal: stop.signal });
-  expect(warned).toEqual(["refused", "away", "refused"]);
+  await keepRegistered(attempt, { log: recordingLog(lines), registrations, backoff, signal: stop.signal });
+  expect(lines).toEqual([
+    "Registration failed: refused",
+    "Registration failed: away",
+    "Registration failed: refused",
+    "Registering again: It is over",
+  ]);
   expect((await registrations.get()).values).toEqual([{ value: 5, labels: { result: "failed" } }]);
 });
 

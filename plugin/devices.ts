@@ -60,7 +60,9 @@ export function unitsOf({ servers }: Inventory, { resourceNums, part }: UnitOpti
   let listed = 0;
   let unlisted = 0;
   for (const [position, server] of servers.entries()) {
-    const all = [...(server.gpus ? toldUnits(server) : silentUnits(server, { servers, total }))];
+    const all = [
+      ...(server.gpus ? toldUnits(server) : silentUnits(server, { position, count: servers.length, total })),
+    ];
     // Only the server's own place and GPUs count: nodes that have heard of different servers agree on whose a GPU is.
     const isOwn = (_: GpuUnits, index: number) => !part || (position + index) % part.nodes === part.index;
     for (const gpu of all.filter(isOwn)) {
@@ -81,10 +83,9 @@ function* toldUnits({ address: server, gpus = [], reachable }: PoolServer): Gene
 
 function* silentUnits(
   { address: server, reachable: healthy }: PoolServer,
-  { servers, total }: { servers: readonly PoolServer[]; total: number },
+  { position, count, total }: { position: number; count: number; total: number },
 ): Generator<GpuUnits> {
-  const position = servers.findIndex(({ address }) => address === server);
-  const part = Math.floor(total / servers.length) + (position < total % servers.length ? 1 : 0);
+  const part = Math.floor(total / count) + (position < total % count ? 1 : 0);
   for (let gpu = 0; gpu * UNITS < part; gpu++) {
     yield { server, name: shortName(`${server}#${gpu}`), count: Math.min(UNITS, part - gpu * UNITS), healthy };
   }

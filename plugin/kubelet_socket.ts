@@ -1,4 +1,4 @@
-import { type FSWatcher, watch } from "node:fs";
+import { type FSWatcher, type Stats, watch } from "node:fs";
 import { stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -27,9 +27,23 @@ const SETTLE = 50;
 
 /** Tells two files at one path apart, also where the inode is reused. Undefined while there is none. */
 export async function identityOf(path: string): Promise<string | undefined> {
+  const found = await statIfThere(path);
+  return found && `${found.dev}:${found.ino}:${found.ctimeMs}`;
+}
+
+/**
+ * Only of a mount can the path still lead to what has no name any more.
+ *
+ * @throws {DirectoryDeletedError}
+ */
+export async function refuseDeleted(directory: string): Promise<void> {
+  const found = await statIfThere(directory);
+  if (found?.nlink === 0) throw new DirectoryDeletedError(directory);
+}
+
+async function statIfThere(path: string): Promise<Stats | undefined> {
   try {
-    const { ino, ctimeMs, dev } = await stat(path);
-    return `${dev}:${ino}:${ctimeMs}`;
+    return await stat(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
@@ -82,14 +96,6 @@ async function eventOrPoll(event: PromiseWithResolvers<void>, signal: AbortSigna
   clearTimeout(poll);
   signal.removeEventListener("abort", wake);
   signal.throwIfAborted();
-}
-
-/** Only of a mount can the path still lead to what has no name any more. */
-async function refuseDeleted(directory: string): Promise<void> {
-  const found = await stat(directory).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "ENOENT") throw error; // it may still be made
-  });
-  if (found?.nlink === 0) throw new DirectoryDeletedError(directory);
 }
 
 /** Directories of which was said that they cannot be watched. */

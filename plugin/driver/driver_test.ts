@@ -11,8 +11,8 @@ import {
   startSimulatedDraKubelet,
 } from "../../kubernetes/simulated/dra_kubelet.ts";
 import { createObjectStore } from "../../kubernetes/simulated/objects.ts";
-import type { Logger } from "../../program/log.ts";
 import type { PluginInfo } from "../../proto/gen/pluginregistration/v1/api_pb.ts";
+import { recordingLog } from "../testing.ts";
 import { cdiSpecOf } from "./cdi.ts";
 import type { ClaimId } from "./claim.ts";
 import { createDriver } from "./driver.ts";
@@ -108,13 +108,6 @@ async function startRegistered() {
   const driver = node.startDriver();
   const plugins = await registered(kubelet);
   return { ...node, kubelet, driver, plugins };
-}
-
-/** A logger that keeps "message: reason". */
-function recordingLog(lines: string[]): Logger {
-  const keep = (message: string, { reason }: { reason?: string } = {}) => lines.push(`${message}: ${reason}`);
-  const log = { info: keep, warn: keep, with: () => log };
-  return log as never;
 }
 
 /** Waits until so many instances are registered, of which none is among `others`. */

@@ -8,7 +8,7 @@ import type { Logger } from "../../program/log.ts";
 import { DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
 import { Registration } from "../../proto/gen/pluginregistration/v1/api_pb.ts";
 import { keepRegistered } from "../attempts.ts";
-import { identityOf, untilReplaced, waitInDirectory } from "../kubelet_socket.ts";
+import { identityOf, refuseDeleted, untilReplaced, waitInDirectory } from "../kubelet_socket.ts";
 import { checkSocketDirectory, freshSocketName, removeStaleSockets } from "../own_sockets.ts";
 import type { DriverMetrics } from "./metrics.ts";
 
@@ -43,10 +43,9 @@ export async function runDriverLifecycle(options: DriverLifecycleOptions): Promi
   checkSocketDirectory("PLUGINS_REGISTRY_DIR", registryDirectory, DRIVER);
   checkSocketDirectory("DRIVER_DIR", driverDirectory, ENDPOINT);
   const attempt = async () => {
-    const waiting = { log, signal };
-    await waitInDirectory(registryDirectory, () => identityOf(registryDirectory), waiting); // the kubelet makes it
+    await waitInDirectory(registryDirectory, () => identityOf(registryDirectory), { log, signal }); // the kubelet makes it
     await mkdir(driverDirectory, { recursive: true });
-    await waitInDirectory(driverDirectory, () => identityOf(driverDirectory), waiting);
+    await refuseDeleted(driverDirectory);
     await removeStaleSockets(registryDirectory, DRIVER);
     await removeStaleSockets(driverDirectory, ENDPOINT);
     return serveOnce({ ...options, backoff });
