@@ -2,11 +2,11 @@ import { exec } from "../e2e/exec.ts";
 import { kubectl } from "../e2e/kubectl.ts";
 import type { KubernetesRequest } from "../kubernetes/client.ts";
 import type { Inventory } from "../pool/inventory.ts";
-import { silentLog } from "../pool/simulator/testing.ts";
 import { createLatest } from "../program/latest.ts";
 import { lead } from "../publisher/lead.ts";
 import { createPublisherMetrics } from "../publisher/metrics.ts";
 import type { State } from "../publisher/state.ts";
+import { silentLog } from "../server/testing.ts";
 import { median } from "./statistics.ts";
 
 const GPUS = 1000;

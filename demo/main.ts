@@ -113,7 +113,7 @@ function toYaml(pod: DemoPod): string {
 
 function startPoolServer({ name, gpus, port }: PoolServer): Program {
   const environment = { PORT: String(port), GPUS: String(gpus), SERVER_NAME: name };
-  return startProgram("pool/simulator/main.ts", { environment, ready: "Pool server started" });
+  return startProgram("server/main.ts", { environment, ready: "Pool server started" });
 }
 
 async function startWebhook(folder: string): Promise<Program> {
@@ -149,7 +149,7 @@ interface RunPodOptions {
 /** Its init containers in turn, then its container. */
 async function runPod(pod: DemoPod, { folder, servers, signal }: RunPodOptions): Promise<void> {
   const client = join(folder, "bitfusion");
-  const build = ["build", "pool/simulator/client/main.ts", "--compile", "--outfile", client];
+  const build = ["build", "client/main.ts", "--compile", "--outfile", client];
   await Bun.spawn([process.execPath, ...build], { stdio: ["ignore", "ignore", "inherit"], signal }).exited;
   const tokens = await makeVolume(join(folder, "tokens"));
   const conf = stringify({ servers: servers.map(({ port }) => ({ addresses: [`127.0.0.1:${port}`] })) });

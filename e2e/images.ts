@@ -4,12 +4,11 @@ import { WORKERS } from "./kubectl.ts";
 interface Image {
   readonly name: string;
   readonly dockerfile: string;
-  readonly target?: string;
   /** The nodes that run it; none for the pool's servers, which are not in the cluster. */
   readonly nodes?: "all" | "workers";
 }
 
-export const POOL_SIMULATOR = "bitfusion-pool-simulator:0.1.0";
+export const SERVER_IMAGE = "bitfusion-server:0.1.0";
 /** What test pods run. */
 export const WORKLOAD = "bitfusion-e2e-workload:0.1.0";
 
@@ -17,16 +16,16 @@ export const IMAGES: readonly Image[] = [
   { name: "bitfusion-device-plugin:0.1.0", dockerfile: "plugin/Dockerfile", nodes: "all" },
   { name: "bitfusion-webhook:0.1.0", dockerfile: "webhook/Dockerfile", nodes: "workers" },
   { name: "bitfusion-publisher:0.1.0", dockerfile: "publisher/Dockerfile", nodes: "workers" },
-  { name: "bitfusion-client:0.1.0", dockerfile: "pool/simulator/Dockerfile", target: "client", nodes: "workers" },
-  { name: POOL_SIMULATOR, dockerfile: "pool/simulator/Dockerfile", target: "server" },
+  { name: "bitfusion-client:0.1.0", dockerfile: "client/Dockerfile", nodes: "workers" },
+  { name: SERVER_IMAGE, dockerfile: "server/Dockerfile" },
   { name: WORKLOAD, dockerfile: "e2e/Dockerfile", nodes: "workers" },
 ];
 
 /** Builds each image from this checkout. */
 export async function buildImages(signal: AbortSignal): Promise<void> {
   // One after the other: they share their first stage.
-  for (const { name, dockerfile, target } of IMAGES) {
-    const options = ["-f", dockerfile, "-t", name, ...(target ? ["--target", target] : [])];
+  for (const { name, dockerfile } of IMAGES) {
+    const options = ["-f", dockerfile, "-t", name];
     await exec(["docker", "build", "--quiet", ...options, "."], { signal });
   }
 }

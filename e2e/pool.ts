@@ -1,6 +1,6 @@
 import { GenericContainer, type StartedTestContainer, Wait } from "testcontainers";
 import { exec } from "./exec.ts";
-import { POOL_SIMULATOR } from "./images.ts";
+import { SERVER_IMAGE } from "./images.ts";
 
 /** The servers that kind/kustomization.yaml and kind/tokens name. */
 export const SERVERS = [
@@ -20,7 +20,7 @@ export async function startPool({ keep }: { keep: boolean }): Promise<AsyncDispo
   };
   try {
     for (const { name, gpus } of SERVERS) {
-      const container = new GenericContainer(POOL_SIMULATOR)
+      const container = new GenericContainer(SERVER_IMAGE)
         .withName(name)
         .withNetworkMode("kind")
         .withEnvironment({ PORT: "56001", GPUS: String(gpus), SERVER_NAME: name })

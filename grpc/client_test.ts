@@ -2,8 +2,8 @@ import { expect, test } from "bun:test";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
-import { freePort, startPoolServer } from "../pool/simulator/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { freePort, startPoolServer } from "../server/testing.ts";
 import { connectTcp, connectUnix, type GrpcChannel } from "./client.ts";
 
 function call(channel: GrpcChannel): Promise<unknown> {

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
-import { silentLog } from "../pool/simulator/testing.ts";
+import { silentLog } from "../server/testing.ts";
 import { type ApiObject, followObjects, type Objects } from "./follow_objects.ts";
 import { connectWith, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
 import { createObjectStore } from "./simulated/objects.ts";

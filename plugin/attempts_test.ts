@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { Counter, Registry } from "prom-client";
-import { silentLog } from "../pool/simulator/testing.ts";
+import { silentLog } from "../server/testing.ts";
 import { keepRegistered } from "./attempts.ts";
 import { recordingLog } from "./testing.ts";
 

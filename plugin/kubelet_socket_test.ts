@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { mkdtempDisposable, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { silentLog } from "../pool/simulator/testing.ts";
+import { silentLog } from "../server/testing.ts";
 import { identityOf, waitInDirectory } from "./kubelet_socket.ts";
 
 test("waitInDirectory() finds a file also where no directory can be watched, and says so once", async () => {

@@ -7,10 +7,10 @@ import {
   type SimulatedKubeletOptions,
   startSimulatedKubelet,
 } from "../kubernetes/simulated/kubelet.ts";
-import { silentLog } from "../pool/simulator/testing.ts";
 import { createBackoff } from "../program/backoff.ts";
 import { createLatest } from "../program/latest.ts";
 import type { Device, RegisterRequest } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+import { silentLog } from "../server/testing.ts";
 import { type UnitList, unitsOf } from "./devices.ts";
 import { type LifecycleOptions, runLifecycle } from "./lifecycle.ts";
 import { createPluginMetrics } from "./metrics.ts";

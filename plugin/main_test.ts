@@ -75,7 +75,7 @@ async function freePort(): Promise<string> {
 
 /** Starts a pool server and returns once it serves. */
 async function startPoolServer(environment: Record<string, string>) {
-  const child = start("pool/simulator/main.ts", { SERVER_NAME: "gpu-server", ...environment });
+  const child = start("server/main.ts", { SERVER_NAME: "gpu-server", ...environment });
   for await (const chunk of child.stdout) {
     const [, port] = /"port":(\d+)/.exec(new TextDecoder().decode(chunk)) ?? [];
     if (port) return { child, port };

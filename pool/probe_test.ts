@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
+import { freePort, startPoolServer } from "../server/testing.ts";
 import { connectTime } from "./probe.ts";
-import { freePort, startPoolServer } from "./simulator/testing.ts";
 
 test("connectTime() is a time where a server listens, and undefined where none does", async () => {
   const { signal } = new AbortController();

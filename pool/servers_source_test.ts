@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { createLatest, type Latest } from "../program/latest.ts";
+import { freePort, silentLog, startPoolServer } from "../server/testing.ts";
 import type { Gpu, PoolServer, ServerSource } from "./inventory.ts";
 import { createServerSource } from "./server_source.ts";
 import { createServersSource } from "./servers_source.ts";
-import { freePort, silentLog, startPoolServer } from "./simulator/testing.ts";
 
 /** Servers that tell what they are set to. */
 function settable(...addresses: string[]): { set(server: PoolServer): void; observe: ServerSource } {

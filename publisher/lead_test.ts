@@ -3,8 +3,8 @@ import { connectWith, kubeconfigOf, startSimulatedApiServer } from "../kubernete
 import { createObjectStore } from "../kubernetes/simulated/objects.ts";
 import { deviceName } from "../pool/device.ts";
 import type { Inventory } from "../pool/inventory.ts";
-import { silentLog } from "../pool/simulator/testing.ts";
 import { createLatest } from "../program/latest.ts";
+import { silentLog } from "../server/testing.ts";
 import { CLAIMS_PATH } from "./claims.ts";
 import { lead } from "./lead.ts";
 import { createPublisherMetrics } from "./metrics.ts";

@@ -6,8 +6,8 @@ import { startProgram } from "../demo/processes.ts";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { createObjectStore } from "../kubernetes/simulated/objects.ts";
 import { deviceName } from "../pool/device.ts";
-import { startPoolServer } from "../pool/simulator/testing.ts";
 import { createLatest } from "../program/latest.ts";
+import { startPoolServer } from "../server/testing.ts";
 import { type ResourceSlice, SLICES_PATH, sliceObject } from "./slice.ts";
 import { devicesOf } from "./testing.ts";
 

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import type { RecordedEvent } from "../kubernetes/events.ts";
 import { deviceName } from "../pool/device.ts";
-import { silentLog } from "../pool/simulator/testing.ts";
 import { createLatest } from "../program/latest.ts";
+import { silentLog } from "../server/testing.ts";
 import type { ResourceClaim } from "./claims.ts";
 import { planSlices } from "./plan.ts";
 import { keepReported, type ReportOptions } from "./report.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { readAllocation } from "../../pool/simulator/client/allocation.ts";
+import { readAllocation } from "../../client/allocation.ts";
 import { cdiDeviceOf, cdiSpecOf, type PreparedClaim, preparedClaimOf } from "./cdi.ts";
 
 const CLAIM: PreparedClaim = {

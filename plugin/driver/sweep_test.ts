@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
-import { silentLog } from "../../pool/simulator/testing.ts";
 import { createBackoff } from "../../program/backoff.ts";
 import { createSerially } from "../../program/serially.ts";
+import { silentLog } from "../../server/testing.ts";
 import type { PreparedClaim } from "./cdi.ts";
 import type { ReadClaim } from "./claim.ts";
 import type { ClaimFiles } from "./claim_files.ts";

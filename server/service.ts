@@ -2,19 +2,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
-import type { Logger } from "../../program/log.ts";
+import { attributesOf } from "../pool/device.ts";
+import { FILTER_KEYS, matchesFilter } from "../pool/filter.ts";
+import type { Gpu, ServerFacts } from "../pool/inventory.ts";
+import type { Share } from "../pool/share.ts";
+import type { Logger } from "../program/log.ts";
 import {
   type ClaimRequest,
   InventorySchema,
   LeaseSchema,
   type PoolService,
   ShortageSchema,
-} from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { attributesOf } from "../device.ts";
-import { FILTER_KEYS, matchesFilter } from "../filter.ts";
-import type { Gpu, ServerFacts } from "../inventory.ts";
-import type { Share } from "../share.ts";
-import type { Lease, Ledger } from "./ledger.ts";
+} from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { Lease, Ledger } from "./leases/ledger.ts";
 
 export interface PoolServiceOptions {
   facts: ServerFacts;

@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from "commander";
-import { EXPECTED_FILTER, type Filter, parseFilter } from "../../filter.ts";
-import type { Share } from "../../share.ts";
+import { EXPECTED_FILTER, type Filter, parseFilter } from "../pool/filter.ts";
+import type { Share } from "../pool/share.ts";
 
 /** A whole number of at least 1. @throws {InvalidArgumentError} */
 export function parseCount(text: string): number {

@@ -1,5 +1,5 @@
-import type { Gpu } from "../inventory.ts";
-import { percentOfGpu, type Share } from "../share.ts";
+import type { Gpu } from "../../pool/inventory.ts";
+import { percentOfGpu, type Share } from "../../pool/share.ts";
 
 /** The container, or the user's command, that a lease belongs to. */
 export interface Owner {

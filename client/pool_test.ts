@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { serveGrpc } from "../../../grpc/server.ts";
-import { PoolService, ShortageSchema } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { deviceName } from "../../device.ts";
-import { freePort, type RunningPoolServer, startPoolServer } from "../testing.ts";
+import { serveGrpc } from "../grpc/server.ts";
+import { deviceName } from "../pool/device.ts";
+import { PoolService, ShortageSchema } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { freePort, type RunningPoolServer, startPoolServer } from "../server/testing.ts";
 import { createPoolClient, type PoolAnswer } from "./pool.ts";
 import { type PoolClaim, releaseAll } from "./server_claim.ts";
 

@@ -3,9 +3,9 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import * as v from "valibot";
 import { parse } from "yaml";
-import { ConfigError } from "../../../program/config_error.ts";
-import type { Environment } from "../../../program/environment.ts";
-import { readServersConf } from "../../servers_conf.ts";
+import { readServersConf } from "../pool/servers_conf.ts";
+import { ConfigError } from "../program/config_error.ts";
+import type { Environment } from "../program/environment.ts";
 
 /** What the files of a token say. */
 export interface ClientConfiguration {

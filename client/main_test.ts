@@ -3,10 +3,10 @@ import { mkdir, mkdtempDisposable, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { serveGrpc } from "../../../grpc/server.ts";
-import { PoolService } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { deviceName } from "../../device.ts";
-import { freePort, type RunningPoolServer, startPoolServer } from "../testing.ts";
+import { serveGrpc } from "../grpc/server.ts";
+import { deviceName } from "../pool/device.ts";
+import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { freePort, type RunningPoolServer, startPoolServer } from "../server/testing.ts";
 
 const CLIENT = [process.execPath, join(import.meta.dir, "main.ts")];
 setDefaultTimeout(30_000); // so many processes at a time take theirs on a small machine

@@ -1,16 +1,16 @@
 import { hostname } from "node:os";
 import * as v from "valibot";
-import { serveGrpc } from "../../grpc/server.ts";
-import { integer, port, readEnvironment, seconds } from "../../program/environment.ts";
-import { runProgram } from "../../program/run.ts";
-import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { Gpu } from "../inventory.ts";
-import { gpuMemory } from "../memory.ts";
-import { createLedger } from "./ledger.ts";
+import { serveGrpc } from "../grpc/server.ts";
+import type { Gpu } from "../pool/inventory.ts";
+import { gpuMemory } from "../pool/memory.ts";
+import { integer, port, readEnvironment, seconds } from "../program/environment.ts";
+import { runProgram } from "../program/run.ts";
+import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { createLedger } from "./leases/ledger.ts";
 import { createPoolService } from "./service.ts";
 
 /** One server of a pool with simulated GPUs. */
-await runProgram("pool-simulator", async ({ environment, log, signal }) => {
+await runProgram("bitfusion-server", async ({ environment, log, signal }) => {
   const env = readEnvironment(
     {
       PORT: v.optional(port(), "56001"),

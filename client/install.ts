@@ -1,7 +1,7 @@
 import { chmod, constants, copyFile, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { ConfigError } from "../../../program/config_error.ts";
-import { parseServersConf } from "../../servers_conf.ts";
+import { parseServersConf } from "../pool/servers_conf.ts";
+import { ConfigError } from "../program/config_error.ts";
 import { parseClientYaml } from "./configuration.ts";
 
 export interface InstallOptions {

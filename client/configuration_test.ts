@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { ConfigError } from "../../../program/config_error.ts";
+import { ConfigError } from "../program/config_error.ts";
 import { parseClientYaml } from "./configuration.ts";
 
 test("parseClientYaml() gives what the mapping says", () => {

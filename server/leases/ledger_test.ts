@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import type { Gpu } from "../inventory.ts";
+import type { Gpu } from "../../pool/inventory.ts";
 import { createLedger, type Lease, type Ledger } from "./ledger.ts";
 
 const OWNER = { namespace: "default", pod: "a", container: "main" };

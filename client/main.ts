@@ -1,8 +1,8 @@
 import { constants } from "node:os";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { ConfigError } from "../../../program/config_error.ts";
-import { messageOf } from "../../../program/log.ts";
-import type { Filter } from "../../filter.ts";
+import type { Filter } from "../pool/filter.ts";
+import { ConfigError } from "../program/config_error.ts";
+import { messageOf } from "../program/log.ts";
 import { collectFilter, parseCount, parseFraction, shareOf } from "./arguments.ts";
 import { readConfiguration } from "./configuration.ts";
 import { install } from "./install.ts";

@@ -1,9 +1,9 @@
 import { createServer } from "node:net";
 import { getLogger } from "@logtape/logtape";
-import { serveGrpc } from "../../grpc/server.ts";
-import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { Gpu, ServerFacts } from "../inventory.ts";
-import { createLedger, type Ledger } from "./ledger.ts";
+import { serveGrpc } from "../grpc/server.ts";
+import type { Gpu, ServerFacts } from "../pool/inventory.ts";
+import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { createLedger, type Ledger } from "./leases/ledger.ts";
 import { createPoolService } from "./service.ts";
 
 /** Writes nothing: only programs configure logging. */

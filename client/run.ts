@@ -1,9 +1,9 @@
 import { Code, ConnectError } from "@connectrpc/connect";
-import { createBackoff } from "../../../program/backoff.ts";
-import { ConfigError } from "../../../program/config_error.ts";
-import type { Environment } from "../../../program/environment.ts";
-import type { Share } from "../../share.ts";
-import type { Owner } from "../ledger.ts";
+import type { Share } from "../pool/share.ts";
+import { createBackoff } from "../program/backoff.ts";
+import { ConfigError } from "../program/config_error.ts";
+import type { Environment } from "../program/environment.ts";
+import type { Owner } from "../server/leases/ledger.ts";
 import { type AllocatedDevice, readAllocation } from "./allocation.ts";
 import { runCommand } from "./command.ts";
 import { createPoolClient, type PoolAnswer } from "./pool.ts";

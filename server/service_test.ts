@@ -2,8 +2,8 @@ import { expect, test } from "bun:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
-import { connectTcp } from "../../grpc/client.ts";
-import { type ClaimRequestSchema, PoolService, ShortageSchema } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { connectTcp } from "../grpc/client.ts";
+import { type ClaimRequestSchema, PoolService, ShortageSchema } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { type PoolServerOptions, startPoolServer } from "./testing.ts";
 
 const OWNER = { namespace: "default", pod: "a", container: "main" };

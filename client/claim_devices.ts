@@ -1,6 +1,6 @@
-import { messageOf } from "../../../program/log.ts";
-import { deviceName } from "../../device.ts";
-import type { Owner } from "../ledger.ts";
+import { deviceName } from "../pool/device.ts";
+import { messageOf } from "../program/log.ts";
+import type { Owner } from "../server/leases/ledger.ts";
 import type { AllocatedDevice } from "./allocation.ts";
 import type { PoolAnswer } from "./pool.ts";
 import { CALL_TIMEOUT, claimFrom, releaseAll, type Server, type ServerLease } from "./server_claim.ts";

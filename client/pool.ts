@@ -1,9 +1,9 @@
 import { createClient } from "@connectrpc/connect";
-import { connectTcp } from "../../../grpc/client.ts";
-import { PoolService } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { addressAttributes } from "../../device.ts";
-import { matchesFilter } from "../../filter.ts";
-import type { Owner } from "../ledger.ts";
+import { connectTcp } from "../grpc/client.ts";
+import { addressAttributes } from "../pool/device.ts";
+import { matchesFilter } from "../pool/filter.ts";
+import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { Owner } from "../server/leases/ledger.ts";
 import type { AllocatedDevice } from "./allocation.ts";
 import { claimDevices } from "./claim_devices.ts";
 import { claimFrom, type PoolClaim, releaseAll, type ServerLease } from "./server_claim.ts";

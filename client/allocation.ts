@@ -1,5 +1,5 @@
-import { ConfigError } from "../../../program/config_error.ts";
-import type { Environment } from "../../../program/environment.ts";
+import { ConfigError } from "../program/config_error.ts";
+import type { Environment } from "../program/environment.ts";
 
 /** A GPU that the scheduler has chosen for this container. */
 export interface AllocatedDevice {

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, type ServiceImpl } from "@connectrpc/connect";
-import { connectTcp } from "../../../grpc/client.ts";
-import { serveGrpc } from "../../../grpc/server.ts";
-import { PoolService } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { connectTcp } from "../grpc/client.ts";
+import { serveGrpc } from "../grpc/server.ts";
+import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { keepAlive } from "./renew.ts";
 import type { ServerLease } from "./server_claim.ts";
 

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { createClient } from "@connectrpc/connect";
-import { connectTcp } from "../../grpc/client.ts";
-import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { connectTcp } from "../grpc/client.ts";
+import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 
 function start(environment: Record<string, string>) {
   return Bun.spawn([process.execPath, join(import.meta.dir, "main.ts")], {
@@ -22,7 +22,7 @@ test.concurrent.each([
 ])("the pool server says in one sentence what is wrong with %j, with status 2", async (environment, sentence) => {
   await using server = start(environment);
   const [status, stdout, stderr] = await Promise.all([server.exited, server.stdout.text(), server.stderr.text()]);
-  expect([status, stdout, stderr]).toEqual([2, "", `pool-simulator: ${sentence}\n`]);
+  expect([status, stdout, stderr]).toEqual([2, "", `bitfusion-server: ${sentence}\n`]);
 });
 
 test.concurrent("the pool server has the GPUs that it is told, and exits with 0 on SIGTERM", async () => {
