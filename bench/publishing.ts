@@ -1,26 +1,26 @@
+import { lead } from "../controller/lead.ts";
+import { createControllerMetrics } from "../controller/metrics.ts";
+import type { State } from "../controller/state.ts";
 import { exec } from "../e2e/exec.ts";
 import { kubectl } from "../e2e/kubectl.ts";
 import type { KubernetesRequest } from "../kubernetes/client.ts";
 import type { Inventory } from "../pool/inventory.ts";
 import { createLatest } from "../program/latest.ts";
-import { lead } from "../publisher/lead.ts";
-import { createPublisherMetrics } from "../publisher/metrics.ts";
-import type { State } from "../publisher/state.ts";
 import { silentLog } from "../server/testing.ts";
 import { median } from "./statistics.ts";
 
 const GPUS = 1000;
 const CHANGES = 20;
 
-/** A publisher in this process, for a pool that the benchmark makes up, instead of the cluster's own. */
+/** A controller in this process, for a pool that the benchmark makes up, instead of the cluster's own. */
 export interface Publishing extends AsyncDisposable {
   /** Publishes a pool in which one GPU, or none, is unhealthy. Resolves once the last write is done. */
   publish(unhealthy?: number): Promise<{ time: number; bytes: number; writes: number }>;
 }
 
 export async function startPublishing(request: KubernetesRequest): Promise<Publishing> {
-  await kubectl("scale", "-n", "bitfusion-system", "deployment/bitfusion-publisher", "--replicas=0");
-  const gone = ["-l", "app.kubernetes.io/name=bitfusion-publisher", "--for=delete", "--timeout=60s"];
+  await kubectl("scale", "-n", "bitfusion-system", "deployment/bitfusion-controller", "--replicas=0");
+  const gone = ["-l", "app.kubernetes.io/name=bitfusion-controller", "--for=delete", "--timeout=60s"];
   await exec(["kubectl", "wait", "-n", "bitfusion-system", "pod", ...gone]);
   await kubectl("delete", "resourceslices", "--all");
   const inventory = createLatest<Inventory>();
@@ -36,7 +36,7 @@ export async function startPublishing(request: KubernetesRequest): Promise<Publi
     }
     return answer;
   };
-  const metrics = createPublisherMetrics(() => ({}));
+  const metrics = createControllerMetrics(() => ({}));
   const source = (signal: AbortSignal) => inventory.changes(signal);
   const ended = lead(
     { request: counted, inventory: source, state, record: async () => {}, log: silentLog, metrics },

@@ -5,7 +5,7 @@ import { benchPrepare } from "./prepare.ts";
 import { benchPublishing, startPublishing } from "./publishing.ts";
 import { benchScheduling } from "./scheduling.ts";
 
-/** What exact sharing costs, on a kind cluster of its own: a pod's start, the scheduler's work, the publisher's, and the node driver's. */
+/** What exact sharing costs, on a kind cluster of its own: a pod's start, the scheduler's work, the controller's, and the node driver's. */
 export async function benchSharing(): Promise<Record<string, string>[][]> {
   const stop = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const)

@@ -7,5 +7,5 @@ export const MAKE_SECRET = "kubectl create secret generic bitfusion-secret --fro
 export const ROLLOUT = [
   "kubectl rollout status -n bitfusion-system daemonset/bitfusion-device-plugin --timeout=120s",
   "kubectl rollout status -n bitfusion-system deployment/bitfusion-webhook --timeout=120s",
-  "kubectl rollout status -n bitfusion-system deployment/bitfusion-publisher --timeout=120s",
+  "kubectl rollout status -n bitfusion-system deployment/bitfusion-controller --timeout=120s",
 ];

@@ -15,7 +15,7 @@ export const WORKLOAD = "bitfusion-e2e-workload:0.1.0";
 export const IMAGES: readonly Image[] = [
   { name: "bitfusion-device-plugin:0.1.0", dockerfile: "plugin/Dockerfile", nodes: "all" },
   { name: "bitfusion-webhook:0.1.0", dockerfile: "webhook/Dockerfile", nodes: "workers" },
-  { name: "bitfusion-publisher:0.1.0", dockerfile: "publisher/Dockerfile", nodes: "workers" },
+  { name: "bitfusion-controller:0.1.0", dockerfile: "controller/Dockerfile", nodes: "workers" },
   { name: "bitfusion-client:0.1.0", dockerfile: "client/Dockerfile", nodes: "workers" },
   { name: SERVER_IMAGE, dockerfile: "server/Dockerfile" },
   { name: WORKLOAD, dockerfile: "e2e/Dockerfile", nodes: "workers" },

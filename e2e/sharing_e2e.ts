@@ -10,7 +10,7 @@ import { setEnvironment } from "./set_environment.ts";
 
 /** The server of the pool that has two GPUs, and that which has one. */
 const [A, B] = ["server.hostname=bitfusion-pool-a", "server.hostname=bitfusion-pool-b"];
-const PUBLISHER = "app.kubernetes.io/name=bitfusion-publisher";
+const CONTROLLER = "app.kubernetes.io/name=bitfusion-controller";
 const STAY = ["sleep", "600"];
 
 interface Claim {
@@ -156,7 +156,7 @@ scenario("a server killed under a running pod: that keeps its claim, and no new 
 });
 
 scenario("pods on a GPU that stays away are evicted once EVICT_AFTER has passed", async (namespace) => {
-  const evictAfter = (setting: string) => setEnvironment("bitfusion-publisher", setting);
+  const evictAfter = (setting: string) => setEnvironment("bitfusion-controller", setting);
   await evictAfter("EVICT_AFTER=1");
   try {
     const containers = [{ name: "main", command: STAY, resources: share(1, 30) }];
@@ -176,7 +176,7 @@ scenario(
     await startLoad(namespace, { count: 40, command: ["sleep", "1"] });
     const [first, second] = WORKERS;
     for (const kill of [
-      () => kubectl("delete", "pods", "-n", "bitfusion-system", "-l", PUBLISHER, "--grace-period=0", "--force"),
+      () => kubectl("delete", "pods", "-n", "bitfusion-system", "-l", CONTROLLER, "--grace-period=0", "--force"),
       () => killPlugin(first),
       () => exec(["docker", "exec", second, "systemctl", "restart", "kubelet"]),
       () => Promise.all([killPlugin(second), exec(["docker", "exec", first, "systemctl", "restart", "kubelet"])]),
@@ -203,7 +203,7 @@ scenario(
   "the same load with ALLOCATION=units: twelve run where four fit, and eight of them wait inside",
   async (namespace) => {
     const allocation = async (setting: string) => {
-      for (const deployment of ["bitfusion-webhook", "bitfusion-publisher"]) await setEnvironment(deployment, setting);
+      for (const deployment of ["bitfusion-webhook", "bitfusion-controller"]) await setEnvironment(deployment, setting);
     };
     await allocation("ALLOCATION=units");
     try {
@@ -242,15 +242,15 @@ scenario("the programs may do what they have to, and nothing else", async () => 
   expect(await can("device-plugin", "get", "resourceclaims", "-A")).toBe("yes");
   expect(await can("device-plugin", "list", "resourceclaims", "-A")).toBe("no");
   expect(await can("device-plugin", "get", "pods", "-A")).toBe("no");
-  expect(await can("publisher", "update", "resourceclaims", "-A")).toBe("no");
+  expect(await can("controller", "update", "resourceclaims", "-A")).toBe("no");
   const slice = {
     apiVersion: "resource.k8s.io/v1",
     kind: "ResourceSlice",
     metadata: { name: "another" },
     spec: { driver: "gpu.example", pool: { name: "p", generation: 1, resourceSliceCount: 1 }, allNodes: true },
   };
-  const answer = await apply(slice, "--as=system:serviceaccount:bitfusion-system:bitfusion-publisher").catch(String);
-  expect(answer).toContain("The publisher may write ResourceSlices of the driver bitfusion.io only");
+  const answer = await apply(slice, "--as=system:serviceaccount:bitfusion-system:bitfusion-controller").catch(String);
+  expect(answer).toContain("The controller may write ResourceSlices of the driver bitfusion.io only");
 });
 
 async function publishedGpus(): Promise<object[]> {

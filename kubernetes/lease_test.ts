@@ -6,7 +6,7 @@ import { type LeaderOptions, leadWhileHeld } from "./lease.ts";
 import { connectWith, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
 import { createObjectStore } from "./simulated/objects.ts";
 
-const PATH = "/apis/coordination.k8s.io/v1/namespaces/system/leases/publisher";
+const PATH = "/apis/coordination.k8s.io/v1/namespaces/system/leases/controller";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -39,7 +39,7 @@ async function start() {
     const leads = createLatest(false);
     const times = { duration: 1000, renewDeadline: 600, retryPeriod: 50 };
     const ended = leadWhileHeld(
-      { coordination, namespace: "system", name: "publisher", identity, log: silentLog, ...times, ...options },
+      { coordination, namespace: "system", name: "controller", identity, log: silentLog, ...times, ...options },
       async (signal) => {
         leads.set(true);
         await work?.();

@@ -1,11 +1,11 @@
-import type { KubernetesRequest } from "../kubernetes/client.ts";
-import { createBackoff } from "../program/backoff.ts";
-import type { Latest } from "../program/latest.ts";
-import { type Logger, messageOf } from "../program/log.ts";
-import { heldUnits } from "./claims.ts";
-import type { PublisherMetrics } from "./metrics.ts";
+import type { KubernetesRequest } from "../../kubernetes/client.ts";
+import { createBackoff } from "../../program/backoff.ts";
+import type { Latest } from "../../program/latest.ts";
+import { type Logger, messageOf } from "../../program/log.ts";
+import { heldUnits } from "../claims/claims.ts";
+import type { ControllerMetrics } from "../metrics.ts";
+import { isWhole, type State } from "../state.ts";
 import { planSlices } from "./plan.ts";
-import { isWhole, type State } from "./state.ts";
 import { isSeen, type Written, writePlan } from "./write.ts";
 
 export interface PublishOptions {
@@ -16,7 +16,7 @@ export interface PublishOptions {
   /** ms since the epoch. */
   now: () => number;
   log: Logger;
-  metrics: Pick<PublisherMetrics, "writes">;
+  metrics: Pick<ControllerMetrics, "writes">;
   signal: AbortSignal;
 }
 

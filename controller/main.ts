@@ -6,20 +6,20 @@ import { createLatest } from "../program/latest.ts";
 import { serveProbes } from "../program/probes.ts";
 import { runProgram } from "../program/run.ts";
 import { lead } from "./lead.ts";
-import { createPublisherMetrics } from "./metrics.ts";
+import { createControllerMetrics } from "./metrics.ts";
 import { untilOffered } from "./offer.ts";
 import { readSettings } from "./settings.ts";
+import { keepWithdrawn } from "./slices/withdraw.ts";
 import type { State } from "./state.ts";
-import { keepWithdrawn } from "./withdraw.ts";
 
-const NAME = "bitfusion-publisher";
+const NAME = "bitfusion-controller";
 
 /** Tells the scheduler of the pool's GPUs, so that it shares them among all nodes by itself (Dynamic Resource Allocation). */
-await runProgram("publisher", async ({ environment, log, signal }) => {
+await runProgram("controller", async ({ environment, log, signal }) => {
   const { servers, allocation, interval, evictAfter, namespace, identity, metricsPort } = readSettings(environment);
   const { request, coordination, core } = connectKubernetes();
   const state = createLatest<State>({});
-  const metrics = createPublisherMetrics(() => state.current ?? {});
+  const metrics = createControllerMetrics(() => state.current ?? {});
   let standing = "starting";
   await using probes = serveProbes({
     port: metricsPort,

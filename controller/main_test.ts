@@ -8,7 +8,7 @@ import { createObjectStore } from "../kubernetes/simulated/objects.ts";
 import { deviceName } from "../pool/device.ts";
 import { createLatest } from "../program/latest.ts";
 import { startPoolServer } from "../server/testing.ts";
-import { type ResourceSlice, SLICES_PATH, sliceObject } from "./slice.ts";
+import { type ResourceSlice, SLICES_PATH, sliceObject } from "./slices/slice.ts";
 import { devicesOf } from "./testing.ts";
 
 setDefaultTimeout(20_000); // processes start one after the other on a small machine
@@ -18,7 +18,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** An API server, and publishers as processes of their own. */
+/** An API server, and controllers as processes of their own. */
 async function start(onRequest?: (request: Request) => Response | undefined) {
   const store = createObjectStore();
   const requests = createLatest(0);
@@ -30,12 +30,12 @@ async function start(onRequest?: (request: Request) => Response | undefined) {
     },
   });
   cleanups.push(() => api[Symbol.asyncDispose]());
-  const folder = await mkdtempDisposable(join(tmpdir(), "publisher-"));
+  const folder = await mkdtempDisposable(join(tmpdir(), "controller-"));
   cleanups.push(() => folder.remove());
   const kubeconfig = join(folder.path, "kubeconfig");
   await writeFile(kubeconfig, kubeconfigOf(api.url));
-  function publisher(environment: Record<string, string>, ready = "Started") {
-    const program = startProgram("publisher/main.ts", {
+  function controller(environment: Record<string, string>, ready = "Started") {
+    const program = startProgram("controller/main.ts", {
       environment: { KUBECONFIG: kubeconfig, ...environment },
       ready,
     });
@@ -50,18 +50,18 @@ async function start(onRequest?: (request: Request) => Response | undefined) {
     for await (const _ of requests.changes(AbortSignal.timeout(15_000))) if (isExpected(devicesOf(slices()))) return;
     throw new Error(`Waited 15 s: ${JSON.stringify(slices())}`);
   }
-  return { ...store, publisher, slices, until };
+  return { ...store, controller, slices, until };
 }
 
 const DEVICE = `bitfusion-0/${deviceName("server/0")}`;
 
-test("the publisher publishes the pool's GPUs, taints those of a dead server, and another takes over at once when it ends", async () => {
+test("the controller publishes the pool's GPUs, taints those of a dead server, and another takes over at once when it ends", async () => {
   const first = await startPoolServer();
-  const { publisher, until } = await start();
+  const { controller, until } = await start();
   const environment = { POOL_SERVERS: first.address, INTERVAL: "0.3" };
-  const leader = publisher(environment, "Leading");
+  const leader = controller(environment, "Leading");
   await until((devices) => devices.has(DEVICE));
-  publisher(environment);
+  controller(environment);
   await leader[Symbol.asyncDispose]();
   await first[Symbol.asyncDispose]();
   await until((devices) => devices.get(DEVICE)?.taints?.[0]?.effect === "NoSchedule");
@@ -72,41 +72,41 @@ test("the publisher publishes the pool's GPUs, taints those of a dead server, an
 test.each([
   [{ ALLOCATION: "units", POOL_SERVERS: "127.0.0.1:1" }, "ok: nothing is published: ALLOCATION=units\n"],
   [{}, "ok: nothing is published: no pool server is named\n"],
-])("with %j the publisher publishes nothing, and says so", async (environment, detail) => {
-  const { publisher, slices } = await start();
-  const { started } = publisher({ ...environment, METRICS_PORT: "0" }, "Idle");
+])("with %j the controller publishes nothing, and says so", async (environment, detail) => {
+  const { controller, slices } = await start();
+  const { started } = controller({ ...environment, METRICS_PORT: "0" }, "Idle");
   const { metricsPort } = await started;
   expect(await fetch(`http://127.0.0.1:${metricsPort}/readyz`).then((answer) => answer.text())).toBe(detail);
   expect(slices()).toEqual([]);
 });
 
-test("with ALLOCATION=units the publisher removes what was published before, once that one has ended", async () => {
+test("with ALLOCATION=units the controller removes what was published before, once that one has ended", async () => {
   await using server = await startPoolServer();
-  const { publisher, until } = await start();
+  const { controller, until } = await start();
   const environment = { POOL_SERVERS: server.address, INTERVAL: "0.3" };
-  const before = publisher(environment, "Leading");
+  const before = controller(environment, "Leading");
   await until((devices) => devices.has(DEVICE));
-  await publisher({ ...environment, ALLOCATION: "units" }, "Idle").started;
+  await controller({ ...environment, ALLOCATION: "units" }, "Idle").started;
   await before[Symbol.asyncDispose]();
   await until((devices) => devices.size === 0);
 });
 
 test("with ALLOCATION=units a removal that the API server refuses is tried again", async () => {
   let refusals = 0;
-  const { publisher, put, until } = await start(({ method }) =>
+  const { controller, put, until } = await start(({ method }) =>
     method === "DELETE" && refusals++ === 0 ? new Response("overloaded", { status: 503 }) : undefined,
   );
   put(`${SLICES_PATH}/bitfusion-0`, sliceObject({ name: "bitfusion-0", devices: [{ name: "gpu" }] }));
-  publisher({ ALLOCATION: "units" });
+  controller({ ALLOCATION: "units" });
   await until((devices) => devices.size === 0);
   expect(refusals).toBe(2);
 });
 
-test("the publisher of a cluster that cannot share a device says so", async () => {
-  const { publisher, objects } = await start(({ method }) =>
+test("the controller of a cluster that cannot share a device says so", async () => {
+  const { controller, objects } = await start(({ method }) =>
     method === "POST" ? new Response("404 page not found", { status: 404 }) : undefined,
   );
-  const program = publisher({ POOL_SERVERS: "127.0.0.1:1" }, "The API server does not offer what exact sharing takes");
+  const program = controller({ POOL_SERVERS: "127.0.0.1:1" }, "The API server does not offer what exact sharing takes");
   expect(await program.started).toMatchObject({ missing: "resource.k8s.io/v1 (Kubernetes 1.34 and later)" });
   expect(objects.size).toBe(0);
 });

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { POOL_SETTINGS, serversOf } from "../pool/pool_settings.ts";
 import { type Environment, port, readEnvironment, seconds } from "../program/environment.ts";
 
-export interface PublisherSettings {
+export interface ControllerSettings {
   /** host:port of each pool server, or the path of a servers.conf that names them. Without them there is nothing to publish. */
   readonly servers?: readonly string[] | string;
   /** Whether the scheduler is to share the pool; where it can, if absent. */
@@ -23,7 +23,7 @@ export interface PublisherSettings {
 const YEAR = 31_536_000;
 
 /** @throws {ConfigError} */
-export function readSettings(environment: Environment): PublisherSettings {
+export function readSettings(environment: Environment): ControllerSettings {
   const env = readEnvironment(
     {
       ...POOL_SETTINGS,

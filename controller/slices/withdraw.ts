@@ -1,18 +1,18 @@
-import { isStatus, type KubernetesRequest } from "../kubernetes/client.ts";
-import { createBackoff } from "../program/backoff.ts";
-import { type Logger, messageOf } from "../program/log.ts";
-import type { PublisherMetrics } from "./metrics.ts";
+import { isStatus, type KubernetesRequest } from "../../kubernetes/client.ts";
+import { createBackoff } from "../../program/backoff.ts";
+import { type Logger, messageOf } from "../../program/log.ts";
+import type { ControllerMetrics } from "../metrics.ts";
 import { type ResourceSlice, SLICES_PATH, SLICES_QUERY } from "./slice.ts";
 import { writePlan } from "./write.ts";
 
 export interface WithdrawOptions {
   request: KubernetesRequest;
   log: Logger;
-  metrics: Pick<PublisherMetrics, "writes">;
+  metrics: Pick<ControllerMetrics, "writes">;
 }
 
 /**
- * The work of the publisher that leads where nothing is to be published: removes what was before, else claims are still given GPUs that
+ * The work of the controller that leads where nothing is to be published: removes what was before, else claims are still given GPUs that
  * nobody looks after. Claims keep what they hold: an allocation does not end with its slice.
  */
 export async function keepWithdrawn(options: WithdrawOptions, signal: AbortSignal): Promise<void> {

@@ -4,11 +4,11 @@ import { followObjects } from "../kubernetes/follow_objects.ts";
 import type { InventorySource } from "../pool/inventory.ts";
 import type { Latest } from "../program/latest.ts";
 import type { Logger } from "../program/log.ts";
-import { CLAIMS_PATH, type ResourceClaim } from "./claims.ts";
-import type { PublisherMetrics } from "./metrics.ts";
-import { keepPublished } from "./publish.ts";
-import { keepReported } from "./report.ts";
-import { type ResourceSlice, SLICES_PATH, SLICES_QUERY } from "./slice.ts";
+import { CLAIMS_PATH, type ResourceClaim } from "./claims/claims.ts";
+import { keepReported } from "./claims/report.ts";
+import type { ControllerMetrics } from "./metrics.ts";
+import { keepPublished } from "./slices/publish.ts";
+import { type ResourceSlice, SLICES_PATH, SLICES_QUERY } from "./slices/slice.ts";
 import type { State } from "./state.ts";
 
 export interface LeadOptions {
@@ -20,10 +20,10 @@ export interface LeadOptions {
   evictAfter?: number | undefined;
   record: EventRecorder;
   log: Logger;
-  metrics: Pick<PublisherMetrics, "writes">;
+  metrics: Pick<ControllerMetrics, "writes">;
 }
 
-/** The work of the publisher that leads: knows the pool, the slices and the claims, and keeps the slices as the pool is. */
+/** The work of the controller that leads: knows the pool, the slices and the claims, and keeps the slices as the pool is. */
 export async function lead(options: LeadOptions, signal: AbortSignal): Promise<void> {
   const { request, inventory, state, evictAfter, record, log, metrics } = options;
   const over = new AbortController();

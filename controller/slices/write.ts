@@ -1,8 +1,8 @@
-import type { KubernetesRequest } from "../kubernetes/client.ts";
-import { isStatus } from "../kubernetes/client.ts";
-import type { Objects } from "../kubernetes/follow_objects.ts";
-import type { Logger } from "../program/log.ts";
-import type { PublisherMetrics } from "./metrics.ts";
+import type { KubernetesRequest } from "../../kubernetes/client.ts";
+import { isStatus } from "../../kubernetes/client.ts";
+import type { Objects } from "../../kubernetes/follow_objects.ts";
+import type { Logger } from "../../program/log.ts";
+import type { ControllerMetrics } from "../metrics.ts";
 import type { Plan } from "./plan.ts";
 import { type DesiredSlice, type ResourceSlice, SLICES_PATH, sliceObject } from "./slice.ts";
 
@@ -14,7 +14,7 @@ type Writes = Pick<Plan, "removals" | "changes" | "creations">;
 export interface WriteOptions {
   request: KubernetesRequest;
   log: Logger;
-  metrics: Pick<PublisherMetrics, "writes">;
+  metrics: Pick<ControllerMetrics, "writes">;
   /** Nothing is begun once it is aborted. */
   signal: AbortSignal;
 }

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
-import type { ApiObject } from "../kubernetes/follow_objects.ts";
-import { parseQuantity } from "../kubernetes/quantity.ts";
-import { DRIVER } from "../pool/device.ts";
+import type { ApiObject } from "../../kubernetes/follow_objects.ts";
+import { parseQuantity } from "../../kubernetes/quantity.ts";
+import { DRIVER } from "../../pool/device.ts";
 
 /** The collection of all ResourceSlices. */
 export const SLICES_PATH = "/apis/resource.k8s.io/v1/resourceslices";

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isStatus, type KubernetesRequest } from "../kubernetes/client.ts";
 import { type Logger, messageOf } from "../program/log.ts";
-import { deviceOf } from "./device.ts";
-import { type ResourceSlice, SLICES_PATH, sliceObject } from "./slice.ts";
-import { taintOf } from "./taint.ts";
+import { deviceOf } from "./slices/device.ts";
+import { type ResourceSlice, SLICES_PATH, sliceObject } from "./slices/slice.ts";
+import { taintOf } from "./slices/taint.ts";
 
 /** How often an API server is asked that does not answer, or does not offer it, in ms: it may be a newer one by then. */
 const PERIOD = 60_000;

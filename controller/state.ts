@@ -1,7 +1,7 @@
 import type { Objects } from "../kubernetes/follow_objects.ts";
 import type { Inventory } from "../pool/inventory.ts";
-import type { ResourceClaim } from "./claims.ts";
-import type { ResourceSlice } from "./slice.ts";
+import type { ResourceClaim } from "./claims/claims.ts";
+import type { ResourceSlice } from "./slices/slice.ts";
 
 /** What is known so far, here and in the cluster. */
 export interface State {

@@ -1,6 +1,6 @@
-import { addressAttributes, deviceName } from "../pool/device.ts";
-import type { Inventory } from "../pool/inventory.ts";
-import { type HeldUnits, heldKey, splitHeldKey } from "./claims.ts";
+import { addressAttributes, deviceName } from "../../pool/device.ts";
+import type { Inventory } from "../../pool/inventory.ts";
+import { type HeldUnits, heldKey, splitHeldKey } from "../claims/claims.ts";
 import { attributesOfDevice, deviceOf, withTaint } from "./device.ts";
 import {
   type DesiredSlice,

@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
-import { deviceName } from "../pool/device.ts";
+import { deviceName } from "../../pool/device.ts";
+import { publishedGpus } from "../slices/gpus.ts";
+import { planSlices } from "../slices/plan.ts";
+import { applied, claim, gpu, inventoryOf, server } from "../testing.ts";
 import { type HeldUnits, heldUnits, waitingRequest } from "./claims.ts";
-import { publishedGpus } from "./gpus.ts";
-import { planSlices } from "./plan.ts";
 import { shortageOf } from "./shortage.ts";
-import { applied, claim, gpu, inventoryOf, server } from "./testing.ts";
 
 const [A, B, C] = ["a", "b", "c"].map((id) => `bitfusion-0/${deviceName(id)}`) as [string, string, string];
 const small = { memoryMb: 8000 };

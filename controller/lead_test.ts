@@ -5,11 +5,11 @@ import { deviceName } from "../pool/device.ts";
 import type { Inventory } from "../pool/inventory.ts";
 import { createLatest } from "../program/latest.ts";
 import { silentLog } from "../server/testing.ts";
-import { CLAIMS_PATH } from "./claims.ts";
+import { CLAIMS_PATH } from "./claims/claims.ts";
 import { lead } from "./lead.ts";
-import { createPublisherMetrics } from "./metrics.ts";
+import { createControllerMetrics } from "./metrics.ts";
 import { untilOffered } from "./offer.ts";
-import { type ResourceSlice, SLICES_PATH } from "./slice.ts";
+import { type ResourceSlice, SLICES_PATH } from "./slices/slice.ts";
 import type { State } from "./state.ts";
 import { claim, devicesOf, gpu, inventoryOf, server } from "./testing.ts";
 
@@ -22,7 +22,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** An API server, and publishers that lead. */
+/** An API server, and controllers that lead. */
 async function start(onRequest?: (request: Request) => Response | undefined | Promise<Response | undefined>) {
   const store = createObjectStore();
   const writes = createLatest<readonly string[]>([]);
@@ -46,7 +46,7 @@ async function start(onRequest?: (request: Request) => Response | undefined | Pr
   function startLeader() {
     const stop = new AbortController();
     const state = createLatest<State>({});
-    const metrics = createPublisherMetrics(() => state.current ?? {});
+    const metrics = createControllerMetrics(() => state.current ?? {});
     const source = (signal: AbortSignal) => inventory.changes(signal);
     const record = async () => {};
     const ended = lead({ request, inventory: source, state, record, log: silentLog, metrics }, stop.signal);
@@ -102,7 +102,7 @@ test("lead() writes each change once", async () => {
   expect(writes.current).toEqual(["POST 201", "PUT 200"]);
 });
 
-test("lead() does not take back what another publisher has written since: it looks again", async () => {
+test("lead() does not take back what another controller has written since: it looks again", async () => {
   let refused = 0;
   const { inventory, startLeader, until, objects, put } = await start(({ method }) => {
     if (method !== "PUT" || refused++ > 0) return undefined;
@@ -147,7 +147,7 @@ test("lead() goes on after the API server has refused or lost a write", async ()
   expect(writes.current).toEqual(["POST 500", "POST 409", "POST 503", "POST 201"]);
 });
 
-test("two publishers that both believe to lead never have a GPU twice", async () => {
+test("two controllers that both believe to lead never have a GPU twice", async () => {
   const { inventory, startLeader, until, slices, writes } = await start();
   const both = [startLeader(), startLeader()];
   const ids = Array.from({ length: 130 }, (_, index) => `gpu-${index}`);
@@ -175,7 +175,7 @@ test("two publishers that both believe to lead never have a GPU twice", async ()
   expect(writes.current?.filter((write) => /20\d/.test(write))).toHaveLength(6); // three slices, twice
 });
 
-test("a publisher that takes over from one that has died in the middle finishes its work", async () => {
+test("a controller that takes over from one that has died in the middle finishes its work", async () => {
   let left = 2;
   const { inventory, startLeader, until } = await start(({ method }) => {
     if (method === "POST" && left-- <= 0) first.stop(); // its third slice is never asked for
@@ -216,16 +216,16 @@ test("the metrics tell units by server and state, claims that wait, and writes; 
     if (slices?.size && claims?.size === 2) break;
   await counted.promise; // the answer to the write may come after what the watch tells of it
   const told = (text: string) =>
-    text.split("\n").filter((line) => /^bitfusion_publisher_(units|waiting|slice)/.test(line));
+    text.split("\n").filter((line) => /^bitfusion_controller_(units|waiting|slice)/.test(line));
   expect(told(await metrics.registry.metrics())).toEqual([
-    'bitfusion_publisher_units{server="s:1",state="held"} 30',
-    'bitfusion_publisher_units{server="s:1",state="free"} 70',
-    'bitfusion_publisher_units{server="s:1",state="tainted"} 0',
-    'bitfusion_publisher_units{server="t:1",state="held"} 0',
-    'bitfusion_publisher_units{server="t:1",state="free"} 0',
-    'bitfusion_publisher_units{server="t:1",state="tainted"} 100',
-    "bitfusion_publisher_waiting_claims 1",
-    'bitfusion_publisher_slice_writes_total{operation="create"} 1',
+    'bitfusion_controller_units{server="s:1",state="held"} 30',
+    'bitfusion_controller_units{server="s:1",state="free"} 70',
+    'bitfusion_controller_units{server="s:1",state="tainted"} 0',
+    'bitfusion_controller_units{server="t:1",state="held"} 0',
+    'bitfusion_controller_units{server="t:1",state="free"} 0',
+    'bitfusion_controller_units{server="t:1",state="tainted"} 100',
+    "bitfusion_controller_waiting_claims 1",
+    'bitfusion_controller_slice_writes_total{operation="create"} 1',
   ]);
   stop();
   await ended;

@@ -1,20 +1,20 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
-import { heldUnits, waitingRequest } from "./claims.ts";
-import { attributesOfDevice, UNITS } from "./device.ts";
-import { publishedGpus } from "./gpus.ts";
+import { heldUnits, waitingRequest } from "./claims/claims.ts";
+import { attributesOfDevice, UNITS } from "./slices/device.ts";
+import { publishedGpus } from "./slices/gpus.ts";
 import type { State } from "./state.ts";
 
 /** What is measured, and the registry that tells it. */
-export interface PublisherMetrics {
+export interface ControllerMetrics {
   readonly registry: Registry;
   readonly writes: Counter<"operation">;
   readonly leading: Gauge;
 }
 
-const PREFIX = "bitfusion_publisher";
+const PREFIX = "bitfusion_controller";
 
-/** @param state what is known now; nothing while another publisher leads. */
-export function createPublisherMetrics(state: () => State): PublisherMetrics {
+/** @param state what is known now; nothing while another controller leads. */
+export function createControllerMetrics(state: () => State): ControllerMetrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -53,7 +53,7 @@ export function createPublisherMetrics(state: () => State): PublisherMetrics {
     }),
     leading: new Gauge({
       name: `${PREFIX}_leading`,
-      help: "1 while this publisher holds the Lease.",
+      help: "1 while this controller holds the Lease.",
       registers,
     }),
   };

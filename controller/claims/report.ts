@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { EventRecorder } from "../kubernetes/events.ts";
-import type { Latest } from "../program/latest.ts";
-import { type Logger, messageOf } from "../program/log.ts";
+import type { EventRecorder } from "../../kubernetes/events.ts";
+import type { Latest } from "../../program/latest.ts";
+import { type Logger, messageOf } from "../../program/log.ts";
+import { publishedGpus } from "../slices/gpus.ts";
+import { isWhole, type State } from "../state.ts";
 import { heldUnits, type ResourceClaim } from "./claims.ts";
-import { publishedGpus } from "./gpus.ts";
 import { shortageOf } from "./shortage.ts";
-import { isWhole, type State } from "./state.ts";
 
 /** How often is looked for pods that wait, in ms. One that waits less is not worth a word. */
 const PERIOD = 5000;

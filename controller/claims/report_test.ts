@@ -1,13 +1,13 @@
 import { expect, test } from "bun:test";
-import type { RecordedEvent } from "../kubernetes/events.ts";
-import { deviceName } from "../pool/device.ts";
-import { createLatest } from "../program/latest.ts";
-import { silentLog } from "../server/testing.ts";
+import type { RecordedEvent } from "../../kubernetes/events.ts";
+import { deviceName } from "../../pool/device.ts";
+import { createLatest } from "../../program/latest.ts";
+import { silentLog } from "../../server/testing.ts";
+import { planSlices } from "../slices/plan.ts";
+import type { State, WholeState } from "../state.ts";
+import { applied, claim, gpu, inventoryOf, server } from "../testing.ts";
 import type { ResourceClaim } from "./claims.ts";
-import { planSlices } from "./plan.ts";
 import { keepReported, type ReportOptions } from "./report.ts";
-import type { State, WholeState } from "./state.ts";
-import { applied, claim, gpu, inventoryOf, server } from "./testing.ts";
 
 const A = `bitfusion-0/${deviceName("a")}`;
 const inventory = inventoryOf(server("s:1", [gpu("a")]));

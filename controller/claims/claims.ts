@@ -1,6 +1,6 @@
-import type { ApiObject } from "../kubernetes/follow_objects.ts";
-import { parseQuantity, toInteger } from "../kubernetes/quantity.ts";
-import { DEVICE_CLASS, DRIVER } from "../pool/device.ts";
+import type { ApiObject } from "../../kubernetes/follow_objects.ts";
+import { parseQuantity, toInteger } from "../../kubernetes/quantity.ts";
+import { DEVICE_CLASS, DRIVER } from "../../pool/device.ts";
 
 /** The collection of all ResourceClaims. */
 export const CLAIMS_PATH = "/apis/resource.k8s.io/v1/resourceclaims";

@@ -1,4 +1,4 @@
-import { type HeldUnits, heldKey } from "./claims.ts";
+import { type HeldUnits, heldKey } from "../claims/claims.ts";
 import { UNITS } from "./device.ts";
 import type { Device, ResourceSlice } from "./slice.ts";
 
