@@ -1,4 +1,4 @@
-import { ANNOTATIONS, ASKED, UNITS } from "../webhook/keys.ts";
+import { ANNOTATIONS, ASKED, UNITS } from "../webhook/pod/keys.ts";
 import type { Random } from "./random.ts";
 
 const MODES = ["all", "yes", "ON", "injection", "no", "off", "", "maybe", "constructor"];

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { ConfigError } from "../program/config_error.ts";
-import { readCatalogue } from "./catalogue.ts";
+import { readCatalogue } from "./clients/catalogue.ts";
 import { readSettings } from "./settings.ts";
 
 test("readSettings() needs nothing, and then names a catalogue that is there", async () => {

@@ -1,0 +1,106 @@
+import { readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
+import type { CoreV1Api, V1Secret } from "@kubernetes/client-node";
+import { isStatus } from "../../kubernetes/client.ts";
+import { ConfigError } from "../../program/config_error.ts";
+import { type Logger, messageOf } from "../../program/log.ts";
+import { afterRenewal, type Certificate, createCertificate, isFresh } from "./certificate.ts";
+
+/** How often files and Secret are looked at, in ms. */
+const PERIOD = 30_000;
+
+/** The certificate to serve: the first, then each that takes its place. Ends with the signal. */
+export type CertificateSource = (signal: AbortSignal) => AsyncIterable<Certificate>;
+
+/** Files that someone else keeps. @throws {ConfigError} at first, when one cannot be read. */
+export function createFileSource({ cert, key }: { cert: string; key: string }, log: Logger): CertificateSource {
+  return follow(log, async () => {
+    const [certText, keyText] = await Promise.all([readPem("TLS_CERT_FILE", cert), readPem("TLS_KEY_FILE", key)]);
+    return { cert: certText, key: keyText, ca: "" };
+  });
+}
+
+async function readPem(variable: string, path: string): Promise<string> {
+  const text = await readFile(path, "utf8").catch((error) => {
+    throw new ConfigError(`Cannot read ${variable}="${path}": ${(error as Error).message}`);
+  });
+  if (text.includes("-----BEGIN ")) return text;
+  throw new ConfigError(`Cannot use ${variable}="${path}": expected a PEM file`);
+}
+
+export interface SecretSourceOptions {
+  core: CoreV1Api;
+  namespace: string;
+  /** Name of the Secret, of type kubernetes.io/tls. */
+  name: string;
+  dnsNames: readonly [string, ...string[]];
+  /** Tells whoever connects which CA to trust. Called before a certificate is served, and again at each look: it may have been lost. */
+  publish: (certificate: Certificate) => Promise<void>;
+  log: Logger;
+  /** ms since the epoch. */
+  now: () => number;
+}
+
+/** A Secret that the webhook's replicas share: whoever finds none, or one that has grown old, makes the next. */
+export function createSecretSource(options: SecretSourceOptions): CertificateSource {
+  return follow(options.log, async () => {
+    const certificate = await shared(options);
+    await options.publish(certificate);
+    return certificate;
+  });
+}
+
+async function shared({ core, namespace, name, dnsNames, log, now }: SecretSourceOptions): Promise<Certificate> {
+  for (;;) {
+    const secret = await core.readNamespacedSecret({ namespace, name }).catch((error) => {
+      if (isStatus(error, 404)) return undefined;
+      throw error;
+    });
+    const current = secret && fromSecret(secret);
+    if (current && isFresh(current, dnsNames, now())) return current;
+    const created = await createCertificate(dnsNames, now());
+    const data = toData(current ? afterRenewal(created, current) : created);
+    const body: V1Secret = secret ? { ...secret, data } : { metadata: { name }, type: "kubernetes.io/tls", data };
+    try {
+      if (secret) await core.replaceNamespacedSecret({ namespace, name, body });
+      else await core.createNamespacedSecret({ namespace, body });
+      log.info("Certificate made", { namespace, name });
+    } catch (error) {
+      if (!isStatus(error, 409)) throw error; // another replica was faster: take its
+    }
+  }
+}
+
+function fromSecret({ data = {} }: V1Secret): Certificate | undefined {
+  const [cert, key, ca] = ["tls.crt", "tls.key", "ca.crt"].map((name) =>
+    Buffer.from(data[name] ?? "", "base64").toString(),
+  );
+  return cert && key && ca ? { cert, key, ca } : undefined;
+}
+
+function toData({ cert, key, ca }: Certificate): Record<string, string> {
+  const encode = (text: string) => Buffer.from(text).toString("base64");
+  return { "tls.crt": encode(cert), "tls.key": encode(key), "ca.crt": encode(ca) };
+}
+
+/** Looks again and again; a failure after the first success is logged, and what is served stays. */
+function follow(log: Logger, read: () => Promise<Certificate>): CertificateSource {
+  return async function* (signal) {
+    let last = await read();
+    yield last;
+    for (;;) {
+      await sleep(PERIOD, undefined, { signal }).catch(() => {}); // only the signal ends it early
+      if (signal.aborted) return;
+      try {
+        const next = await read();
+        if (isDeepStrictEqual(next, last)) continue;
+        last = next;
+      } catch (error) {
+        log.error("Cannot renew the certificate", { reason: messageOf(error) });
+        continue;
+      }
+      yield last;
+    }
+  };
+}

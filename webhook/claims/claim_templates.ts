@@ -1,0 +1,123 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { CoreV1Api, ResourceV1Api, V1ResourceClaimTemplate } from "@kubernetes/client-node";
+import { isStatus } from "../../kubernetes/client.ts";
+import { type Logger, messageOf } from "../../program/log.ts";
+import type { ClaimTemplate } from "./claim.ts";
+
+/** Makes sure that a namespace has the templates that its pod will name. */
+export type EnsureClaimTemplates = (namespace: string, templates: readonly ClaimTemplate[]) => Promise<void>;
+
+export interface ClaimTemplatesOptions {
+  resource: ResourceV1Api;
+  core: CoreV1Api;
+  log: Logger;
+  /** ms since the epoch. */
+  now: () => number;
+}
+
+/** The templates that this webhook has made, in all namespaces. */
+export interface ClaimTemplates {
+  ensure: EnsureClaimTemplates;
+  /** Removes those that no pod has asked for in a day, and that no pod names. */
+  removeUnused(): Promise<void>;
+}
+
+const MANAGED_BY = { "app.kubernetes.io/managed-by": "bitfusion-webhook" };
+const [[LABEL, MANAGER]] = Object.entries(MANAGED_BY) as [[string, string]];
+
+/** When a pod last asked for the template, as an RFC 3339 time; written anew once an hour at most. */
+const LAST_USED = "bitfusion.io/last-used";
+const HOUR = 3_600_000;
+const LIFE = 24 * HOUR;
+
+/** For how long a template that was seen is taken to be there, in ms: far less than its life. */
+const SEEN = 60_000;
+
+export function createClaimTemplates({ resource, core, log, now }: ClaimTemplatesOptions): ClaimTemplates {
+  const seen = new Map<string, number>();
+
+  async function ensureOne(namespace: string, { name, spec, annotations }: ClaimTemplate): Promise<void> {
+    const key = `${namespace}/${name}`;
+    if (now() - (seen.get(key) ?? Number.NEGATIVE_INFINITY) < SEEN) return;
+    const metadata = { name, labels: MANAGED_BY, annotations: { [LAST_USED]: new Date(now()).toISOString() } };
+    try {
+      const body = { metadata, spec: { metadata: { annotations: { ...annotations } }, spec } };
+      await resource.createNamespacedResourceClaimTemplate({ namespace, body });
+      log.info("Claim template made", { namespace, name });
+    } catch (error) {
+      if (!isStatus(error, 409)) throw error;
+      await markUsed(namespace, name);
+    }
+    seen.set(key, now());
+  }
+
+  /** A conflict means that another replica, or another pod's review, was faster. */
+  async function markUsed(namespace: string, name: string): Promise<void> {
+    const template = await resource.readNamespacedResourceClaimTemplate({ namespace, name });
+    if (!isOurs(template) || now() - lastUsed(template) < HOUR) return;
+    template.metadata = {
+      ...template.metadata,
+      annotations: { ...template.metadata?.annotations, [LAST_USED]: new Date(now()).toISOString() },
+    };
+    await unless(409, resource.replaceNamespacedResourceClaimTemplate({ namespace, name, body: template }));
+  }
+
+  async function removeIfUnused({ metadata = {} }: V1ResourceClaimTemplate): Promise<void> {
+    const { name = "", namespace = "", uid = "", resourceVersion = "" } = metadata;
+    const { items } = await core.listNamespacedPod({ namespace });
+    const isNamed = items.some(({ spec }) =>
+      spec?.resourceClaims?.some(({ resourceClaimTemplateName }) => resourceClaimTemplateName === name),
+    );
+    if (isNamed) return;
+    // A pod that asks for it in between has changed it: it then stays.
+    const body = { preconditions: { uid, resourceVersion } };
+    const removed = resource.deleteNamespacedResourceClaimTemplate({ namespace, name, body });
+    const said = removed.then(() => log.info("Claim template removed: unused for a day", { namespace, name }));
+    await unless(409, unless(404, said));
+  }
+
+  return {
+    async ensure(namespace, templates) {
+      await Promise.all(templates.map((template) => ensureOne(namespace, template)));
+    },
+    async removeUnused() {
+      for (const [key, time] of seen) if (now() - time >= SEEN) seen.delete(key);
+      const { items } = await resource.listResourceClaimTemplateForAllNamespaces({
+        labelSelector: `${LABEL}=${MANAGER}`,
+      });
+      for (const template of items) if (now() - lastUsed(template) >= LIFE) await removeIfUnused(template);
+    },
+  };
+}
+
+/** How often templates that nobody uses are looked for, in ms. */
+const CLEANING = HOUR;
+
+/** Removes templates that nobody uses, again and again until the signal is aborted. */
+export async function keepClean(
+  { removeUnused }: ClaimTemplates,
+  { log, signal }: { log: Logger; signal: AbortSignal },
+): Promise<void> {
+  while (!signal.aborted) {
+    await removeUnused().catch((error) => {
+      log.warn("Cannot remove unused claim templates", { reason: messageOf(error) });
+    });
+    await sleep(CLEANING, undefined, { signal }).catch(() => {}); // only the signal ends it early
+  }
+}
+
+function isOurs({ metadata }: V1ResourceClaimTemplate): boolean {
+  return metadata?.labels?.[LABEL] === MANAGER;
+}
+
+/** ms since the epoch. */
+function lastUsed({ metadata }: V1ResourceClaimTemplate): number {
+  const time = Date.parse(metadata?.annotations?.[LAST_USED] ?? "");
+  return Number.isNaN(time) ? (metadata?.creationTimestamp?.getTime() ?? 0) : time;
+}
+
+async function unless(status: 404 | 409, call: Promise<unknown>): Promise<void> {
+  await call.catch((error) => {
+    if (!isStatus(error, status)) throw error;
+  });
+}

@@ -1,0 +1,25 @@
+import type { Counter } from "prom-client";
+import type { EventRecorder } from "../../kubernetes/events.ts";
+import { type Logger, messageOf } from "../../program/log.ts";
+
+/** Name of the ConfigMap that CLIENTS_FILE is mounted from in a cluster. */
+const CATALOGUE = "bitfusion-clients";
+
+export interface CatalogueReportOptions {
+  log: Logger;
+  reloads: Counter<"result">;
+  /** None without a cluster. */
+  record?: EventRecorder | undefined;
+}
+
+/** A broken catalogue is seen in the log, the metrics, and at the ConfigMap by `kubectl describe`. */
+export function createCatalogueReport({ log, reloads, record }: CatalogueReportOptions) {
+  return ({ message }: Error): void => {
+    reloads.inc({ result: "refused" });
+    log.error("Client catalogue refused, the last good one stays in force", { reason: message });
+    const about = { kind: "ConfigMap", apiVersion: "v1", name: CATALOGUE };
+    record?.({ ...about, type: "Warning", reason: "CatalogueRefused", message }).catch((error) =>
+      log.error("Cannot record an Event", { reason: messageOf(error) }),
+    );
+  };
+}

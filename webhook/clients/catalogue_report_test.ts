@@ -1,0 +1,46 @@
+import { expect, test } from "bun:test";
+import type { EventRecorder, RecordedEvent } from "../../kubernetes/events.ts";
+import type { Logger } from "../../program/log.ts";
+import { createMetrics } from "../review/metrics.ts";
+import { createCatalogueReport } from "./catalogue_report.ts";
+
+/** What a report makes of a broken catalogue. */
+async function report(record?: EventRecorder) {
+  const { catalogueReloads: reloads } = createMetrics({ poolUnits: () => undefined });
+  const logged: [message: string, fields: unknown][] = [];
+  const log = { error: (message: string, fields: unknown) => void logged.push([message, fields]) } as unknown as Logger;
+  createCatalogueReport({ log, reloads, record })(new Error("Cannot use clients.yaml: default is not set"));
+  await new Promise(setImmediate); // what is recorded is not waited for
+  return { logged, counted: (await reloads.get()).values.map(({ labels, value }) => [labels.result, value]) };
+}
+
+const LOGGED: [string, unknown] = [
+  "Client catalogue refused, the last good one stays in force",
+  { reason: "Cannot use clients.yaml: default is not set" },
+];
+
+test("createCatalogueReport() logs and counts a broken catalogue, and records it at the ConfigMap", async () => {
+  const events: RecordedEvent[] = [];
+  const { logged, counted } = await report(async (event) => void events.push(event));
+  expect(logged).toEqual([LOGGED]);
+  expect(counted).toEqual([["refused", 1]]);
+  expect(events).toEqual([
+    {
+      kind: "ConfigMap",
+      apiVersion: "v1",
+      name: "bitfusion-clients",
+      type: "Warning",
+      reason: "CatalogueRefused",
+      message: "Cannot use clients.yaml: default is not set",
+    },
+  ]);
+});
+
+test("createCatalogueReport() goes on when the Event cannot be recorded, and logs why", async () => {
+  const { logged } = await report(() => Promise.reject(new Error("no rights")));
+  expect(logged).toEqual([LOGGED, ["Cannot record an Event", { reason: "no rights" }]]);
+});
+
+test("createCatalogueReport() needs no cluster", async () => {
+  expect(await report()).toEqual({ logged: [LOGGED], counted: [["refused", 1]] });
+});

@@ -1,0 +1,150 @@
+import { expect, test } from "bun:test";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { stringify } from "yaml";
+import { ConfigError } from "../../program/config_error.ts";
+import { Refusal } from "../pod/refusal.ts";
+import { testClient } from "../testing.ts";
+import { type Catalogue, type Client, chooseClient, parseCatalogue, readCatalogue } from "./catalogue.ts";
+
+const DEPLOYED = join(import.meta.dir, "../deploy/clients.yaml");
+
+function client(name: string, os: string, version: string): Client {
+  return testClient({ name, os, version, image: `client:${name}` });
+}
+
+const catalogue: Catalogue = {
+  default: "focal",
+  clients: [
+    client("bionic", "ubuntu18", "450"),
+    client("focal", "ubuntu20", "450"),
+    client("focal-old", "ubuntu20", "401"),
+  ],
+};
+
+test("parseCatalogue() reads the catalogue that is deployed, and its default is one of its clients", async () => {
+  const deployed = parseCatalogue(await Bun.file(DEPLOYED).text(), DEPLOYED);
+  expect(deployed.clients.map(({ name }) => name)).toContain(deployed.default);
+});
+
+test("parseCatalogue() reads what it is given", () => {
+  expect(parseCatalogue(stringify(catalogue), "clients.yaml")).toEqual(catalogue);
+});
+
+const [first] = catalogue.clients;
+
+test.each<[description: string, document: unknown, message: string]>([
+  ["an empty file", "", "Cannot use clients.yaml: the document"],
+  ["no default", { clients: catalogue.clients }, "Cannot use clients.yaml: default is not set"],
+  [
+    "a default that is no client",
+    { ...catalogue, default: "jammy" },
+    'Cannot use clients.yaml: default: expected the name of one of the clients, not "jammy"',
+  ],
+  ["no clients", { default: "x", clients: [] }, "Cannot use clients.yaml: clients: expected at least one client"],
+  [
+    "a client without an image",
+    { default: "bionic", clients: [{ ...first, image: undefined }] },
+    "Cannot use clients.yaml: clients.0.image is not set",
+  ],
+  [
+    "a version that YAML takes for a number",
+    { default: "bionic", clients: [{ ...first, version: 450 }] },
+    "Cannot use clients.yaml: clients.0.version is 450: expected text",
+  ],
+  [
+    "a relative path",
+    { default: "bionic", clients: [{ ...first, binary: "bin/bitfusion" }] },
+    'Cannot use clients.yaml: clients.0.binary is "bin/bitfusion": expected an absolute path',
+  ],
+  [
+    "a command that does nothing",
+    { default: "bionic", clients: [{ ...first, populate: [] }] },
+    "Cannot use clients.yaml: clients.0.populate: expected a program",
+  ],
+  [
+    "a client without mounts",
+    { default: "bionic", clients: [{ ...first, mounts: [] }] },
+    "Cannot use clients.yaml: clients.0.mounts: expected at least one mount",
+  ],
+  [
+    "a mount of a volume that nobody fills",
+    { default: "bionic", clients: [{ ...first, mounts: [{ volume: "tokens", path: "/t" }] }] },
+    'Cannot use clients.yaml: clients.0.mounts.0.volume is "tokens": expected client, opt or config',
+  ],
+  [
+    "tokens that YAML takes for text",
+    { default: "bionic", clients: [{ ...first, tokens: "no" }] },
+    'Cannot use clients.yaml: clients.0.tokens is "no": expected true or false',
+  ],
+  [
+    "a variable whose value YAML takes for a number",
+    { default: "bionic", clients: [{ ...first, env: [{ name: "A", value: 1 }] }] },
+    "Cannot use clients.yaml: clients.0.env.0.value is 1: expected text",
+  ],
+  [
+    "a field that it doesn't know",
+    { default: "bionic", clients: [{ ...first, imagePullPolicy: "Never" }] },
+    "Cannot use clients.yaml: clients.0.imagePullPolicy is unknown here",
+  ],
+])("parseCatalogue() refuses %s and names file, field, value and what would be right", (_, document, message) => {
+  const parse = () => parseCatalogue(document === "" ? "" : stringify(document), "clients.yaml");
+  expect(parse).toThrow(ConfigError);
+  expect(parse).toThrow(message);
+});
+
+test("parseCatalogue() takes a client without binary, tokens and env for one that needs tokens and leaves commands alone", () => {
+  const { binary: _, tokens: __, env: ___, ...rest } = testClient();
+  const [parsed] = parseCatalogue(stringify({ default: rest.name, clients: [rest] }), "clients.yaml").clients;
+  expect(parsed).toEqual({ ...rest, tokens: true, env: [] });
+});
+
+test("parseCatalogue() says in one line where the YAML is broken", () => {
+  let message = "";
+  try {
+    parseCatalogue("default: [", "clients.yaml");
+  } catch (error) {
+    message = String(error);
+  }
+  expect(message).toStartWith("ConfigError: Cannot read clients.yaml: ");
+  expect(message).not.toContain("\n");
+});
+
+test("readCatalogue() reads a file", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "catalogue-"));
+  const path = join(directory, "clients.yaml");
+  await writeFile(path, stringify(catalogue));
+  expect(await readCatalogue(path)).toEqual(catalogue);
+  await rm(directory, { recursive: true });
+});
+
+test("readCatalogue() names the variable and the file that isn't there", async () => {
+  const outcome = await readCatalogue("/nowhere/clients.yaml").then(String, String);
+  expect(outcome).toStartWith('ConfigError: Cannot read CLIENTS_FILE="/nowhere/clients.yaml": ENOENT');
+});
+
+const OS = "bitfusion-client/os";
+const VERSION = "bitfusion-client/version";
+
+test.each<[annotations: Record<string, string>, name: string]>([
+  [{}, "focal"],
+  [{ [OS]: "ubuntu18" }, "bionic"],
+  [{ [OS]: "ubuntu20" }, "focal"],
+  [{ [VERSION]: "450" }, "focal"],
+  [{ [VERSION]: "401" }, "focal-old"],
+  [{ [OS]: "ubuntu18", [VERSION]: "450" }, "bionic"],
+  [{ "auto-management/bitfusion": "yes" }, "focal"],
+])("chooseClient() takes for %j %s", (annotations, name) => {
+  expect(chooseClient(catalogue, annotations).name).toBe(name);
+});
+
+const KNOWN = "expected one of ubuntu18 450, ubuntu20 450, ubuntu20 401";
+
+test.each<[annotations: Record<string, string>, message: string]>([
+  [{ [OS]: "centos9" }, `No client has ${OS} "centos9": ${KNOWN}`],
+  [{ [VERSION]: "" }, `No client has ${VERSION} "": ${KNOWN}`],
+  [{ [OS]: "ubuntu18", [VERSION]: "401" }, `No client has ${OS} "ubuntu18" and ${VERSION} "401": ${KNOWN}`],
+])("chooseClient() refuses %j and lists the known ones", (annotations, message) => {
+  expect(() => chooseClient(catalogue, annotations)).toThrow(new Refusal("client", message));
+});

@@ -1,0 +1,499 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { parse } from "yaml";
+import type { Container, Pod } from "../pod/pod.ts";
+import { Refusal, type RefusalTopic } from "../pod/refusal.ts";
+import {
+  annotatedPods,
+  BINARY,
+  claimSettings,
+  deepFreeze,
+  gpu,
+  injectAnnotated,
+  injected,
+  MEMORY,
+  MODE,
+  NUM,
+  names,
+  PERCENT,
+  pod,
+  settings,
+  testClient,
+  UNITS,
+} from "../testing.ts";
+import type { InjectionSettings } from "./injection.ts";
+import type { Json } from "./parts.ts";
+
+const withMemory: InjectionSettings = deepFreeze({ ...settings, gpuMemoryMb: 16_000 });
+
+/** The first container after injection. */
+function injectedContainer(container: Container): Container {
+  const [first] = injected(pod([container])).spec.containers;
+  if (!first) throw new Error("No container");
+  return first;
+}
+
+test("inject() makes of the original's example pod what its users expect", async () => {
+  const example = parse(await Bun.file(`${import.meta.dir}/../../examples/pod.yaml`).text()) as Pod;
+  const { metadata, spec } = injected(example);
+  expect(metadata.annotations).toEqual({ [MODE]: "yes", "auto-management/status": "injected" });
+  expect(names(spec.volumes)).toEqual([
+    "code",
+    "bitfusion-client",
+    "bitfusion-opt",
+    "bitfusion-config",
+    "bitfusion-tokens",
+  ]);
+  expect(spec.volumes?.slice(1)).toMatchObject([
+    { emptyDir: {} },
+    { emptyDir: {} },
+    { emptyDir: {} },
+    { secret: { secretName: "bitfusion-secret" } },
+  ]);
+  const [populate, ...others] = spec.initContainers ?? [];
+  expect(others).toEqual([]);
+  expect(populate).toMatchObject({
+    name: "populate",
+    image: "bitfusion-client:0.1.0",
+    command: ["/usr/bin/bitfusion", "install"],
+    resources: testClient().resources,
+  });
+  expect(spec.containers).toEqual([
+    {
+      ...example.spec.containers[0],
+      name: "bf-pkgs",
+      command: [
+        BINARY,
+        ...["run", "-n", "1", "-p", "1", "--", "/bin/sh", "-c"],
+        "python /benchmark/scripts/tf_cnn_benchmarks/tf_cnn_benchmarks.py --local_parameter_device=gpu --batch_size=32 --model=inception3",
+      ],
+      env: [
+        { name: "BITFUSION_CONTAINER", value: "bf-pkgs" },
+        { name: "BITFUSION_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
+        { name: "BITFUSION_POD", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } },
+        { name: "LD_LIBRARY_PATH", value: "/bitfusion/lib" },
+      ] as Container["env"],
+      resources: { limits: { [UNITS]: "100" }, requests: { [UNITS]: "100" } },
+      volumeMounts: [
+        { name: "code", mountPath: "/benchmark" },
+        { name: "bitfusion-client", mountPath: "/bitfusion" },
+        { name: "bitfusion-opt", mountPath: "/opt/bitfusion" },
+        { name: "bitfusion-config", mountPath: "/etc/bitfusion/servers.conf", subPath: "servers.conf" },
+        { name: "bitfusion-config", mountPath: "/etc/bitfusion/tls/ca.crt", subPath: "ca.crt" },
+        { name: "bitfusion-config", mountPath: "/root/.bitfusion/client.yaml", subPath: "client.yaml" },
+        { name: "bitfusion-config", mountPath: "/etc/bitfusion/client.yaml", subPath: "client.yaml" },
+      ],
+    },
+  ]);
+});
+
+test("inject() adds an init container that Pod Security's restricted profile lets pass", () => {
+  const [populate] = injected(pod([gpu()])).spec.initContainers ?? [];
+  expect(populate?.securityContext).toMatchObject({
+    allowPrivilegeEscalation: false,
+    capabilities: { drop: ["ALL"] },
+    runAsNonRoot: true,
+    seccompProfile: { type: "RuntimeDefault" },
+  });
+});
+
+test("inject() mounts only volumes that the pod then has, servers.conf writable (original issues #42 and #44)", () => {
+  const { spec } = injected(pod([gpu()]));
+  const mounts = [...(spec.initContainers ?? []), ...spec.containers].flatMap(({ volumeMounts = [] }) => volumeMounts);
+  expect(new Set(names(spec.volumes))).toEqual(new Set(names(mounts)));
+  const [conf] = mounts.filter(({ mountPath }) => mountPath === "/etc/bitfusion/servers.conf");
+  expect(conf?.readOnly).toBeUndefined();
+});
+
+test("inject() does nothing on its own output", () => {
+  const once = injected(pod([gpu(), gpu({ name: "other" }, { [NUM]: 2 })], { spec: { initContainers: [gpu()] } }));
+  expect(injectAnnotated(once)).toBeUndefined();
+});
+
+test("inject() equips what another webhook added after it, once, though the API server has filled in defaults", () => {
+  const before = injected(pod([gpu()]));
+  const [populate] = before.spec.initContainers ?? [];
+  Object.assign(populate ?? {}, { imagePullPolicy: "IfNotPresent", terminationMessagePath: "/dev/termination-log" });
+  const tokens = before.spec.volumes?.find(({ name }) => name === "bitfusion-tokens");
+  Object.assign(tokens?.secret ?? {}, { defaultMode: 420 });
+  before.spec.containers.push(gpu({ name: "late" }));
+  const after = injected(before);
+  expect(names(after.spec.initContainers)).toEqual(["populate"]);
+  expect(names(after.spec.volumes)).toEqual(names(before.spec.volumes));
+  expect(after.spec.containers[0]).toEqual(before.spec.containers[0] as Container);
+  expect(after.spec.containers[1]?.command?.[0]).toBe(BINARY);
+  expect(after.spec.containers[1]?.resources?.limits).toEqual({ [UNITS]: "50" });
+});
+
+test("inject() ignores auto-management/status, which a user can forge", () => {
+  const forged = pod([gpu()], { annotations: { "auto-management/status": "injected" } });
+  expect(injected(forged).spec.containers[0]?.command?.[0]).toBe(BINARY);
+});
+
+test("fault of the original: a pod with init containers of its own keeps them, behind ours (issue #54)", () => {
+  const own = [
+    { name: "download", image: "curl", args: ["x"] },
+    { name: "proxy", image: "envoy", restartPolicy: "Always" },
+  ];
+  const { initContainers } = injected(pod([gpu()], { spec: { initContainers: own } })).spec;
+  expect(names(initContainers)).toEqual(["populate", "download", "proxy"]);
+  expect(initContainers?.slice(1)).toEqual(own);
+});
+
+test("inject() gives a share to an init container that asks for one", () => {
+  const { initContainers } = injected(
+    pod([{ name: "main" }], { spec: { initContainers: [{ name: "first" }, gpu({ name: "warm-up" })] } }),
+  ).spec;
+  expect(names(initContainers)).toEqual(["populate", "first", "warm-up"]);
+  expect(initContainers?.[1]).toEqual({ name: "first" });
+  expect(initContainers?.[2]?.resources).toEqual({ limits: { [UNITS]: "50" }, requests: { [UNITS]: "50" } });
+});
+
+test("fault of the original: the user's annotations are wiped", () => {
+  const annotations = { "prometheus.io/scrape": "true", "a/b~c": "" };
+  expect(injected(pod([gpu()], { annotations })).metadata.annotations).toEqual({
+    ...annotations,
+    [MODE]: "yes",
+    "auto-management/status": "injected",
+  });
+});
+
+test("fault of the original: valueFrom variables are dropped (issue #35)", () => {
+  const env = [
+    { name: "TOKEN", valueFrom: { secretKeyRef: { name: "s", key: "k" } } },
+    { name: "MODE", value: "train" },
+  ];
+  expect(injectedContainer(gpu({ env })).env?.slice(0, 2)).toEqual(env);
+});
+
+test.each<[description: string, own: Json, expected: Json[]]>([
+  ["a value", { name: "LD_LIBRARY_PATH", value: "/own" }, [{ name: "LD_LIBRARY_PATH", value: "/bitfusion/lib:/own" }]],
+  [
+    "a reference",
+    { name: "LD_LIBRARY_PATH", valueFrom: { configMapKeyRef: { name: "c", key: "k" } } },
+    [
+      { name: "BITFUSION_OWN_LD_LIBRARY_PATH", valueFrom: { configMapKeyRef: { name: "c", key: "k" } } },
+      { name: "LD_LIBRARY_PATH", value: "/bitfusion/lib:$(BITFUSION_OWN_LD_LIBRARY_PATH)" },
+    ],
+  ],
+])("inject() keeps the container's own LD_LIBRARY_PATH, %s, behind the client's", (_, own, expected) => {
+  const { env } = injectedContainer(gpu({ env: [own] }));
+  expect(env?.filter(({ name }) => name.includes("LD_LIBRARY_PATH"))).toEqual(expected as Container["env"] & {});
+});
+
+test("fault of the original: the second GPU container's patch overwrites the first's (issue #50)", () => {
+  const two = pod([gpu({ name: "a" }), gpu({ name: "b" }, { [NUM]: 2, [PERCENT]: 25 })]);
+  const [a, b] = injected(two).spec.containers;
+  expect(a?.resources).toEqual({ limits: { [UNITS]: "50" }, requests: { [UNITS]: "50" } });
+  expect(b?.resources).toEqual({ limits: { [UNITS]: "50" }, requests: { [UNITS]: "50" } });
+  expect(a?.command).toEqual([BINARY, "run", "-n", "1", "-p", "0.5", "--", "python", "x.py"]);
+  expect(b?.command).toEqual([BINARY, "run", "-n", "2", "-p", "0.25", "--", "python", "x.py"]);
+  expect(b?.env).toContainEqual({ name: "BITFUSION_CONTAINER", value: "b" });
+});
+
+test("fault of the original: a sidecar with a command and no GPU is refused", () => {
+  const sidecar = {
+    name: "logs",
+    command: ["tail", "-F", "/log"],
+    resources: { limits: { cpu: "1" } },
+    env: [{ name: "LD_LIBRARY_PATH", value: "/x" }],
+  };
+  expect(injected(pod([sidecar, gpu()])).spec.containers[0]).toEqual(sidecar);
+});
+
+test("fault of the original: nil limits panic", () => {
+  const without: Container[] = [
+    { name: "a" },
+    { name: "b", resources: {} },
+    { name: "c", resources: { requests: {} } },
+  ];
+  expect(injected(pod([...without, gpu()])).spec.containers.slice(0, 3)).toEqual(without);
+  const { resources } = injectedContainer(gpu({ resources: { requests: { cpu: "1", [NUM]: 1 } } }));
+  expect(resources).toEqual({ limits: { [UNITS]: "100" }, requests: { cpu: "1", [UNITS]: "100" } });
+});
+
+test("fault of the original: a package global carries the mode from one request to the next", () => {
+  const results = ["yes", "injection", "none", "yes"].map((mode) => {
+    const [container] = injected(pod([gpu()], { annotations: { [MODE]: mode } })).spec.containers;
+    return [container?.command?.[0], container?.volumeMounts?.length ?? 0];
+  });
+  expect(results).toEqual([
+    [BINARY, 6],
+    ["python", 6],
+    ["python", 0],
+    [BINARY, 6],
+  ]);
+});
+
+test("fault of the original: shared config is changed per request", () => {
+  const [one, other] = [pod([gpu({ name: "a" })]), pod([gpu({ name: "b" }), gpu({ name: "c" })])];
+  const before = JSON.stringify(injectAnnotated(one)); // the settings are frozen, too
+  injectAnnotated(other);
+  expect(JSON.stringify(injectAnnotated(one))).toBe(before);
+});
+
+test("inject() keeps fields that it doesn't know, wherever they are", () => {
+  const extra = { future: { deep: [1, null, { x: true }] } };
+  const given = {
+    ...extra,
+    apiVersion: "v1",
+    metadata: { ...extra, creationTimestamp: null, annotations: { [MODE]: "yes" }, labels: { a: "b" } },
+    spec: {
+      ...extra,
+      tolerations: [{ operator: "Exists" }, { key: "gpu" }],
+      containers: [
+        gpu({
+          ...extra,
+          resizePolicy: [{ resourceName: "cpu", restartPolicy: "NotRequired" }],
+          resources: { ...extra, claims: [{ name: "c" }], limits: { cpu: 1, [NUM]: 1 } },
+        }),
+      ],
+      volumes: [{ ...extra, name: "v" }],
+    },
+  } as unknown as Pod;
+  const after = injected(given);
+  expect(after).toMatchObject({ ...extra, apiVersion: "v1" } as object);
+  expect(after.metadata).toMatchObject({ ...extra, creationTimestamp: null, labels: { a: "b" } });
+  expect(after.spec).toMatchObject({ ...extra, tolerations: [{ operator: "Exists" }, { key: "gpu" }] });
+  expect(after.spec.volumes?.[0]).toEqual({ ...extra, name: "v" });
+  const [container] = after.spec.containers;
+  expect(container).toMatchObject(extra);
+  expect(container?.resizePolicy).toEqual([{ resourceName: "cpu", restartPolicy: "NotRequired" }]);
+  expect(container?.resources).toEqual({
+    ...extra,
+    claims: [{ name: "c" }],
+    limits: { cpu: 1, [UNITS]: "100" },
+    requests: { [UNITS]: "100" },
+  } as Container["resources"]);
+});
+
+test("inject() hands the pod's filters to each client", () => {
+  const annotations = { "bitfusion-client/filter": "  server.addr=10.0.0.1\n device.name=$(id) " };
+  const [container] = injected(pod([gpu()], { annotations })).spec.containers;
+  expect(container?.command?.slice(6, 11)).toEqual([
+    "--filter",
+    "server.addr=10.0.0.1",
+    "--filter",
+    "device.name=$(id)",
+    "--",
+  ]);
+});
+
+test("inject() in mode injection leaves the command alone and needs none", () => {
+  const annotations = { [MODE]: "injection" };
+  const bare: Container = { name: "notebook", args: ["lab"], resources: { limits: { [NUM]: 1 } } };
+  const [first, second] = injected(pod([bare, gpu()], { annotations })).spec.containers;
+  expect(first).not.toHaveProperty("command");
+  expect(second?.command).toEqual(["python", "x.py"]);
+  expect(first?.volumeMounts).toHaveLength(6);
+  expect(first?.resources?.limits).toEqual({ [UNITS]: "100" });
+});
+
+test.each<[description: string, given: Pod]>([
+  ["of which no container asks for a share", pod([{ name: "a" }])],
+  ["without containers", pod([])],
+])("inject() leaves a pod alone %s", (_, given) => {
+  expect(injectAnnotated(given)).toBeUndefined();
+});
+
+test.each<[memory: string, num: number, units: string]>([
+  ["1120M", 1, "7"], // floats made 8 of it
+  ["4480M", 1, "28"],
+  ["8800M", 1, "55"],
+  ["8801M", 1, "56"],
+  ["1", 1, "1"],
+  ["16G", 2, "200"],
+])("inject() counts %s of 16000 MB on %d GPUs as %s units", (memory, num, units) => {
+  const [container] = injected(pod([gpu({}, { [NUM]: num, [MEMORY]: memory })]), withMemory).spec.containers;
+  expect(container?.resources).toEqual({ limits: { [UNITS]: units }, requests: { [UNITS]: units } });
+  expect(container?.command).toContain("-m");
+});
+
+/** What inject() says to the user. */
+function refusalOf(given: Pod, using = settings): Pick<Refusal, "topic" | "message"> | undefined {
+  try {
+    injectAnnotated(given, using);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    return { topic: error.topic, message: error.message };
+  }
+}
+
+const COLLISION = "is the pod's own: expected another name, the client needs this one";
+
+test.each<[description: string, given: Pod, topic: RefusalTopic, message: string]>([
+  [
+    "a mode that it doesn't know",
+    pod([gpu()], { annotations: { [MODE]: "maybe" } }),
+    "mode",
+    `Annotation ${MODE} is "maybe": expected one of all, on, true, y, yes, injection, n, no, none, off, false`,
+  ],
+  [
+    "a client that it doesn't have",
+    pod([gpu()], { annotations: { "bitfusion-client/os": "centos9", "bitfusion-client/version": "1" } }),
+    "client",
+    'No client has bitfusion-client/os "centos9" and bitfusion-client/version "1": expected one of linux 1',
+  ],
+  [
+    "no command",
+    pod([gpu({ command: [] })]),
+    "command",
+    'Container "train": command is not set: set it to what the container runs, the image\'s entrypoint is unknown here',
+  ],
+  [
+    "a share that is wrong in the second container",
+    pod([gpu(), gpu({ name: "other" }, { [NUM]: 1, [PERCENT]: 101 })]),
+    "share",
+    `Container "other": limits["${PERCENT}"] is "101": expected a whole number from 1 to 100`,
+  ],
+  [
+    "memory of GPUs whose memory it isn't told",
+    pod([gpu({}, { [NUM]: 1, [MEMORY]: "8G" })]),
+    "share",
+    `Container "train": limits["${MEMORY}"] is 8000 MB: the memory of the pool's GPUs is not known here, use ${PERCENT}`,
+  ],
+  [
+    "units of its own that are not its share",
+    pod([gpu({}, { [NUM]: 1, [PERCENT]: 50, [UNITS]: 20 })]),
+    "share",
+    `Container "train": limits["${UNITS}"] is "20", but its share is 50 units: leave it out`,
+  ],
+  [
+    "a volume of the client's name",
+    pod([gpu()], { spec: { volumes: [{ name: "bitfusion-config", hostPath: { path: "/etc" } }] } }),
+    "collision",
+    `Volume "bitfusion-config" ${COLLISION}`,
+  ],
+  [
+    "an init container of the client's name",
+    pod([gpu()], { spec: { initContainers: [{ name: "populate", image: "mine" }] } }),
+    "collision",
+    `Init container "populate" ${COLLISION}`,
+  ],
+  [
+    "a variable of the client's name",
+    pod([gpu({ env: [{ name: "BITFUSION_POD", value: "me" }] })]),
+    "collision",
+    `Variable "BITFUSION_POD" ${COLLISION}`,
+  ],
+  [
+    "something else where the client is mounted",
+    pod([gpu({ volumeMounts: [{ name: "data", mountPath: "/bitfusion" }] })]),
+    "collision",
+    'Container "train": "data" is mounted at /bitfusion, which the client needs',
+  ],
+])("inject() refuses %s, and says so", (_, given, topic, message) => {
+  expect(refusalOf(given)).toEqual({ topic, message });
+});
+
+test("inject() refuses more memory than a GPU has", () => {
+  expect(refusalOf(pod([gpu({}, { [NUM]: 1, [MEMORY]: "16001M" })]), withMemory)).toEqual({
+    topic: "share",
+    message: `Container "train": limits["${MEMORY}"] is 16001 MB: expected at most 16000 MB, the memory of one GPU`,
+  });
+});
+
+test("inject() with claims gives each GPU container a claim of its own, beside the units", () => {
+  const given = pod([gpu({ name: "a" }), gpu({ name: "b" }), { name: "c" }], {
+    spec: { initContainers: [gpu({ name: "i" }, { [NUM]: 2, [PERCENT]: 10 })] },
+  });
+  const { claimTemplates } = injectAnnotated(given, claimSettings) ?? {};
+  const [two, one] = claimTemplates?.map(({ name }) => name) ?? [];
+  expect(two).toStartWith("bitfusion-2x10-");
+  expect(one).toStartWith("bitfusion-1x50-");
+  expect(claimTemplates).toHaveLength(2); // the two equal shares have one template
+  const { spec } = injected(given, claimSettings);
+  expect(spec.resourceClaims).toEqual([
+    { name: "bitfusion-i", resourceClaimTemplateName: two as string },
+    { name: "bitfusion-a", resourceClaimTemplateName: one as string },
+    { name: "bitfusion-b", resourceClaimTemplateName: one as string },
+  ]);
+  const [a, , c] = spec.containers;
+  expect(a?.resources).toEqual({
+    limits: { [UNITS]: "50" },
+    requests: { [UNITS]: "50" },
+    claims: [{ name: "bitfusion-a" }],
+  });
+  expect(a?.env).toContainEqual({ name: "BITFUSION_ALLOCATION", value: "claims" });
+  expect(c).toEqual({ name: "c" });
+});
+
+test("inject() with claims keeps the pod's own claims, and refuses one that has our name", () => {
+  const own = { name: "nic", resourceClaimName: "nic-1" };
+  const container = gpu({ name: "a" });
+  Object.assign(container.resources ?? {}, { claims: [{ name: "nic" }] });
+  const { spec } = injected(pod([container], { spec: { resourceClaims: [own] } }), claimSettings);
+  expect(spec.resourceClaims?.[0]).toEqual(own);
+  expect(spec.containers[0]?.resources?.claims).toEqual([{ name: "nic" }, { name: "bitfusion-a" }]);
+  const taken = pod([gpu({ name: "a" })], { spec: { resourceClaims: [{ name: "bitfusion-a" }] } });
+  expect(() => injected(taken, claimSettings)).toThrow('Resource claim "bitfusion-a" is the pod\'s own');
+});
+
+test("inject() with claims hands the filters to the scheduler, and refuses those that it cannot choose by", () => {
+  const filtered = (filter: string) => pod([gpu()], { annotations: { "bitfusion-client/filter": filter } });
+  const { claimTemplates } = injectAnnotated(filtered("server.addr=a:1 device.name=T4"), claimSettings) ?? {};
+  expect(claimTemplates?.[0]?.spec.devices?.requests?.[0]?.exactly?.selectors).toHaveLength(2);
+  for (const filter of ["server.cuda=11", "server.addr", "toString=1"]) {
+    const make = () => injected(filtered(filter), claimSettings);
+    expect(make).toThrow(`has "${filter}": expected key=value with one of the keys server.addr, server.hostname`);
+  }
+});
+
+test("inject() with claims does nothing on its own output", () => {
+  expect(injectAnnotated(injected(pod([gpu()]), claimSettings), claimSettings)).toBeUndefined();
+});
+
+test("inject() takes no time to speak of for a pod with 1,000 variables in each of 100 containers", () => {
+  const env = Array.from({ length: 1000 }, (_, index) => ({ name: `V${index}`, value: "x" }));
+  const large = pod(Array.from({ length: 100 }, (_, index) => gpu({ name: `c${index}`, env })));
+  const start = performance.now();
+  injectAnnotated(large);
+  expect(performance.now() - start).toBeLessThan(2000); // 0.3 s; a cubic comparison takes minutes
+});
+
+/** The pod without all that injection adds. Shares are gone from both: units can't be turned back. */
+function withoutInjection(given: Pod): unknown {
+  const ours = (name: unknown) => /^(populate|bitfusion-|BITFUSION_|LD_LIBRARY_PATH)/.test(String(name));
+  const rest = (list: readonly Json[] | undefined) => list?.filter(({ name }) => !ours(name));
+  const strip = ({ resources: { limits: list, requests, ...kept } = {}, ...container }: Container) => ({
+    ...container,
+    command: unwrapped(container.command ?? []),
+    env: rest(container.env) ?? [],
+    volumeMounts: rest(container.volumeMounts) ?? [],
+    resources: { ...kept, limits: withoutShares(list), requests: withoutShares(requests) },
+  });
+  const { containers, initContainers, volumes, ...spec } = given.spec;
+  const { "auto-management/status": _, ...annotations } = given.metadata.annotations ?? {};
+  return {
+    ...given,
+    metadata: { ...given.metadata, annotations },
+    spec: {
+      ...spec,
+      containers: containers.map(strip),
+      initContainers: (rest(initContainers) ?? []).map((container) => strip(container as Container)),
+      volumes: rest(volumes) ?? [],
+    },
+  };
+}
+
+function unwrapped(command: readonly string[]): readonly string[] {
+  return command[0] === BINARY ? command.slice(command.indexOf("--") + 1) : command;
+}
+
+function withoutShares(list: Readonly<Record<string, unknown>> = {}): unknown {
+  return Object.fromEntries(Object.entries(list).filter(([key]) => !key.startsWith("bitfusion.io/")));
+}
+
+test("inject() only adds: taken away again the pod is as it was, and a second injection does nothing", () => {
+  let changed = 0;
+  fc.assert(
+    fc.property(annotatedPods, (given) => {
+      const after = injected(given);
+      if (injectAnnotated(given)) changed++;
+      expect(withoutInjection(after)).toEqual(withoutInjection(given));
+      expect(injectAnnotated(after)).toBeUndefined();
+    }),
+  );
+  expect(changed).toBeGreaterThan(10); // else the pods are too simple to tell
+});

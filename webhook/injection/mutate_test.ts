@@ -1,0 +1,232 @@
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { readCatalogue } from "../clients/catalogue.ts";
+import type { Pod } from "../pod/pod.ts";
+import type { AdmissionRequest } from "../review/review.ts";
+import {
+  BINARY,
+  defaulted,
+  FILTER,
+  gpu,
+  lupineClient,
+  lupineSettings,
+  MODE,
+  meshed,
+  mutated,
+  NUM,
+  names,
+  pod,
+  requestOf,
+  STATUS,
+  settings,
+  testCatalogue,
+  UNITS,
+} from "../testing.ts";
+import { validate } from "../validation/validate.ts";
+import { mutate } from "./mutate.ts";
+
+const given = pod([gpu()]);
+
+function request(changes: Partial<AdmissionRequest> = {}): AdmissionRequest {
+  return requestOf(given, changes);
+}
+
+test("mutate() patches an annotated pod that is created", () => {
+  expect(mutate(request(), settings)).toMatchObject({
+    result: "patched",
+    reason: expect.stringContaining("Injected into "),
+  });
+});
+
+test("mutate() takes a request without a resource by its kind", () => {
+  const kind = (name: string) => ({ group: "", version: "v1", kind: name });
+  expect(mutate(request({ resource: undefined, kind: kind("Pod") }), settings).result).toBe("patched");
+  expect(mutate(request({ resource: undefined, kind: kind("Service") }), settings).result).toBe("allowed");
+});
+
+test.each<[description: string, changes: Partial<AdmissionRequest>]>([
+  ["an update (fault of the original: the operation isn't checked)", { operation: "UPDATE" }],
+  ["a deletion, which has no object", { operation: "DELETE", object: null }],
+  ["a connection", { operation: "CONNECT", subResource: "exec" }],
+  ["a subresource", { subResource: "ephemeralcontainers" }],
+  ["another resource", { resource: { group: "", version: "v1", resource: "services" } }],
+  ["pods of another group", { resource: { group: "metrics.k8s.io", version: "v1", resource: "pods" } }],
+  ["a pod in kube-system", { namespace: "kube-system" }],
+  ["a pod in kube-public", { namespace: "kube-public" }],
+  ["a pod in kube-node-lease", { namespace: "kube-node-lease" }],
+  ["a pod without annotations", { object: { metadata: {}, spec: { containers: [] } } }],
+  ["a mirror pod", { object: pod([gpu()], { annotations: { "kubernetes.io/config.mirror": "hash" } }) }],
+  ["a Windows pod", { object: pod([gpu()], { spec: { os: { name: "windows" } } }) }],
+])("mutate() allows %s untouched", (_, changes) => {
+  expect(mutate(request(changes), settings).result).toBe("allowed");
+});
+
+test("mutate() denies what its user can mend", () => {
+  const object = { ...given, metadata: { annotations: { "auto-management/bitfusion": "maybe" } } };
+  expect(mutate(request({ object }), settings)).toEqual({
+    result: "denied",
+    topic: "mode",
+    reason: expect.stringContaining('Annotation auto-management/bitfusion is "maybe": expected one of'),
+  });
+});
+
+test.each<[description: string, object: unknown, field: string]>([
+  ["no object", undefined, "the document"],
+  ["null", null, "the document is null"],
+  ["no spec", { metadata: {} }, "spec is not set"],
+  ["containers that are no list", { metadata: {}, spec: { containers: {} } }, "spec.containers: expected "],
+  [
+    "a command that is text",
+    { metadata: {}, spec: { containers: [{ name: "a", command: "x y" }] } },
+    'spec.containers.0.command is "x y"',
+  ],
+  [
+    "a limit that is no quantity",
+    { metadata: {}, spec: { containers: [{ name: "a", resources: { limits: { "bitfusion.io/gpu-num": true } } }] } },
+    "spec.containers.0.resources.limits.bitfusion.io/gpu-num is true: expected a quantity",
+  ],
+  [
+    "an annotation that is no text",
+    { metadata: { annotations: { a: 1 } }, spec: { containers: [] } },
+    "metadata.annotations.a is 1: expected string",
+  ],
+])("mutate() answers a pod with %s with 400 and the field", (_, object, field) => {
+  const decision = mutate(request({ object }), settings);
+  expect(decision).toMatchObject({ result: "errored", code: 400 });
+  expect(decision.reason).toContain(`Cannot read the pod: ${field}`);
+});
+
+test.each<[description: string, object: Pod, reason: string]>([
+  ["without the annotation", { metadata: {}, spec: { containers: [gpu()] } }, "Not annotated"],
+  ["annotated none", pod([gpu()], { annotations: { [MODE]: "none" } }), "Not annotated"],
+  ["of which no container asks for a share", pod([{ name: "a" }]), "No container asks for a share"],
+  ["without containers", pod([]), "No container asks for a share"],
+])("mutate() leaves a pod alone %s", (_, object, reason) => {
+  expect(mutate(requestOf(object), settings)).toMatchObject({ result: "allowed", reason });
+});
+
+test("mutate() equips init containers and sidecars that ask for a share, behind its own", () => {
+  const initContainers = [
+    gpu({ name: "warm-up" }),
+    { name: "plain", image: "curl" },
+    gpu({ name: "server", restartPolicy: "Always" }, { [NUM]: 2 }),
+  ];
+  const after = mutated(pod([{ name: "main" }], { spec: { initContainers } }));
+  const [, warmUp, plain, server] = after.spec.initContainers ?? [];
+  expect(names(after.spec.initContainers)).toEqual(["populate", "warm-up", "plain", "server"]);
+  expect([warmUp?.command?.[0], server?.command?.[0]]).toEqual([BINARY, BINARY]);
+  expect([warmUp, server].map((container) => container?.resources?.limits)).toEqual([
+    { [UNITS]: "50" },
+    { [UNITS]: "200" },
+  ]);
+  expect(server?.restartPolicy).toBe("Always");
+  expect(plain).toEqual({ name: "plain", image: "curl" });
+  expect(after.spec.containers).toEqual([{ name: "main" }]);
+  expect(validate(requestOf(after), settings).result).toBe("allowed");
+});
+
+test("mutate() gives a client without a program and tokens its library and variables, and leaves the command alone", () => {
+  const bare = { name: "notebook", image: "jupyter", resources: { limits: { [NUM]: 1 } } }; // and needs none
+  const object = pod([gpu({ env: [{ name: "OWN", value: "x" }] }), bare]);
+  const decision = mutate(requestOf(object), lupineSettings);
+  expect(decision).toMatchObject({ result: "patched", tokens: false });
+  const { spec } = mutated(object, lupineSettings);
+  const [train, notebook] = spec.containers;
+  expect(train?.command).toEqual(["python", "x.py"]);
+  expect(notebook).not.toHaveProperty("command");
+  expect(train?.env?.slice(4)).toEqual([
+    { name: "LUPINE_SERVER", value: "lupine.example:14833" },
+    { name: "LD_LIBRARY_PATH", value: "/opt/lupine/lib" },
+  ]);
+  expect(train?.volumeMounts).toEqual([{ name: "bitfusion-opt", mountPath: "/opt/lupine" }]);
+  expect(spec.volumes).toEqual([{ name: "bitfusion-opt", emptyDir: {} }]);
+  expect(spec.initContainers?.[0]?.volumeMounts).toEqual([{ name: "bitfusion-opt", mountPath: "/populate/opt" }]);
+  expect(validate(requestOf(mutated(object, lupineSettings)), lupineSettings).result).toBe("allowed");
+});
+
+const deployed = await readCatalogue(join(import.meta.dir, "../deploy/clients.yaml"));
+
+test.each(deployed.clients.map((client) => [client.name, client] as const))(
+  "mutate() lets a pod choose the deployed client %s by os and version, and validate() accepts the pod",
+  (_, client) => {
+    const annotations = { "bitfusion-client/os": client.os, "bitfusion-client/version": client.version };
+    const using = { catalogue: deployed };
+    const after = mutated(pod([gpu()], { annotations }), using);
+    const [populate] = after.spec.initContainers ?? [];
+    expect(populate).toMatchObject({ name: "populate", image: client.image, command: client.populate });
+    expect(after.spec.containers[0]?.command?.[0]).toBe(client.binary ?? "python");
+    expect(names(after.spec.volumes).includes("bitfusion-tokens")).toBe(client.tokens);
+    expect(validate(requestOf(defaulted(after)), using)).toMatchObject({ result: "allowed", topic: "valid" });
+  },
+);
+
+test("the deployed clients fill each volume that they mount", () => {
+  for (const { name, populate, mounts } of deployed.clients) {
+    const command = populate.join(" ");
+    // the simulated client's tree has nothing for /opt/bitfusion
+    const filled = mounts.filter(({ volume }) => name !== "simulated" || volume !== "opt");
+    for (const { volume } of filled) expect(command).toContain(`/populate/${volume}`);
+  }
+});
+
+function warningsOf(object: Pod, using = settings): readonly string[] {
+  return mutate(requestOf(object), using).warnings ?? [];
+}
+
+test.each<[description: string, object: Pod, using: typeof settings, warnings: string[]]>([
+  [
+    "an annotated pod of which no container asks for a share",
+    pod([{ name: "a" }]),
+    settings,
+    ["Annotation auto-management/bitfusion does nothing: no container has a limit bitfusion.io/gpu-num"],
+  ],
+  [
+    "a forged status",
+    pod([gpu()], { annotations: { [STATUS]: "injected" } }),
+    settings,
+    ["Annotation auto-management/status is for the webhook to set: it was ignored"],
+  ],
+  [
+    "a filter that no command hands on",
+    pod([gpu()], { annotations: { [FILTER]: "device.id=1" } }),
+    lupineSettings,
+    ["Annotation bitfusion-client/filter does nothing: the client lupine leaves commands alone"],
+  ],
+  ["nothing", pod([gpu()], { annotations: { [FILTER]: "device.id=1" } }), settings, []],
+  ["an empty filter", pod([gpu()], { annotations: { [FILTER]: " " } }), lupineSettings, []],
+  ["a pod that is not annotated", { metadata: {}, spec: { containers: [{ name: "a" }] } }, settings, []],
+  ["a pod annotated none", pod([{ name: "a" }], { annotations: { [MODE]: "none" } }), settings, []],
+  ["its own output", mutated(pod([gpu()])), settings, []],
+  ["what it is to equip late", meshed(mutated(pod([gpu()])), gpu({ name: "late" })), settings, []],
+])("mutate() warns the user of %s, and of nothing else", (_, object, using, warnings) => {
+  expect(warningsOf(object, using)).toEqual(warnings);
+});
+
+test("mutate() keeps a warning within 120 characters, which clients print whole", () => {
+  const catalogue = testCatalogue({ ...lupineClient(), name: "a".repeat(200) });
+  const [warning = ""] = warningsOf(pod([gpu()], { annotations: { [FILTER]: "device.id=1" } }), { catalogue });
+  expect(warning).toHaveLength(120);
+});
+
+test("mutate() changes nothing the second time, whatever another webhook added in between", () => {
+  const once = mutated(pod([gpu()], { spec: { initContainers: [gpu({ name: "warm-up" })] } }));
+  for (const again of [once, defaulted(once), meshed(once), meshed(defaulted(once))]) {
+    expect(mutate(requestOf(again), settings)).toMatchObject({ result: "allowed", topic: "no_share" });
+    expect(mutated(again)).toEqual(again);
+    expect(validate(requestOf(again), settings)).toMatchObject({ result: "allowed", topic: "valid" });
+  }
+});
+
+test("mutate() the second time equips only what newly asks, though another webhook touched every container", () => {
+  const between = meshed(defaulted(mutated(pod([gpu()]))), gpu({ name: "late" }));
+  const populate = between.spec.initContainers?.[0];
+  Object.assign(populate ?? {}, { image: "mirror/client", resources: { limits: { cpu: "2" } } });
+  const after = mutated(between);
+  expect(after.spec.containers[1]?.command?.[0]).toBe(BINARY);
+  expect(after.spec.containers[1]?.resources?.limits).toEqual({ [UNITS]: "50" });
+  const { containers, ...spec } = after.spec;
+  const { containers: before, ...specBefore } = between.spec;
+  expect(spec).toEqual(specBefore);
+  expect(containers[0]).toEqual(before[0] as (typeof before)[number]);
+  expect(validate(requestOf(after), settings)).toMatchObject({ result: "allowed", topic: "valid" });
+});

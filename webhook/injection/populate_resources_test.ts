@@ -1,0 +1,42 @@
+import { expect, test } from "bun:test";
+import { gpu, injected, NUM, PERCENT, pod, testClient } from "../testing.ts";
+import type { Json } from "./parts.ts";
+
+const { requests, limits } = testClient().resources;
+
+function gpuOf(quantities: Json, ownRequests?: Json) {
+  const resources = {
+    limits: { [NUM]: 1, [PERCENT]: 50, ...quantities },
+    ...(ownRequests && { requests: ownRequests }),
+  };
+  return gpu({ resources });
+}
+
+test.each<[description: string, resources: Json, expected: Json]>([
+  ["limits of both", { limits: { cpu: "500m", memory: "128Mi" } }, { requests: {}, limits: {} }],
+  [
+    "a request of cpu, which a limit of cpu would raise",
+    { requests: { cpu: "5m" } },
+    { requests: { memory: "64Mi" }, limits: { memory: "256Mi" } },
+  ],
+  ["huge pages only", { limits: { "hugepages-2Mi": "4Mi" } }, { requests, limits }],
+])("the init container keeps within what the pod has as a whole: %s", (_, resources, expected) => {
+  for (const own of [{}, { initContainers: [gpu()] }]) {
+    const [populate] = injected(pod([gpu()], { spec: { ...own, resources } })).spec.initContainers ?? [];
+    expect(populate?.resources).toEqual(expected);
+  }
+});
+
+const guaranteed = { cpu: 2, memory: "1Gi" };
+
+test.each<[qos: string, containers: ReturnType<typeof gpu>[], spec: Json, expected: Json]>([
+  ["Guaranteed by limits alone", [gpuOf(guaranteed)], {}, { requests: limits, limits }],
+  ["Guaranteed by both", [gpuOf(guaranteed, guaranteed)], {}, { requests: limits, limits }],
+  ["Burstable: fewer requests", [gpuOf(guaranteed, { cpu: 1 })], {}, { requests, limits }],
+  ["Burstable: a container without", [gpuOf(guaranteed), { name: "other" }], {}, { requests, limits }],
+  ["Burstable: a limit of nothing", [gpuOf({ ...guaranteed, cpu: "0" })], {}, { requests, limits }],
+  ["Burstable: an init container without", [gpuOf(guaranteed)], { initContainers: [gpu()] }, { requests, limits }],
+])("the init container leaves a pod its QoS class, %s", (_, containers, spec, expected) => {
+  const [populate] = injected(pod(containers, { spec })).spec.initContainers ?? [];
+  expect(populate?.resources).toEqual(expected);
+});

@@ -1,0 +1,351 @@
+import { expect, test } from "bun:test";
+import { Refusal } from "../pod/refusal.ts";
+import {
+  claimSettings,
+  decodePatch,
+  settings as defaultSettings,
+  FILTER,
+  gpu,
+  lupineSettings,
+  MODE,
+  mutated,
+  poolOf,
+  reviewOf,
+  STATUS,
+  silentLog,
+  UNITS,
+} from "../testing.ts";
+import { type AppOptions, createApp } from "./app.ts";
+import { createMetrics } from "./metrics.ts";
+
+const pod = {
+  metadata: { generateName: "train-", annotations: { [MODE]: "yes" } },
+  spec: { containers: [gpu({ name: "a" })] },
+};
+
+type Body = string | Uint8Array<ArrayBuffer>;
+
+interface Answer {
+  apiVersion: string;
+  kind: string;
+  response: {
+    uid: string;
+    allowed: boolean;
+    patch?: string;
+    patchType?: string;
+    status?: { code: number; message: string };
+    warnings?: string[];
+  };
+}
+
+type Overrides = Partial<Pick<AppOptions, "settings" | "ensureTokens" | "notReady">>;
+
+/** An app, the namespaces that it saw to tokens in, and its measurements. */
+function start({ settings, ensureTokens, notReady }: Overrides = {}) {
+  const namespaces: string[] = [];
+  const claimTemplates: string[] = [];
+  const metrics = createMetrics({ poolUnits: () => undefined });
+  const app = createApp({
+    settings: settings ?? (() => defaultSettings),
+    ensureTokens: async (namespace) => {
+      namespaces.push(namespace);
+      await ensureTokens?.(namespace);
+    },
+    ensureClaimTemplates: async (namespace, templates) => {
+      for (const { name } of templates) claimTemplates.push(`${namespace}/${name}`);
+    },
+    log: silentLog,
+    metrics,
+    notReady: notReady ?? (() => undefined),
+  });
+  async function send(
+    body: Body | undefined,
+    contentType = "application/json",
+    path = "/mutate",
+  ): Promise<Answer["response"]> {
+    const headers = contentType ? { "Content-Type": contentType } : {};
+    const request = new Request(`http://localhost${path}`, { method: "POST", headers, ...(body ? { body } : {}) });
+    const response = await app.handle(request);
+    expect(response.status).toBe(200);
+    expect(response.headers.get("Content-Type")).toStartWith("application/json");
+    const answer = (await response.json()) as Answer;
+    expect(answer).toMatchObject({ apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview" });
+    return answer.response;
+  }
+  const post = (body: unknown, path?: string) => send(JSON.stringify(body), "application/json", path);
+  return { app, send, namespaces, claimTemplates, metrics, post };
+}
+
+test("/mutate answers a pod with patch and patchType, the uid, apiVersion and kind echoed", async () => {
+  const { post, namespaces } = start();
+  const { uid, allowed, patchType, patch, status } = await post(reviewOf(pod));
+  expect({ uid, allowed, patchType, status }).toEqual({
+    uid: "uid-1",
+    allowed: true,
+    patchType: "JSONPatch",
+    status: undefined,
+  });
+  const operations = decodePatch(patch ?? "");
+  expect(operations.map(({ path }) => path)).toContain("/spec/initContainers");
+  expect(namespaces).toEqual(["team"]);
+});
+
+test.each<[description: string, request: Record<string, unknown>]>([
+  ["a pod without annotations", { object: { metadata: {}, spec: { containers: [] } } }],
+  ["an update", { operation: "UPDATE" }],
+  ["a deletion, whose object is null", { operation: "DELETE", object: null }],
+  ["a subresource", { subResource: "resize" }],
+  ["another resource", { resource: { group: "apps", version: "v1", resource: "deployments" } }],
+  ["a pod in kube-system", { namespace: "kube-system" }],
+])("/mutate allows %s without a patch, and without seeing to tokens", async (_, request) => {
+  const { post, namespaces } = start();
+  expect(await post(reviewOf(pod, request))).toEqual({ uid: "uid-1", allowed: true });
+  expect(namespaces).toEqual([]);
+});
+
+test("/mutate denies a pod that its user can mend with 403 and what would be right, without seeing to tokens", async () => {
+  const { post, namespaces } = start();
+  const object = { ...pod, spec: { containers: [{ ...pod.spec.containers[0], command: [] }] } };
+  const { allowed, patch, status } = await post(reviewOf(object));
+  expect({ allowed, patch }).toEqual({ allowed: false, patch: undefined });
+  expect(status).toMatchObject({ code: 403, message: expect.stringContaining('Container "a": command is not set') });
+  expect(namespaces).toEqual([]);
+});
+
+test("fault of the original: tokens are copied on dry runs", async () => {
+  const { post, namespaces } = start();
+  expect(await post(reviewOf(pod, { dryRun: true }))).toMatchObject({ allowed: true, patchType: "JSONPatch" });
+  expect(namespaces).toEqual([]);
+});
+
+test("fault of the original: errors with the tokens are swallowed", async () => {
+  const { post } = start({ ensureTokens: () => Promise.reject(new Error("No route", { cause: new Error("down") })) });
+  const { uid, allowed, patch, status } = await post(reviewOf(pod));
+  expect({ uid, allowed, patch }).toEqual({ uid: "uid-1", allowed: false, patch: undefined });
+  expect(status).toMatchObject({ code: 500, message: "The webhook failed: No route: down" });
+});
+
+test("/mutate denies a pod when there are no tokens for it, and says what to do", async () => {
+  const { post } = start({ ensureTokens: () => Promise.reject(new Refusal("tokens", "Make the Secret")) });
+  const { allowed, patch, status } = await post(reviewOf(pod));
+  expect({ allowed, patch }).toEqual({ allowed: false, patch: undefined });
+  expect(status).toMatchObject({ code: 403, message: "Make the Secret" });
+});
+
+test("/mutate reviews two pods at once without mixing them up", async () => {
+  const { promise: both, resolve } = Promise.withResolvers<void>();
+  let waiting = 0;
+  const { post } = start({
+    ensureTokens: async () => {
+      if (++waiting === 2) resolve();
+      await both;
+    },
+  });
+  const other = { ...pod, metadata: { annotations: { "auto-management/bitfusion": "injection" } } };
+  const [full, injection] = await Promise.all([post(reviewOf(pod)), post(reviewOf(other, { uid: "uid-2" }))]);
+  const paths = (patch = "") => Buffer.from(patch, "base64").toString();
+  expect([full.uid, injection.uid]).toEqual(["uid-1", "uid-2"]);
+  expect(paths(full.patch)).toContain("/containers/0/command");
+  expect(paths(injection.patch)).not.toContain("/containers/0/command");
+});
+
+test.each<[description: string, body: Body | undefined, contentType?: string]>([
+  ["truncated JSON", JSON.stringify(reviewOf(pod)).slice(0, -9)],
+  ["text", "hello", "text/plain"],
+  ["a form", "a=b", "application/x-www-form-urlencoded"],
+  ["a form of parts without parts", "x", "multipart/form-data; boundary=y"],
+  ["YAML", "apiVersion: admission.k8s.io/v1", "application/yaml"],
+  ["protobuf", new Uint8Array([0x6b, 0x38, 0x73, 0x00, 0xff]), "application/vnd.kubernetes.protobuf"],
+  ["no type", "hello", ""],
+  ["invalid UTF-8", new Uint8Array([0x7b, 0xff, 0xfe])],
+  ["an empty body", ""],
+  ["no body", undefined],
+  ["no body of no type", undefined, ""],
+  ["a list", "[]"],
+  ["null", "null"],
+  ["a number", "1"],
+  ["text in JSON", '"x"'],
+  ["a thousand lists in each other", "[".repeat(1000) + "]".repeat(1000)],
+  ["100,000 lists in each other", "[".repeat(100_000) + "]".repeat(100_000)],
+  ["a list of which half is missing", "[".repeat(1000)],
+  ["a review without a request", JSON.stringify({ ...reviewOf(pod), request: undefined })],
+])(
+  "/mutate answers %s with an AdmissionReview that allows nothing and says 400",
+  async (_, body, contentType = "application/json") => {
+    const { send } = start();
+    expect(await send(body, contentType)).toMatchObject({
+      uid: "",
+      allowed: false,
+      status: { code: 400, message: expect.stringMatching(/^Cannot read the (body|AdmissionReview): /) },
+    });
+  },
+);
+
+test("/mutate refuses v1beta1 as an AdmissionReview, with the uid", async () => {
+  const { post } = start();
+  expect(await post({ ...reviewOf(pod), apiVersion: "admission.k8s.io/v1beta1" })).toMatchObject({
+    uid: "uid-1",
+    allowed: false,
+    status: { code: 400, message: expect.stringContaining('"admission.k8s.io/v1beta1"') },
+  });
+});
+
+/** An annotated pod with something more, in JSON. */
+function podWith(fields: string): string {
+  return `{"metadata":{"annotations":{"auto-management/bitfusion":"yes"}},${fields}}`;
+}
+
+const container = '{"name":"a","command":["x"],"resources":{"limits":{"bitfusion.io/gpu-num":1}}}';
+
+test.each<[description: string, object: string, code: number]>([
+  ["null for a pod", "null", 400],
+  ["a list for a pod", "[]", 400],
+  ["null in place of metadata and spec", '{"metadata":null,"spec":null}', 400],
+  [
+    "null limits (fault of the original: nil limits panic)",
+    podWith('"spec":{"containers":[{"name":"a","resources":{"limits":null}}]}'),
+    400,
+  ],
+])("/mutate answers a review with %s as a review, and goes on", async (_, object, code) => {
+  const { post, send } = start();
+  const { uid, allowed, status } = await send(JSON.stringify(reviewOf("?")).replace('"?"', object));
+  expect({ uid, allowed, code: status?.code }).toEqual({ uid: "uid-1", allowed: false, code });
+  expect((await post(reviewOf(pod))).allowed).toBe(true);
+});
+
+test("/mutate injects a pod with 50,000 lists in each other where it does not look", async () => {
+  const object = podWith(`"spec":{"containers":[${container}]},"x":${"[".repeat(50_000)}${"]".repeat(50_000)}`);
+  const { allowed, patch } = await start().send(JSON.stringify(reviewOf("?")).replace('"?"', object));
+  expect([allowed, typeof patch]).toEqual([true, "string"]);
+});
+
+const annotated = (annotations: Record<string, string>, containers: unknown[] = pod.spec.containers) => ({
+  metadata: { annotations: { [MODE]: "yes", ...annotations } },
+  spec: { containers },
+});
+
+test.each<[description: string, object: unknown, using: typeof defaultSettings, warning: string]>([
+  [
+    "without any share",
+    annotated({}, [{ name: "a" }]),
+    defaultSettings,
+    "Annotation auto-management/bitfusion does nothing: no container has a limit bitfusion.io/gpu-num",
+  ],
+  [
+    "with a forged status",
+    annotated({ [STATUS]: "injected" }),
+    defaultSettings,
+    "Annotation auto-management/status is for the webhook to set: it was ignored",
+  ],
+  [
+    "with a filter for a client that leaves commands alone",
+    annotated({ [FILTER]: "device.id=1" }),
+    lupineSettings,
+    "Annotation bitfusion-client/filter does nothing: the client lupine leaves commands alone",
+  ],
+])("/mutate allows an annotated pod %s, and warns its user", async (_, object, using, warning) => {
+  const { post } = start({ settings: () => using });
+  const { allowed, warnings } = await post(reviewOf(object));
+  expect({ allowed, warnings }).toEqual({ allowed: true, warnings: [warning] });
+  expect(warning.length).toBeLessThanOrEqual(120);
+});
+
+test("/mutate warns of nothing when nothing is odd", async () => {
+  const { post } = start();
+  expect(await post(reviewOf(pod))).not.toHaveProperty("warnings");
+});
+
+test("/mutate makes the claim templates that the pod names, and none on a dry run", async () => {
+  const { post, claimTemplates } = start({ settings: () => claimSettings });
+  expect((await post(reviewOf(pod, { dryRun: true }))).patchType).toBe("JSONPatch");
+  expect(claimTemplates).toEqual([]);
+  await post(reviewOf(pod));
+  expect(claimTemplates).toEqual([expect.stringMatching(/^team\/bitfusion-1x50-/)]);
+});
+
+test("/mutate never sees to tokens for a client that needs none", async () => {
+  const { post, namespaces } = start({ settings: () => lupineSettings });
+  expect(await post(reviewOf(pod))).toMatchObject({ allowed: true, patchType: "JSONPatch" });
+  expect(namespaces).toEqual([]);
+});
+
+test("/mutate and /validate take the settings as they are when a pod arrives", async () => {
+  let current: ReturnType<AppOptions["settings"]> = defaultSettings;
+  const { post, namespaces } = start({ settings: () => current });
+  const whole = mutated(pod);
+  expect((await post(reviewOf(whole), "/validate")).allowed).toBe(true);
+  current = { ...lupineSettings, pool: poolOf(0) };
+  await post(reviewOf(pod));
+  expect(namespaces).toEqual([]);
+  expect((await post(reviewOf(whole), "/validate")).allowed).toBe(false);
+  expect((await post(reviewOf(mutated(pod, lupineSettings)), "/validate")).status?.message).toContain("has 0");
+});
+
+test.each<[description: string, object: unknown, allowed: boolean]>([
+  ["a whole pod", mutated(pod), true],
+  ["a pod of others", { metadata: {}, spec: { containers: [{ name: "a" }] } }, true],
+  ["a pod that was never injected", pod, false],
+  ["units without a client", { metadata: {}, spec: { containers: [gpu({}, { [UNITS]: 50 })] } }, false],
+])("/validate answers %s with the uid echoed and never a patch", async (_, object, allowed) => {
+  const { post, namespaces } = start();
+  const response = await post(reviewOf(object), "/validate");
+  expect(response).toMatchObject({ uid: "uid-1", allowed, ...(allowed ? {} : { status: { code: 403 } }) });
+  expect(response).not.toHaveProperty("patch");
+  expect(response).not.toHaveProperty("patchType");
+  expect(namespaces).toEqual([]);
+});
+
+test.each<[description: string, body: string]>([
+  ["truncated JSON", JSON.stringify(reviewOf(pod)).slice(0, -9)],
+  ["a list", "[]"],
+  ["null for a pod", JSON.stringify(reviewOf(null))],
+])("/validate answers %s with an AdmissionReview that allows nothing and says 400", async (_, body) => {
+  const { send } = start();
+  const { allowed, status } = await send(body, "application/json", "/validate");
+  expect({ allowed, code: status?.code }).toEqual({ allowed: false, code: 400 });
+});
+
+test("/mutate and /validate measure each review by webhook, result and reason", async () => {
+  const { post, metrics } = start();
+  for (const request of [{}, {}, { operation: "UPDATE" }, { object: null }]) await post(reviewOf(pod, request));
+  for (const object of [mutated(pod), pod, annotated({ [MODE]: "maybe" })]) await post(reviewOf(object), "/validate");
+  const { values } = await metrics.reviews.get();
+  const counts = values.filter(({ metricName }) => metricName?.endsWith("_count"));
+  expect(counts.map(({ labels: { webhook, result, reason }, value }) => [webhook, result, reason, value])).toEqual([
+    ["mutate", "patched", "injected", 2],
+    ["mutate", "allowed", "other", 1],
+    ["mutate", "errored", "unreadable", 1],
+    ["validate", "allowed", "valid", 1],
+    ["validate", "denied", "parts", 1],
+    ["validate", "denied", "mode", 1],
+  ]);
+});
+
+test("/mutate measures a refusal of the tokens as one", async () => {
+  const { post, metrics } = start({ ensureTokens: () => Promise.reject(new Refusal("tokens", "Make the Secret")) });
+  await post(reviewOf(pod));
+  expect(await metrics.registry.metrics()).toContain(
+    'bitfusion_webhook_review_duration_seconds_count{webhook="mutate",result="denied",reason="tokens"} 1',
+  );
+});
+
+async function get(app: ReturnType<typeof createApp>, path: string): Promise<[status: number, text: string]> {
+  const response = await app.handle(new Request(`http://localhost${path}`));
+  return [response.status, await response.text()];
+}
+
+test("/livez and /readyz tell a program that runs from one that is ready", async () => {
+  let missing: string | undefined = "No certificate yet";
+  const { app } = start({ notReady: () => missing });
+  expect(await get(app, "/livez")).toEqual([200, "ok\n"]);
+  expect(await get(app, "/readyz")).toEqual([503, "No certificate yet\n"]);
+  missing = undefined;
+  expect(await get(app, "/readyz")).toEqual([200, "ok\n"]);
+});
+
+test("an unknown path and another method are not found", async () => {
+  const { app } = start();
+  expect(await get(app, "/nowhere")).toEqual([404, "Not found\n"]);
+  expect(await get(app, "/validate")).toEqual([404, "Not found\n"]);
+  expect(await get(app, "/mutate")).toEqual([404, "Not found\n"]);
+});
