@@ -3,7 +3,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import * as v from "valibot";
 import { parse } from "yaml";
-import { readServersConf } from "../pool/servers_conf.ts";
+import { readServersConf } from "../pool/sources/servers_conf.ts";
 import { ConfigError } from "../program/config_error.ts";
 import type { Environment } from "../program/environment.ts";
 

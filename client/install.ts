@@ -1,6 +1,6 @@
 import { chmod, constants, copyFile, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { parseServersConf } from "../pool/servers_conf.ts";
+import { parseServersConf } from "../pool/sources/servers_conf.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { parseClientYaml } from "./configuration.ts";
 

@@ -1,7 +1,7 @@
 import { connectKubernetes } from "../kubernetes/client.ts";
 import { createEventRecorder } from "../kubernetes/events.ts";
 import { leadWhileHeld } from "../kubernetes/lease.ts";
-import { createPoolSource } from "../pool/pool_source.ts";
+import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { createLatest } from "../program/latest.ts";
 import { serveProbes } from "../program/probes.ts";
 import { runProgram } from "../program/run.ts";

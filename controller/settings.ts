@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 import * as v from "valibot";
-import { POOL_SETTINGS, serversOf } from "../pool/pool_settings.ts";
+import { POOL_SETTINGS, serversOf } from "../pool/sources/pool_settings.ts";
 import { type Environment, port, readEnvironment, seconds } from "../program/environment.ts";
 
 export interface ControllerSettings {

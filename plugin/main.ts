@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
-import { createPoolSource } from "../pool/pool_source.ts";
-import { staticSource } from "../pool/static_source.ts";
+import { createPoolSource } from "../pool/sources/pool_source.ts";
+import { staticSource } from "../pool/sources/static_source.ts";
 import type { Environment } from "../program/environment.ts";
 import { createLatest } from "../program/latest.ts";
 import { type Logger, messageOf } from "../program/log.ts";

@@ -1,7 +1,7 @@
 import { connectKubernetes, type KubernetesApi } from "../kubernetes/client.ts";
 import { createEventRecorder } from "../kubernetes/events.ts";
 import { type Inventory, totalUnits } from "../pool/inventory.ts";
-import { createPoolSource } from "../pool/pool_source.ts";
+import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { serveProbes } from "../program/probes.ts";
 import { type ProgramContext, runProgram } from "../program/run.ts";
 import { type CertificateSource, createFileSource, createSecretSource } from "./certificates/certificate_source.ts";

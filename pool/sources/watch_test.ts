@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { durationMs } from "@bufbuild/protobuf/wkt";
-import { serveGrpc } from "../grpc/server.ts";
-import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { startPoolServer } from "../server/testing.ts";
+import { serveGrpc } from "../../grpc/server.ts";
+import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { startPoolServer } from "../../server/testing.ts";
 import { watchServer } from "./watch.ts";
 
 const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
-import { createLatest, type Latest } from "../program/latest.ts";
-import { freePort, silentLog, startPoolServer } from "../server/testing.ts";
-import type { Gpu, PoolServer, ServerSource } from "./inventory.ts";
+import { createLatest, type Latest } from "../../program/latest.ts";
+import { freePort, silentLog, startPoolServer } from "../../server/testing.ts";
+import type { Gpu, PoolServer, ServerSource } from "../inventory.ts";
 import { createServerSource } from "./server_source.ts";
 import { createServersSource } from "./servers_source.ts";
 

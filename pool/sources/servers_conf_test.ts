@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { mkdtempDisposable, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ConfigError } from "../program/config_error.ts";
+import { ConfigError } from "../../program/config_error.ts";
 import { parseServersConf, readServersConf } from "./servers_conf.ts";
 
 test.each<[string, string, string[]]>([

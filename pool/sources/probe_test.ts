@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { freePort, startPoolServer } from "../server/testing.ts";
+import { freePort, startPoolServer } from "../../server/testing.ts";
 import { connectTime } from "./probe.ts";
 
 test("connectTime() is a time where a server listens, and undefined where none does", async () => {

@@ -1,6 +1,6 @@
 import * as v from "valibot";
-import { ConfigError } from "../program/config_error.ts";
-import { poolServers } from "./address.ts";
+import { ConfigError } from "../../program/config_error.ts";
+import { poolServers } from "../address.ts";
 
 /** Variables of a program that say where the pool is. */
 export const POOL_SETTINGS = {

@@ -2,10 +2,10 @@ import { expect, test } from "bun:test";
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
-import { serveGrpc } from "../grpc/server.ts";
-import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { freePort, silentLog, startPoolServer } from "../server/testing.ts";
-import type { PoolServer } from "./inventory.ts";
+import { serveGrpc } from "../../grpc/server.ts";
+import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { freePort, silentLog, startPoolServer } from "../../server/testing.ts";
+import type { PoolServer } from "../inventory.ts";
 import { createServerSource } from "./server_source.ts";
 
 const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };
@@ -172,7 +172,7 @@ test.concurrent("createServerSource() asks one that only accepted connections ag
 });
 
 test.concurrent("createServerSource() takes a server that hangs for not reachable until it goes on", async () => {
-  await using child = Bun.spawn([process.execPath, join(import.meta.dir, "../server/main.ts")], {
+  await using child = Bun.spawn([process.execPath, join(import.meta.dir, "../../server/main.ts")], {
     env: { PATH: process.env.PATH, PORT: "0", SERVER_NAME: "hanging" },
     stdio: ["ignore", "pipe", "inherit"],
   });

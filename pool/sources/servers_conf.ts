@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 import * as v from "valibot";
 import { parse } from "yaml";
-import { ConfigError } from "../program/config_error.ts";
-import { EXPECTED_ADDRESS, isAddress } from "./address.ts";
+import { ConfigError } from "../../program/config_error.ts";
+import { EXPECTED_ADDRESS, isAddress } from "../address.ts";
 
 const Address = v.pipe(v.string(EXPECTED_ADDRESS), v.check(isAddress, EXPECTED_ADDRESS));
 

@@ -1,8 +1,8 @@
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { createClient } from "@connectrpc/connect";
-import { connectTcp } from "../grpc/client.ts";
-import { type Inventory as InventoryMessage, PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { Gpu, PoolServer } from "./inventory.ts";
+import { connectTcp } from "../../grpc/client.ts";
+import { type Inventory as InventoryMessage, PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { Gpu, PoolServer } from "../inventory.ts";
 
 export interface WatchOptions {
   /** Longest time between two messages, and until the first, in ms. */

@@ -1,5 +1,5 @@
-import { follow } from "../program/follow.ts";
-import type { InventorySource } from "./inventory.ts";
+import { follow } from "../../program/follow.ts";
+import type { InventorySource } from "../inventory.ts";
 import { createServerSource, type ServerSourceOptions } from "./server_source.ts";
 import { createServersSource } from "./servers_source.ts";
 

@@ -1,5 +1,5 @@
 import { connect } from "node:net";
-import { splitAddress } from "./address.ts";
+import { splitAddress } from "../address.ts";
 
 /**
  * How long `host:port` takes to accept a TCP connection, in ms: one round trip of the network. Undefined if it does not within
