@@ -1,9 +1,9 @@
 import { parseArgs } from "node:util";
-import { benchMemory } from "./memory.ts";
-import { benchPlugin } from "./plugin.ts";
-import { benchSharing } from "./sharing.ts";
-import { toMarkdown } from "./table.ts";
-import { benchWebhook } from "./webhook.ts";
+import { toMarkdown } from "./common/table.ts";
+import { benchPlugin } from "./plugin/plugin.ts";
+import { benchSharing } from "./sharing/sharing.ts";
+import { benchMemory } from "./webhook/memory.ts";
+import { benchWebhook } from "./webhook/webhook.ts";
 
 type Table = Record<string, string>[];
 type Bench = (options: { reviews: number }) => Promise<Table[]>;

@@ -2,13 +2,13 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createClient } from "@connectrpc/connect";
-import { connectUnix } from "../grpc/client.ts";
-import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
-import { startSimulatedDraKubelet } from "../kubernetes/simulated/dra_kubelet.ts";
-import { createObjectStore } from "../kubernetes/simulated/objects.ts";
-import { DRAPlugin } from "../proto/gen/dra/v1/api_pb.ts";
-import { compile } from "./compile.ts";
-import { percentile } from "./statistics.ts";
+import { connectUnix } from "../../grpc/client.ts";
+import { kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
+import { startSimulatedDraKubelet } from "../../kubernetes/simulated/dra_kubelet.ts";
+import { createObjectStore } from "../../kubernetes/simulated/objects.ts";
+import { DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
+import { compile } from "../common/compile.ts";
+import { percentile } from "../common/statistics.ts";
 
 const CLAIMS = 1000;
 
@@ -28,7 +28,7 @@ export async function benchPrepare(): Promise<Record<string, string>[]> {
 }
 
 async function timesOfBare(folder: string): Promise<number[]> {
-  const bare = await compile("bench/bare_plugin.ts", join(folder, "bare"));
+  const bare = await compile("bench/plugin/bare_plugin.ts", join(folder, "bare"));
   const SOCKET = join(folder, "bare.sock");
   const child = Bun.spawn([bare], { env: { SOCKET }, stdio: ["pipe", "pipe", "inherit"] });
   for await (const _ of child.stdout) break;

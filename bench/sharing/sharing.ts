@@ -1,7 +1,7 @@
-import { withCluster } from "../e2e/cluster.ts";
-import { connectKubernetes } from "../kubernetes/client.ts";
+import { withCluster } from "../../e2e/cluster.ts";
+import { connectKubernetes } from "../../kubernetes/client.ts";
+import { benchPrepare } from "../plugin/prepare.ts";
 import { benchPodStart } from "./pod_start.ts";
-import { benchPrepare } from "./prepare.ts";
 import { benchPublishing, startPublishing } from "./publishing.ts";
 import { benchScheduling } from "./scheduling.ts";
 

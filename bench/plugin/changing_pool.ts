@@ -1,8 +1,8 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
-import { serveGrpc } from "../grpc/server.ts";
-import type { Gpu } from "../pool/inventory.ts";
-import { createLatest } from "../program/latest.ts";
-import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { serveGrpc } from "../../grpc/server.ts";
+import type { Gpu } from "../../pool/inventory.ts";
+import { createLatest } from "../../program/latest.ts";
+import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 
 /** A pool server whose first GPU changes its health on demand. */
 export interface ChangingPool extends AsyncDisposable {

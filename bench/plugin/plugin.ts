@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { compile } from "./compile.ts";
+import { compile } from "../common/compile.ts";
 import { benchScale } from "./plugin_scale.ts";
 import { benchStart } from "./plugin_start.ts";
 
@@ -12,7 +12,7 @@ export async function benchPlugin(): Promise<Record<string, string>[][]> {
     await writeFile(join(folder, "nothing.ts"), 'console.log("");');
     const nothing = await compile(join(folder, "nothing.ts"), join(folder, "nothing"));
     const plugin = await compile("plugin/main.ts", join(folder, "plugin"));
-    const bare = await compile("bench/bare_plugin.ts", join(folder, "bare"));
+    const bare = await compile("bench/plugin/bare_plugin.ts", join(folder, "bare"));
     return [
       await benchStart({ nothing, plugin, directory: join(folder, "kubelet") }),
       await benchScale({ plugin, bare, folder }),

@@ -1,9 +1,9 @@
 import { join } from "node:path";
+import { median } from "../common/statistics.ts";
 import { connect } from "./connection.ts";
 import { type LoadResult, runLoad } from "./load.ts";
 import { createRequest, createReview } from "./review.ts";
 import { createTlsFolder, type ServerProcess, startServer } from "./server_process.ts";
-import { median } from "./statistics.ts";
 
 /** Rounds in which both servers get the same load in turn: the machine's drift then falls on both. */
 const ROUNDS = 15;
@@ -36,7 +36,7 @@ async function benchCase({ name, ...load }: Case): Promise<Record<string, string
   await using tls = await createTlsFolder();
   await using webhook = await startServer("webhook/main.ts", { tls: tls.path, environment: { TOKENS: "off" } });
   const ANSWER = await answerOf(webhook, tls.ca, load.bytes);
-  await using bare = await startServer("bench/bare_server.ts", { tls: tls.path, environment: { ANSWER } });
+  await using bare = await startServer("bench/webhook/bare_server.ts", { tls: tls.path, environment: { ANSWER } });
   const measure = ({ port }: ServerProcess) => runLoad({ port, ca: join(tls.path, "ca.pem"), ...load });
   for (let round = 0; round < WARM_UP; round++) for (const server of [webhook, bare]) await measure(server);
   const rounds: { webhook: LoadResult; bare: LoadResult }[] = [];

@@ -1,8 +1,8 @@
-import { until } from "../e2e/kubectl.ts";
-import type { KubernetesRequest } from "../kubernetes/client.ts";
-import { type ApiObject, followObjects } from "../kubernetes/follow_objects.ts";
-import { silentLog } from "../server/testing.ts";
-import { claimTemplateOf } from "../webhook/claims/claim.ts";
+import { until } from "../../e2e/kubectl.ts";
+import type { KubernetesRequest } from "../../kubernetes/client.ts";
+import { type ApiObject, followObjects } from "../../kubernetes/follow_objects.ts";
+import { silentLog } from "../../server/testing.ts";
+import { claimTemplateOf } from "../../webhook/claims/claim.ts";
 
 const NAMESPACE = "bench-scheduling";
 const PODS = 500;

@@ -1,7 +1,7 @@
-import { apply, kubectl } from "../e2e/kubectl.ts";
-import { sharePod } from "../e2e/pods.ts";
-import { setEnvironment } from "../e2e/set_environment.ts";
-import { percentile } from "./statistics.ts";
+import { apply, kubectl } from "../../e2e/kubectl.ts";
+import { sharePod } from "../../e2e/pods.ts";
+import { setEnvironment } from "../../e2e/set_environment.ts";
+import { percentile } from "../common/statistics.ts";
 
 const PODS = 20;
 

@@ -1,4 +1,4 @@
-import { createRandom, type Random } from "./random.ts";
+import { createRandom, type Random } from "../common/random.ts";
 import { randomReview } from "./random_pod.ts";
 
 /** A request of the fuzz test. */

@@ -1,5 +1,5 @@
-import { ANNOTATIONS, ASKED, UNITS } from "../webhook/pod/keys.ts";
-import type { Random } from "./random.ts";
+import { ANNOTATIONS, ASKED, UNITS } from "../../webhook/pod/keys.ts";
+import type { Random } from "../common/random.ts";
 
 const MODES = ["all", "yes", "ON", "injection", "no", "off", "", "maybe", "constructor"];
 const QUANTITIES: readonly (string | number)[] = [

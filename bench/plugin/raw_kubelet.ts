@@ -2,10 +2,10 @@ import { connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { createClient } from "@connectrpc/connect";
-import { connectUnix } from "../grpc/client.ts";
-import { serveGrpc } from "../grpc/server.ts";
-import { createLatest, type Latest } from "../program/latest.ts";
-import { DevicePlugin, Registration } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+import { connectUnix } from "../../grpc/client.ts";
+import { serveGrpc } from "../../grpc/server.ts";
+import { createLatest, type Latest } from "../../program/latest.ts";
+import { DevicePlugin, Registration } from "../../proto/gen/deviceplugin/v1beta1/api_pb.ts";
 
 /** A list as it came, not decoded: decoding 100,000 devices would take longer than what is measured. */
 export interface RawList {

@@ -1,4 +1,4 @@
-import { startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
+import { startSimulatedKubelet } from "../../kubernetes/simulated/kubelet.ts";
 
 const RUNS = 20;
 

@@ -1,10 +1,10 @@
 import { parseArgs } from "node:util";
-import { type Connection, connect } from "./connection.ts";
+import { median } from "../common/statistics.ts";
+import { type Connection, connect } from "../webhook/connection.ts";
+import { createRequest } from "../webhook/review.ts";
+import { createTlsFolder, startServer } from "../webhook/server_process.ts";
 import { judge } from "./judge.ts";
 import { createRandomRequest, type RandomRequest } from "./random_request.ts";
-import { createRequest } from "./review.ts";
-import { createTlsFolder, startServer } from "./server_process.ts";
-import { median } from "./statistics.ts";
 
 const CONNECTIONS = 32;
 

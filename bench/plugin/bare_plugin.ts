@@ -1,8 +1,8 @@
 import { create } from "@bufbuild/protobuf";
-import { serveGrpc } from "../grpc/server.ts";
-import { createLatest } from "../program/latest.ts";
-import { DevicePlugin, ListAndWatchResponseSchema } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
-import { DRAPlugin } from "../proto/gen/dra/v1/api_pb.ts";
+import { serveGrpc } from "../../grpc/server.ts";
+import { createLatest } from "../../program/latest.ts";
+import { DevicePlugin, ListAndWatchResponseSchema } from "../../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+import { DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
 
 const { SOCKET = "", UNITS = "0" } = process.env;
 

@@ -1,13 +1,13 @@
-import { lead } from "../controller/lead.ts";
-import { createControllerMetrics } from "../controller/metrics.ts";
-import type { State } from "../controller/state.ts";
-import { exec } from "../e2e/exec.ts";
-import { kubectl } from "../e2e/kubectl.ts";
-import type { KubernetesRequest } from "../kubernetes/client.ts";
-import type { Inventory } from "../pool/inventory.ts";
-import { createLatest } from "../program/latest.ts";
-import { silentLog } from "../server/testing.ts";
-import { median } from "./statistics.ts";
+import { lead } from "../../controller/lead.ts";
+import { createControllerMetrics } from "../../controller/metrics.ts";
+import type { State } from "../../controller/state.ts";
+import { exec } from "../../e2e/exec.ts";
+import { kubectl } from "../../e2e/kubectl.ts";
+import type { KubernetesRequest } from "../../kubernetes/client.ts";
+import type { Inventory } from "../../pool/inventory.ts";
+import { createLatest } from "../../program/latest.ts";
+import { silentLog } from "../../server/testing.ts";
+import { median } from "../common/statistics.ts";
 
 const GPUS = 1000;
 const CHANGES = 20;

@@ -1,15 +1,15 @@
 import { mkdtemp } from "node:fs/promises";
 import { join } from "node:path";
-import { unitIds, unitsOf } from "../plugin/devices.ts";
+import { unitIds, unitsOf } from "../../plugin/devices.ts";
+import { processorTime, residentMemory } from "../common/process_usage.ts";
+import { median, percentile } from "../common/statistics.ts";
 import { startChangingPool } from "./changing_pool.ts";
-import { processorTime, residentMemory } from "./process_usage.ts";
 import { dialPlugin, type RawPlugin, startRawKubelet } from "./raw_kubelet.ts";
-import { median, percentile } from "./statistics.ts";
 
 export interface ScalePrograms {
   /** Compiled plugin/main.ts. */
   readonly plugin: string;
-  /** Compiled bench/bare_plugin.ts. */
+  /** Compiled bench/plugin/bare_plugin.ts. */
   readonly bare: string;
   /** For sockets. */
   readonly folder: string;

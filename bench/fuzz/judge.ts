@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import type { Answer } from "./connection.ts";
+import type { Answer } from "../webhook/connection.ts";
 import type { RandomRequest } from "./random_request.ts";
 
 /** What an answer is, and what is wrong with it, if something is. */
