@@ -2,9 +2,9 @@ import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import packageJson from "../package.json";
-import { INSTALL, MAKE_SECRET, ROLLOUT } from "./commands.ts";
-import { IMAGES } from "./images.ts";
-import { SERVERS } from "./pool.ts";
+import { INSTALL, MAKE_SECRET, ROLLOUT } from "./cluster/commands.ts";
+import { IMAGES } from "./cluster/images.ts";
+import { SERVERS } from "./cluster/pool.ts";
 
 const readme = await readFile("README.md", "utf8");
 const commands = [...readme.matchAll(/^```sh\n(.*?)^```/gms)]

@@ -1,10 +1,10 @@
 import { mkdir } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { withCluster } from "./cluster.ts";
+import { withCluster } from "./cluster/cluster.ts";
 
 /** Runs the cluster tests on a kind cluster of their own. Returns the exit status. */
 async function runTests(kubeconfig: string, signal: AbortSignal): Promise<number> {
-  const files = [...new Bun.Glob("e2e/*_e2e.ts").scanSync()].sort().map((file) => `./${file}`);
+  const files = [...new Bun.Glob("e2e/*/*_e2e.ts").scanSync()].sort().map((file) => `./${file}`);
   await mkdir("reports", { recursive: true });
   const options = ["--timeout=180000", "--reporter=junit", "--reporter-outfile=reports/e2e.xml"];
   const tests = Bun.spawn([process.execPath, "test", ...options, ...files], {

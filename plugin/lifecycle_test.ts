@@ -17,7 +17,7 @@ import { createPluginMetrics } from "./metrics.ts";
 
 /*
  * What the kubelet asks of a device plugin, from its source (pkg/kubelet/cm/devicemanager) and its own tests (test/e2e_node/device_plugin_test.go).
- * Tests name the rule; those of rule 5 are in devices_test.ts, of 9 in held_units_test.ts, of 11 and of the kubelet's own behaviour in e2e/restarts_e2e.ts.
+ * Tests name the rule; those of rule 5 are in devices_test.ts, of 9 in held_units_test.ts, of 11 and of the kubelet's own behaviour in e2e/drills/restarts_e2e.ts.
  *
  *  1 Serve, then Register under a base name; the kubelet dials back within Register.
  *  2 A starting kubelet deletes all sockets: serve and register again.

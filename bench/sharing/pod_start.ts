@@ -1,6 +1,6 @@
-import { apply, kubectl } from "../../e2e/kubectl.ts";
-import { sharePod } from "../../e2e/pods.ts";
-import { setEnvironment } from "../../e2e/set_environment.ts";
+import { apply, kubectl } from "../../e2e/steps/kubectl.ts";
+import { sharePod } from "../../e2e/steps/pods.ts";
+import { setEnvironment } from "../../e2e/steps/set_environment.ts";
 import { percentile } from "../common/statistics.ts";
 
 const PODS = 20;

@@ -1,8 +1,8 @@
 import { lead } from "../../controller/lead.ts";
 import { createControllerMetrics } from "../../controller/metrics.ts";
 import type { State } from "../../controller/state.ts";
-import { exec } from "../../e2e/exec.ts";
-import { kubectl } from "../../e2e/kubectl.ts";
+import { exec } from "../../e2e/steps/exec.ts";
+import { kubectl } from "../../e2e/steps/kubectl.ts";
 import type { KubernetesRequest } from "../../kubernetes/client.ts";
 import type { Inventory } from "../../pool/inventory.ts";
 import { createLatest } from "../../program/latest.ts";

@@ -1,4 +1,4 @@
-import { until } from "../../e2e/kubectl.ts";
+import { until } from "../../e2e/steps/kubectl.ts";
 import type { KubernetesRequest } from "../../kubernetes/client.ts";
 import { type ApiObject, followObjects } from "../../kubernetes/follow_objects.ts";
 import { silentLog } from "../../server/testing.ts";

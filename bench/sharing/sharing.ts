@@ -1,4 +1,4 @@
-import { withCluster } from "../../e2e/cluster.ts";
+import { withCluster } from "../../e2e/cluster/cluster.ts";
 import { connectKubernetes } from "../../kubernetes/client.ts";
 import { benchPrepare } from "../plugin/prepare.ts";
 import { benchPodStart } from "./pod_start.ts";

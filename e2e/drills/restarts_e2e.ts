@@ -1,10 +1,10 @@
 import { expect } from "bun:test";
-import { exec } from "./exec.ts";
-import { apply, get, kubectl, until, WORKERS, waitForSuccess, waitForUnits } from "./kubectl.ts";
-import { heldUnits, killPlugin, pluginMetrics, pluginSockets } from "./node_plugin.ts";
-import { pod, share, sharePod } from "./pods.ts";
-import { POOL_UNITS } from "./pool.ts";
-import { scenario } from "./scenario.ts";
+import { POOL_UNITS } from "../cluster/pool.ts";
+import { exec } from "../steps/exec.ts";
+import { apply, get, kubectl, until, WORKERS, waitForSuccess, waitForUnits } from "../steps/kubectl.ts";
+import { heldUnits, killPlugin, pluginMetrics, pluginSockets } from "../steps/node_plugin.ts";
+import { pod, share, sharePod } from "../steps/pods.ts";
+import { scenario } from "../steps/scenario.ts";
 
 const [node, other] = WORKERS;
 

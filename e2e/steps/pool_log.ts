@@ -1,6 +1,6 @@
 import * as v from "valibot";
+import { SERVERS } from "../cluster/pool.ts";
 import { exec } from "./exec.ts";
-import { SERVERS } from "./pool.ts";
 
 const Line = v.object({
   "@timestamp": v.string(),

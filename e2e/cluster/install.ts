@@ -1,5 +1,5 @@
+import { exec } from "../steps/exec.ts";
 import { INSTALL, MAKE_SECRET, ROLLOUT } from "./commands.ts";
-import { exec } from "./exec.ts";
 
 /** Installs as README says, and waits until all of it is ready. */
 export async function install(kubeconfig: string, signal: AbortSignal): Promise<void> {

@@ -1,5 +1,5 @@
-import { exec } from "./exec.ts";
-import { WORKERS } from "./kubectl.ts";
+import { exec } from "../steps/exec.ts";
+import { WORKERS } from "../steps/kubectl.ts";
 
 interface Image {
   readonly name: string;
@@ -18,7 +18,7 @@ export const IMAGES: readonly Image[] = [
   { name: "bitfusion-controller:0.1.0", dockerfile: "controller/Dockerfile", nodes: "workers" },
   { name: "bitfusion-client:0.1.0", dockerfile: "client/Dockerfile", nodes: "workers" },
   { name: SERVER_IMAGE, dockerfile: "server/Dockerfile" },
-  { name: WORKLOAD, dockerfile: "e2e/Dockerfile", nodes: "workers" },
+  { name: WORKLOAD, dockerfile: "e2e/cluster/Dockerfile", nodes: "workers" },
 ];
 
 /** Builds each image from this checkout. */

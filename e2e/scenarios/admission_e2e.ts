@@ -1,13 +1,13 @@
 import { expect } from "bun:test";
 import { readFile } from "node:fs/promises";
-import { ROLLOUT } from "./commands.ts";
-import { exec } from "./exec.ts";
-import { WORKLOAD } from "./images.ts";
-import { apply, get, kubectl, refusal, until, waitForSuccess } from "./kubectl.ts";
-import { type PodManifest, pod, share, sharePod } from "./pods.ts";
-import { POOL_UNITS } from "./pool.ts";
-import { leasesOf } from "./pool_log.ts";
-import { scenario } from "./scenario.ts";
+import { ROLLOUT } from "../cluster/commands.ts";
+import { WORKLOAD } from "../cluster/images.ts";
+import { POOL_UNITS } from "../cluster/pool.ts";
+import { exec } from "../steps/exec.ts";
+import { apply, get, kubectl, refusal, until, waitForSuccess } from "../steps/kubectl.ts";
+import { type PodManifest, pod, share, sharePod } from "../steps/pods.ts";
+import { leasesOf } from "../steps/pool_log.ts";
+import { scenario } from "../steps/scenario.ts";
 
 const UNITS = "bitfusion.io/gpu";
 const WEBHOOK = "app.kubernetes.io/name=bitfusion-webhook";

@@ -1,6 +1,6 @@
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { exec } from "./exec.ts";
+import { exec } from "../steps/exec.ts";
 import { SERVERS } from "./pool.ts";
 
 export interface DiagnosticsOptions {

@@ -1,11 +1,11 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { CLUSTER } from "../steps/kubectl.ts";
 import { diagnose } from "./diagnostics.ts";
 import { buildImages, loadImages } from "./images.ts";
 import { install } from "./install.ts";
 import { createCluster, deleteCluster } from "./kind.ts";
-import { CLUSTER } from "./kubectl.ts";
 import { SERVERS, startPool } from "./pool.ts";
 
 export interface ClusterRunOptions {

@@ -1,4 +1,4 @@
-import { exec } from "./exec.ts";
+import { exec } from "../steps/exec.ts";
 
 export interface ClusterOptions {
   name: string;

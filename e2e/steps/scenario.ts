@@ -1,5 +1,5 @@
 import { test } from "bun:test";
-import { diagnose } from "./diagnostics.ts";
+import { diagnose } from "../cluster/diagnostics.ts";
 import { kubectl } from "./kubectl.ts";
 
 /**

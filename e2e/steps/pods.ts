@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { parse } from "yaml";
-import { WORKLOAD } from "./images.ts";
+import { WORKLOAD } from "../cluster/images.ts";
 
 export interface ContainerManifest {
   name: string;

@@ -1,9 +1,9 @@
 import { expect } from "bun:test";
-import { apply, get, kubectl, refusal, waitForSuccess, waitForUnits } from "./kubectl.ts";
-import { examplePod, type PodManifest, pod, sharePod } from "./pods.ts";
-import { POOL_UNITS } from "./pool.ts";
-import { leasesOf } from "./pool_log.ts";
-import { scenario } from "./scenario.ts";
+import { POOL_UNITS } from "../cluster/pool.ts";
+import { apply, get, kubectl, refusal, waitForSuccess, waitForUnits } from "../steps/kubectl.ts";
+import { examplePod, type PodManifest, pod, sharePod } from "../steps/pods.ts";
+import { leasesOf } from "../steps/pool_log.ts";
+import { scenario } from "../steps/scenario.ts";
 
 scenario.concurrent("kubectl apply -k . is accepted by the API server", async () => {
   const answer = await kubectl("apply", "-k", ".", "--dry-run=server");

@@ -1,12 +1,12 @@
 import { expect } from "bun:test";
-import { exec } from "./exec.ts";
-import { apply, get, kubectl, refusal, until, WORKERS, waitForSuccess } from "./kubectl.ts";
-import { killPlugin } from "./node_plugin.ts";
-import { pod, share, sharePod } from "./pods.ts";
-import { POOL_UNITS } from "./pool.ts";
-import { leasesOf, poolEvents, recordOf } from "./pool_log.ts";
-import { scenario } from "./scenario.ts";
-import { setEnvironment } from "./set_environment.ts";
+import { POOL_UNITS } from "../cluster/pool.ts";
+import { exec } from "../steps/exec.ts";
+import { apply, get, kubectl, refusal, until, WORKERS, waitForSuccess } from "../steps/kubectl.ts";
+import { killPlugin } from "../steps/node_plugin.ts";
+import { pod, share, sharePod } from "../steps/pods.ts";
+import { leasesOf, poolEvents, recordOf } from "../steps/pool_log.ts";
+import { scenario } from "../steps/scenario.ts";
+import { setEnvironment } from "../steps/set_environment.ts";
 
 /** The server of the pool that has two GPUs, and that which has one. */
 const [A, B] = ["server.hostname=bitfusion-pool-a", "server.hostname=bitfusion-pool-b"];

@@ -1,5 +1,5 @@
 import { GenericContainer, type StartedTestContainer, Wait } from "testcontainers";
-import { exec } from "./exec.ts";
+import { exec } from "../steps/exec.ts";
 import { SERVER_IMAGE } from "./images.ts";
 
 /** The servers that kind/kustomization.yaml and kind/tokens name. */
