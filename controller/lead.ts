@@ -1,6 +1,6 @@
 import type { KubernetesRequest } from "../kubernetes/client.ts";
 import type { EventRecorder } from "../kubernetes/events.ts";
-import { followObjects } from "../kubernetes/follow_objects.ts";
+import { followObjects } from "../kubernetes/watch.ts";
 import type { InventorySource } from "../pool/inventory.ts";
 import type { Latest } from "../program/latest.ts";
 import type { Logger } from "../program/log.ts";

@@ -1,6 +1,6 @@
 import { connectKubernetes } from "../kubernetes/client.ts";
 import { createEventRecorder } from "../kubernetes/events.ts";
-import { leadWhileHeld } from "../kubernetes/lease.ts";
+import { leadWhileHeld } from "../kubernetes/leader.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { createLatest } from "../program/latest.ts";
 import { serveProbes } from "../program/probes.ts";

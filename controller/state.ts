@@ -1,4 +1,4 @@
-import type { Objects } from "../kubernetes/follow_objects.ts";
+import type { Objects } from "../kubernetes/watch.ts";
 import type { Inventory } from "../pool/inventory.ts";
 import type { ResourceClaim } from "./claims/claims.ts";
 import type { ResourceSlice } from "./slices/slice.ts";

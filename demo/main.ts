@@ -6,7 +6,7 @@ import { parse, stringify } from "yaml";
 import { connectTcp } from "../grpc/client.ts";
 import { type SimulatedKubelet, startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
 import { type Lease, PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { createCertificate } from "../webhook/certificates/certificate.ts";
+import { createCertificate } from "../tls/certificate.ts";
 import { createPod } from "./api_server.ts";
 import { type ContainerSpec, makeVolume, runContainer } from "./container.ts";
 import { difference, gauge, heading, line, table } from "./print.ts";

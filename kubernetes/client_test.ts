@@ -5,7 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
-import { createCertificate } from "../webhook/certificates/certificate.ts";
+import { createCertificate } from "../tls/certificate.ts";
 import { connectKubernetes, isMissing, isStatus, KubernetesError } from "./client.ts";
 import {
   connectWith,

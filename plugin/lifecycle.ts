@@ -6,11 +6,11 @@ import { type Backoff, createBackoff } from "../program/backoff.ts";
 import type { Latest } from "../program/latest.ts";
 import type { Logger } from "../program/log.ts";
 import { DevicePlugin, Registration } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
-import { keepRegistered } from "./attempts.ts";
 import type { UnitList } from "./devices.ts";
-import { identityOf, untilReplaced, waitInDirectory } from "./kubelet_socket.ts";
+import { identityOf, untilReplaced, waitInDirectory } from "./file_watch.ts";
 import type { PluginMetrics } from "./metrics.ts";
-import { checkSocketDirectory, freshSocketName, removeStaleSockets } from "./own_sockets.ts";
+import { checkSocketDirectory, freshSocketName, removeStaleSockets } from "./plugin_sockets.ts";
+import { keepRegistered } from "./registration_loop.ts";
 import { createDevicePluginService, OPTIONS } from "./service.ts";
 
 export interface LifecycleOptions {

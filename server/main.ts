@@ -1,8 +1,8 @@
 import { hostname } from "node:os";
 import * as v from "valibot";
 import { serveGrpc } from "../grpc/server.ts";
+import { gpuMemory } from "../kubernetes/memory.ts";
 import type { Gpu } from "../pool/inventory.ts";
-import { gpuMemory } from "../pool/memory.ts";
 import { integer, port, readEnvironment, seconds } from "../program/environment.ts";
 import { runProgram } from "../program/run.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { applyPatch } from "rfc6902";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
-import { createCertificate } from "./certificates/certificate.ts";
+import { createCertificate } from "../tls/certificate.ts";
 import { decodePatch } from "./testing.ts";
 
 const SERVICE = "bitfusion-webhook.bitfusion-system.svc";

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import * as v from "valibot";
+import { gpuMemory } from "../kubernetes/memory.ts";
 import { poolServers } from "../pool/address.ts";
-import { gpuMemory } from "../pool/memory.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, port, readEnvironment } from "../program/environment.ts";
 

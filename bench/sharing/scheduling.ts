@@ -1,6 +1,6 @@
 import { until } from "../../e2e/steps/kubectl.ts";
 import type { KubernetesRequest } from "../../kubernetes/client.ts";
-import { type ApiObject, followObjects } from "../../kubernetes/follow_objects.ts";
+import { type ApiObject, followObjects } from "../../kubernetes/watch.ts";
 import { silentLog } from "../../server/testing.ts";
 import { claimTemplateOf } from "../../webhook/claims/claim.ts";
 

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createCertificate } from "../../webhook/certificates/certificate.ts";
+import { createCertificate } from "../../tls/certificate.ts";
 import { residentMemory } from "../common/process_usage.ts";
 
 /** How long a server may take to end after SIGTERM, in ms. */

@@ -1,5 +1,5 @@
-import type { ApiObject } from "../../kubernetes/follow_objects.ts";
 import { parseQuantity, toInteger } from "../../kubernetes/quantity.ts";
+import type { ApiObject } from "../../kubernetes/watch.ts";
 import { DEVICE_CLASS, DRIVER } from "../../pool/device.ts";
 
 /** The collection of all ResourceClaims. */

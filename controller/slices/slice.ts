@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
-import type { ApiObject } from "../../kubernetes/follow_objects.ts";
 import { parseQuantity } from "../../kubernetes/quantity.ts";
+import type { ApiObject } from "../../kubernetes/watch.ts";
 import { DRIVER } from "../../pool/device.ts";
 
 /** The collection of all ResourceSlices. */

@@ -1,6 +1,6 @@
 import type { KubernetesRequest } from "../../kubernetes/client.ts";
 import { isStatus } from "../../kubernetes/client.ts";
-import type { Objects } from "../../kubernetes/follow_objects.ts";
+import type { Objects } from "../../kubernetes/watch.ts";
 import type { Logger } from "../../program/log.ts";
 import type { ControllerMetrics } from "../metrics.ts";
 import type { Plan } from "./plan.ts";

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { DRIVER } from "../../pool/device.ts";
-import { describeIssue } from "../../program/issue.ts";
+import { describeIssue } from "../../program/describe_issue.ts";
 import type { ClaimId, GpuShare } from "./claim.ts";
 
 /*

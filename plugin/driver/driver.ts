@@ -1,8 +1,8 @@
 import type { Registry } from "prom-client";
 import type { KubernetesRequest } from "../../kubernetes/client.ts";
 import { DRIVER } from "../../pool/device.ts";
+import { createSerially } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log.ts";
-import { createSerially } from "../../program/serially.ts";
 import type { PluginSettings } from "../settings.ts";
 import { createClaimFiles } from "./claim_files.ts";
 import { createClaimReader } from "./claim_reader.ts";

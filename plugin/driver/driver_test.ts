@@ -11,8 +11,8 @@ import {
   startSimulatedDraKubelet,
 } from "../../kubernetes/simulated/dra_kubelet.ts";
 import { createObjectStore } from "../../kubernetes/simulated/objects.ts";
+import { recordingLog } from "../../program/testing.ts";
 import type { PluginInfo } from "../../proto/gen/pluginregistration/v1/api_pb.ts";
-import { recordingLog } from "../testing.ts";
 import { cdiSpecOf } from "./cdi.ts";
 import type { ClaimId } from "./claim.ts";
 import { createDriver } from "./driver.ts";

@@ -7,9 +7,9 @@ import { type Backoff, createBackoff } from "../../program/backoff.ts";
 import type { Logger } from "../../program/log.ts";
 import { DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
 import { Registration } from "../../proto/gen/pluginregistration/v1/api_pb.ts";
-import { keepRegistered } from "../attempts.ts";
-import { identityOf, refuseDeleted, untilReplaced, waitInDirectory } from "../kubelet_socket.ts";
-import { checkSocketDirectory, freshSocketName, removeStaleSockets } from "../own_sockets.ts";
+import { identityOf, refuseDeleted, untilReplaced, waitInDirectory } from "../file_watch.ts";
+import { checkSocketDirectory, freshSocketName, removeStaleSockets } from "../plugin_sockets.ts";
+import { keepRegistered } from "../registration_loop.ts";
 import type { DriverMetrics } from "./metrics.ts";
 
 /** waiting: the kubelet has not come yet; refused: it does not want the driver, such as one without Dynamic Resource Allocation. */

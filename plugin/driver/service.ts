@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
+import type { Serially } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log.ts";
-import type { Serially } from "../../program/serially.ts";
 import type { DeviceSchema, DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
 import { cdiDeviceOf } from "./cdi.ts";
 import { type ClaimId, type GpuShare, nameOf, type ReadClaim, sharesOf } from "./claim.ts";

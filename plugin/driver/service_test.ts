@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { create } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
 import { Registry } from "prom-client";
-import { createSerially } from "../../program/serially.ts";
+import { createSerially } from "../../program/keyed_mutex.ts";
 import { NodePrepareResourcesRequestSchema } from "../../proto/gen/dra/v1/api_pb.ts";
 import { silentLog } from "../../server/testing.ts";
 import type { PreparedClaim } from "./cdi.ts";

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Backoff, createBackoff } from "../../program/backoff.ts";
+import type { Serially } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log.ts";
-import type { Serially } from "../../program/serially.ts";
 import { type ReadClaim, whyLost } from "./claim.ts";
 import type { ClaimFiles } from "./claim_files.ts";
 

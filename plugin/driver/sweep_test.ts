@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { createBackoff } from "../../program/backoff.ts";
-import { createSerially } from "../../program/serially.ts";
+import { createSerially } from "../../program/keyed_mutex.ts";
 import { silentLog } from "../../server/testing.ts";
 import type { PreparedClaim } from "./cdi.ts";
 import type { ReadClaim } from "./claim.ts";

@@ -1,4 +1,4 @@
-import { follow } from "../../program/follow.ts";
+import { follow } from "../../program/poll.ts";
 import type { InventorySource } from "../inventory.ts";
 import { createServerSource, type ServerSourceOptions } from "./server_source.ts";
 import { createServersSource } from "./servers_source.ts";

@@ -5,7 +5,7 @@ import type { CoreV1Api, V1Secret } from "@kubernetes/client-node";
 import { isStatus } from "../../kubernetes/client.ts";
 import { ConfigError } from "../../program/config_error.ts";
 import { type Logger, messageOf } from "../../program/log.ts";
-import { afterRenewal, type Certificate, createCertificate, isFresh } from "./certificate.ts";
+import { afterRenewal, type Certificate, createCertificate, isFresh } from "../../tls/certificate.ts";
 
 /** How often files and Secret are looked at, in ms. */
 const PERIOD = 30_000;

@@ -10,7 +10,7 @@ import {
   type SimulatedApiServer,
   startSimulatedApiServer,
 } from "../../kubernetes/simulated/api_server.ts";
-import { type Certificate, createCertificate, isFresh } from "./certificate.ts";
+import { type Certificate, createCertificate, isFresh } from "../../tls/certificate.ts";
 import { type CertificateSource, createFileSource, createSecretSource } from "./certificate_source.ts";
 
 const NAMES = ["localhost"] as const;

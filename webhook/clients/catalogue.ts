@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import * as v from "valibot";
 import { parse } from "yaml";
 import { ConfigError } from "../../program/config_error.ts";
-import { describeIssue } from "../../program/issue.ts";
+import { describeIssue } from "../../program/describe_issue.ts";
 import { ANNOTATIONS } from "../pod/keys.ts";
 import { Refusal } from "../pod/refusal.ts";
 

@@ -1,4 +1,4 @@
-import { type FollowOptions, follow } from "../../program/follow.ts";
+import { type FollowOptions, follow } from "../../program/poll.ts";
 import { type Catalogue, readCatalogue } from "./catalogue.ts";
 
 /** How often the file is looked at, in ms: what the kubelet changes in a mounted ConfigMap takes longer to arrive. */

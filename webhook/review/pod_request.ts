@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { describeIssue } from "../../program/issue.ts";
+import { describeIssue } from "../../program/describe_issue.ts";
 import { Pod } from "../pod/pod.ts";
 import { isPod } from "../pod/pod_check.ts";
 import { Refusal } from "../pod/refusal.ts";

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { describeIssue } from "../../program/issue.ts";
+import { describeIssue } from "../../program/describe_issue.ts";
 import type { ClaimTemplate } from "../claims/claim.ts";
 import { encodePatch, type Patch } from "../patch/patch_text.ts";
 import { REVIEW_VERSION } from "../pod/keys.ts";

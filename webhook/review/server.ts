@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ConfigError } from "../../program/config_error.ts";
-import type { Certificate } from "../certificates/certificate.ts";
+import type { Certificate } from "../../tls/certificate.ts";
 
 /** What the API server sends at most: an object of about 3 MB, twice on update (controller-runtime's limit too). */
 const LARGEST_BODY = 7 * 1024 * 1024;

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from "bun:test";
 import { connect } from "node:net";
-import { type Certificate, createCertificate } from "../certificates/certificate.ts";
+import { type Certificate, createCertificate } from "../../tls/certificate.ts";
 import { createHttpsServer, type HttpsServer } from "./server.ts";
 
 const [first, second] = await Promise.all([

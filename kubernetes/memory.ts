@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { ONE, parseQuantity } from "../kubernetes/quantity.ts";
+import { ONE, parseQuantity } from "./quantity.ts";
 
 const EXPECTED = "expected the memory of one GPU: MB, or a quantity such as 16G";
 

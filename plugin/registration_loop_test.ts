@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { Counter, Registry } from "prom-client";
+import { recordingLog } from "../program/testing.ts";
 import { silentLog } from "../server/testing.ts";
-import { keepRegistered } from "./attempts.ts";
-import { recordingLog } from "./testing.ts";
+import { keepRegistered } from "./registration_loop.ts";
 
 const registrations = new Counter({
   name: "registrations",

@@ -3,7 +3,7 @@ import { mkdtempDisposable, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { silentLog } from "../server/testing.ts";
-import { identityOf, waitInDirectory } from "./kubelet_socket.ts";
+import { identityOf, waitInDirectory } from "./file_watch.ts";
 
 test("waitInDirectory() finds a file also where no directory can be watched, and says so once", async () => {
   await using folder = await mkdtempDisposable(join(tmpdir(), "kubelet-"));

@@ -2,7 +2,7 @@ import { afterEach, expect, test } from "bun:test";
 import type { V1Lease } from "@kubernetes/client-node";
 import { createLatest } from "../program/latest.ts";
 import { silentLog } from "../server/testing.ts";
-import { type LeaderOptions, leadWhileHeld } from "./lease.ts";
+import { type LeaderOptions, leadWhileHeld } from "./leader.ts";
 import { connectWith, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
 import { createObjectStore } from "./simulated/objects.ts";
 

@@ -1,4 +1,4 @@
-import type { Logger } from "../program/log.ts";
+import type { Logger } from "./log.ts";
 
 /** A logger that keeps "message: reason". */
 export function recordingLog(lines: string[]): Logger {

@@ -1,8 +1,8 @@
 import { afterEach, expect, test } from "bun:test";
 import { silentLog } from "../server/testing.ts";
-import { type ApiObject, followObjects, type Objects } from "./follow_objects.ts";
 import { connectWith, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
 import { createObjectStore } from "./simulated/objects.ts";
+import { type ApiObject, followObjects, type Objects } from "./watch.ts";
 
 const SLICES = "/apis/resource.k8s.io/v1/resourceslices";
 const CLAIMS = "/apis/resource.k8s.io/v1/namespaces/team/resourceclaims";

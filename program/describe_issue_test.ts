@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import * as v from "valibot";
-import { describeIssue } from "./issue.ts";
+import { describeIssue } from "./describe_issue.ts";
 
 const Document = v.strictObject({
   name: v.string(),

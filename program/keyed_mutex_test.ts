@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { createSerially } from "./serially.ts";
+import { createSerially } from "./keyed_mutex.ts";
 
 test("serially() runs one key's in order, each once the one before has ended, and other keys' at once", async () => {
   const serially = createSerially();
