@@ -1,5 +1,5 @@
 import { deviceName } from "../pool/device.ts";
-import { messageOf } from "../program/log.ts";
+import { messageOf } from "../program/log/log.ts";
 import type { Owner } from "../server/leases/ledger.ts";
 import type { AllocatedDevice } from "./allocation.ts";
 import type { PoolAnswer } from "./pool.ts";

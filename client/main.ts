@@ -2,7 +2,7 @@ import { constants } from "node:os";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import type { Filter } from "../pool/filter.ts";
 import { ConfigError } from "../program/config_error.ts";
-import { messageOf } from "../program/log.ts";
+import { messageOf } from "../program/log/log.ts";
 import { collectFilter, parseCount, parseFraction, shareOf } from "./arguments.ts";
 import { readConfiguration } from "./configuration.ts";
 import { install } from "./install.ts";

@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { serveGrpc } from "../grpc/server.ts";
 import { deviceName } from "../pool/device.ts";
+import { freePort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { freePort, type RunningPoolServer, startPoolServer } from "../server/testing.ts";
+import { type RunningPoolServer, startPoolServer } from "../server/testing.ts";
 
 const CLIENT = [process.execPath, join(import.meta.dir, "main.ts")];
 setDefaultTimeout(30_000); // so many processes at a time take theirs on a small machine

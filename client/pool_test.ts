@@ -2,8 +2,9 @@ import { expect, test } from "bun:test";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { serveGrpc } from "../grpc/server.ts";
 import { deviceName } from "../pool/device.ts";
+import { freePort } from "../program/testing.ts";
 import { PoolService, ShortageSchema } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { freePort, type RunningPoolServer, startPoolServer } from "../server/testing.ts";
+import { type RunningPoolServer, startPoolServer } from "../server/testing.ts";
 import { createPoolClient, type PoolAnswer } from "./pool.ts";
 import { type PoolClaim, releaseAll } from "./server_claim.ts";
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { messageOf } from "../program/log.ts";
+import { messageOf } from "../program/log/log.ts";
 import type { ServerLease } from "./server_claim.ts";
 
 /**

@@ -1,14 +1,15 @@
-import type { KubernetesRequest } from "../kubernetes/client.ts";
 import type { EventRecorder } from "../kubernetes/events.ts";
+import type { KubernetesRequest } from "../kubernetes/request.ts";
+import { RESOURCE_CLAIMS, type ResourceClaim } from "../kubernetes/resource_claim.ts";
+import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/resource_slice.ts";
 import { followObjects } from "../kubernetes/watch.ts";
 import type { InventorySource } from "../pool/inventory.ts";
 import type { Latest } from "../program/latest.ts";
-import type { Logger } from "../program/log.ts";
-import { CLAIMS_PATH, type ResourceClaim } from "./claims/claims.ts";
+import type { Logger } from "../program/log/log.ts";
 import { keepReported } from "./claims/report.ts";
 import type { ControllerMetrics } from "./metrics.ts";
 import { keepPublished } from "./slices/publish.ts";
-import { type ResourceSlice, SLICES_PATH, SLICES_QUERY } from "./slices/slice.ts";
+import { SLICES_QUERY } from "./slices/slice.ts";
 import type { State } from "./state.ts";
 
 export interface LeadOptions {
@@ -31,11 +32,11 @@ export async function lead(options: LeadOptions, signal: AbortSignal): Promise<v
   const follow = async <Key extends keyof State>(key: Key, source: AsyncIterable<NonNullable<State[Key]>>) => {
     for await (const value of source) state.set({ ...state.current, [key]: value });
   };
-  const slices = { request, log, path: SLICES_PATH, query: SLICES_QUERY };
+  const slices = { request, log, path: RESOURCE_SLICES, query: SLICES_QUERY };
   const parts = [
     follow("inventory", inventory(untilOver)),
     follow("slices", followObjects<ResourceSlice>(slices, untilOver)),
-    follow("claims", followObjects<ResourceClaim>({ request, log, path: CLAIMS_PATH }, untilOver)),
+    follow("claims", followObjects<ResourceClaim>({ request, log, path: RESOURCE_CLAIMS }, untilOver)),
     keepPublished({ request, state, evictAfter, now: Date.now, log, metrics, signal: untilOver }),
     keepReported({ state, record, log, signal: untilOver }),
   ];

@@ -1,15 +1,15 @@
 import { afterEach, expect, test } from "bun:test";
+import { RESOURCE_CLAIMS } from "../kubernetes/resource_claim.ts";
+import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/resource_slice.ts";
 import { connectWith, kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { createObjectStore } from "../kubernetes/simulated/objects.ts";
 import { deviceName } from "../pool/device.ts";
 import type { Inventory } from "../pool/inventory.ts";
 import { createLatest } from "../program/latest.ts";
-import { silentLog } from "../server/testing.ts";
-import { CLAIMS_PATH } from "./claims/claims.ts";
+import { silentLog } from "../program/testing.ts";
 import { lead } from "./lead.ts";
 import { createControllerMetrics } from "./metrics.ts";
 import { untilOffered } from "./offer.ts";
-import { type ResourceSlice, SLICES_PATH } from "./slices/slice.ts";
 import type { State } from "./state.ts";
 import { claim, devicesOf, gpu, inventoryOf, server } from "./testing.ts";
 
@@ -40,7 +40,7 @@ async function start(onRequest?: (request: Request) => Response | undefined | Pr
   const inventory = createLatest<Inventory>();
   const slices = () =>
     [...store.objects].flatMap(([path, slice]) =>
-      path.startsWith(`${SLICES_PATH}/`) ? [slice as unknown as ResourceSlice] : [],
+      path.startsWith(`${RESOURCE_SLICES}/`) ? [slice as unknown as ResourceSlice] : [],
     );
 
   function startLeader() {
@@ -71,16 +71,16 @@ test("lead() publishes the pool, follows it, and takes a slice back that somebod
   inventory.set(inventoryOf(server("s:1", [gpu("a"), gpu("b")])));
   await until((list) => names(list).length === 2);
   const [slice] = slices() as [ResourceSlice];
-  put(`${SLICES_PATH}/bitfusion-0`, { ...slice, spec: { ...slice.spec, devices: [] } } as never);
+  put(`${RESOURCE_SLICES}/bitfusion-0`, { ...slice, spec: { ...slice.spec, devices: [] } } as never);
   await until((list) => names(list).length === 2);
-  remove(`${SLICES_PATH}/bitfusion-0`); // perhaps before the watch has told of it
+  remove(`${RESOURCE_SLICES}/bitfusion-0`); // perhaps before the watch has told of it
   await until((list) => names(list).length === 2);
 });
 
 test("lead() writes nothing before it knows the pool, the slices and the claims", async () => {
   const claims = Promise.withResolvers<undefined>();
   const { inventory, startLeader, until, writes } = await start(({ url }) =>
-    url.includes(CLAIMS_PATH) ? claims.promise : undefined,
+    url.includes(RESOURCE_CLAIMS) ? claims.promise : undefined,
   );
   const { state } = startLeader();
   inventory.set(inventoryOf(server("s:1", [gpu("a")])));
@@ -106,8 +106,8 @@ test("lead() does not take back what another controller has written since: it lo
   let refused = 0;
   const { inventory, startLeader, until, objects, put } = await start(({ method }) => {
     if (method !== "PUT" || refused++ > 0) return undefined;
-    put(`${SLICES_PATH}/bitfusion-0`, {
-      ...objects.get(`${SLICES_PATH}/bitfusion-0`),
+    put(`${RESOURCE_SLICES}/bitfusion-0`, {
+      ...objects.get(`${RESOURCE_SLICES}/bitfusion-0`),
       metadata: { labels: { by: "another" } },
     });
     return undefined;

@@ -1,6 +1,6 @@
 import { connectKubernetes } from "../kubernetes/client.ts";
 import { createEventRecorder } from "../kubernetes/events.ts";
-import { leadWhileHeld } from "../kubernetes/leader.ts";
+import { runAsLeader } from "../kubernetes/leader.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { createLatest } from "../program/latest.ts";
 import { serveProbes } from "../program/probes.ts";
@@ -17,7 +17,7 @@ const NAME = "bitfusion-controller";
 /** Tells the scheduler of the pool's GPUs, so that it shares them among all nodes by itself (Dynamic Resource Allocation). */
 await runProgram("controller", async ({ environment, log, signal }) => {
   const { servers, allocation, interval, evictAfter, namespace, identity, metricsPort } = readSettings(environment);
-  const { request, coordination, core } = connectKubernetes();
+  const { request, core } = connectKubernetes();
   const state = createLatest<State>({});
   const metrics = createControllerMetrics(() => state.current ?? {});
   let standing = "starting";
@@ -30,7 +30,7 @@ await runProgram("controller", async ({ environment, log, signal }) => {
   log.info("Started", { servers, metricsPort: probes.port });
 
   const whileLeading = (work: (untilLost: AbortSignal) => Promise<void>) =>
-    leadWhileHeld({ coordination, namespace, name: NAME, identity, log }, work, signal);
+    runAsLeader({ request, namespace, name: NAME, identity, log }, work, signal);
 
   if (!servers || allocation === "units") {
     standing = `nothing is published: ${servers ? "ALLOCATION=units" : "no pool server is named"}`;

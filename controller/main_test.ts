@@ -2,13 +2,14 @@ import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempDisposable, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { startProgram } from "../demo/processes.ts";
+import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/resource_slice.ts";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { createObjectStore } from "../kubernetes/simulated/objects.ts";
 import { deviceName } from "../pool/device.ts";
+import { startProgram } from "../program/child_program.ts";
 import { createLatest } from "../program/latest.ts";
 import { startPoolServer } from "../server/testing.ts";
-import { type ResourceSlice, SLICES_PATH, sliceObject } from "./slices/slice.ts";
+import { sliceObject } from "./slices/slice.ts";
 import { devicesOf } from "./testing.ts";
 
 setDefaultTimeout(20_000); // processes start one after the other on a small machine
@@ -44,7 +45,7 @@ async function start(onRequest?: (request: Request) => Response | undefined) {
   }
   const slices = () =>
     [...store.objects].flatMap(([path, slice]) =>
-      path.startsWith(`${SLICES_PATH}/`) ? [slice as unknown as ResourceSlice] : [],
+      path.startsWith(`${RESOURCE_SLICES}/`) ? [slice as unknown as ResourceSlice] : [],
     );
   async function until(isExpected: (devices: ReturnType<typeof devicesOf>) => boolean): Promise<void> {
     for await (const _ of requests.changes(AbortSignal.timeout(15_000))) if (isExpected(devicesOf(slices()))) return;
@@ -96,7 +97,7 @@ test("with ALLOCATION=units a removal that the API server refuses is tried again
   const { controller, put, until } = await start(({ method }) =>
     method === "DELETE" && refusals++ === 0 ? new Response("overloaded", { status: 503 }) : undefined,
   );
-  put(`${SLICES_PATH}/bitfusion-0`, sliceObject({ name: "bitfusion-0", devices: [{ name: "gpu" }] }));
+  put(`${RESOURCE_SLICES}/bitfusion-0`, sliceObject({ name: "bitfusion-0", devices: [{ name: "gpu" }] }));
   controller({ ALLOCATION: "units" });
   await until((devices) => devices.size === 0);
   expect(refusals).toBe(2);

@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { isStatus, type KubernetesRequest } from "../kubernetes/client.ts";
-import { type Logger, messageOf } from "../program/log.ts";
+import { isStatus } from "../kubernetes/error.ts";
+import type { KubernetesRequest } from "../kubernetes/request.ts";
+import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/resource_slice.ts";
+import { type Logger, messageOf } from "../program/log/log.ts";
 import { deviceOf } from "./slices/device.ts";
-import { type ResourceSlice, SLICES_PATH, sliceObject } from "./slices/slice.ts";
+import { sliceObject } from "./slices/slice.ts";
 import { taintOf } from "./slices/taint.ts";
 
 /** How often an API server is asked that does not answer, or does not offer it, in ms: it may be a newer one by then. */
@@ -38,7 +40,7 @@ async function missingOffer(request: KubernetesRequest, signal: AbortSignal): Pr
   const device = deviceOf({ address: "none:1", reachable: false }, gpu, taintOf("gone", undefined, { now: 0 }));
   const body = { ...sliceObject({ name: "bitfusion-offer", devices: [device] }) };
   try {
-    const answer = await request(SLICES_PATH, { method: "POST", query: { dryRun: "All" }, body, signal });
+    const answer = await request(RESOURCE_SLICES, { method: "POST", query: { dryRun: "All" }, body, signal });
     const { spec } = (await answer.json()) as ResourceSlice;
     const [kept] = spec.devices ?? [];
     if (!kept?.allowMultipleAllocations) return "devices that are shared by capacity (Kubernetes 1.36 and later)";

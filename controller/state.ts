@@ -1,7 +1,7 @@
+import type { ResourceClaim } from "../kubernetes/resource_claim.ts";
+import type { ResourceSlice } from "../kubernetes/resource_slice.ts";
 import type { Objects } from "../kubernetes/watch.ts";
 import type { Inventory } from "../pool/inventory.ts";
-import type { ResourceClaim } from "./claims/claims.ts";
-import type { ResourceSlice } from "./slices/slice.ts";
 
 /** What is known so far, here and in the cluster. */
 export interface State {

@@ -1,7 +1,8 @@
+import type { ResourceClaim } from "../kubernetes/resource_claim.ts";
+import type { Device, ResourceSlice } from "../kubernetes/resource_slice.ts";
 import type { Gpu, Inventory, PoolServer } from "../pool/inventory.ts";
-import type { ResourceClaim } from "./claims/claims.ts";
 import type { Plan } from "./slices/plan.ts";
-import { type Device, type ResourceSlice, sliceObject } from "./slices/slice.ts";
+import { sliceObject } from "./slices/slice.ts";
 
 const FACTS = { hostname: "gpu-1", hasRdma: false, cudaVersion: "12.4", driverVersion: "550.54.15" };
 

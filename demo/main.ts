@@ -5,12 +5,13 @@ import { createClient } from "@connectrpc/connect";
 import { parse, stringify } from "yaml";
 import { connectTcp } from "../grpc/client.ts";
 import { type SimulatedKubelet, startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
+import { type Program, startProgram } from "../program/child_program.ts";
+import { freePort } from "../program/testing.ts";
 import { type Lease, PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { createCertificate } from "../tls/certificate.ts";
 import { createPod } from "./api_server.ts";
 import { type ContainerSpec, makeVolume, runContainer } from "./container.ts";
 import { difference, gauge, heading, line, table } from "./print.ts";
-import { freePort, type Program, startProgram } from "./processes.ts";
 
 const RESOURCE = "bitfusion.io/gpu";
 

@@ -2,9 +2,19 @@ import { expect, test } from "bun:test";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { freePort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { freePort, startPoolServer } from "../server/testing.ts";
 import { connectTcp, connectUnix, type GrpcChannel } from "./client.ts";
+import { serveGrpc } from "./server.ts";
+
+/** A service that answers with its name. */
+function serve(hostname: string, port = 0) {
+  return serveGrpc({
+    listen: { port, host: "127.0.0.1" },
+    routes: (router) => router.service(PoolService, { getInventory: () => ({ inventory: { hostname } }) }),
+    drain: 50,
+  });
+}
 
 function call(channel: GrpcChannel): Promise<unknown> {
   return createClient(PoolService, channel.transport)
@@ -19,17 +29,17 @@ test("connectTcp() fails with Unavailable while nobody listens, and works once s
   const port = await freePort();
   using channel = connectTcp(`127.0.0.1:${port}`);
   expect(await call(channel)).toBe("Unavailable");
-  await using _server = await startPoolServer({ port, hostname: "late" });
+  await using _server = await serve("late", port);
   expect(await call(channel)).toBe("late");
 });
 
 test("connectTcp() works again when the server has been replaced", async () => {
-  const first = await startPoolServer({ hostname: "first" });
-  using channel = connectTcp(first.address);
+  const first = await serve("first");
+  using channel = connectTcp(`127.0.0.1:${first.port}`);
   expect(await call(channel)).toBe("first");
   await first[Symbol.asyncDispose]();
   expect(await call(channel)).toBe("Unavailable");
-  await using _second = await startPoolServer({ port: first.port, hostname: "second" });
+  await using _second = await serve("second", first.port);
   expect(await call(channel)).toBe("second");
 });
 

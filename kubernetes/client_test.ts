@@ -1,3 +1,4 @@
+import { isObjectNotFound, isStatus, KubernetesError } from "./error.ts";
 import "reflect-metadata"; // before x509, whose dependency injection wants it
 import { afterEach, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
@@ -6,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
 import { createCertificate } from "../tls/certificate.ts";
-import { connectKubernetes, isMissing, isStatus, KubernetesError } from "./client.ts";
+import { connectKubernetes } from "./client.ts";
 import {
   connectWith,
   kubeconfigOf,
@@ -142,7 +143,7 @@ test.each<[what: string, answer: string, expected: boolean]>([
   const { core } = await connectWith(kubeconfigOf(api.url));
   const error = await core.readNamespacedSecret(SECRET).catch((thrown: unknown) => thrown);
   expect(isStatus(error, 404)).toBe(true);
-  expect(isMissing(error)).toBe(expected);
+  expect(isObjectNotFound(error)).toBe(expected);
 });
 
 test("connectKubernetes() says where KUBECONFIG points when there is no file", () => {

@@ -1,156 +1,80 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { isDeepStrictEqual } from "node:util";
-import { type CoordinationV1Api, type V1Lease, V1MicroTime } from "@kubernetes/client-node";
-import { type Logger, messageOf } from "../program/log.ts";
-import { isStatus } from "./client.ts";
+import { type Logger, messageOf } from "../program/log/log.ts";
+import { createElection, type Election, type ElectionOptions } from "./election.ts";
 
-export interface LeaderOptions {
-  coordination: CoordinationV1Api;
-  namespace: string;
-  /** Of the Lease. */
-  name: string;
-  /** Who asks for it: no two alike. */
-  identity: string;
+export interface LeaderOptions extends ElectionOptions {
   log: Logger;
-  /** How long others wait after the last renewal that they saw, in ms; client-go's defaults, as the two below. */
-  duration?: number;
-  /** After so long without a renewal the work ends, in ms. The rest of `duration` is left to what is under way. */
+  /** The leader stops its work after this time without a renewal, in ms. It must be shorter than `duration`. */
   renewDeadline?: number;
+  /** Time between two attempts to acquire or renew the Lease, in ms. */
   retryPeriod?: number;
 }
 
 /**
- * Does the work of a leader for as long as the Lease (coordination.k8s.io/v1) is held: of several that ask for it one works, and when it
- * ends another takes over, as with client-go's leaderelection. Returns when the signal is aborted, and has then given the Lease up.
+ * Runs `lead` while this candidate holds the Lease, as client-go's leaderelection does and with its default times. Of several
+ * candidates one leads; when it ends, another takes over. Returns after the signal is aborted and the Lease is released.
  *
- * @param lead ends when its signal is aborted; what it throws ends this, too.
+ * @param lead must end when its signal is aborted. An error that it throws ends this function, too.
  */
-export async function leadWhileHeld(
+export async function runAsLeader(
   options: LeaderOptions,
   lead: (signal: AbortSignal) => Promise<void>,
   signal: AbortSignal,
 ): Promise<void> {
-  const { log, name, identity, renewDeadline = 10_000, retryPeriod = 2000 } = options;
+  const { log, name, retryPeriod = 2000 } = options;
   const election = createElection(options);
   while (!signal.aborted) {
-    if (await election.tryHold().catch(reportTo(log, name))) {
-      log.info("Leading", { lease: name, identity });
-      const lost = new AbortController();
-      const until = AbortSignal.any([signal, lost.signal]);
-      const working = lead(until).finally(() => lost.abort());
-      working.catch(() => {}); // awaited below
-      try {
-        await keepHeld(until);
-        lost.abort();
-        await working;
-      } finally {
-        await election.release().catch(reportTo(log, name));
-        log.info("No longer leading", { lease: name, identity });
-      }
-    } else {
-      await sleep(retryPeriod * (1 + Math.random() / 5), undefined, { signal }).catch(() => {}); // only the signal ends it early
-    }
-  }
-
-  /** Returns when the Lease is another's, could not be renewed in time, or the signal is aborted. */
-  async function keepHeld(until: AbortSignal): Promise<void> {
-    let renewed = performance.now();
-    for (;;) {
-      await sleep(retryPeriod, undefined, { signal: until }).catch(() => {});
-      if (until.aborted) return;
-      const left = AbortSignal.timeout(Math.max(0, renewed + renewDeadline - performance.now()));
-      const held = await Promise.race([election.tryHold().catch(reportTo(log, name)), aborted(left), aborted(until)]);
-      if (held === true) renewed = performance.now();
-      else if (held === false || performance.now() - renewed >= renewDeadline) return;
-    }
+    const acquired = await election.tryAcquire(signal).catch((error) => {
+      if (!signal.aborted) log.warn("Cannot acquire the Lease", { lease: name, reason: messageOf(error) });
+    });
+    if (acquired) await leadOnce(election, options, lead, signal);
+    else await sleep(retryPeriod * (1 + Math.random() / 5), undefined, { signal }).catch(() => {}); // rejects only when aborted
   }
 }
 
-/** Somebody else may have written in between, such as another label. */
-const ATTEMPTS = 3;
+async function leadOnce(
+  election: Election,
+  options: LeaderOptions,
+  lead: (signal: AbortSignal) => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
+  const { log, name, identity } = options;
+  log.info("Leading", { lease: name, identity });
+  const lost = new AbortController();
+  const untilLost = AbortSignal.any([signal, lost.signal]);
+  const work = lead(untilLost).finally(() => lost.abort());
+  work.catch(() => {}); // awaited below
+  try {
+    await keepRenewed(election, options, untilLost);
+    lost.abort();
+    await work;
+  } finally {
+    await election.release().catch((error) => {
+      log.warn("Cannot release the Lease", { lease: name, reason: messageOf(error) });
+    });
+    log.info("No longer leading", { lease: name, identity });
+  }
+}
 
-function createElection({ coordination, namespace, name, identity, duration = 15_000 }: LeaderOptions) {
-  let seen: V1Lease["spec"];
-  /** By the own clock: others' may differ. */
-  let seenAt = Number.NEGATIVE_INFINITY;
-
-  async function read(): Promise<V1Lease | undefined> {
+/** Returns when another candidate holds the Lease, when the renew deadline has passed, or when the signal is aborted. */
+async function keepRenewed(
+  election: Election,
+  { log, name, renewDeadline = 10_000, retryPeriod = 2000 }: LeaderOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  let renewedAt = performance.now();
+  for (;;) {
+    await sleep(retryPeriod, undefined, { signal }).catch(() => {}); // rejects only when aborted
+    if (signal.aborted) return;
+    const remaining = Math.max(0, renewedAt + renewDeadline - performance.now());
     try {
-      return await coordination.readNamespacedLease({ namespace, name });
+      const isHeld = await election.tryAcquire(AbortSignal.any([signal, AbortSignal.timeout(remaining)]));
+      if (!isHeld) return;
+      renewedAt = performance.now();
     } catch (error) {
-      if (isStatus(error, 404)) return undefined;
-      throw error;
+      if (signal.aborted) return;
+      log.warn("Cannot renew the Lease", { lease: name, reason: messageOf(error) });
+      if (performance.now() - renewedAt >= renewDeadline) return;
     }
   }
-
-  /** False when another was faster. */
-  async function write(lease: V1Lease | undefined): Promise<boolean> {
-    const now = new V1MicroTime();
-    const { holderIdentity, acquireTime = now, leaseTransitions = 0 } = lease?.spec ?? {};
-    const isOwn = holderIdentity === identity;
-    const spec = {
-      holderIdentity: identity,
-      leaseDurationSeconds: Math.ceil(duration / 1000),
-      acquireTime: isOwn ? acquireTime : now,
-      renewTime: now,
-      leaseTransitions: lease && !isOwn ? leaseTransitions + 1 : leaseTransitions,
-    };
-    try {
-      const written = lease
-        ? await coordination.replaceNamespacedLease({ namespace, name, body: { ...lease, spec } })
-        : await coordination.createNamespacedLease({ namespace, body: { metadata: { name }, spec } });
-      remember(written);
-      return true;
-    } catch (error) {
-      if (isStatus(error, 409)) return false;
-      throw error;
-    }
-  }
-
-  function remember({ spec }: V1Lease): void {
-    if (isDeepStrictEqual(spec, seen)) return;
-    seen = spec;
-    seenAt = performance.now();
-  }
-
-  function isTaken({ spec }: V1Lease): boolean {
-    const { holderIdentity = "", leaseDurationSeconds = 0 } = spec ?? {};
-    const isOver = performance.now() - seenAt >= leaseDurationSeconds * 1000;
-    return holderIdentity !== "" && holderIdentity !== identity && !isOver;
-  }
-
-  return {
-    /** Whether the Lease is held now. Throws when the API server does not answer: it may still be. */
-    async tryHold(): Promise<boolean> {
-      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-        const lease = await read();
-        if (lease) remember(lease);
-        if (lease && isTaken(lease)) return false;
-
-        if (await write(lease)) return true;
-      }
-      return false;
-    },
-    /** Others need not wait until it runs out. */
-    async release(): Promise<void> {
-      const lease = await read();
-      if (lease?.spec?.holderIdentity !== identity) return;
-      const spec = { ...lease.spec, holderIdentity: "", leaseDurationSeconds: 1, renewTime: new V1MicroTime() };
-      await coordination.replaceNamespacedLease({ namespace, name, body: { ...lease, spec } });
-    },
-  };
-}
-
-function reportTo(log: Logger, lease: string): (error: unknown) => undefined {
-  return (error) => {
-    log.warn("Cannot ask for the Lease", { lease, reason: messageOf(error) });
-    return undefined;
-  };
-}
-
-function aborted(signal: AbortSignal): Promise<undefined> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve(undefined);
-    signal.addEventListener("abort", () => resolve(undefined), { once: true });
-  });
 }

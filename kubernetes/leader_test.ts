@@ -1,8 +1,8 @@
 import { afterEach, expect, test } from "bun:test";
 import type { V1Lease } from "@kubernetes/client-node";
 import { createLatest } from "../program/latest.ts";
-import { silentLog } from "../server/testing.ts";
-import { type LeaderOptions, leadWhileHeld } from "./leader.ts";
+import { silentLog } from "../program/testing.ts";
+import { type LeaderOptions, runAsLeader } from "./leader.ts";
 import { connectWith, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
 import { createObjectStore } from "./simulated/objects.ts";
 
@@ -27,7 +27,7 @@ async function start() {
     },
   });
   cleanups.push(() => api[Symbol.asyncDispose]());
-  const { coordination } = await connectWith(kubeconfigOf(api.url));
+  const { request } = await connectWith(kubeconfigOf(api.url));
   const lease = () => store.objects.get(PATH) as unknown as { spec: Record<string, unknown> };
 
   /** Someone who wants to lead, and what it does then. */
@@ -38,8 +38,8 @@ async function start() {
     const stop = new AbortController();
     const leads = createLatest(false);
     const times = { duration: 1000, renewDeadline: 600, retryPeriod: 50 };
-    const ended = leadWhileHeld(
-      { coordination, namespace: "system", name: "controller", identity, log: silentLog, ...times, ...options },
+    const ended = runAsLeader(
+      { request, namespace: "system", name: "controller", identity, log: silentLog, ...times, ...options },
       async (signal) => {
         leads.set(true);
         await work?.();

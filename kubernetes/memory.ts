@@ -3,7 +3,10 @@ import { ONE, parseQuantity } from "./quantity.ts";
 
 const EXPECTED = "expected the memory of one GPU: MB, or a quantity such as 16G";
 
-/** The memory of one GPU as a setting says it: a bare number is MB, as in the original, anything else a quantity. The output is in MB. */
+/**
+ * A setting for the memory of one GPU. A bare number is in MB (1,000,000 bytes), as in the original; anything else is a Kubernetes
+ * quantity. The output is in whole MB.
+ */
 export function gpuMemory() {
   return v.pipe(
     v.string(EXPECTED),
@@ -19,6 +22,6 @@ function toMegabytes(text: string): number | undefined {
   try {
     return Number(parseQuantity(text) / (1_000_000n * ONE));
   } catch {
-    return undefined; // the schema says what is expected
+    return undefined; // the schema reports what is expected
   }
 }

@@ -1,6 +1,6 @@
 import { createBackoff } from "../program/backoff.ts";
-import { type Logger, messageOf } from "../program/log.ts";
-import type { KubernetesRequest } from "./client.ts";
+import { type Logger, messageOf } from "../program/log/log.ts";
+import type { KubernetesRequest } from "./request.ts";
 
 /** As much of each object as following it takes. */
 export interface ApiObject {

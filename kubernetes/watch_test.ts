@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
-import { silentLog } from "../server/testing.ts";
+import { silentLog } from "../program/testing.ts";
 import { connectWith, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
 import { createObjectStore } from "./simulated/objects.ts";
 import { type ApiObject, followObjects, type Objects } from "./watch.ts";

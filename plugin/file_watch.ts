@@ -2,7 +2,7 @@ import { type FSWatcher, type Stats, watch } from "node:fs";
 import { stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Logger, messageOf } from "../program/log.ts";
+import { type Logger, messageOf } from "../program/log/log.ts";
 
 export interface WaitOptions {
   log: Logger;

@@ -4,7 +4,7 @@ import { connectUnix } from "../grpc/client.ts";
 import { serveGrpc } from "../grpc/server.ts";
 import { type Backoff, createBackoff } from "../program/backoff.ts";
 import type { Latest } from "../program/latest.ts";
-import type { Logger } from "../program/log.ts";
+import type { Logger } from "../program/log/log.ts";
 import { DevicePlugin, Registration } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
 import type { UnitList } from "./devices.ts";
 import { identityOf, untilReplaced, waitInDirectory } from "./file_watch.ts";

@@ -9,8 +9,8 @@ import {
 } from "../kubernetes/simulated/kubelet.ts";
 import { createBackoff } from "../program/backoff.ts";
 import { createLatest } from "../program/latest.ts";
+import { silentLog } from "../program/testing.ts";
 import type { Device, RegisterRequest } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
-import { silentLog } from "../server/testing.ts";
 import { type UnitList, unitsOf } from "./devices.ts";
 import { type LifecycleOptions, runLifecycle } from "./lifecycle.ts";
 import { createPluginMetrics } from "./metrics.ts";

@@ -4,7 +4,7 @@ import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { staticSource } from "../pool/sources/static_source.ts";
 import type { Environment } from "../program/environment.ts";
 import { createLatest } from "../program/latest.ts";
-import { type Logger, messageOf } from "../program/log.ts";
+import { type Logger, messageOf } from "../program/log/log.ts";
 import { serveProbes } from "../program/probes.ts";
 import { runProgram } from "../program/run.ts";
 import { type UnitList, unitsOf } from "./devices.ts";

@@ -141,7 +141,9 @@ test("the plugin follows a servers.conf that changes, and stays with the last go
   await write(first.port, second.port);
   await allocatable(kubelet, 300);
   await writeFile(path, "servers: none");
-  expect(await lineWith(plugin, "The pool's servers stay as they were")).toContain("expected a list of servers");
+  expect(await lineWith(plugin, "Cannot use the list of pool servers: the last good one stays in force")).toContain(
+    "expected a list of servers",
+  );
   await allocatable(kubelet, 300);
   await write(second.port);
   await allocatable(kubelet, 100);

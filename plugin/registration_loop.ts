@@ -1,6 +1,6 @@
 import type { Counter } from "prom-client";
 import type { Backoff } from "../program/backoff.ts";
-import { type Logger, messageOf } from "../program/log.ts";
+import { type Logger, messageOf } from "../program/log/log.ts";
 import { DirectoryDeletedError } from "./file_watch.ts";
 
 export interface AttemptsOptions {

@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { Counter, Registry } from "prom-client";
-import { recordingLog } from "../program/testing.ts";
-import { silentLog } from "../server/testing.ts";
+import { recordingLog, silentLog } from "../program/testing.ts";
 import { keepRegistered } from "./registration_loop.ts";
 
 const registrations = new Counter({

@@ -1,7 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
 import type { Latest } from "../program/latest.ts";
-import type { Logger } from "../program/log.ts";
+import type { Logger } from "../program/log/log.ts";
 import { type DevicePlugin, DevicePluginOptionsSchema } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
 import { countUnits, gpuOf, type UnitList } from "./devices.ts";
 import { listOf } from "./encoding.ts";

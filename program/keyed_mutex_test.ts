@@ -1,33 +1,33 @@
 import { expect, test } from "bun:test";
-import { createSerially } from "./keyed_mutex.ts";
+import { createKeyedMutex } from "./keyed_mutex.ts";
 
-test("serially() runs one key's in order, each once the one before has ended, and other keys' at once", async () => {
-  const serially = createSerially();
-  const said: string[] = [];
+test("KeyedMutex runs the functions for one key in order, and those for other keys concurrently", async () => {
+  const mutex = createKeyedMutex();
+  const events: string[] = [];
   const first = Promise.withResolvers<void>();
   const run = (name: string, until?: Promise<void>) => async () => {
-    said.push(`${name} starts`);
+    events.push(`${name} starts`);
     await until;
-    said.push(`${name} ends`);
+    events.push(`${name} ends`);
     return name;
   };
   const runs = [
-    serially("a", run("a1", first.promise)),
-    serially("a", run("a2")),
-    serially("b", run("b1")),
-    serially("a", run("a3")),
+    mutex("a", run("a1", first.promise)),
+    mutex("a", run("a2")),
+    mutex("b", run("b1")),
+    mutex("a", run("a3")),
   ];
   await runs[2];
-  expect(said).toEqual(["a1 starts", "b1 starts", "b1 ends"]);
+  expect(events).toEqual(["a1 starts", "b1 starts", "b1 ends"]);
   first.resolve();
   expect(await Promise.all(runs)).toEqual(["a1", "a2", "b1", "a3"]);
-  expect(said.slice(3)).toEqual(["a1 ends", "a2 starts", "a2 ends", "a3 starts", "a3 ends"]);
+  expect(events.slice(3)).toEqual(["a1 ends", "a2 starts", "a2 ends", "a3 starts", "a3 ends"]);
 });
 
-test("serially() goes on after one that throws", async () => {
-  const serially = createSerially();
-  const broken = serially("a", () => Promise.reject(new Error("Broken"))).catch(String);
-  const next = serially("a", async () => "next");
+test("KeyedMutex runs the next function after one that throws", async () => {
+  const mutex = createKeyedMutex();
+  const broken = mutex("a", () => Promise.reject(new Error("Broken"))).catch(String);
+  const next = mutex("a", async () => "next");
   expect(await broken).toBe("Error: Broken");
   expect(await next).toBe("next");
 });

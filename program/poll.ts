@@ -1,42 +1,45 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
+import { type Backoff, createBackoff } from "./backoff.ts";
 import { ConfigError } from "./config_error.ts";
 
-export interface FollowOptions {
-  /** How often to read, in ms. */
+export interface PollOptions {
+  /** Time between two reads, in ms. */
   period: number;
-  /** Told once of each change that cannot be used; the last good value stays in force. */
-  onBroken: (error: ConfigError) => void;
+  /** Called when a read fails, once per message. The last good value stays in force. */
+  onFailure: (error: unknown) => void;
+  /** Waits between reads while the first value is missing. */
+  backoff?: Backoff;
 }
 
 /**
- * What `read` gives, then each that takes its place: for files that a kubelet mounts, whose changes no watch tells reliably. Ends with
- * the signal.
+ * Reads a value and yields it, then reads it again every `period` and yields each change. It suits files that the kubelet mounts,
+ * whose changes no watch reports reliably. The first read is retried with backoff until it succeeds. Ends with the signal.
  *
- * @throws {ConfigError} at first, when `read` does.
+ * @throws {ConfigError} if the first read throws one: retrying does not help against bad input.
  */
-export async function* follow<T>(
+export async function* poll<T>(
   read: () => Promise<T>,
-  { period, onBroken }: FollowOptions,
+  { period, onFailure, backoff = createBackoff({ max: period }) }: PollOptions,
   signal: AbortSignal,
 ): AsyncGenerator<T> {
-  let last = await read();
-  yield last;
-  let complaint: string | undefined;
-  for (;;) {
-    await sleep(period, undefined, { signal }).catch(() => {}); // only the signal ends it early
-    if (signal.aborted) return;
+  let last: { value: T } | undefined;
+  let reported: string | undefined;
+  while (!signal.aborted) {
     try {
-      const next = await read();
-      complaint = undefined;
-      if (isDeepStrictEqual(next, last)) continue;
-      last = next;
+      const value = await read();
+      reported = undefined;
+      const changed = !last || !isDeepStrictEqual(value, last.value);
+      last = { value };
+      if (changed) yield value;
     } catch (error) {
-      if (!(error instanceof ConfigError)) throw error;
-      if (error.message !== complaint) onBroken(error);
-      complaint = error.message;
-      continue;
+      if (signal.aborted) return;
+      if (!last && error instanceof ConfigError) throw error;
+      const message = String(error);
+      if (message !== reported) onFailure(error);
+      reported = message;
     }
-    yield last;
+    const wait = last ? sleep(period, undefined, { signal }) : backoff.wait(signal);
+    await wait.catch(() => {}); // rejects only when the signal is aborted
   }
 }

@@ -1,6 +1,6 @@
 import { ConfigError } from "./config_error.ts";
 import type { Environment } from "./environment.ts";
-import { createLogger, type Logger } from "./log.ts";
+import { createLogger, type Logger } from "./log/log.ts";
 
 export interface ProgramContext {
   readonly environment: Environment;

@@ -6,7 +6,7 @@ import { attributesOf } from "../pool/device.ts";
 import { FILTER_KEYS, matchesFilter } from "../pool/filter.ts";
 import type { Gpu, ServerFacts } from "../pool/inventory.ts";
 import type { Share } from "../pool/share.ts";
-import type { Logger } from "../program/log.ts";
+import type { Logger } from "../program/log/log.ts";
 import {
   type ClaimRequest,
   InventorySchema,

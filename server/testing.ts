@@ -1,13 +1,9 @@
-import { createServer } from "node:net";
-import { getLogger } from "@logtape/logtape";
 import { serveGrpc } from "../grpc/server.ts";
 import type { Gpu, ServerFacts } from "../pool/inventory.ts";
+import { silentLog } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { createLedger, type Ledger } from "./leases/ledger.ts";
 import { createPoolService } from "./service.ts";
-
-/** Writes nothing: only programs configure logging. */
-export const silentLog = getLogger("test");
 
 export interface PoolServerOptions {
   /** 0 for any free one. */
@@ -59,14 +55,4 @@ export async function startPoolServer({
     ledger,
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
-}
-
-/** A TCP port that nobody listens on. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (typeof address !== "object" || address === null) throw new Error("No TCP address");
-  return address.port;
 }

@@ -36,8 +36,8 @@ await runProgram("webhook", async ({ environment, log, signal }) => {
   let pool: Inventory | undefined;
   const metrics = createMetrics({ poolUnits: () => pool && totalUnits(pool) });
   const record = api && createEventRecorder({ core: api.core, namespace: settings.POD_NAMESPACE, component: NAME });
-  const onBroken = createCatalogueReport({ log, reloads: metrics.catalogueReloads, record });
-  const catalogues = followCatalogue({ path: settings.CLIENTS_FILE, onBroken }, signal);
+  const onFailure = createCatalogueReport({ log, reloads: metrics.catalogueReloads, record });
+  const catalogues = followCatalogue({ path: settings.CLIENTS_FILE, onFailure }, signal);
   let catalogue = (await catalogues.next()).value as Catalogue;
 
   let ready = false;

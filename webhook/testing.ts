@@ -1,4 +1,3 @@
-import { getLogger } from "@logtape/logtape";
 import fc from "fast-check";
 import { applyPatch, type Operation } from "rfc6902";
 import type { Inventory } from "../pool/inventory.ts";
@@ -19,9 +18,6 @@ export const PERCENT = "bitfusion.io/gpu-percent";
 export const MEMORY = "bitfusion.io/gpu-memory";
 export const UNITS = "bitfusion.io/gpu";
 export const BINARY = "/bitfusion/bin/bitfusion";
-
-/** Writes nothing: only programs configure logging. */
-export const silentLog = getLogger("test");
 
 /** The client of the deployed catalogue's default. */
 export function testClient(overrides: Partial<Client> = {}): Client {

@@ -1,9 +1,9 @@
 import { mkdtemp } from "node:fs/promises";
 import { join } from "node:path";
 import { unitIds, unitsOf } from "../../plugin/devices.ts";
+import { startInventoryServer } from "../../pool/sources/testing.ts";
 import { processorTime, residentMemory } from "../common/process_usage.ts";
 import { median, percentile } from "../common/statistics.ts";
-import { startChangingPool } from "./changing_pool.ts";
 import { dialPlugin, type RawPlugin, startRawKubelet } from "./raw_kubelet.ts";
 
 export interface ScalePrograms {
@@ -129,7 +129,14 @@ async function startBare({ bare, folder }: ScalePrograms, units: number): Promis
 
 async function startPlugin({ plugin: program, folder }: ScalePrograms, units: number): Promise<Subject> {
   const directory = await mkdtemp(join(folder, "kubelet-"));
-  const pool = await startChangingPool(units / 100);
+  const gpus = Array.from({ length: units / 100 }, (_, index) => ({
+    id: `GPU-fef8089b-4820-abfc-e83e-${index}`,
+    model: "Tesla T4",
+    memoryMb: 16_000,
+    healthy: true,
+  }));
+  const pool = await startInventoryServer({ gpus });
+  let healthy = true;
   const kubelet = await startRawKubelet(directory);
   const child = Bun.spawn([program], {
     env: { KUBELET_DIR: directory, POOL_SERVERS: pool.address, POD_RESOURCES_SOCKET: join(directory, "none") },
@@ -137,14 +144,17 @@ async function startPlugin({ plugin: program, folder }: ScalePrograms, units: nu
   });
   const plugin = await kubelet.plugin;
   const first = await next(plugin, undefined);
-  const { gpus } = unitsOf({ servers: [{ address: pool.address, reachable: true, gpus: pool.gpus }] });
-  const ids = [...gpus.values()].slice(1, 2).flatMap(unitIds).slice(0, ALLOCATED); // the first GPU's health changes
+  const listed = unitsOf({ servers: [{ address: pool.address, reachable: true, gpus }] });
+  const ids = [...listed.gpus.values()].slice(1, 2).flatMap(unitIds).slice(0, ALLOCATED); // the first GPU's health changes
   return {
     pid: child.pid,
     plugin,
-    firstList: first.at - (await pool.firstTold),
+    firstList: first.at - (await pool.firstWatch),
     ids,
-    change: pool.change,
+    change() {
+      healthy = !healthy;
+      pool.setGpus(gpus.map((gpu, index) => (index === 0 ? { ...gpu, healthy } : gpu)));
+    },
     async [Symbol.asyncDispose]() {
       plugin[Symbol.dispose]();
       child.kill("SIGTERM");

@@ -3,10 +3,10 @@ import { createControllerMetrics } from "../../controller/metrics.ts";
 import type { State } from "../../controller/state.ts";
 import { exec } from "../../e2e/steps/exec.ts";
 import { kubectl } from "../../e2e/steps/kubectl.ts";
-import type { KubernetesRequest } from "../../kubernetes/client.ts";
+import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import type { Inventory } from "../../pool/inventory.ts";
 import { createLatest } from "../../program/latest.ts";
-import { silentLog } from "../../server/testing.ts";
+import { silentLog } from "../../program/testing.ts";
 import { median } from "../common/statistics.ts";
 
 const GPUS = 1000;

@@ -1,7 +1,7 @@
 import { until } from "../../e2e/steps/kubectl.ts";
-import type { KubernetesRequest } from "../../kubernetes/client.ts";
+import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import { type ApiObject, followObjects } from "../../kubernetes/watch.ts";
-import { silentLog } from "../../server/testing.ts";
+import { silentLog } from "../../program/testing.ts";
 import { claimTemplateOf } from "../../webhook/claims/claim.ts";
 
 const NAMESPACE = "bench-scheduling";

@@ -1,46 +1,6 @@
 import { parseQuantity, toInteger } from "../../kubernetes/quantity.ts";
-import type { ApiObject } from "../../kubernetes/watch.ts";
+import type { ResourceClaim } from "../../kubernetes/resource_claim.ts";
 import { DEVICE_CLASS, DRIVER } from "../../pool/device.ts";
-
-/** The collection of all ResourceClaims. */
-export const CLAIMS_PATH = "/apis/resource.k8s.io/v1/resourceclaims";
-
-/** As much of a ResourceClaim (resource.k8s.io/v1) as is read here. */
-export interface ResourceClaim extends ApiObject {
-  readonly metadata: ApiObject["metadata"] & {
-    readonly annotations?: Readonly<Record<string, string>>;
-    readonly deletionTimestamp?: string;
-    readonly ownerReferences?: readonly {
-      readonly apiVersion: string;
-      readonly kind: string;
-      readonly name: string;
-      readonly uid: string;
-    }[];
-  };
-  readonly spec: {
-    readonly devices?: {
-      readonly requests?: readonly {
-        readonly exactly?: {
-          readonly deviceClassName: string;
-          readonly count?: number;
-          readonly capacity?: { readonly requests?: Readonly<Record<string, string>> };
-        };
-      }[];
-    };
-  };
-  readonly status?: {
-    readonly allocation?: {
-      readonly devices?: {
-        readonly results?: readonly {
-          readonly driver: string;
-          readonly pool: string;
-          readonly device: string;
-          readonly consumedCapacity?: Readonly<Record<string, string>>;
-        }[];
-      };
-    };
-  };
-}
 
 /** Units that claims hold, by {@link heldKey}; only of what is held. */
 export type HeldUnits = ReadonlyMap<string, number>;

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { EventRecorder } from "../../kubernetes/events.ts";
+import type { ResourceClaim } from "../../kubernetes/resource_claim.ts";
 import type { Latest } from "../../program/latest.ts";
-import { type Logger, messageOf } from "../../program/log.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
 import { publishedGpus } from "../slices/gpus.ts";
 import { isWhole, type State } from "../state.ts";
-import { heldUnits, type ResourceClaim } from "./claims.ts";
+import { heldUnits } from "./claims.ts";
 import { shortageOf } from "./shortage.ts";
 
 /** How often is looked for pods that wait, in ms. One that waits less is not worth a word. */

@@ -1,12 +1,12 @@
 import { expect, test } from "bun:test";
 import type { RecordedEvent } from "../../kubernetes/events.ts";
+import type { ResourceClaim } from "../../kubernetes/resource_claim.ts";
 import { deviceName } from "../../pool/device.ts";
 import { createLatest } from "../../program/latest.ts";
-import { silentLog } from "../../server/testing.ts";
+import { silentLog } from "../../program/testing.ts";
 import { planSlices } from "../slices/plan.ts";
 import type { State, WholeState } from "../state.ts";
 import { applied, claim, gpu, inventoryOf, server } from "../testing.ts";
-import type { ResourceClaim } from "./claims.ts";
 import { keepReported, type ReportOptions } from "./report.ts";
 
 const A = `bitfusion-0/${deviceName("a")}`;

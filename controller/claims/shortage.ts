@@ -1,9 +1,10 @@
+import type { ResourceClaim } from "../../kubernetes/resource_claim.ts";
 import { CLAIM_ANNOTATIONS } from "../../pool/device.ts";
 import { type Filter, filterText, matchesFilter, parseFilter } from "../../pool/filter.ts";
 import { describeShare, parseShareText, percentOfGpu, type Share } from "../../pool/share.ts";
 import { attributesOfDevice } from "../slices/device.ts";
 import { isTainted, type PublishedGpu } from "../slices/gpus.ts";
-import { type ResourceClaim, waitingRequest } from "./claims.ts";
+import { waitingRequest } from "./claims.ts";
 
 /**
  * What a claim waits for, in the words of its pod's user: `needs 60 % of one GPU; the freest has 40 %`. Undefined for one that waits for

@@ -1,6 +1,6 @@
+import type { Device, DeviceAttribute, DeviceTaint } from "../../kubernetes/resource_slice.ts";
 import { attributesOf, type DeviceAttributes, deviceName } from "../../pool/device.ts";
 import type { Gpu, PoolServer } from "../../pool/inventory.ts";
-import type { Device, DeviceAttribute, DeviceTaint } from "./slice.ts";
 
 /** Capacity of each GPU, of which claims take their units: 1 % of it each. */
 export const UNITS = 100;

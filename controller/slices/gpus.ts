@@ -1,6 +1,6 @@
+import type { Device, ResourceSlice } from "../../kubernetes/resource_slice.ts";
 import { type HeldUnits, heldKey } from "../claims/claims.ts";
 import { UNITS } from "./device.ts";
-import type { Device, ResourceSlice } from "./slice.ts";
 
 /** A GPU as it stands with the scheduler. */
 export interface PublishedGpu {

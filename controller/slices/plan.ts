@@ -1,17 +1,9 @@
+import type { Device, ResourceSlice } from "../../kubernetes/resource_slice.ts";
 import { addressAttributes, deviceName } from "../../pool/device.ts";
 import type { Inventory } from "../../pool/inventory.ts";
 import { type HeldUnits, heldKey, splitHeldKey } from "../claims/claims.ts";
 import { attributesOfDevice, deviceOf, withTaint } from "./device.ts";
-import {
-  type DesiredSlice,
-  type Device,
-  isAsDesired,
-  MOST_DEVICES,
-  poolIndex,
-  type ResourceSlice,
-  sliceIndex,
-  sliceName,
-} from "./slice.ts";
+import { type DesiredSlice, isAsDesired, MOST_DEVICES, poolIndex, sliceIndex, sliceName } from "./slice.ts";
 import { evictionTime, type TaintOptions, taintOf } from "./taint.ts";
 
 export interface PoolState {

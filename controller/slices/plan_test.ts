@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import type { ResourceSlice } from "../../kubernetes/resource_slice.ts";
 import { deviceName } from "../../pool/device.ts";
 import { heldUnits, splitHeldKey } from "../claims/claims.ts";
 import { applied, claim, devicesOf, gpu, inventoryOf, server } from "../testing.ts";
 import { type PoolState, planSlices } from "./plan.ts";
-import type { ResourceSlice } from "./slice.ts";
 
 const NOW = Date.parse("2026-01-01T00:00:00Z");
 const MINUTE = 60_000;

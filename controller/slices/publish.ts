@@ -1,7 +1,7 @@
-import type { KubernetesRequest } from "../../kubernetes/client.ts";
+import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import { createBackoff } from "../../program/backoff.ts";
 import type { Latest } from "../../program/latest.ts";
-import { type Logger, messageOf } from "../../program/log.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
 import { heldUnits } from "../claims/claims.ts";
 import type { ControllerMetrics } from "../metrics.ts";
 import { isWhole, type State } from "../state.ts";

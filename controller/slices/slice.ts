@@ -1,50 +1,10 @@
 import { isDeepStrictEqual } from "node:util";
 import { parseQuantity } from "../../kubernetes/quantity.ts";
-import type { ApiObject } from "../../kubernetes/watch.ts";
+import type { Device, ResourceSlice } from "../../kubernetes/resource_slice.ts";
 import { DRIVER } from "../../pool/device.ts";
-
-/** The collection of all ResourceSlices. */
-export const SLICES_PATH = "/apis/resource.k8s.io/v1/resourceslices";
 
 /** Which of them are the driver's own. */
 export const SLICES_QUERY = { fieldSelector: `spec.driver=${DRIVER}` };
-
-/** As much of a ResourceSlice (resource.k8s.io/v1) as is written here. */
-export interface ResourceSlice extends ApiObject {
-  readonly spec: {
-    readonly driver: string;
-    readonly pool: { readonly name: string; readonly generation: number; readonly resourceSliceCount: number };
-    readonly allNodes?: boolean;
-    readonly devices?: readonly Device[];
-  };
-}
-
-export interface Device {
-  /** A DNS label. */
-  readonly name: string;
-  readonly allowMultipleAllocations?: boolean;
-  readonly attributes?: Readonly<Record<string, DeviceAttribute>>;
-  readonly capacity?: Readonly<Record<string, DeviceCapacity>>;
-  readonly taints?: readonly DeviceTaint[];
-}
-
-export type DeviceAttribute = { readonly string: string } | { readonly int: number } | { readonly bool: boolean };
-
-export interface DeviceCapacity {
-  /** A quantity. */
-  readonly value: string;
-  readonly requestPolicy?: {
-    readonly default?: string;
-    readonly validRange?: { readonly min: string; readonly max?: string; readonly step?: string };
-  };
-}
-
-export interface DeviceTaint {
-  readonly key: string;
-  readonly effect: "NoSchedule" | "NoExecute";
-  /** RFC 3339, whole seconds. */
-  readonly timeAdded: string;
-}
 
 /** What a slice is to be: the devices of the pool that is called as the slice is. */
 export interface DesiredSlice {

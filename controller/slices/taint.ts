@@ -1,4 +1,4 @@
-import type { Device, DeviceTaint } from "./slice.ts";
+import type { Device, DeviceTaint } from "../../kubernetes/resource_slice.ts";
 
 /** Why no new pod may have a GPU. */
 export type Trouble =

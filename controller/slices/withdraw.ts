@@ -1,8 +1,10 @@
-import { isStatus, type KubernetesRequest } from "../../kubernetes/client.ts";
+import { isStatus } from "../../kubernetes/error.ts";
+import type { KubernetesRequest } from "../../kubernetes/request.ts";
+import { RESOURCE_SLICES, type ResourceSlice } from "../../kubernetes/resource_slice.ts";
 import { createBackoff } from "../../program/backoff.ts";
-import { type Logger, messageOf } from "../../program/log.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { ControllerMetrics } from "../metrics.ts";
-import { type ResourceSlice, SLICES_PATH, SLICES_QUERY } from "./slice.ts";
+import { SLICES_QUERY } from "./slice.ts";
 import { writePlan } from "./write.ts";
 
 export interface WithdrawOptions {
@@ -37,7 +39,7 @@ async function withdraw({ request, log, metrics }: WithdrawOptions, signal: Abor
 
 async function readSlices(request: KubernetesRequest, signal: AbortSignal): Promise<readonly ResourceSlice[]> {
   try {
-    const answer = await request(SLICES_PATH, { query: SLICES_QUERY, signal });
+    const answer = await request(RESOURCE_SLICES, { query: SLICES_QUERY, signal });
     return ((await answer.json()) as { items: ResourceSlice[] }).items;
   } catch (error) {
     if (isStatus(error, 404)) return []; // before Kubernetes 1.34

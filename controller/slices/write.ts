@@ -1,10 +1,11 @@
-import type { KubernetesRequest } from "../../kubernetes/client.ts";
-import { isStatus } from "../../kubernetes/client.ts";
+import { isStatus } from "../../kubernetes/error.ts";
+import type { KubernetesRequest } from "../../kubernetes/request.ts";
+import { RESOURCE_SLICES, type ResourceSlice } from "../../kubernetes/resource_slice.ts";
 import type { Objects } from "../../kubernetes/watch.ts";
-import type { Logger } from "../../program/log.ts";
+import type { Logger } from "../../program/log/log.ts";
 import type { ControllerMetrics } from "../metrics.ts";
 import type { Plan } from "./plan.ts";
-import { type DesiredSlice, type ResourceSlice, SLICES_PATH, sliceObject } from "./slice.ts";
+import { type DesiredSlice, sliceObject } from "./slice.ts";
 
 type Operation = "create" | "update" | "delete";
 
@@ -47,7 +48,7 @@ export async function writePlan({ removals, changes, creations }: Writes, option
   };
   for (const { metadata } of removals) {
     const { name, uid, resourceVersion } = metadata;
-    const removal = request(`${SLICES_PATH}/${name}`, {
+    const removal = request(`${RESOURCE_SLICES}/${name}`, {
       method: "DELETE",
       body: { preconditions: { uid, resourceVersion } },
     });
@@ -57,8 +58,9 @@ export async function writePlan({ removals, changes, creations }: Writes, option
     written.set(name, { operation: "delete" });
     onWritten("delete", { name, devices: 0 });
   }
-  for (const { desired, current } of changes) await store(`${SLICES_PATH}/${desired.name}`, "PUT", desired, current);
-  for (const desired of creations) await store(SLICES_PATH, "POST", desired);
+  for (const { desired, current } of changes)
+    await store(`${RESOURCE_SLICES}/${desired.name}`, "PUT", desired, current);
+  for (const desired of creations) await store(RESOURCE_SLICES, "POST", desired);
   return written;
 }
 

@@ -1,5 +1,5 @@
-import type { ResourceV1ResourceClaim, V1DeviceRequestAllocationResult } from "@kubernetes/client-node";
 import { parseQuantity, toInteger } from "../../kubernetes/quantity.ts";
+import type { DeviceAllocation, ResourceClaim } from "../../kubernetes/resource_claim.ts";
 import { DRIVER } from "../../pool/device.ts";
 
 /** What the kubelet calls a ResourceClaim (resource.k8s.io). */
@@ -26,13 +26,13 @@ export interface GpuShare {
 export type ReadClaim = (
   claim: Pick<ClaimId, "namespace" | "name">,
   signal: AbortSignal,
-) => Promise<ResourceV1ResourceClaim | undefined>;
+) => Promise<ResourceClaim | undefined>;
 
 /**
  * Why the claim of this uid has no devices any more, as field, value and what would be right; undefined while it has them. The uid of
  * a claim that was removed never comes back.
  */
-export function whyLost(claim: ResourceV1ResourceClaim | undefined, { uid }: ClaimId): string | undefined {
+export function whyLost(claim: ResourceClaim | undefined, { uid }: ClaimId): string | undefined {
   if (!claim) return `there is none: expected the one of uid "${uid}"`;
   if (claim.metadata?.uid !== uid) return `metadata.uid is "${claim.metadata?.uid}": expected "${uid}"`;
   if (!claim.status?.allocation) return "status.allocation is not set: expected what the scheduler has allocated";
@@ -44,7 +44,7 @@ export function whyLost(claim: ResourceV1ResourceClaim | undefined, { uid }: Cla
  *
  * @throws {Error} names the claim, the field, its value and what would be right.
  */
-export function sharesOf(claim: ResourceV1ResourceClaim | undefined, id: ClaimId): GpuShare[] {
+export function sharesOf(claim: ResourceClaim | undefined, id: ClaimId): GpuShare[] {
   const lost = whyLost(claim, id);
   if (lost) throw new Error(`Claim ${nameOf(id)}: ${lost}`);
   const shares = (claim?.status?.allocation?.devices?.results ?? []).flatMap((result, index) =>
@@ -58,7 +58,7 @@ export function sharesOf(claim: ResourceV1ResourceClaim | undefined, id: ClaimId
   );
 }
 
-function shareOf({ request, pool, device, shareID, consumedCapacity }: V1DeviceRequestAllocationResult, path: string) {
+function shareOf({ request, pool, device, shareID, consumedCapacity }: DeviceAllocation, path: string) {
   const quantity = consumedCapacity?.units;
   const expected = "expected a whole number from 1 to 100";
   if (quantity === undefined) throw new Error(`${path}.consumedCapacity.units is not set: ${expected}`);

@@ -1,5 +1,6 @@
-import type { ResourceV1ResourceClaim } from "@kubernetes/client-node";
-import { isMissing, type KubernetesRequest } from "../../kubernetes/client.ts";
+import { isObjectNotFound } from "../../kubernetes/error.ts";
+import type { KubernetesRequest } from "../../kubernetes/request.ts";
+import type { ResourceClaim } from "../../kubernetes/resource_claim.ts";
 import type { ReadClaim } from "./claim.ts";
 
 /** Reads claims from the API server, with the deadline that each call to it has. */
@@ -9,9 +10,9 @@ export function createClaimReader(request: KubernetesRequest): ReadClaim {
     const path = `/apis/resource.k8s.io/v1/namespaces/${inNamespace}/resourceclaims/${itsName}`;
     try {
       const response = await request(path, { signal });
-      return (await response.json()) as ResourceV1ResourceClaim;
+      return (await response.json()) as ResourceClaim;
     } catch (error) {
-      if (isMissing(error)) return undefined;
+      if (isObjectNotFound(error)) return undefined;
       throw error;
     }
   };

@@ -1,16 +1,16 @@
 import { expect, test } from "bun:test";
-import type { ResourceV1ResourceClaim, V1DeviceRequestAllocationResult } from "@kubernetes/client-node";
+import type { DeviceAllocation, ResourceClaim } from "../../kubernetes/resource_claim.ts";
 import { sharesOf, whyLost } from "./claim.ts";
 
 const ID = { namespace: "team", name: "train-gpu", uid: "a-1" };
 const EXPECTED = "expected a whole number from 1 to 100";
 
-function result(overrides: Partial<V1DeviceRequestAllocationResult> = {}): V1DeviceRequestAllocationResult {
+function result(overrides: Partial<DeviceAllocation> = {}): DeviceAllocation {
   const share = { request: "gpu", driver: "bitfusion.io", pool: "pool", device: "gpu-aaaaaaaa" };
   return { ...share, consumedCapacity: { units: "60" }, ...overrides };
 }
 
-function claimWith(...results: V1DeviceRequestAllocationResult[]): ResourceV1ResourceClaim {
+function claimWith(...results: DeviceAllocation[]): ResourceClaim {
   return {
     metadata: { namespace: ID.namespace, name: ID.name, uid: ID.uid },
     spec: {},
@@ -43,11 +43,11 @@ test("sharesOf() leaves other drivers' devices out, and the name of an alternati
 
 const path = "Claim team/train-gpu: status.allocation.devices.results";
 
-test.each<[what: string, claim: ResourceV1ResourceClaim | undefined, message: string]>([
+test.each<[what: string, claim: ResourceClaim | undefined, message: string]>([
   ["that is gone", undefined, 'Claim team/train-gpu: there is none: expected the one of uid "a-1"'],
   [
     "of another uid",
-    { ...claimWith(result()), metadata: { uid: "a-2" } },
+    { ...claimWith(result()), metadata: { name: ID.name, uid: "a-2" } },
     'Claim team/train-gpu: metadata.uid is "a-2": expected "a-1"',
   ],
   [

@@ -1,8 +1,8 @@
 import type { Registry } from "prom-client";
-import type { KubernetesRequest } from "../../kubernetes/client.ts";
+import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import { DRIVER } from "../../pool/device.ts";
-import { createSerially } from "../../program/keyed_mutex.ts";
-import { type Logger, messageOf } from "../../program/log.ts";
+import { createKeyedMutex } from "../../program/keyed_mutex.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { PluginSettings } from "../settings.ts";
 import { createClaimFiles } from "./claim_files.ts";
 import { createClaimReader } from "./claim_reader.ts";
@@ -36,7 +36,7 @@ export function createDriver({ settings, request, registry, log: parent }: Drive
   const log = parent.with({ driver: DRIVER });
   const readClaim = createClaimReader(request);
   const files = createClaimFiles(cdiDirectory);
-  const serially = createSerially();
+  const mutex = createKeyedMutex();
   const preparedClaims = () =>
     files.list().then(
       ({ length }) => length,
@@ -57,7 +57,7 @@ export function createDriver({ settings, request, registry, log: parent }: Drive
       const lifecycle = runDriverLifecycle({
         registryDirectory: pluginsRegistryDirectory,
         driverDirectory,
-        service: createDriverService({ files, readClaim, serially, log, metrics }),
+        service: createDriverService({ files, readClaim, mutex, log, metrics }),
         log,
         metrics,
         onState: (next) => {
@@ -65,7 +65,7 @@ export function createDriver({ settings, request, registry, log: parent }: Drive
         },
         signal,
       });
-      await Promise.all([lifecycle, keepSwept({ files, readClaim, serially, log, signal })]);
+      await Promise.all([lifecycle, keepSwept({ files, readClaim, mutex, log, signal })]);
     },
   };
 }

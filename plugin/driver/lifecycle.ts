@@ -4,7 +4,7 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import { serveGrpc } from "../../grpc/server.ts";
 import { DRIVER } from "../../pool/device.ts";
 import { type Backoff, createBackoff } from "../../program/backoff.ts";
-import type { Logger } from "../../program/log.ts";
+import type { Logger } from "../../program/log/log.ts";
 import { DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
 import { Registration } from "../../proto/gen/pluginregistration/v1/api_pb.ts";
 import { identityOf, refuseDeleted, untilReplaced, waitInDirectory } from "../file_watch.ts";

@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { Serially } from "../../program/keyed_mutex.ts";
-import { type Logger, messageOf } from "../../program/log.ts";
+import type { KeyedMutex } from "../../program/keyed_mutex.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { DeviceSchema, DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
 import { cdiDeviceOf } from "./cdi.ts";
 import { type ClaimId, type GpuShare, nameOf, type ReadClaim, sharesOf } from "./claim.ts";
@@ -12,7 +12,7 @@ export interface DriverServiceOptions {
   files: ClaimFiles;
   readClaim: ReadClaim;
   /** By the uid of a claim. */
-  serially: Serially;
+  mutex: KeyedMutex;
   log: Logger;
   metrics: Pick<DriverMetrics, "claims">;
 }
@@ -21,7 +21,7 @@ type Call = "prepare" | "unprepare";
 
 /** `v1.DRAPlugin`: a claim is prepared once its file is there. What is wrong with one claim is said of that one alone. */
 export function createDriverService(options: DriverServiceOptions): ServiceImpl<typeof DRAPlugin> {
-  const { files, readClaim, serially, log, metrics } = options;
+  const { files, readClaim, mutex, log, metrics } = options;
 
   /** The answers for all claims, by uid. */
   async function answers<Answer>(call: Call, claims: readonly ClaimId[], run: (claim: ClaimId) => Promise<Answer>) {
@@ -35,7 +35,7 @@ export function createDriverService(options: DriverServiceOptions): ServiceImpl<
   async function answer<Answer>(call: Call, claim: ClaimId, run: () => Promise<Answer>) {
     const observe = metrics.claims.startTimer({ call });
     try {
-      const result = await serially(claim.uid, run);
+      const result = await mutex(claim.uid, run);
       observe({ result: "succeeded" });
       log.info(`Claim ${call}d`, { ...claim });
       return result;

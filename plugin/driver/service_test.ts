@@ -2,9 +2,9 @@ import { expect, test } from "bun:test";
 import { create } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
 import { Registry } from "prom-client";
-import { createSerially } from "../../program/keyed_mutex.ts";
+import { createKeyedMutex } from "../../program/keyed_mutex.ts";
+import { silentLog } from "../../program/testing.ts";
 import { NodePrepareResourcesRequestSchema } from "../../proto/gen/dra/v1/api_pb.ts";
-import { silentLog } from "../../server/testing.ts";
 import type { PreparedClaim } from "./cdi.ts";
 import type { ClaimFiles } from "./claim_files.ts";
 import { createDriverMetrics } from "./metrics.ts";
@@ -25,9 +25,9 @@ test("nodePrepareResources() writes nothing once the kubelet has given up, altho
     files: files as ClaimFiles,
     readClaim: async () => {
       stop.abort();
-      return { metadata: { uid: "a-1" }, spec: {}, status: { allocation: { devices: { results } } } };
+      return { metadata: { name: "c", uid: "a-1" }, spec: {}, status: { allocation: { devices: { results } } } };
     },
-    serially: createSerially(),
+    mutex: createKeyedMutex(),
     log: silentLog,
     metrics: createDriverMetrics({ registry: new Registry(), preparedClaims: async () => 0 }),
   });

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Backoff, createBackoff } from "../../program/backoff.ts";
-import type { Serially } from "../../program/keyed_mutex.ts";
-import { type Logger, messageOf } from "../../program/log.ts";
+import type { KeyedMutex } from "../../program/keyed_mutex.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
 import { type ReadClaim, whyLost } from "./claim.ts";
 import type { ClaimFiles } from "./claim_files.ts";
 
@@ -9,7 +9,7 @@ export interface SweepOptions {
   files: ClaimFiles;
   readClaim: ReadClaim;
   /** By the uid of a claim. */
-  serially: Serially;
+  mutex: KeyedMutex;
   log: Logger;
 }
 
@@ -19,10 +19,7 @@ export interface SweepOptions {
  *
  * @returns why the API server could not be asked about all of them, if so.
  */
-async function sweep(
-  { files, readClaim, serially, log }: SweepOptions,
-  signal: AbortSignal,
-): Promise<string | undefined> {
+async function sweep({ files, readClaim, mutex, log }: SweepOptions, signal: AbortSignal): Promise<string | undefined> {
   async function removeIfLost(uid: string): Promise<void> {
     const prepared = await files.read(uid).catch((error) => {
       log.warn("A claim's file stays that cannot be read", { uid, reason: messageOf(error) });
@@ -34,7 +31,7 @@ async function sweep(
     const { namespace, name } = prepared;
     log.info("Removed what was left of a claim", { namespace, name, uid, reason: lost });
   }
-  const sweeps = (await files.list()).map((uid) => serially(uid, () => removeIfLost(uid)));
+  const sweeps = (await files.list()).map((uid) => mutex(uid, () => removeIfLost(uid)));
   const outcomes = await Promise.allSettled(sweeps);
   const doubt = outcomes.find((outcome) => outcome.status === "rejected");
   return doubt && messageOf(doubt.reason);

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { createBackoff } from "../../program/backoff.ts";
-import { createSerially } from "../../program/keyed_mutex.ts";
-import { silentLog } from "../../server/testing.ts";
+import { createKeyedMutex } from "../../program/keyed_mutex.ts";
+import { silentLog } from "../../program/testing.ts";
 import type { PreparedClaim } from "./cdi.ts";
 import type { ReadClaim } from "./claim.ts";
 import type { ClaimFiles } from "./claim_files.ts";
@@ -29,7 +29,7 @@ function start(files: ClaimFiles, readClaim: ReadClaim) {
   const ended = keepSwept({
     files,
     readClaim,
-    serially: createSerially(),
+    mutex: createKeyedMutex(),
     log: silentLog,
     signal: stop.signal,
     backoff: createBackoff({ initial: 1, max: 1 }),
@@ -43,7 +43,7 @@ function start(files: ClaimFiles, readClaim: ReadClaim) {
   };
 }
 
-const ALLOCATED = { metadata: { uid: "a-1" }, spec: {}, status: { allocation: {} } };
+const ALLOCATED = { metadata: { name: "c", uid: "a-1" }, spec: {}, status: { allocation: {} } };
 
 test("keepSwept() finds later, too, what the kubelet has forgotten", async () => {
   const { held, removed, files } = claimFiles(CLAIM);

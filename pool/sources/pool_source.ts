@@ -1,4 +1,5 @@
-import { follow } from "../../program/poll.ts";
+import { messageOf } from "../../program/log/log.ts";
+import { poll } from "../../program/poll.ts";
 import type { InventorySource } from "../inventory.ts";
 import { createServerSource, type ServerSourceOptions } from "./server_source.ts";
 import { createServersSource } from "./servers_source.ts";
@@ -6,10 +7,11 @@ import { createServersSource } from "./servers_source.ts";
 /** The pool as its servers tell it, live. `servers` is host:port of each, or the path of a servers.conf that is followed. */
 export function createPoolSource(servers: readonly string[] | string, options: ServerSourceOptions): InventorySource {
   const { interval: period, log } = options;
-  const onBroken = ({ message }: Error) => log.error("The pool's servers stay as they were", { reason: message });
+  const onFailure = (error: unknown) =>
+    log.error("Cannot use the list of pool servers: the last good one stays in force", { reason: messageOf(error) });
   return createServersSource(
     typeof servers === "string"
-      ? (signal) => follow(() => readConf(servers), { period, onBroken }, signal)
+      ? (signal) => poll(() => readConf(servers), { period, onFailure }, signal)
       : () => [servers],
     createServerSource(options),
     log,

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { createBackoff } from "../../program/backoff.ts";
-import { type Logger, messageOf } from "../../program/log.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { PoolServer, ServerSource } from "../inventory.ts";
 import { connectTime } from "./probe.ts";
 import { type Told, watchServer } from "./watch.ts";

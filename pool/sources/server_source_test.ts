@@ -3,10 +3,11 @@ import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { serveGrpc } from "../../grpc/server.ts";
+import { freePort, silentLog } from "../../program/testing.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { freePort, silentLog, startPoolServer } from "../../server/testing.ts";
 import type { PoolServer } from "../inventory.ts";
 import { createServerSource } from "./server_source.ts";
+import { startInventoryServer } from "./testing.ts";
 
 const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };
 
@@ -37,13 +38,13 @@ const isAway = ({ reachable }: PoolServer) => !reachable;
 
 test.concurrent("createServerSource() tells a server's GPUs, keeps them when it dies, and finds it again", async () => {
   const port = await freePort();
-  const first = await startPoolServer({ port, gpus: 2 });
+  const first = await startInventoryServer({ port, gpus: 2 });
   await using server = follow(first.address);
   const { address, gpus, facts } = first;
   expect(await server.until(({ gpus }) => gpus !== undefined)).toEqual({ address, reachable: true, gpus, facts });
   await first[Symbol.asyncDispose]();
   expect(await server.until(isAway)).toEqual({ address, reachable: false, gpus, facts });
-  await using second = await startPoolServer({ port, gpus: 3 });
+  await using second = await startInventoryServer({ port, gpus: 3 });
   expect(await server.until(({ gpus }) => gpus?.length === 3)).toEqual({
     address,
     reachable: true,
@@ -93,7 +94,7 @@ test.concurrent("createServerSource() takes one broken connection for no death",
 
 test.concurrent("createServerSource() takes no restart for a death, however often it fails meanwhile", async () => {
   const port = await freePort();
-  const before = await startPoolServer({ port, gpus: 1 });
+  const before = await startInventoryServer({ port, gpus: 1 });
   await using followed = follow(before.address, 12_000);
   await followed.until(({ gpus }) => gpus?.length === 1);
   const next = followed.next();
@@ -101,7 +102,7 @@ test.concurrent("createServerSource() takes no restart for a death, however ofte
   await using starting = await listenSilently((socket) => socket.destroy(), port);
   for (let attempt = 0; attempt < 3; attempt++) await starting.connections.next();
   await starting[Symbol.asyncDispose]();
-  await using after = await startPoolServer({ port, gpus: 2 });
+  await using after = await startInventoryServer({ port, gpus: 2 });
   expect(await next).toMatchObject({ reachable: true, gpus: after.gpus });
 });
 
@@ -110,7 +111,7 @@ test.concurrent("createServerSource() takes a server that is away for not reacha
   const address = `127.0.0.1:${port}`;
   await using server = follow(address);
   expect(await server.next()).toEqual({ address, reachable: false });
-  await using late = await startPoolServer({ port });
+  await using late = await startInventoryServer({ port });
   expect(await server.until(({ gpus }) => gpus !== undefined)).toEqual({
     address,
     reachable: true,
@@ -172,10 +173,10 @@ test.concurrent("createServerSource() asks one that only accepted connections ag
 });
 
 test.concurrent("createServerSource() takes a server that hangs for not reachable until it goes on", async () => {
-  await using child = Bun.spawn([process.execPath, join(import.meta.dir, "../../server/main.ts")], {
-    env: { PATH: process.env.PATH, PORT: "0", SERVER_NAME: "hanging" },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+  const script = `
+    import { startInventoryServer } from ${JSON.stringify(join(import.meta.dir, "testing.ts"))};
+    console.log(JSON.stringify({ port: (await startInventoryServer()).port }));`;
+  await using child = Bun.spawn([process.execPath, "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
   const address = `127.0.0.1:${await portOf(child.stdout)}`;
   await using server = follow(address);
   const told = await server.until(({ gpus }) => gpus !== undefined);
@@ -193,7 +194,7 @@ test.concurrent("createServerSource() takes one that speaks garbage for one that
 });
 
 test.concurrent("createServerSource() tells each connection's time, also of a server that it watches", async () => {
-  await using server = await startPoolServer();
+  await using server = await startInventoryServer();
   const stop = new AbortController();
   const times: number[] = [];
   const met = Promise.withResolvers<void>();

@@ -1,5 +1,5 @@
 import { createLatest } from "../../program/latest.ts";
-import type { Logger } from "../../program/log.ts";
+import type { Logger } from "../../program/log/log.ts";
 import type { Gpu, Inventory, InventorySource, PoolServer, ServerSource } from "../inventory.ts";
 
 /** Which servers the pool has, host:port, none twice; again at each change. A list that never changes is enough. */

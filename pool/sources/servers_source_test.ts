@@ -1,9 +1,10 @@
 import { expect, test } from "bun:test";
 import { createLatest, type Latest } from "../../program/latest.ts";
-import { freePort, silentLog, startPoolServer } from "../../server/testing.ts";
+import { freePort, silentLog } from "../../program/testing.ts";
 import type { Gpu, PoolServer, ServerSource } from "../inventory.ts";
 import { createServerSource } from "./server_source.ts";
 import { createServersSource } from "./servers_source.ts";
+import { startInventoryServer } from "./testing.ts";
 
 /** Servers that tell what they are set to. */
 function settable(...addresses: string[]): { set(server: PoolServer): void; observe: ServerSource } {
@@ -127,8 +128,8 @@ test("createServersSource() tells a pool whose servers are all away", async () =
 });
 
 test("createServersSource() tells what two servers have, and one that is away", async () => {
-  await using first = await startPoolServer({ hostname: "first", gpus: 2 });
-  await using second = await startPoolServer({ hostname: "second", memoryMb: 8000 });
+  await using first = await startInventoryServer({ hostname: "first", gpus: 2 });
+  await using second = await startInventoryServer({ hostname: "second", memoryMb: 8000 });
   const away = `127.0.0.1:${await freePort()}`;
   const addresses = [first.address, away, second.address];
   const source = createServersSource(

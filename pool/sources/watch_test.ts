@@ -2,13 +2,13 @@ import { expect, test } from "bun:test";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { serveGrpc } from "../../grpc/server.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { startPoolServer } from "../../server/testing.ts";
+import { startInventoryServer } from "./testing.ts";
 import { watchServer } from "./watch.ts";
 
 const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };
 
 test("watchServer() gives the server's GPUs and what it tells of itself, again and again", async () => {
-  await using server = await startPoolServer({ gpus: 2, memoryMb: 8000 });
+  await using server = await startInventoryServer({ gpus: 2, memoryMb: 8000 });
   let times = 0; // the last one comes after more than 900 ms
   for await (const told of watchServer(server.address, { silence: 900, signal: AbortSignal.timeout(4000) })) {
     expect(told).toEqual({ gpus: server.gpus, facts: server.facts });

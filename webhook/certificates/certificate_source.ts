@@ -1,10 +1,9 @@
 import { readFile } from "node:fs/promises";
-import { setTimeout as sleep } from "node:timers/promises";
-import { isDeepStrictEqual } from "node:util";
 import type { CoreV1Api, V1Secret } from "@kubernetes/client-node";
-import { isStatus } from "../../kubernetes/client.ts";
+import { isStatus } from "../../kubernetes/error.ts";
 import { ConfigError } from "../../program/config_error.ts";
-import { type Logger, messageOf } from "../../program/log.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
+import { poll } from "../../program/poll.ts";
 import { afterRenewal, type Certificate, createCertificate, isFresh } from "../../tls/certificate.ts";
 
 /** How often files and Secret are looked at, in ms. */
@@ -15,7 +14,7 @@ export type CertificateSource = (signal: AbortSignal) => AsyncIterable<Certifica
 
 /** Files that someone else keeps. @throws {ConfigError} at first, when one cannot be read. */
 export function createFileSource({ cert, key }: { cert: string; key: string }, log: Logger): CertificateSource {
-  return follow(log, async () => {
+  return pollCertificate(log, async () => {
     const [certText, keyText] = await Promise.all([readPem("TLS_CERT_FILE", cert), readPem("TLS_KEY_FILE", key)]);
     return { cert: certText, key: keyText, ca: "" };
   });
@@ -44,7 +43,7 @@ export interface SecretSourceOptions {
 
 /** A Secret that the webhook's replicas share: whoever finds none, or one that has grown old, makes the next. */
 export function createSecretSource(options: SecretSourceOptions): CertificateSource {
-  return follow(options.log, async () => {
+  return pollCertificate(options.log, async () => {
     const certificate = await shared(options);
     await options.publish(certificate);
     return certificate;
@@ -84,23 +83,7 @@ function toData({ cert, key, ca }: Certificate): Record<string, string> {
   return { "tls.crt": encode(cert), "tls.key": encode(key), "ca.crt": encode(ca) };
 }
 
-/** Looks again and again; a failure after the first success is logged, and what is served stays. */
-function follow(log: Logger, read: () => Promise<Certificate>): CertificateSource {
-  return async function* (signal) {
-    let last = await read();
-    yield last;
-    for (;;) {
-      await sleep(PERIOD, undefined, { signal }).catch(() => {}); // only the signal ends it early
-      if (signal.aborted) return;
-      try {
-        const next = await read();
-        if (isDeepStrictEqual(next, last)) continue;
-        last = next;
-      } catch (error) {
-        log.error("Cannot renew the certificate", { reason: messageOf(error) });
-        continue;
-      }
-      yield last;
-    }
-  };
+function pollCertificate(log: Logger, read: () => Promise<Certificate>): CertificateSource {
+  const onFailure = (error: unknown) => log.error("Cannot get the certificate", { reason: messageOf(error) });
+  return (signal) => poll(read, { period: PERIOD, onFailure }, signal);
 }

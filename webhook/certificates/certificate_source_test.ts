@@ -3,20 +3,20 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { V1Secret } from "@kubernetes/client-node";
-import { getLogger } from "@logtape/logtape";
 import {
   connectWith,
   kubeconfigOf,
   type SimulatedApiServer,
   startSimulatedApiServer,
 } from "../../kubernetes/simulated/api_server.ts";
+import type { Logger } from "../../program/log/log.ts";
+import { recordingLog, silentLog } from "../../program/testing.ts";
 import { type Certificate, createCertificate, isFresh } from "../../tls/certificate.ts";
 import { type CertificateSource, createFileSource, createSecretSource } from "./certificate_source.ts";
 
 const NAMES = ["localhost"] as const;
 const KEY = "bitfusion-system/bitfusion-webhook-tls";
 const DAY = 24 * 3600_000;
-const log = getLogger("test");
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -61,7 +61,7 @@ test("createFileSource() reads the files, and again when they have changed", asy
     createCertificate(NAMES, Date.now()),
   ]);
   const paths = await files(before.cert, before.key);
-  const { iterator, over } = open(createFileSource(paths, log));
+  const { iterator, over } = open(createFileSource(paths, silentLog));
   expect((await iterator.next()).value).toEqual({ ...before, ca: "" });
   await Promise.all([writeFile(paths.cert, after.cert), writeFile(paths.key, after.key)]);
   expect((await afterWaiting(iterator)).value).toEqual({ ...after, ca: "" });
@@ -80,17 +80,18 @@ test.each<[description: string, missing: "cert" | "key", text: string | undefine
   const paths = await files(cert, key);
   if (text === undefined) await rm(paths[which]);
   else await writeFile(paths[which], text);
-  expect(await first(createFileSource(paths, log)).then(String, String)).toMatch(message);
+  expect(await first(createFileSource(paths, silentLog)).then(String, String)).toMatch(message);
 });
 
 interface Setup {
   now?: number;
+  log?: Logger;
   secret?: V1Secret;
   onRequest?: (request: Request) => Response | undefined | Promise<Response | undefined>;
 }
 
 /** An API server, and a maker of sources on it. */
-async function start({ now = Date.now(), secret, onRequest }: Setup = {}) {
+async function start({ now = Date.now(), secret, onRequest, log = silentLog }: Setup = {}) {
   const api = startSimulatedApiServer({ onRequest: (request) => onRequest?.(request) });
   cleanups.push(() => api[Symbol.asyncDispose]());
   if (secret) api.secrets.set(KEY, { ...secret, metadata: { name: "bitfusion-webhook-tls", resourceVersion: "7" } });
@@ -190,21 +191,16 @@ test("createSecretSource() renews its certificate when two thirds of the time ar
   expect(stored(api)).toEqual(secretOf(renewed));
 });
 
-test("createSecretSource() fails at first when the API server does", async () => {
-  const { source } = await start({ onRequest: () => Response.json({ message: "no rights" }, { status: 403 }) });
-  expect(await first(source()).then(String, String)).toContain("403");
-});
-
-test("createSecretSource() fails at first when it may not write", async () => {
-  let writes = 0;
-  const { source } = await start({
-    onRequest: ({ method }) => {
-      if (method === "GET") return undefined;
-      // a second try would be one too many: let it succeed, and the source with it
-      return ++writes > 1 ? undefined : Response.json({ message: "no rights" }, { status: 403 });
-    },
-  });
-  expect(await first(source()).then(String, String)).toContain("403");
+test("createSecretSource() waits for the API server at the start, and logs which call failed", async () => {
+  const lines: string[] = [];
+  const answers = [503, 403].map((status) => () => Response.json({ message: `status ${status}` }, { status }));
+  const { source } = await start({ log: recordingLog(lines), onRequest: () => answers.shift()?.() });
+  await first(source());
+  const path = "/api/v1/namespaces/bitfusion-system/secrets/bitfusion-webhook-tls";
+  expect(lines.filter((line) => line.includes("Cannot"))).toEqual([
+    `Cannot get the certificate: GET ${path} answered 503: status 503`,
+    `Cannot get the certificate: GET ${path} answered 403: status 403`,
+  ]);
 });
 
 test("createSecretSource() goes on with what it has when the API server fails later", async () => {

@@ -1,7 +1,7 @@
-import type { ResourceV1Api } from "@kubernetes/client-node";
-import { isStatus } from "../../kubernetes/client.ts";
+import type { ResourceV1Api, V1ResourceClaimSpec } from "@kubernetes/client-node";
+import { isStatus } from "../../kubernetes/error.ts";
 import { createBackoff } from "../../program/backoff.ts";
-import { type Logger, messageOf } from "../../program/log.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { Allocation } from "../injection/injection.ts";
 import { claimTemplateOf } from "./claim.ts";
 
@@ -21,7 +21,7 @@ export async function detectAllocation(resource: ResourceV1Api, namespace: strin
     const template = await resource.createNamespacedResourceClaimTemplate({
       namespace,
       dryRun: "All",
-      body: { metadata: { generateName: `${name}-` }, spec: { spec } },
+      body: { metadata: { generateName: `${name}-` }, spec: { spec: spec as V1ResourceClaimSpec } },
     });
     const [request] = template.spec.spec.devices?.requests ?? [];
     return request?.exactly?.capacity ? "claims" : "units";

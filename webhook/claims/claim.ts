@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { V1ResourceClaimSpec } from "@kubernetes/client-node";
+import type { ResourceClaimSpec } from "../../kubernetes/resource_claim.ts";
 import { CLAIM_ANNOTATIONS, DEVICE_CLASS, type DeviceAttributes, DRIVER } from "../../pool/device.ts";
 import { type Filter, filterText, wantedAttribute } from "../../pool/filter.ts";
 import { parseShareText, percentOfGpu, type Share, shareText } from "../../pool/share.ts";
@@ -8,7 +8,7 @@ import { parseShareText, percentOfGpu, type Share, shareText } from "../../pool/
 export interface ClaimTemplate {
   /** Tells the share, and changes with the content, which Kubernetes lets nobody change. */
   readonly name: string;
-  readonly spec: V1ResourceClaimSpec;
+  readonly spec: ResourceClaimSpec;
   /** Of each claim that is made of it. */
   readonly annotations: Readonly<Record<string, string>>;
 }
@@ -30,7 +30,7 @@ export function claimTemplateOf(share: Share, { filters, gpuMemoryMb }: ClaimOpt
   const units = percentOfGpu(share, gpuMemoryMb);
   const conditions = filters.map(conditionOf);
   if ("memoryMb" in share) conditions.push(`${attribute("memoryMb")}.orValue(0) * ${units} >= ${share.memoryMb} * 100`);
-  const spec: V1ResourceClaimSpec = {
+  const spec: ResourceClaimSpec = {
     devices: {
       requests: [
         {

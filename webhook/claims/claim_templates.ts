@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { CoreV1Api, ResourceV1Api, V1ResourceClaimTemplate } from "@kubernetes/client-node";
-import { isStatus } from "../../kubernetes/client.ts";
-import { type Logger, messageOf } from "../../program/log.ts";
+import type { CoreV1Api, ResourceV1Api, V1ResourceClaimSpec, V1ResourceClaimTemplate } from "@kubernetes/client-node";
+import { ignoreStatus, isStatus } from "../../kubernetes/error.ts";
+import { isManagedBy, managedBy, managedBySelector } from "../../kubernetes/managed_by.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { ClaimTemplate } from "./claim.ts";
 
 /** Makes sure that a namespace has the templates that its pod will name. */
@@ -22,8 +23,7 @@ export interface ClaimTemplates {
   removeUnused(): Promise<void>;
 }
 
-const MANAGED_BY = { "app.kubernetes.io/managed-by": "bitfusion-webhook" };
-const [[LABEL, MANAGER]] = Object.entries(MANAGED_BY) as [[string, string]];
+const PROGRAM = "bitfusion-webhook";
 
 /** When a pod last asked for the template, as an RFC 3339 time; written anew once an hour at most. */
 const LAST_USED = "bitfusion.io/last-used";
@@ -39,9 +39,12 @@ export function createClaimTemplates({ resource, core, log, now }: ClaimTemplate
   async function ensureOne(namespace: string, { name, spec, annotations }: ClaimTemplate): Promise<void> {
     const key = `${namespace}/${name}`;
     if (now() - (seen.get(key) ?? Number.NEGATIVE_INFINITY) < SEEN) return;
-    const metadata = { name, labels: MANAGED_BY, annotations: { [LAST_USED]: new Date(now()).toISOString() } };
+    const metadata = { name, labels: managedBy(PROGRAM), annotations: { [LAST_USED]: new Date(now()).toISOString() } };
     try {
-      const body = { metadata, spec: { metadata: { annotations: { ...annotations } }, spec } };
+      const body = {
+        metadata,
+        spec: { metadata: { annotations: { ...annotations } }, spec: spec as V1ResourceClaimSpec },
+      };
       await resource.createNamespacedResourceClaimTemplate({ namespace, body });
       log.info("Claim template made", { namespace, name });
     } catch (error) {
@@ -54,12 +57,12 @@ export function createClaimTemplates({ resource, core, log, now }: ClaimTemplate
   /** A conflict means that another replica, or another pod's review, was faster. */
   async function markUsed(namespace: string, name: string): Promise<void> {
     const template = await resource.readNamespacedResourceClaimTemplate({ namespace, name });
-    if (!isOurs(template) || now() - lastUsed(template) < HOUR) return;
+    if (!isManagedBy(template, PROGRAM) || now() - lastUsed(template) < HOUR) return;
     template.metadata = {
       ...template.metadata,
       annotations: { ...template.metadata?.annotations, [LAST_USED]: new Date(now()).toISOString() },
     };
-    await unless(409, resource.replaceNamespacedResourceClaimTemplate({ namespace, name, body: template }));
+    await ignoreStatus(409, resource.replaceNamespacedResourceClaimTemplate({ namespace, name, body: template }));
   }
 
   async function removeIfUnused({ metadata = {} }: V1ResourceClaimTemplate): Promise<void> {
@@ -73,7 +76,7 @@ export function createClaimTemplates({ resource, core, log, now }: ClaimTemplate
     const body = { preconditions: { uid, resourceVersion } };
     const removed = resource.deleteNamespacedResourceClaimTemplate({ namespace, name, body });
     const said = removed.then(() => log.info("Claim template removed: unused for a day", { namespace, name }));
-    await unless(409, unless(404, said));
+    await ignoreStatus(409, ignoreStatus(404, said));
   }
 
   return {
@@ -83,7 +86,7 @@ export function createClaimTemplates({ resource, core, log, now }: ClaimTemplate
     async removeUnused() {
       for (const [key, time] of seen) if (now() - time >= SEEN) seen.delete(key);
       const { items } = await resource.listResourceClaimTemplateForAllNamespaces({
-        labelSelector: `${LABEL}=${MANAGER}`,
+        labelSelector: managedBySelector(PROGRAM),
       });
       for (const template of items) if (now() - lastUsed(template) >= LIFE) await removeIfUnused(template);
     },
@@ -106,18 +109,8 @@ export async function keepClean(
   }
 }
 
-function isOurs({ metadata }: V1ResourceClaimTemplate): boolean {
-  return metadata?.labels?.[LABEL] === MANAGER;
-}
-
 /** ms since the epoch. */
 function lastUsed({ metadata }: V1ResourceClaimTemplate): number {
   const time = Date.parse(metadata?.annotations?.[LAST_USED] ?? "");
   return Number.isNaN(time) ? (metadata?.creationTimestamp?.getTime() ?? 0) : time;
-}
-
-async function unless(status: 404 | 409, call: Promise<unknown>): Promise<void> {
-  await call.catch((error) => {
-    if (!isStatus(error, status)) throw error;
-  });
 }

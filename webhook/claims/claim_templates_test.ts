@@ -2,7 +2,7 @@ import { afterEach, expect, test } from "bun:test";
 import type { V1ResourceClaimTemplate } from "@kubernetes/client-node";
 import { connectWith, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
 import { createObjectStore } from "../../kubernetes/simulated/objects.ts";
-import { silentLog } from "../testing.ts";
+import { silentLog } from "../../program/testing.ts";
 import { detectAllocation } from "./allocation.ts";
 import { claimTemplateOf } from "./claim.ts";
 import { createClaimTemplates } from "./claim_templates.ts";

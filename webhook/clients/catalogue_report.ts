@@ -1,6 +1,6 @@
 import type { Counter } from "prom-client";
 import type { EventRecorder } from "../../kubernetes/events.ts";
-import { type Logger, messageOf } from "../../program/log.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
 
 /** Name of the ConfigMap that CLIENTS_FILE is mounted from in a cluster. */
 const CATALOGUE = "bitfusion-clients";
@@ -14,7 +14,8 @@ export interface CatalogueReportOptions {
 
 /** A broken catalogue is seen in the log, the metrics, and at the ConfigMap by `kubectl describe`. */
 export function createCatalogueReport({ log, reloads, record }: CatalogueReportOptions) {
-  return ({ message }: Error): void => {
+  return (error: unknown): void => {
+    const message = messageOf(error);
     reloads.inc({ result: "refused" });
     log.error("Client catalogue refused, the last good one stays in force", { reason: message });
     const about = { kind: "ConfigMap", apiVersion: "v1", name: CATALOGUE };

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { EventRecorder, RecordedEvent } from "../../kubernetes/events.ts";
-import type { Logger } from "../../program/log.ts";
+import type { Logger } from "../../program/log/log.ts";
 import { createMetrics } from "../review/metrics.ts";
 import { createCatalogueReport } from "./catalogue_report.ts";
 

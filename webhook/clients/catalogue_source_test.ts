@@ -31,8 +31,8 @@ async function start() {
   await write(first);
   const complaints: string[] = [];
   const complaint = Promise.withResolvers<void>();
-  const onBroken = ({ message }: Error) => {
-    complaints.push(message);
+  const onFailure = (error: unknown) => {
+    complaints.push((error as Error).message);
     complaint.resolve();
   };
   return {
@@ -41,7 +41,7 @@ async function start() {
     write,
     complaints,
     complained: complaint.promise,
-    catalogues: followCatalogue({ path, onBroken }, over.signal),
+    catalogues: followCatalogue({ path, onFailure }, over.signal),
   };
 }
 

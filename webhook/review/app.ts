@@ -1,5 +1,5 @@
 import { Elysia } from "elysia";
-import { type Logger, logInfo, messageOf } from "../../program/log.ts";
+import { type Logger, logInfo, messageOf } from "../../program/log/log.ts";
 import { readiness } from "../../program/probes.ts";
 import { createEndOfTurn } from "../../program/turn.ts";
 import type { EnsureClaimTemplates } from "../claims/claim_templates.ts";

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { silentLog } from "../../program/testing.ts";
 import { Refusal } from "../pod/refusal.ts";
 import {
   claimSettings,
@@ -12,7 +13,6 @@ import {
   poolOf,
   reviewOf,
   STATUS,
-  silentLog,
   UNITS,
 } from "../testing.ts";
 import { type AppOptions, createApp } from "./app.ts";

@@ -1,8 +1,9 @@
 import { isDeepStrictEqual } from "node:util";
 import type { CoreV1Api, V1Secret } from "@kubernetes/client-node";
 import type { Counter } from "prom-client";
-import { isStatus } from "../../kubernetes/client.ts";
-import type { Logger } from "../../program/log.ts";
+import { ignoreStatus, isStatus } from "../../kubernetes/error.ts";
+import { isManagedBy, managedBy } from "../../kubernetes/managed_by.ts";
+import type { Logger } from "../../program/log/log.ts";
 import { TOKENS } from "../pod/keys.ts";
 import { Refusal } from "../pod/refusal.ts";
 
@@ -12,7 +13,7 @@ export type EnsureTokens = (namespace: string) => Promise<void>;
 /** For clusters in which someone else sees to the tokens, and for use without an API server. */
 export const tokensAreThere: EnsureTokens = async () => {};
 
-const MANAGED_BY = { "app.kubernetes.io/managed-by": "bitfusion-webhook" };
+const PROGRAM = "bitfusion-webhook";
 
 export interface TokenCopierOptions {
   core: CoreV1Api;
@@ -36,29 +37,19 @@ export function createTokenCopier({ core, log, copies }: TokenCopierOptions): En
     const copy = await read(core, namespace);
     const { name } = TOKENS;
     if (!copy) {
-      const metadata = { name, namespace, labels: MANAGED_BY };
+      const metadata = { name, namespace, labels: managedBy(PROGRAM) };
       const body = { metadata, type: "Opaque", ...dataOf(source) };
-      await unlessConflict(core.createNamespacedSecret({ namespace, body }));
+      // A conflict means that another review has just written the Secret.
+      await ignoreStatus(409, core.createNamespacedSecret({ namespace, body }));
       copies.inc({ operation: "create" });
       log.info("Tokens copied", { namespace });
-    } else if (isOurs(copy) && !isDeepStrictEqual(copy.data, source.data)) {
+    } else if (isManagedBy(copy, PROGRAM) && !isDeepStrictEqual(copy.data, source.data)) {
       const body = { ...copy, ...dataOf(source) }; // with its resourceVersion: a change in between is a conflict, not lost
-      await unlessConflict(core.replaceNamespacedSecret({ namespace, name, body }));
+      await ignoreStatus(409, core.replaceNamespacedSecret({ namespace, name, body }));
       copies.inc({ operation: "update" });
       log.info("Tokens renewed", { namespace });
     }
   };
-}
-
-function isOurs({ metadata }: V1Secret): boolean {
-  return Object.entries(MANAGED_BY).every(([label, value]) => metadata?.labels?.[label] === value);
-}
-
-/** A conflict means that another replica, or another pod's review, was faster: the tokens are there. */
-async function unlessConflict(write: Promise<unknown>): Promise<void> {
-  await write.catch((error) => {
-    if (!isStatus(error, 409)) throw error;
-  });
 }
 
 function dataOf({ data }: V1Secret): Pick<V1Secret, "data"> {

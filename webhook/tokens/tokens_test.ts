@@ -6,8 +6,8 @@ import {
   type SimulatedApiServer,
   startSimulatedApiServer,
 } from "../../kubernetes/simulated/api_server.ts";
+import { silentLog } from "../../program/testing.ts";
 import { createMetrics } from "../review/metrics.ts";
-import { silentLog } from "../testing.ts";
 import { createTokenCopier, type EnsureTokens, tokensAreThere } from "./tokens.ts";
 
 const cleanups: (() => unknown)[] = [];

@@ -1,5 +1,3 @@
-import { createServer } from "node:net";
-
 /** How long a program may take to end after SIGTERM, in ms. */
 const GRACE = 5000;
 
@@ -53,14 +51,4 @@ export function startProgram(file: string, { environment, ready }: ProgramOption
       clearTimeout(limit);
     },
   };
-}
-
-/** A TCP port that nobody listens on now, for a server that is to die and come back there. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (typeof address !== "object" || !address) throw new Error("No TCP port is free");
-  return address.port;
 }

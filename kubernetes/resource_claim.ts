@@ -1,0 +1,58 @@
+import type { ApiObject } from "./watch.ts";
+
+/** Path of the collection of all ResourceClaims. */
+export const RESOURCE_CLAIMS = "/apis/resource.k8s.io/v1/resourceclaims";
+
+/** The fields of a ResourceClaim (k8s.io/api/resource/v1) that the programs use. */
+export interface ResourceClaim extends ApiObject {
+  readonly metadata: ApiObject["metadata"] & {
+    readonly annotations?: Readonly<Record<string, string>>;
+    readonly creationTimestamp?: string;
+    readonly deletionTimestamp?: string;
+    readonly ownerReferences?: readonly OwnerReference[];
+  };
+  readonly spec: ResourceClaimSpec;
+  readonly status?: {
+    readonly allocation?: { readonly devices?: { readonly results?: readonly DeviceAllocation[] } };
+  };
+}
+
+export interface OwnerReference {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly name: string;
+  readonly uid: string;
+}
+
+export interface ResourceClaimSpec {
+  readonly devices?: {
+    readonly requests?: readonly DeviceRequest[];
+    readonly constraints?: readonly { readonly requests: readonly string[]; readonly distinctAttribute: string }[];
+  };
+}
+
+export interface DeviceRequest {
+  readonly name?: string;
+  /** Undefined for a request with alternatives (`firstAvailable`). */
+  readonly exactly?: {
+    readonly deviceClassName: string;
+    readonly allocationMode?: "ExactCount" | "All";
+    readonly count?: number;
+    /** Quantities by name of the capacity. */
+    readonly capacity?: { readonly requests?: Readonly<Record<string, string>> };
+    readonly selectors?: readonly { readonly cel: { readonly expression: string } }[];
+  };
+}
+
+/** A device that the scheduler allocated to a claim. */
+export interface DeviceAllocation {
+  readonly driver: string;
+  readonly pool: string;
+  readonly device: string;
+  /** Name of the request, followed by a slash and the name of the alternative if it has several. */
+  readonly request: string;
+  /** Identifies one of several allocations of a device. */
+  readonly shareID?: string;
+  /** Quantities by name of the capacity. */
+  readonly consumedCapacity?: Readonly<Record<string, string>>;
+}

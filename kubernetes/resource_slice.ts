@@ -1,0 +1,41 @@
+import type { ApiObject } from "./watch.ts";
+
+/** Path of the collection of all ResourceSlices. */
+export const RESOURCE_SLICES = "/apis/resource.k8s.io/v1/resourceslices";
+
+/** The fields of a ResourceSlice (k8s.io/api/resource/v1) that the programs use. */
+export interface ResourceSlice extends ApiObject {
+  readonly spec: {
+    readonly driver: string;
+    readonly pool: { readonly name: string; readonly generation: number; readonly resourceSliceCount: number };
+    readonly allNodes?: boolean;
+    readonly devices?: readonly Device[];
+  };
+}
+
+export interface Device {
+  /** A DNS label. */
+  readonly name: string;
+  readonly allowMultipleAllocations?: boolean;
+  readonly attributes?: Readonly<Record<string, DeviceAttribute>>;
+  readonly capacity?: Readonly<Record<string, DeviceCapacity>>;
+  readonly taints?: readonly DeviceTaint[];
+}
+
+export type DeviceAttribute = { readonly string: string } | { readonly int: number } | { readonly bool: boolean };
+
+export interface DeviceCapacity {
+  /** A quantity. */
+  readonly value: string;
+  readonly requestPolicy?: {
+    readonly default?: string;
+    readonly validRange?: { readonly min: string; readonly max?: string; readonly step?: string };
+  };
+}
+
+export interface DeviceTaint {
+  readonly key: string;
+  readonly effect: "NoSchedule" | "NoExecute";
+  /** RFC 3339, whole seconds. */
+  readonly timeAdded: string;
+}

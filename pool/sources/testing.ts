@@ -1,0 +1,72 @@
+import { durationMs } from "@bufbuild/protobuf/wkt";
+import { serveGrpc } from "../../grpc/server.ts";
+import { createLatest } from "../../program/latest.ts";
+import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { Gpu, ServerFacts } from "../inventory.ts";
+
+export interface InventoryServerOptions {
+  /** TCP port; 0 for any free one. */
+  port?: number;
+  hostname?: string;
+  /** Number of GPUs, or the GPUs. */
+  gpus?: number | readonly Gpu[];
+  memoryMb?: number;
+}
+
+/** A pool server that reports an inventory and grants nothing. */
+export interface InventoryServer extends AsyncDisposable {
+  readonly address: string;
+  readonly port: number;
+  readonly gpus: readonly Gpu[];
+  readonly facts: ServerFacts;
+  /** Resolves with the time of the first watch, as performance.now(). */
+  readonly firstWatch: Promise<number>;
+  /** Reports these GPUs from now on. */
+  setGpus(gpus: readonly Gpu[]): void;
+}
+
+/** The inventory part of `bitfusion.pool.v1`, on 127.0.0.1. GPUs are called `<hostname>/0`, `<hostname>/1` and so on. */
+export async function startInventoryServer(options: InventoryServerOptions = {}): Promise<InventoryServer> {
+  const { port = 0, hostname = "server", memoryMb = 16_000 } = options;
+  const gpus = typeof options.gpus === "object" ? options.gpus : createGpus(options.gpus ?? 1, { hostname, memoryMb });
+  const facts = { hostname, hasRdma: false, cudaVersion: "12.4", driverVersion: "550.54.15" };
+  const toMessage = (list: readonly Gpu[]) => ({
+    ...facts,
+    gpus: list.map((gpu) => ({ ...gpu, memoryMb: BigInt(gpu.memoryMb) })),
+  });
+  const inventory = createLatest(toMessage(gpus));
+  const firstWatch = Promise.withResolvers<number>();
+  const server = await serveGrpc({
+    listen: { port, host: "127.0.0.1" },
+    drain: 50,
+    routes: (router) =>
+      router.service(PoolService, {
+        getInventory: () => ({ inventory: inventory.current ?? {} }),
+        async *watchInventory({ heartbeatInterval }, { signal }) {
+          firstWatch.resolve(performance.now());
+          const repeat = () => inventory.current && inventory.set({ ...inventory.current });
+          using heartbeat = setInterval(repeat, heartbeatInterval ? durationMs(heartbeatInterval) : 1000);
+          signal.addEventListener("abort", () => clearInterval(heartbeat), { once: true });
+          for await (const current of inventory.changes(signal)) yield { inventory: current };
+        },
+      }),
+  });
+  return {
+    address: `127.0.0.1:${server.port}`,
+    port: server.port,
+    gpus,
+    facts,
+    firstWatch: firstWatch.promise,
+    setGpus: (list) => inventory.set(toMessage(list)),
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
+
+function createGpus(count: number, { hostname, memoryMb }: { hostname: string; memoryMb: number }): Gpu[] {
+  return Array.from({ length: count }, (_, index) => ({
+    id: `${hostname}/${index}`,
+    model: "Simulated GPU",
+    memoryMb,
+    healthy: true,
+  }));
+}
