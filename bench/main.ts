@@ -1,5 +1,7 @@
 import { parseArgs } from "node:util";
 import { toMarkdown } from "./common/table.ts";
+import { benchController } from "./controller/controller.ts";
+import { benchPlanning } from "./controller/planning.ts";
 import { benchPlugin } from "./plugin/plugin.ts";
 import { benchSharing } from "./sharing/sharing.ts";
 import { benchMemory } from "./webhook/memory.ts";
@@ -9,6 +11,7 @@ type Table = Record<string, string>[];
 type Bench = (options: { reviews: number }) => Promise<Table[]>;
 
 const BENCHES: Record<string, Bench> = {
+  controller: async () => [benchPlanning(), await benchController()],
   plugin: benchPlugin,
   sharing: benchSharing,
   webhook: async (options) => [await benchWebhook(), await benchMemory(options)],

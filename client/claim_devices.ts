@@ -1,4 +1,4 @@
-import { deviceName } from "../pool/device.ts";
+import { deviceName } from "../pool/device_name.ts";
 import { messageOf } from "../program/log/log.ts";
 import type { Owner } from "../server/leases/ledger.ts";
 import type { AllocatedDevice } from "./allocation.ts";

@@ -1,6 +1,6 @@
 import { createClient } from "@connectrpc/connect";
 import { connectTcp } from "../grpc/client.ts";
-import { addressAttributes } from "../pool/device.ts";
+import { addressAttributes } from "../pool/attributes.ts";
 import { matchesFilter } from "../pool/filter.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { Owner } from "../server/leases/ledger.ts";

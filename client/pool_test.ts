@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { serveGrpc } from "../grpc/server.ts";
-import { deviceName } from "../pool/device.ts";
+import { deviceName } from "../pool/device_name.ts";
 import { freePort } from "../program/testing.ts";
 import { PoolService, ShortageSchema } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { type RunningPoolServer, startPoolServer } from "../server/testing.ts";

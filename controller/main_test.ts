@@ -2,14 +2,14 @@ import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempDisposable, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/resource_slice.ts";
+import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/objects/resource_slice.ts";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { createObjectStore } from "../kubernetes/simulated/objects.ts";
-import { deviceName } from "../pool/device.ts";
+import { deviceName } from "../pool/device_name.ts";
 import { startProgram } from "../program/child_program.ts";
 import { createLatest } from "../program/latest.ts";
 import { startPoolServer } from "../server/testing.ts";
-import { sliceObject } from "./slices/slice.ts";
+import { toResourceSlice } from "./slices/slice.ts";
 import { devicesOf } from "./testing.ts";
 
 setDefaultTimeout(20_000); // processes start one after the other on a small machine
@@ -72,7 +72,7 @@ test("the controller publishes the pool's GPUs, taints those of a dead server, a
 
 test.each([
   [{ ALLOCATION: "units", POOL_SERVERS: "127.0.0.1:1" }, "ok: nothing is published: ALLOCATION=units\n"],
-  [{}, "ok: nothing is published: no pool server is named\n"],
+  [{}, "ok: nothing is published: no pool server is configured\n"],
 ])("with %j the controller publishes nothing, and says so", async (environment, detail) => {
   const { controller, slices } = await start();
   const { started } = controller({ ...environment, METRICS_PORT: "0" }, "Idle");
@@ -97,7 +97,7 @@ test("with ALLOCATION=units a removal that the API server refuses is tried again
   const { controller, put, until } = await start(({ method }) =>
     method === "DELETE" && refusals++ === 0 ? new Response("overloaded", { status: 503 }) : undefined,
   );
-  put(`${RESOURCE_SLICES}/bitfusion-0`, sliceObject({ name: "bitfusion-0", devices: [{ name: "gpu" }] }));
+  put(`${RESOURCE_SLICES}/bitfusion-0`, toResourceSlice({ name: "bitfusion-0", devices: [{ name: "gpu" }] }));
   controller({ ALLOCATION: "units" });
   await until((devices) => devices.size === 0);
   expect(refusals).toBe(2);
@@ -107,7 +107,7 @@ test("the controller of a cluster that cannot share a device says so", async () 
   const { controller, objects } = await start(({ method }) =>
     method === "POST" ? new Response("404 page not found", { status: 404 }) : undefined,
   );
-  const program = controller({ POOL_SERVERS: "127.0.0.1:1" }, "The API server does not offer what exact sharing takes");
+  const program = controller({ POOL_SERVERS: "127.0.0.1:1" }, "The API server does not support sharing by claims");
   expect(await program.started).toMatchObject({ missing: "resource.k8s.io/v1 (Kubernetes 1.34 and later)" });
   expect(objects.size).toBe(0);
 });

@@ -1,20 +1,25 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
-import { heldUnits, waitingRequest } from "./claims/claims.ts";
-import { attributesOfDevice, UNITS } from "./slices/device.ts";
-import { publishedGpus } from "./slices/gpus.ts";
-import type { State } from "./state.ts";
+import { UNITS_PER_GPU } from "../pool/units.ts";
+import type { GpuSupply } from "./claims/supply.ts";
 
-/** What is measured, and the registry that tells it. */
+/** The metrics that the controller sets, and their registry. */
 export interface ControllerMetrics {
   readonly registry: Registry;
   readonly writes: Counter<"operation">;
+  readonly writeFailures: Counter<"operation">;
   readonly leading: Gauge;
+}
+
+export interface ControllerMetricsOptions {
+  /** The published GPUs. Undefined while this replica does not lead. */
+  supply: () => readonly GpuSupply[] | undefined;
+  /** Number of claims that wait. */
+  waitingClaims: () => number;
 }
 
 const PREFIX = "bitfusion_controller";
 
-/** @param state what is known now; nothing while another controller leads. */
-export function createControllerMetrics(state: () => State): ControllerMetrics {
+export function createControllerMetrics({ supply, waitingClaims }: ControllerMetricsOptions): ControllerMetrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -25,13 +30,11 @@ export function createControllerMetrics(state: () => State): ControllerMetrics {
     registers,
     collect() {
       this.reset();
-      const { slices, claims } = state();
-      if (!slices || !claims) return;
-      for (const { device, held, free } of publishedGpus(slices.values(), heldUnits(claims.values()))) {
-        const { server = "" } = attributesOfDevice(device);
+      for (const { attributes, held, free } of supply() ?? []) {
+        const { server = "" } = attributes;
         this.inc({ server, state: "held" }, held);
         this.inc({ server, state: "free" }, free);
-        this.inc({ server, state: "tainted" }, Math.max(0, UNITS - held - free));
+        this.inc({ server, state: "tainted" }, Math.max(0, UNITS_PER_GPU - held - free));
       }
     },
   });
@@ -40,7 +43,7 @@ export function createControllerMetrics(state: () => State): ControllerMetrics {
     help: "Claims that wait for units of the pool.",
     registers,
     collect() {
-      this.set([...(state().claims?.values() ?? [])].filter(waitingRequest).length);
+      this.set(waitingClaims());
     },
   });
   return {
@@ -51,9 +54,15 @@ export function createControllerMetrics(state: () => State): ControllerMetrics {
       labelNames: ["operation"],
       registers,
     }),
+    writeFailures: new Counter({
+      name: `${PREFIX}_slice_write_failures_total`,
+      help: "Failed writes of ResourceSlices by operation. Each is retried with backoff.",
+      labelNames: ["operation"],
+      registers,
+    }),
     leading: new Gauge({
       name: `${PREFIX}_leading`,
-      help: "1 while this controller holds the Lease.",
+      help: "1 while this replica holds the Lease.",
       registers,
     }),
   };

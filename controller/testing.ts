@@ -1,8 +1,8 @@
-import type { ResourceClaim } from "../kubernetes/resource_claim.ts";
-import type { Device, ResourceSlice } from "../kubernetes/resource_slice.ts";
+import type { ResourceClaim } from "../kubernetes/objects/resource_claim.ts";
+import type { Device, ResourceSlice } from "../kubernetes/objects/resource_slice.ts";
 import type { Gpu, Inventory, PoolServer } from "../pool/inventory.ts";
 import type { Plan } from "./slices/plan.ts";
-import { sliceObject } from "./slices/slice.ts";
+import { toResourceSlice } from "./slices/slice.ts";
 
 const FACTS = { hostname: "gpu-1", hasRdma: false, cudaVersion: "12.4", driverVersion: "550.54.15" };
 
@@ -18,27 +18,27 @@ export function inventoryOf(...servers: PoolServer[]): Inventory {
   return { servers };
 }
 
-/** The slices after the first `steps` writes of a plan, in the order in which they are made. */
+/**
+ * The slices after the writes of a plan.
+ *
+ * @param fails whether the write of this number fails; none does if absent
+ */
 export function applied(
   slices: readonly ResourceSlice[],
   plan: Plan,
-  steps = Number.POSITIVE_INFINITY,
+  fails: (write: number) => boolean = () => false,
 ): ResourceSlice[] {
   const result = new Map(slices.map((slice) => [slice.metadata.name, slice]));
   const writes = [
-    ...plan.removals.map(
-      ({ metadata }) =>
-        () =>
-          void result.delete(metadata.name),
-    ),
-    ...plan.changes.map(
-      ({ desired, current }) =>
-        () =>
-          void result.set(desired.name, sliceObject(desired, current)),
-    ),
-    ...plan.creations.map((desired) => () => void result.set(desired.name, sliceObject(desired))),
+    ...plan.removals.map(({ metadata }) => [metadata.name, undefined] as const),
+    ...plan.updates.map(({ desired, current }) => [desired.name, toResourceSlice(desired, current)] as const),
+    ...plan.creations.map((desired) => [desired.name, toResourceSlice(desired)] as const),
   ];
-  for (const write of writes.slice(0, steps)) write();
+  for (const [index, [name, slice]] of writes.entries()) {
+    if (fails(index)) continue;
+    if (slice) result.set(name, slice);
+    else result.delete(name);
+  }
   return [...result.values()];
 }
 

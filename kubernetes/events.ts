@@ -1,48 +1,86 @@
-import type { CoreV1Api } from "@kubernetes/client-node";
+import { createHash } from "node:crypto";
+import { isStatus } from "./error.ts";
+import type { KubernetesRequest } from "./request.ts";
 
 export interface EventRecorderOptions {
-  core: CoreV1Api;
-  /** Of events that name no other. */
-  namespace: string;
+  request: KubernetesRequest;
   /** Name of the program, such as bitfusion-webhook. */
   component: string;
 }
 
-export interface RecordedEvent {
-  /** The object in the namespace that it is about. */
+/** The object that an event is about. */
+export interface ObjectReference {
   readonly kind: string;
-  readonly name: string;
   readonly apiVersion: string;
-  readonly namespace?: string;
-  /** `kubectl describe` finds the Events of a pod by it. */
+  readonly namespace: string;
+  readonly name: string;
+  /** `kubectl describe` selects the events of a pod by it. */
   readonly uid?: string;
+}
+
+export interface RecordedEvent {
+  readonly object: ObjectReference;
   readonly type: "Normal" | "Warning";
   /** In CamelCase. */
   readonly reason: string;
-  /** At most 1024 characters. */
+  /** At most 1024 characters; the rest is cut off. */
   readonly message: string;
 }
 
+/**
+ * Records an event (k8s.io/api/core/v1) in the object's namespace. If the same event exists, its count goes up instead, also if another
+ * replica recorded it.
+ *
+ * @throws {KubernetesError}
+ */
 export type EventRecorder = (event: RecordedEvent) => Promise<void>;
 
-/** Records what `kubectl describe` and `kubectl events` show of an object. */
-export function createEventRecorder({ core, namespace: own, component }: EventRecorderOptions): EventRecorder {
-  return async ({ kind, name, apiVersion, namespace = own, uid, type, reason, message }) => {
-    const now = new Date();
-    await core.createNamespacedEvent({
-      namespace,
-      body: {
-        metadata: { generateName: `${name}.` },
-        involvedObject: { kind, name, namespace, apiVersion, ...(uid ? { uid } : {}) },
-        type,
-        reason,
-        message: message.slice(0, 1024),
-        source: { component },
-        reportingComponent: component,
-        firstTimestamp: now,
-        lastTimestamp: now,
-        count: 1,
-      },
-    });
+const MAX_MESSAGE = 1024;
+
+/** Longest name of an object (DNS subdomain). */
+const MAX_NAME = 253;
+
+/** Creates the recorder of a program. */
+export function createEventRecorder({ request, component }: EventRecorderOptions): EventRecorder {
+  return async ({ object, type, reason, message: text }) => {
+    const message = text.slice(0, MAX_MESSAGE);
+    const collection = `/api/v1/namespaces/${object.namespace}/events`;
+    const name = eventName(object, reason, message);
+    const now = new Date().toISOString().replace(/\.\d+Z$/, "Z");
+    const body = {
+      apiVersion: "v1",
+      kind: "Event",
+      metadata: { name, namespace: object.namespace },
+      involvedObject: object,
+      type,
+      reason,
+      message,
+      source: { component },
+      reportingComponent: component,
+      firstTimestamp: now,
+      lastTimestamp: now,
+      count: 1,
+    };
+    try {
+      await request(collection, { method: "POST", body });
+    } catch (error) {
+      if (!isStatus(error, 409)) throw error;
+      await countAgain(`${collection}/${name}`, now);
+    }
   };
+
+  async function countAgain(path: string, lastTimestamp: string): Promise<void> {
+    const { count = 1 } = (await (await request(path)).json()) as { count?: number };
+    const contentType = "application/merge-patch+json";
+    await request(path, { method: "PATCH", contentType, body: { count: count + 1, lastTimestamp } });
+  }
+}
+
+/** The same for the same object, reason and message. */
+function eventName({ kind, name, uid = "" }: ObjectReference, reason: string, message: string): string {
+  const hash = createHash("sha256")
+    .update(JSON.stringify([kind, name, uid, reason, message]))
+    .digest("hex");
+  const suffix = `.${hash.slice(0, 16)}`;
+  return name.slice(0, MAX_NAME - suffix.length) + suffix;
 }

@@ -1,6 +1,8 @@
 import { afterEach, expect, test } from "bun:test";
+import type { CoreV1Event } from "@kubernetes/client-node";
 import { createEventRecorder, type RecordedEvent } from "./events.ts";
 import { connectWith, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
+import { createObjectStore } from "./simulated/objects.ts";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -8,29 +10,29 @@ afterEach(async () => {
 });
 
 async function start(onRequest?: () => Response) {
-  const api = startSimulatedApiServer({ onRequest: () => onRequest?.() });
+  const store = createObjectStore();
+  const api = startSimulatedApiServer({ onRequest: (request) => onRequest?.() ?? store.answer(request) });
   cleanups.push(() => api[Symbol.asyncDispose]());
-  const { core } = await connectWith(kubeconfigOf(api.url));
-  return { api, record: createEventRecorder({ core, namespace: "bitfusion-system", component: "bitfusion-webhook" }) };
+  const { request } = await connectWith(kubeconfigOf(api.url));
+  const events = () => [...store.objects.values()] as unknown as CoreV1Event[];
+  return { api, events, request, record: createEventRecorder({ request, component: "bitfusion-webhook" }) };
 }
 
 const event: RecordedEvent = {
-  kind: "ConfigMap",
-  apiVersion: "v1",
-  name: "bitfusion-clients",
+  object: { kind: "ConfigMap", apiVersion: "v1", namespace: "bitfusion-system", name: "bitfusion-clients" },
   type: "Warning",
   reason: "CatalogueRefused",
   message: "Cannot use clients.yaml: default is not set",
 };
 
-test("createEventRecorder() posts an Event about the object, with what kubectl shows of it", async () => {
-  const { api, record } = await start();
-  const before = Date.now();
+test("createEventRecorder() posts an event with the fields that kubectl shows", async () => {
+  const { api, events, record } = await start();
+  const before = Date.now() - 1000; // times have whole seconds
   await record(event);
   expect(api.requests).toEqual(["POST /api/v1/namespaces/bitfusion-system/events"]);
-  const [{ metadata, firstTimestamp, lastTimestamp, ...posted } = { metadata: {} }] = api.events;
+  const [posted] = events();
   expect(posted).toMatchObject({
-    involvedObject: { kind: "ConfigMap", apiVersion: "v1", namespace: "bitfusion-system", name: "bitfusion-clients" },
+    involvedObject: event.object,
     type: "Warning",
     reason: "CatalogueRefused",
     message: event.message,
@@ -38,24 +40,43 @@ test("createEventRecorder() posts an Event about the object, with what kubectl s
     reportingComponent: "bitfusion-webhook",
     count: 1,
   });
-  expect(metadata.name).toStartWith("bitfusion-clients.");
-  expect(firstTimestamp).toEqual(lastTimestamp as Date);
-  expect(new Date(lastTimestamp ?? 0).getTime()).toBeGreaterThanOrEqual(before);
+  expect(posted?.metadata.name).toStartWith("bitfusion-clients.");
+  expect(posted?.firstTimestamp).toEqual(posted?.lastTimestamp as Date);
+  expect(new Date(posted?.lastTimestamp ?? 0).getTime()).toBeGreaterThanOrEqual(before);
 });
 
-test("createEventRecorder() cuts a message to the 1024 characters that the API server takes", async () => {
-  const { api, record } = await start();
+test("createEventRecorder() truncates a message to the 1024 characters that the API server accepts", async () => {
+  const { events, record } = await start();
   await record({ ...event, message: "x".repeat(2000) });
-  expect(api.events[0]?.message).toBe("x".repeat(1024));
+  expect(events()[0]?.message).toBe("x".repeat(1024));
 });
 
-test("createEventRecorder() gives each Event a name of its own", async () => {
-  const { api, record } = await start();
-  await Promise.all([record(event), record(event)]);
-  expect(new Set(api.events.map(({ metadata }) => metadata.name)).size).toBe(2);
+test("createEventRecorder() counts an event that exists, also if another replica recorded it", async () => {
+  const { events, record, request } = await start();
+  const other = createEventRecorder({ request, component: "bitfusion-webhook" });
+  for (const each of [record, other, record]) await each(event);
+  expect(events().map(({ count }) => count)).toEqual([3]);
 });
 
-test("createEventRecorder() fails when the API server refuses", async () => {
+test.each<[difference: string, other: RecordedEvent]>([
+  ["another message", { ...event, message: "x" }],
+  ["another reason", { ...event, reason: "Other" }],
+  ["another object", { ...event, object: { ...event.object, name: "x" } }],
+  ["a new object of the same name", { ...event, object: { ...event.object, uid: "x" } }],
+])("createEventRecorder() records %s as an event of its own", async (_, other) => {
+  const { events, record } = await start();
+  await record(event);
+  await record(other);
+  expect(events().map(({ count }) => count)).toEqual([1, 1]);
+});
+
+test("createEventRecorder() names the event of an object with a long name within the limit of 253 characters", async () => {
+  const { events, record } = await start();
+  await record({ ...event, object: { ...event.object, name: "x".repeat(253) } });
+  expect(events()[0]?.metadata.name).toHaveLength(253);
+});
+
+test("createEventRecorder() throws when the API server refuses the event", async () => {
   const { record } = await start(() => Response.json({ message: "no rights" }, { status: 403 }));
   expect(await record(event).then(String, String)).toContain("no rights");
 });

@@ -1,8 +1,9 @@
 import { createBackoff } from "../program/backoff.ts";
 import { type Logger, messageOf } from "../program/log/log.ts";
+import { isStatus, KubernetesError } from "./error.ts";
 import type { KubernetesRequest } from "./request.ts";
 
-/** As much of each object as following it takes. */
+/** The fields of an object that a watch needs. */
 export interface ApiObject {
   readonly metadata: {
     readonly name: string;
@@ -12,55 +13,92 @@ export interface ApiObject {
   };
 }
 
-export interface FollowObjectsOptions {
+/** A change of a collection. Keys are `namespace/name`, or `name` for cluster-scoped objects. */
+export type ObjectChange<T> =
+  | { readonly type: "replace"; readonly objects: ReadonlyMap<string, T> }
+  | { readonly type: "put"; readonly key: string; readonly object: T }
+  | {
+      readonly type: "delete";
+      readonly key: string /** Version of the deletion. */;
+      readonly resourceVersion?: string;
+    };
+
+export interface WatchOptions<Raw extends ApiObject, T> {
   request: KubernetesRequest;
-  /** Of a collection, such as /apis/resource.k8s.io/v1/resourceslices. */
+  /** Path of a collection, such as /apis/resource.k8s.io/v1/resourceslices. */
   path: string;
-  /** Such as a fieldSelector. */
+  /** Query parameters, such as a fieldSelector. */
   query?: Readonly<Record<string, string>>;
+  /** Reduces each object to what is needed of it. Objects for which it returns undefined are left out. */
+  transform: (object: Raw) => T | undefined;
   log: Logger;
 }
 
-/** By namespace/name, or the name alone where there is no namespace. */
-export type Objects<T> = ReadonlyMap<string, T>;
+/** Duration of one watch request, in seconds. A connection that broke without notice is detected after this time. */
+const WATCH_SECONDS = 60;
 
-/** How long one watch lasts, in seconds: a connection that died in silence is noticed by then. */
-const WATCH = 60;
-
-/** How much longer its end may take to arrive, in ms. */
+/** How much longer than that the end of the response may take, in ms. */
 const GRACE = 10_000;
 
-/** The objects of a collection: all of them at first, and again at each change. Ends only with the signal; failures are logged. */
-export async function* followObjects<T extends ApiObject>(
-  { request, path, query = {}, log }: FollowObjectsOptions,
+/** Objects per page of a list, as client-go's pager asks for. */
+const PAGE_SIZE = 500;
+
+/**
+ * Lists a collection, then watches it. The first change replaces everything. A watch that ends or breaks is resumed at the last
+ * version; only if the API server has forgotten that version (410 Gone), the collection is listed again. Failures are logged and
+ * retried with backoff. Ends with the signal.
+ */
+export async function* watchObjects<Raw extends ApiObject, T>(
+  { request, path, query = {}, transform, log }: WatchOptions<Raw, T>,
   signal: AbortSignal,
-): AsyncGenerator<Objects<T>> {
+): AsyncGenerator<ObjectChange<T>> {
   const backoff = createBackoff();
+  let resourceVersion: string | undefined;
   while (!signal.aborted) {
     try {
-      const listed = await request(path, { query, signal });
-      const list = (await listed.json()) as { items: T[]; metadata: { resourceVersion: string } };
-      let objects = new Map(list.items.map((object) => [keyOf(object), object]));
-      let { resourceVersion } = list.metadata;
-      yield objects;
-      for (;;) {
-        for await (const { type, object } of watchOnce<T>(request, path, { ...query, resourceVersion }, signal)) {
-          backoff.reset();
-          resourceVersion = object.metadata.resourceVersion ?? resourceVersion;
-          if (type === "BOOKMARK") continue;
-          objects = new Map(objects); // what was told before stays as it was
-          if (type === "DELETED") objects.delete(keyOf(object));
-          else objects.set(keyOf(object), object);
-          yield objects;
-        }
-        await backoff.wait(signal); // a watch that the server ends at once is not asked for again at once
+      if (resourceVersion === undefined) {
+        const list = await listObjects({ request, path, query, transform }, signal);
+        resourceVersion = list.resourceVersion;
+        yield { type: "replace", objects: list.objects };
+      }
+      for await (const { type, object } of watchOnce<Raw>(request, path, { ...query, resourceVersion }, signal)) {
+        backoff.reset();
+        resourceVersion = object.metadata.resourceVersion ?? resourceVersion;
+        if (type === "BOOKMARK") continue;
+        const kept = type === "DELETED" ? undefined : transform(object);
+        const key = keyOf(object);
+        yield kept === undefined ? { type: "delete", key, resourceVersion } : { type: "put", key, object: kept };
       }
     } catch (error) {
       if (signal.aborted) return;
-      log.warn("Cannot follow objects of the API server", { path, reason: messageOf(error) });
-      await backoff.wait(signal).catch(() => {}); // only the signal ends it early
+      if (isStatus(error, 410)) resourceVersion = undefined;
+      log.warn("Watch interrupted", { path, reason: messageOf(error) });
     }
+    await backoff.wait(signal).catch(() => {}); // rejects only when aborted
   }
+}
+
+async function listObjects<Raw extends ApiObject, T>(
+  { request, path, query = {}, transform }: Omit<WatchOptions<Raw, T>, "log">,
+  signal: AbortSignal,
+): Promise<{ objects: Map<string, T>; resourceVersion: string }> {
+  const objects = new Map<string, T>();
+  let page: Record<string, string> = { limit: String(PAGE_SIZE) };
+  for (;;) {
+    const response = await request(path, { query: { ...query, ...page }, signal });
+    const { items, metadata } = (await response.json()) as List<Raw>;
+    for (const object of items) {
+      const kept = transform(object);
+      if (kept !== undefined) objects.set(keyOf(object), kept);
+    }
+    if (!metadata.continue) return { objects, resourceVersion: metadata.resourceVersion };
+    page = { limit: String(PAGE_SIZE), continue: metadata.continue };
+  }
+}
+
+interface List<T> {
+  readonly items: readonly T[];
+  readonly metadata: { readonly resourceVersion: string; readonly continue?: string };
 }
 
 interface WatchEvent<T> {
@@ -68,19 +106,23 @@ interface WatchEvent<T> {
   readonly object: T;
 }
 
-/** Ends when the API server ends it. Throws on an ERROR, such as 410 for a version that it no longer knows. */
+/** One watch request. Returns when the API server ends it. Throws on an ERROR event. */
 async function* watchOnce<T>(
   request: KubernetesRequest,
   path: string,
   query: Record<string, string>,
   signal: AbortSignal,
 ): AsyncGenerator<WatchEvent<T>> {
-  const watch = { watch: "true", allowWatchBookmarks: "true", timeoutSeconds: String(WATCH) };
-  const { body } = await request(path, { query: { ...query, ...watch }, timeout: WATCH * 1000 + GRACE, signal });
+  const watch = { watch: "true", allowWatchBookmarks: "true", timeoutSeconds: String(WATCH_SECONDS) };
+  const timeout = WATCH_SECONDS * 1000 + GRACE;
+  const { body } = await request(path, { query: { ...query, ...watch }, timeout, signal });
   if (!body) return;
   for await (const line of linesOf(body)) {
     const event = JSON.parse(line) as WatchEvent<T>;
-    if (event.type === "ERROR") throw new Error((event.object as { message?: string }).message ?? line);
+    if (event.type === "ERROR") {
+      const { code = 500, message = line } = event.object as { code?: number; message?: string };
+      throw new KubernetesError(code, message);
+    }
     yield event;
   }
 }
@@ -95,6 +137,7 @@ async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<stri
   }
 }
 
-function keyOf({ metadata: { namespace, name } }: ApiObject): string {
+/** The key of an object: `namespace/name`, or `name` if it is cluster-scoped. */
+export function keyOf({ metadata: { namespace, name } }: ApiObject): string {
   return namespace ? `${namespace}/${name}` : name;
 }

@@ -1,8 +1,8 @@
 import { afterEach, expect, test } from "bun:test";
-import { silentLog } from "../program/testing.ts";
+import { recordingLog } from "../program/testing.ts";
 import { connectWith, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
 import { createObjectStore } from "./simulated/objects.ts";
-import { type ApiObject, followObjects, type Objects } from "./watch.ts";
+import { type ApiObject, watchObjects } from "./watch.ts";
 
 const SLICES = "/apis/resource.k8s.io/v1/resourceslices";
 const CLAIMS = "/apis/resource.k8s.io/v1/namespaces/team/resourceclaims";
@@ -12,87 +12,108 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** Follows a collection, and gives what it tells next that `matches`. */
-async function follow(path: string, onRequest?: (request: Request) => Response | undefined) {
+interface Labelled extends ApiObject {
+  readonly metadata: ApiObject["metadata"] & { readonly labels?: Readonly<Record<string, string>> };
+}
+
+/** Watches a collection. Objects are reduced to their label `x`; those with the label `hidden` are left out. */
+async function watch(path: string, onRequest?: (request: Request) => Response | undefined) {
   const store = createObjectStore();
   const api = startSimulatedApiServer({ onRequest: (request) => onRequest?.(request) ?? store.answer(request) });
   cleanups.push(() => api[Symbol.asyncDispose]());
   const { request } = await connectWith(kubeconfigOf(api.url));
   const stop = new AbortController();
   const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(4000)]);
-  const told = followObjects<ApiObject>({ request, path, log: silentLog }, signal);
+  const lines: string[] = [];
+  const transform = ({ metadata: { labels = {} } }: Labelled) => ("hidden" in labels ? undefined : (labels.x ?? ""));
+  const changes = watchObjects({ request, path, transform, log: recordingLog(lines) }, signal);
   cleanups.push(() => stop.abort());
-  async function until(matches: (objects: Objects<ApiObject>) => boolean): Promise<Objects<ApiObject>> {
-    for (;;) {
-      const { done, value } = await told.next();
-      if (done) throw new Error("Nothing more is told");
-      if (matches(value)) return value;
-    }
+  async function next() {
+    const { done, value } = await changes.next();
+    if (done) throw new Error("The watch has ended");
+    return value.type === "replace" ? { ...value, objects: Object.fromEntries(value.objects) } : value;
   }
-  return { ...store, requests: api.requests, stop, until, next: () => until(() => true) };
+  const label = (name: string, x: string) => store.put(`${path}/${name}`, { metadata: { labels: { x } } });
+  return { ...store, requests: api.requests, stop, lines, next, label };
 }
 
-const lists = (requests: readonly string[]) => requests.filter((request) => request === `GET ${SLICES}`).length;
+const countLists = (requests: readonly string[]) => requests.filter((request) => request === `GET ${SLICES}`).length;
 
-test("followObjects() tells all objects, then each that is made, changed and removed", async () => {
-  const { put, remove, until, next } = await follow(SLICES);
-  put(`${SLICES}/a`, { metadata: { labels: { x: "1" } } });
-  expect([...(await next()).keys()]).toEqual(["a"]);
-  put(`${SLICES}/b`, {});
-  expect([...(await next()).keys()]).toEqual(["a", "b"]);
-  put(`${SLICES}/a`, { metadata: { labels: { x: "2" } } });
-  const changed = await until((objects) => objects.get("a")?.metadata.resourceVersion === "3");
-  expect(changed.get("a")).toMatchObject({ metadata: { labels: { x: "2" } } });
+test("watchObjects() yields all objects, then each that is created, changed and deleted", async () => {
+  const { label, remove, next } = await watch(SLICES);
+  label("a", "1");
+  expect(await next()).toEqual({ type: "replace", objects: { a: "1" } });
+  label("b", "1");
+  expect(await next()).toEqual({ type: "put", key: "b", object: "1" });
+  label("a", "2");
+  expect(await next()).toEqual({ type: "put", key: "a", object: "2" });
   remove(`${SLICES}/a`);
-  expect([...(await next()).keys()]).toEqual(["b"]);
+  expect(await next()).toEqual({ type: "delete", key: "a", resourceVersion: "4" });
 });
 
-test("followObjects() leaves what it has told as it was", async () => {
-  const { put, next } = await follow(SLICES);
-  const before = await next();
-  put(`${SLICES}/a`, {});
-  await next();
-  expect(before.size).toBe(0);
+test("watchObjects() yields an object as deleted once it is no longer wanted", async () => {
+  const { label, put, next } = await watch(SLICES);
+  put(`${SLICES}/b`, { metadata: { labels: { hidden: "" } } });
+  label("a", "1");
+  expect(await next()).toEqual({ type: "replace", objects: { a: "1" } });
+  put(`${SLICES}/a`, { metadata: { labels: { hidden: "" } } });
+  expect(await next()).toEqual({ type: "delete", key: "a", resourceVersion: "3" });
 });
 
-test("followObjects() tells objects of all namespaces by namespace and name", async () => {
-  const { put, next } = await follow("/apis/resource.k8s.io/v1/resourceclaims");
+test("watchObjects() uses namespace and name as the key of a namespaced object", async () => {
+  const { put, next } = await watch("/apis/resource.k8s.io/v1/resourceclaims");
   put(`${CLAIMS}/a`, {});
-  expect([...(await next()).keys()]).toEqual(["team/a"]);
+  expect(await next()).toEqual({ type: "replace", objects: { "team/a": "" } });
 });
 
-test("followObjects() misses nothing between two watches, and lists only once for both", async () => {
-  const { put, endWatches, until, next, requests } = await follow(SLICES);
-  await next();
-  put(`${SLICES}/a`, {});
-  await next();
-  endWatches();
-  put(`${SLICES}/b`, {});
-  await until((objects) => objects.has("b"));
-  expect(lists(requests)).toBe(3); // a list and two watches
+test("watchObjects() lists in pages", async () => {
+  const { label, next, requests } = await watch(SLICES);
+  for (let index = 0; index < 1100; index++) label(`slice-${index}`, String(index));
+  const change = await next();
+  expect(change.type === "replace" && Object.keys(change.objects)).toHaveLength(1100);
+  expect(countLists(requests)).toBe(3);
 });
 
-test("followObjects() lists again when its version is no longer known", async () => {
-  const { put, remove, endWatches, until, next } = await follow(SLICES);
-  put(`${SLICES}/a`, {});
+test.each([
+  ["that the API server ends", false],
+  ["whose connection breaks", true],
+])("watchObjects() resumes a watch %s, misses nothing and does not list again", async (_, broken) => {
+  const { label, endWatches, next, requests, lines } = await watch(SLICES);
+  await next();
+  label("a", "1");
+  await next();
+  endWatches({ broken });
+  label("b", "1");
+  expect(await next()).toEqual({ type: "put", key: "b", object: "1" });
+  expect(countLists(requests)).toBe(3); // a list and two watches
+  expect(lines).toHaveLength(broken ? 1 : 0);
+});
+
+test("watchObjects() lists again when the API server has forgotten the version", async () => {
+  const { label, remove, endWatches, next } = await watch(SLICES);
+  await next();
+  label("a", "1");
   await next();
   remove(`${SLICES}/a`);
-  put(`${SLICES}/b`, {});
+  label("b", "1");
   endWatches({ forget: true });
-  const told = await until((objects) => objects.has("b") && !objects.has("a"));
-  expect([...told.keys()]).toEqual(["b"]);
+  let change = await next();
+  while (change.type !== "replace") change = await next(); // events that arrived before the end
+  expect(change.objects).toEqual({ b: "1" });
 });
 
-test("followObjects() goes on after the API server was away, or spoke garbage", async () => {
-  const answers = [new Response(null, { status: 503 }), new Response("not JSON"), new Response("")];
-  const { put, next } = await follow(SLICES, () => answers.shift());
-  put(`${SLICES}/a`, {});
-  expect([...(await next()).keys()]).toEqual(["a"]);
+test("watchObjects() retries after failures and garbage, and logs what failed", async () => {
+  const answers = [new Response("busy", { status: 503 }), new Response("not JSON"), new Response("")];
+  const { label, next, lines } = await watch(SLICES, () => answers.shift());
+  label("a", "1");
+  expect(await next()).toEqual({ type: "replace", objects: { a: "1" } });
+  expect(lines[0]).toBe(`Watch interrupted: GET ${SLICES} answered 503: busy`);
+  expect(lines).toHaveLength(3);
 });
 
-test("followObjects() ends with its signal", async () => {
-  const { next, stop } = await follow(SLICES);
+test("watchObjects() ends with its signal", async () => {
+  const { next, stop } = await watch(SLICES);
   await next();
   stop.abort();
-  expect(await next().then(String, String)).toBe("Error: Nothing more is told");
+  expect(await next().then(String, String)).toBe("Error: The watch has ended");
 });

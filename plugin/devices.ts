@@ -1,5 +1,6 @@
-import { SHORT_NAME_LENGTH, shortName } from "../pool/device.ts";
+import { SHORT_NAME_LENGTH, shortName } from "../pool/device_name.ts";
 import type { Inventory, PoolServer } from "../pool/inventory.ts";
+import { UNITS_PER_GPU } from "../pool/units.ts";
 
 /** The units of one GPU, each 1 % of it, as the kubelet is told of them. */
 export interface GpuUnits {
@@ -20,9 +21,6 @@ export interface UnitList {
   readonly unlisted: number;
 }
 
-/** Units of one GPU. */
-const UNITS = 100;
-
 /** As protobuf: tag and length of the device, of its id (11 characters), and of its health ("Unhealthy" at most). */
 const BYTES_PER_UNIT = 2 + (2 + 11) + (2 + 9);
 
@@ -30,7 +28,7 @@ const BYTES_PER_UNIT = 2 + (2 + 11) + (2 + 9);
  * The most units that one message may hold: the kubelet reads 4 MiB at most (google.golang.org/grpc's default), and ends the stream
  * on more. Whole GPUs.
  */
-export const MOST_UNITS = Math.floor((4 * 1024 * 1024) / BYTES_PER_UNIT / UNITS) * UNITS;
+export const MOST_UNITS = Math.floor((4 * 1024 * 1024) / BYTES_PER_UNIT / UNITS_PER_GPU) * UNITS_PER_GPU;
 
 /** Which part of the pool a node lists, where it is split over the nodes: the GPUs of one turn of `nodes`. */
 export interface PoolPart {
@@ -77,7 +75,7 @@ export function unitsOf({ servers }: Inventory, { resourceNums, part }: UnitOpti
 
 function* toldUnits({ address: server, gpus = [], reachable }: PoolServer): Generator<GpuUnits> {
   for (const { id, healthy } of gpus) {
-    yield { server, name: shortName(id), count: UNITS, healthy: reachable && healthy };
+    yield { server, name: shortName(id), count: UNITS_PER_GPU, healthy: reachable && healthy };
   }
 }
 
@@ -86,8 +84,13 @@ function* silentUnits(
   { position, count, total }: { position: number; count: number; total: number },
 ): Generator<GpuUnits> {
   const part = Math.floor(total / count) + (position < total % count ? 1 : 0);
-  for (let gpu = 0; gpu * UNITS < part; gpu++) {
-    yield { server, name: shortName(`${server}#${gpu}`), count: Math.min(UNITS, part - gpu * UNITS), healthy };
+  for (let gpu = 0; gpu * UNITS_PER_GPU < part; gpu++) {
+    yield {
+      server,
+      name: shortName(`${server}#${gpu}`),
+      count: Math.min(UNITS_PER_GPU, part - gpu * UNITS_PER_GPU),
+      healthy,
+    };
   }
 }
 

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { EXPECTED_SERVERS } from "../pool/address.ts";
-import { DRIVER } from "../pool/device.ts";
+import { DRIVER } from "../pool/driver.ts";
 import { POOL_SETTINGS, serversOf } from "../pool/sources/pool_settings.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, integer, port, readEnvironment, seconds } from "../program/environment.ts";

@@ -1,12 +1,12 @@
-import { attributeText, type DeviceAttributes } from "./device.ts";
+import { attributeText, type DeviceAttributes } from "./attributes.ts";
 
-/** What a client asks of the GPUs that it takes: `server.hostname=gpu-1`. */
+/** A condition on the GPUs that a client takes, such as `server.hostname=gpu-1`. */
 export interface Filter {
   readonly key: string;
   readonly value: string;
 }
 
-/** The filters of the original's client, and the attribute of a GPU that each compares. */
+/** The filters of the original's client, and the attribute that each compares. */
 const ATTRIBUTES: Readonly<Record<string, keyof DeviceAttributes>> = {
   "server.addr": "server",
   "server.hostname": "hostname",
@@ -20,30 +20,35 @@ const ATTRIBUTES: Readonly<Record<string, keyof DeviceAttributes>> = {
 
 export const FILTER_KEYS: readonly string[] = Object.keys(ATTRIBUTES);
 
-/** What a filter must look like, for messages. */
+/** The expected form of a filter, for error messages. */
 export const EXPECTED_FILTER = `expected key=value with one of the keys ${FILTER_KEYS.join(", ")}`;
 
-/** Undefined for a text that is no filter, or has another key. */
+/** Parses `key=value`. Returns undefined if the text has another form or an unknown key. */
 export function parseFilter(text: string): Filter | undefined {
   const [, key = "", value = ""] = /^([^=]+)=(.+)$/.exec(text) ?? [];
   return Object.hasOwn(ATTRIBUTES, key) ? { key, value } : undefined;
 }
 
-/** As the client's command line and a pod's annotation have it. */
-export function filterText({ key, value }: Filter): string {
+/** The `key=value` form of a filter. */
+export function formatFilter({ key, value }: Filter): string {
   return `${key}=${value}`;
 }
 
-/** The attribute that a filter compares, and the text that it must have. An address may come without its port. */
-export function wantedAttribute({ key, value }: Filter): { name: keyof DeviceAttributes; text: string } {
+/** Splits the value of the annotation bitfusion-client/filter: filters are separated by white space. */
+export function splitFilters(annotation = ""): string[] {
+  return annotation.split(/\s+/).filter(Boolean);
+}
+
+/** The attribute that a filter compares, and the text that it must have. An address matches with and without its port. */
+export function attributeOfFilter({ key, value }: Filter): { name: keyof DeviceAttributes; text: string } {
   const attribute = Object.hasOwn(ATTRIBUTES, key) ? ATTRIBUTES[key] : undefined;
   if (!attribute) throw new TypeError(`Unknown filter "${key}"`);
   const name = attribute === "server" && !/:\d+$/.test(value) ? "host" : attribute;
   return { name, text: attributeText(name === "host" ? value.replace(/^\[|\]$/g, "") : value) };
 }
 
-/** Whether a GPU has what a filter asks for. What is not known of it is not there. */
+/** Whether a GPU matches a filter. An unknown attribute does not match. */
 export function matchesFilter(filter: Filter, attributes: DeviceAttributes): boolean {
-  const { name, text } = wantedAttribute(filter);
+  const { name, text } = attributeOfFilter(filter);
   return attributes[name] !== undefined && String(attributes[name]) === text;
 }

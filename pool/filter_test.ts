@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { attributesOf } from "./device.ts";
-import { FILTER_KEYS, matchesFilter, parseFilter, wantedAttribute } from "./filter.ts";
+import { attributesOf } from "./attributes.ts";
+import { attributeOfFilter, FILTER_KEYS, matchesFilter, parseFilter } from "./filter.ts";
 
 const LONG = "x".repeat(65);
 const SERVER = {
@@ -59,5 +59,5 @@ test.each(["", "device.id", "device.id=", "=a", "toString=1", "server.addr:a"])(
 });
 
 test("wantedAttribute() throws on a key that parseFilter() refuses", () => {
-  expect(() => wantedAttribute({ key: "toString", value: "1" })).toThrow('Unknown filter "toString"');
+  expect(() => attributeOfFilter({ key: "toString", value: "1" })).toThrow('Unknown filter "toString"');
 });

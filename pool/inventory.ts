@@ -1,3 +1,5 @@
+import { UNITS_PER_GPU } from "./units.ts";
+
 /** The pool at one moment, as far as it is known here. */
 export interface Inventory {
   readonly servers: readonly PoolServer[];
@@ -49,7 +51,7 @@ export function totalUnits({ servers }: Inventory): number | undefined {
   let units = 0;
   for (const { gpus } of servers) {
     if (!gpus) return undefined;
-    units += gpus.length * 100;
+    units += gpus.length * UNITS_PER_GPU;
   }
   return units;
 }

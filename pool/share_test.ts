@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
-import { percentOfGpu, percentToFraction, type Share, unitsOf } from "./share.ts";
+import { percentToFraction, type Share } from "./share.ts";
+import { unitsOf, unitsPerGpu } from "./units.ts";
 
 test.each<[Share, number, number, number]>([
   [{ gpus: 1, percent: 1 }, 16_000, 1, 1],
@@ -15,8 +16,8 @@ test.each<[Share, number, number, number]>([
   [{ gpus: 1, memoryMb: 161 }, 16_000, 2, 2],
   [{ gpus: 1, memoryMb: 16_000 }, 16_000, 100, 100],
   [{ gpus: 1, memoryMb: 16_001 }, 16_000, 101, 101],
-])("unitsOf() and percentOfGpu() of %j on GPUs of %d MB are %d and %d", (share, gpuMemoryMb, units, percent) => {
-  expect([unitsOf(share, gpuMemoryMb), percentOfGpu(share, gpuMemoryMb)]).toEqual([units, percent]);
+])("unitsOf() and unitsPerGpu() of %j on GPUs of %d MB are %d and %d", (share, gpuMemoryMb, units, percent) => {
+  expect([unitsOf(share, gpuMemoryMb), unitsPerGpu(share, gpuMemoryMb)]).toEqual([units, percent]);
 });
 
 test("unitsOf() a memory of n percent is n units, for every n", () => {

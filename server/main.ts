@@ -1,7 +1,7 @@
 import { hostname } from "node:os";
 import * as v from "valibot";
 import { serveGrpc } from "../grpc/server.ts";
-import { gpuMemory } from "../kubernetes/memory.ts";
+import { gpuMemory } from "../kubernetes/objects/gpu_memory.ts";
 import type { Gpu } from "../pool/inventory.ts";
 import { integer, port, readEnvironment, seconds } from "../program/environment.ts";
 import { runProgram } from "../program/run.ts";

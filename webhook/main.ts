@@ -35,8 +35,13 @@ await runProgram("webhook", async ({ environment, log, signal }) => {
 
   let pool: Inventory | undefined;
   const metrics = createMetrics({ poolUnits: () => pool && totalUnits(pool) });
-  const record = api && createEventRecorder({ core: api.core, namespace: settings.POD_NAMESPACE, component: NAME });
-  const onFailure = createCatalogueReport({ log, reloads: metrics.catalogueReloads, record });
+  const record = api && createEventRecorder({ request: api.request, component: NAME });
+  const onFailure = createCatalogueReport({
+    namespace: settings.POD_NAMESPACE,
+    log,
+    reloads: metrics.catalogueReloads,
+    record,
+  });
   const catalogues = followCatalogue({ path: settings.CLIENTS_FILE, onFailure }, signal);
   let catalogue = (await catalogues.next()).value as Catalogue;
 

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import * as v from "valibot";
-import { gpuMemory } from "../kubernetes/memory.ts";
+import { gpuMemory } from "../kubernetes/objects/gpu_memory.ts";
 import { poolServers } from "../pool/address.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, port, readEnvironment } from "../program/environment.ts";

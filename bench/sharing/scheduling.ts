@@ -1,6 +1,6 @@
 import { until } from "../../e2e/steps/kubectl.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
-import { type ApiObject, followObjects } from "../../kubernetes/watch.ts";
+import { type ApiObject, watchObjects } from "../../kubernetes/watch.ts";
 import { silentLog } from "../../program/testing.ts";
 import { claimTemplateOf } from "../../webhook/claims/claim.ts";
 
@@ -48,13 +48,14 @@ async function schedule(
   resources: object = {},
 ): Promise<number> {
   const path = `/api/v1/namespaces/${NAMESPACE}/pods`;
-  const pods = followObjects<Pod>({ request, path, log: silentLog }, AbortSignal.timeout(600_000));
+  const transform = ({ metadata, spec }: Pod) =>
+    metadata.name.startsWith(`${prefix}-`) && spec.nodeName ? spec.nodeName : undefined;
+  const pods = watchObjects({ request, path, transform, log: silentLog }, AbortSignal.timeout(600_000));
   const bound = (async () => {
-    for await (const objects of pods) {
-      const own = [...objects.values()].filter(
-        ({ metadata, spec }) => metadata.name.startsWith(`${prefix}-`) && spec.nodeName,
-      );
-      if (own.length === PODS) return performance.now();
+    const names = new Set<string>();
+    for await (const change of pods) {
+      if (change.type === "put") names.add(change.key);
+      if (names.size === PODS) return performance.now();
     }
     throw new Error("Not all pods were bound within ten minutes");
   })();

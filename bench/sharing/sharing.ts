@@ -2,7 +2,7 @@ import { withCluster } from "../../e2e/cluster/cluster.ts";
 import { connectKubernetes } from "../../kubernetes/client.ts";
 import { benchPrepare } from "../plugin/prepare.ts";
 import { benchPodStart } from "./pod_start.ts";
-import { benchPublishing, startPublishing } from "./publishing.ts";
+import { benchPublishing } from "./publishing.ts";
 import { benchScheduling } from "./scheduling.ts";
 
 /** What exact sharing costs, on a kind cluster of its own: a pod's start, the scheduler's work, the controller's, and the node driver's. */
@@ -16,8 +16,7 @@ export async function benchSharing(): Promise<Record<string, string>[][]> {
     say("starting pods with and without claims");
     const starts = await benchPodStart();
     say("publishing 1,000 GPUs");
-    await using publishing = await startPublishing(connectKubernetes().request);
-    const published = await benchPublishing(publishing);
+    const published = await benchPublishing(connectKubernetes().request);
     say("scheduling 500 pods with and without claims");
     const scheduled = await benchScheduling(connectKubernetes().request);
     return [starts, scheduled, published, prepare];

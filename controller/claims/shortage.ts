@@ -1,52 +1,45 @@
-import type { ResourceClaim } from "../../kubernetes/resource_claim.ts";
-import { CLAIM_ANNOTATIONS } from "../../pool/device.ts";
-import { type Filter, filterText, matchesFilter, parseFilter } from "../../pool/filter.ts";
-import { describeShare, parseShareText, percentOfGpu, type Share } from "../../pool/share.ts";
-import { attributesOfDevice } from "../slices/device.ts";
-import { isTainted, type PublishedGpu } from "../slices/gpus.ts";
-import { waitingRequest } from "./claims.ts";
+import type { DeviceAttributes } from "../../pool/attributes.ts";
+import { formatFilter, matchesFilter } from "../../pool/filter.ts";
+import { describeShare } from "../../pool/share.ts";
+import { unitsPerGpu } from "../../pool/units.ts";
+import type { WaitingRequest } from "./claim_index.ts";
+import type { GpuSupply } from "./supply.ts";
 
 /**
- * What a claim waits for, in the words of its pod's user: `needs 60 % of one GPU; the freest has 40 %`. Undefined for one that waits for
- * nothing of the pool, or that the scheduler can give what it asks for at its next look.
+ * Why the pool cannot satisfy a request now, in the terms of the pod: `needs 60 % of one GPU; the freest has 40 %`. Undefined if it can:
+ * the scheduler will allocate it.
  */
-export function shortageOf(claim: ResourceClaim, gpus: readonly PublishedGpu[]): string | undefined {
-  const request = waitingRequest(claim);
-  if (!request) return undefined;
-  const { count, units } = request;
-  const { annotations = {} } = claim.metadata;
-  const share = parseShareText(annotations[CLAIM_ANNOTATIONS.share] ?? "") ?? { gpus: count, percent: units };
-  const filters = (annotations[CLAIM_ANNOTATIONS.filter] ?? "").split(" ").flatMap((text) => parseFilter(text) ?? []);
-  const capable = gpus.filter(({ device }) => isCapable(attributesOfDevice(device), { share, filters, units }));
-  const free = capable.map((gpu) => gpu.free).sort((a, b) => b - a);
-  const able = free.filter((each) => each >= units).length;
-  if (able >= count) return undefined;
-  const matching = filters.length > 0 ? ` that matches ${filters.map(filterText).join(" and ")}` : "";
-  return `needs ${describeShare(share)}${matching}; ${describeFree({ count, able, free, capable })}`;
+export function describeShortage(request: WaitingRequest, supply: readonly GpuSupply[]): string | undefined {
+  const { count, units, share, filters } = request;
+  const suitable = supply.filter(({ attributes }) => isSuitable(attributes, request));
+  const free = suitable.map((gpu) => gpu.free).sort((a, b) => b - a);
+  const available = free.filter((each) => each >= units).length;
+  if (available >= count) return undefined;
+  const matching = filters.length > 0 ? ` that matches ${filters.map(formatFilter).join(" and ")}` : "";
+  return `needs ${describeShare(share)}${matching}; ${describeFree({ count, available, free, suitable })}`;
 }
 
-type Attributes = ReturnType<typeof attributesOfDevice>;
-
-/** Whether it could give the share if nobody held it. */
-function isCapable(
-  attributes: Attributes,
-  { share, filters, units }: { share: Share; filters: readonly Filter[]; units: number },
-): boolean {
-  const fits = percentOfGpu(share, attributes.memoryMb ?? 1) <= units;
-  return fits && filters.every((filter) => matchesFilter(filter, attributes));
+/** Whether a GPU could satisfy the request if nobody held any of it. */
+function isSuitable(attributes: DeviceAttributes, { share, units, filters }: WaitingRequest): boolean {
+  return (
+    filters.every((filter) => matchesFilter(filter, attributes)) &&
+    unitsPerGpu(share, attributes.memoryMb || 1) <= units
+  );
 }
 
 interface Supply {
   count: number;
-  able: number;
+  /** Number of GPUs that could satisfy the request now. */
+  available: number;
+  /** Free units of the suitable GPUs, in descending order. */
   free: readonly number[];
-  capable: readonly PublishedGpu[];
+  suitable: readonly GpuSupply[];
 }
 
-function describeFree({ count, able, free, capable }: Supply): string {
-  if (capable.length < count) return `the pool has ${capable.length === 0 ? "none" : `only ${capable.length}`}`;
-  if (capable.every(({ device }) => isTainted(device))) return "none of the pool can be reached now";
+function describeFree({ count, available, free, suitable }: Supply): string {
+  if (suitable.length < count) return `the pool has ${suitable.length === 0 ? "none" : `only ${suitable.length}`}`;
+  if (suitable.every(({ isTainted }) => isTainted)) return "none of the pool can be reached now";
   if (count === 1) return `the freest has ${free[0]} %`;
   const freest = free.slice(0, count).map((each) => `${each} %`);
-  return `${able === 0 ? "none" : `only ${able}`} has that now: the freest have ${freest.join(" and ")}`;
+  return `${available === 0 ? "none has" : `only ${available} has`} that now: the freest have ${freest.join(" and ")}`;
 }

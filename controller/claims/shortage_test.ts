@@ -1,22 +1,23 @@
 import { expect, test } from "bun:test";
-import { deviceName } from "../../pool/device.ts";
-import { publishedGpus } from "../slices/gpus.ts";
-import { planSlices } from "../slices/plan.ts";
+import { deviceName } from "../../pool/device_name.ts";
+import { createSlicePlanner } from "../slices/plan.ts";
 import { applied, claim, gpu, inventoryOf, server } from "../testing.ts";
-import { type HeldUnits, heldUnits, waitingRequest } from "./claims.ts";
-import { shortageOf } from "./shortage.ts";
+import { summarizeClaim, type WaitingRequest } from "./claim_index.ts";
+import { describeShortage } from "./shortage.ts";
+import { createSupply } from "./supply.ts";
 
-const [A, B, C] = ["a", "b", "c"].map((id) => `bitfusion-0/${deviceName(id)}`) as [string, string, string];
-const small = { memoryMb: 8000 };
+const [A, B] = ["a", "b"].map((id) => `bitfusion-0/${deviceName(id)}`) as [string, string];
 const inventory = inventoryOf(
   server("s:1", [gpu("a"), gpu("b")]),
-  server("away:1", [gpu("c", { ...small, model: "Old" })], { reachable: false }),
+  server("away:1", [gpu("c", { memoryMb: 8000, model: "Old" })], { reachable: false }),
 );
+const planSlices = createSlicePlanner();
+const slices = applied([], planSlices({ inventory, slices: [], held: new Map() }, { now: 0 }));
 
-/** The GPUs of the pool: a and b with so many units held, and c that cannot be reached. */
-function gpusWith(held: HeldUnits) {
-  const slices = applied([], planSlices({ inventory, slices: [], held: new Map() }, { now: 0 }));
-  return publishedGpus(slices, held);
+/** The shortage of a claim while so many units of a and b are held. GPU c is unreachable. */
+function shortageOf(options: Parameters<typeof claim>[1], held: Readonly<Record<string, number>>) {
+  const { waiting } = summarizeClaim(claim("c", options)) ?? {};
+  return describeShortage(waiting?.request as WaitingRequest, createSupply()(slices, new Map(Object.entries(held))));
 }
 
 const share = (text: string) => ({ "bitfusion.io/share": text });
@@ -53,60 +54,11 @@ test.each<[held: Record<string, number>, claim: Parameters<typeof claim>[1], sho
     { units: 50, annotations: filtered("server.addr=s:1 device.name=New") },
     "needs 50 % of one GPU that matches server.addr=s:1 and device.name=New; the pool has none",
   ],
-])("shortageOf() with %j held and %j asked for is %j", (held, options, shortage) => {
-  expect(shortageOf(claim("c", options), gpusWith(new Map(Object.entries(held))))).toBe(shortage as never);
+])("describeShortage() with %j held, of a request for %j, is %j", (held, options, shortage) => {
+  expect(shortageOf(options, held)).toBe(shortage as never);
 });
 
-test("a GPU that is too small for a share of memory is none that could give it", () => {
-  const asking = claim("c", {
-    units: 30,
-    annotations: { ...share("1x4800mb"), ...filtered("device.phy-memory=8000") },
-  });
-  expect(shortageOf(asking, gpusWith(new Map()))).toEndWith("the pool has none");
-});
-
-test("shortageOf() has nothing to say of a claim that has what it asked for", () => {
-  expect(
-    shortageOf(
-      claim("c", { allocated: { [A]: 50 } }),
-      gpusWith(
-        new Map([
-          [A, 100],
-          [B, 100],
-        ]),
-      ),
-    ),
-  ).toBeUndefined();
-});
-
-test("waitingRequest() passes over claims that go, and those of others", () => {
-  const { metadata, spec } = claim("c");
-  expect(
-    waitingRequest({ metadata: { ...metadata, deletionTimestamp: "2026-01-01T00:00:00Z" }, spec }),
-  ).toBeUndefined();
-  const other = { devices: { requests: [{ exactly: { deviceClassName: "gpu.example" } }, {}] } };
-  expect(waitingRequest({ metadata, spec: other })).toBeUndefined();
-});
-
-test("waitingRequest() takes a request without capacity for a whole GPU", () => {
-  const spec = { devices: { requests: [{ exactly: { deviceClassName: "bitfusion.io" } }] } };
-  expect(waitingRequest({ ...claim("c"), spec })).toEqual({ count: 1, units: 100 });
-});
-
-test("heldUnits() adds up what claims hold of each GPU, and nothing of other drivers", () => {
-  const other = claim("other", { allocated: { [B]: 5 } });
-  const [result] = other.status?.allocation?.devices?.results ?? [];
-  Object.assign(result ?? {}, { driver: "gpu.example" });
-  const claims = [
-    claim("x", { allocated: { [A]: 30, [C]: 1 } }),
-    claim("y", { allocated: { [A]: 40 } }),
-    other,
-    claim("z"),
-  ];
-  expect(heldUnits(claims)).toEqual(
-    new Map([
-      [A, 70],
-      [C, 1],
-    ]),
-  );
+test("describeShortage() does not count a GPU that is too small for a memory share", () => {
+  const annotations = { ...share("1x4800mb"), ...filtered("device.phy-memory=8000") };
+  expect(shortageOf({ units: 30, annotations }, {})).toEndWith("the pool has none");
 });

@@ -1,134 +1,243 @@
-import type { Device, ResourceSlice } from "../../kubernetes/resource_slice.ts";
-import { addressAttributes, deviceName } from "../../pool/device.ts";
-import type { Inventory } from "../../pool/inventory.ts";
-import { type HeldUnits, heldKey, splitHeldKey } from "../claims/claims.ts";
-import { attributesOfDevice, deviceOf, withTaint } from "./device.ts";
-import { type DesiredSlice, isAsDesired, MOST_DEVICES, poolIndex, sliceIndex, sliceName } from "./slice.ts";
-import { evictionTime, type TaintOptions, taintOf } from "./taint.ts";
+import type { Device, DeviceTaint, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
+import { addressAttributes } from "../../pool/attributes.ts";
+import type { Gpu, Inventory, PoolServer } from "../../pool/inventory.ts";
+import { attributesOfDevice, createDevice, withTaint } from "./device.ts";
+import { deviceKey, type HeldUnits, splitDeviceKey } from "./device_key.ts";
+import { type DesiredSlice, isUpToDate, MAX_DEVICES, parseSliceName, sliceIndex, sliceName } from "./slice.ts";
+import { evictionTime, type Problem, type TaintOptions, taintFor } from "./taint.ts";
 
 export interface PoolState {
   readonly inventory: Inventory;
   /** All slices of the driver. */
-  readonly slices: readonly ResourceSlice[];
+  readonly slices: Iterable<ResourceSlice>;
   readonly held: HeldUnits;
 }
 
-/** What is to be written so that the scheduler knows the pool as it is. */
+/** The writes that make the slices match the pool. Each can fail without harm to the others. */
 export interface Plan {
-  /** To be done first: what they have may be in another slice afterwards. */
   readonly removals: readonly ResourceSlice[];
-  readonly changes: readonly { readonly desired: DesiredSlice; readonly current: ResourceSlice }[];
+  readonly updates: readonly { readonly desired: DesiredSlice; readonly current: ResourceSlice }[];
   readonly creations: readonly DesiredSlice[];
-  /** Ids of GPUs that have the name of another: they are left out. */
-  readonly collisions: readonly string[];
-  /** When a taint has to change though nothing else does, in ms since the epoch. */
-  readonly lookAgain: number | undefined;
+  /** Why GPUs are left out, by id. */
+  readonly leftOut: ReadonlyMap<string, string>;
+  /** Keys of devices that are published only because a claim holds them. */
+  readonly keptForClaims: ReadonlySet<string>;
+  /** When the next taint becomes NoExecute, in ms since the epoch. */
+  readonly nextEviction: number | undefined;
 }
+
+export type SlicePlanner = (state: PoolState, options: TaintOptions) => Plan;
 
 /**
- * Where each GPU of the pool is to be, and how. One that has a slice stays there: claims know it by its pool and name. What a server that
- * has not been heard of yet had is kept, and what the pool has no longer is kept as long as a claim holds it.
+ * Creates a function that decides which slice each GPU is in, and how it looks there:
+ *
+ * - A published GPU stays in its slice, because claims refer to it by pool and device.
+ * - A GPU whose slice was lost returns to the pool that claims know it by. Other new GPUs fill the first slices with room.
+ * - A GPU of a server that has not reported yet is kept. A GPU that left the pool is kept while a claim holds it.
+ * - A GPU that is in a slice which must be removed is published again after the removal, so that it never counts twice.
+ *
+ * The result depends on the arguments alone. Work on servers and slices that are the same objects as before is not repeated.
  */
-export function planSlices({ inventory, slices, held }: PoolState, options: TaintOptions): Plan {
-  const { told, collisions } = toldDevices(inventory, options);
-  const current = new Map<number, ResourceSlice>();
-  for (const slice of slices) {
-    const index = sliceIndex(slice);
-    if (index !== undefined) current.set(index, slice);
-  }
-  const desired = new Map<number, Device[]>();
-  const seen = new Set<string>();
-  for (const [index, { metadata, spec }] of [...current].sort(([a], [b]) => a - b)) {
-    const devices = spec.devices ?? [];
-    desired.set(
-      index,
-      devices.flatMap((before) => {
-        if (seen.has(before.name)) return []; // a second one would double its units
-        seen.add(before.name);
-        const isHeld = held.has(heldKey(metadata.name, before.name));
-        return told.get(before.name)?.(before) ?? untoldDevice(before, { isHeld, inventory, options }) ?? [];
-      }),
-    );
-  }
-  const place = createPlacement(desired, held);
-  for (const [name, make] of told) if (!seen.has(name)) place(make(undefined));
-  return { ...difference(slices, current, desired), collisions, lookAgain: nextEviction(desired, options) };
-}
+export function createSlicePlanner(): SlicePlanner {
+  const templatesOf = createTemplateCache();
+  const tainted = createTaintCache();
+  const matches = createMatchCache();
 
-/** How a GPU is to be, given how it was. */
-type MakeDevice = (before: Device | undefined) => Device;
+  return ({ inventory, slices, held }, options) => {
+    const leftOut = new Map<string, string>();
+    const reported = reportedGpus(inventory.servers, templatesOf, leftOut);
+    const silent = silentServers(inventory);
+    const { own, foreign } = classify(slices);
+    const desired = new Map<number, Device[]>();
+    const published = new Set<string>();
+    const keptForClaims = new Set<string>();
 
-function toldDevices({ servers }: Inventory, options: TaintOptions) {
-  const told = new Map<string, MakeDevice>();
-  const collisions: string[] = [];
-  for (const server of servers) {
-    for (const gpu of server.gpus ?? []) {
-      const name = deviceName(gpu.id);
-      if (told.has(name)) {
-        collisions.push(gpu.id);
-        continue;
+    /** The device that should take the place of a published one. Undefined if it should be removed. */
+    function successor(before: Device, key: string): Device | undefined {
+      const gpu = reported.get(before.name);
+      if (gpu) return tainted(gpu.template, gpu.problem && taintFor(gpu.problem, before, options));
+      if (silent.size > 0 && silent.has(attributesOfDevice(before).server ?? "")) {
+        return tainted(before, taintFor("unreachable", before, options));
       }
-      const health = gpu.healthy ? undefined : "unhealthy";
-      const trouble = server.reachable ? health : "unreachable";
-      told.set(name, (before) => deviceOf(server, gpu, trouble && taintOf(trouble, before, options)));
+      if (!held.has(key)) return undefined;
+      keptForClaims.add(key);
+      return tainted(before, taintFor("gone", before, options));
     }
-  }
-  return { told, collisions };
-}
 
-/** A GPU that no server has told of; undefined if it may go. */
-function untoldDevice(
-  before: Device,
-  { isHeld, inventory, options }: { isHeld: boolean; inventory: Inventory; options: TaintOptions },
-): Device | undefined {
-  const { server: address } = attributesOfDevice(before);
-  const isUnheard = inventory.servers.some(
-    (server) => server.gpus === undefined && addressAttributes(server.address).server === address,
-  );
-  if (isUnheard) return withTaint(before, taintOf("unreachable", before, options));
-  return isHeld ? withTaint(before, taintOf("gone", before, options)) : undefined;
-}
+    for (const [index, { spec }] of own) {
+      const devices: Device[] = [];
+      for (const before of spec.devices ?? []) {
+        if (published.has(before.name)) continue; // a duplicate would double its units
+        published.add(before.name);
+        const device = successor(before, deviceKey(spec.pool.name, before.name));
+        if (device) devices.push(device);
+      }
+      desired.set(index, devices);
+    }
 
-/** Puts a GPU where claims that hold it know it, should its slice have been lost, or else into the first slice with room. */
-function createPlacement(desired: Map<number, Device[]>, held: HeldUnits): (device: Device) => void {
-  const known = new Map(
-    [...held.keys()].flatMap((key) => {
-      const { pool, device } = splitHeldKey(key);
-      const index = poolIndex(pool);
-      return index === undefined ? [] : [[device, index] as const];
-    }),
-  );
-  const hasRoom = (index: number) => (desired.get(index)?.length ?? 0) < MOST_DEVICES;
-  return (device) => {
-    let index = known.get(device.name) ?? 0;
-    if (!hasRoom(index)) for (index = 0; !hasRoom(index); ) index += 1;
-    desired.set(index, [...(desired.get(index) ?? []), device]);
+    for (const { spec } of foreign) for (const { name } of spec.devices ?? []) published.add(name);
+    const unpublished = [...reported].flatMap(([name, { template, problem }]) =>
+      published.has(name) ? [] : [tainted(template, problem && taintFor(problem, undefined, options))],
+    );
+    if (unpublished.length > 0) place(unpublished, { desired, held, leftOut });
+
+    return {
+      ...compare(own, desired, foreign, matches),
+      leftOut,
+      keptForClaims,
+      nextEviction: nextEviction(desired, options),
+    };
   };
 }
 
-function difference(
-  slices: readonly ResourceSlice[],
-  current: ReadonlyMap<number, ResourceSlice>,
-  desired: ReadonlyMap<number, readonly Device[]>,
-): Pick<Plan, "removals" | "changes" | "creations"> {
-  const ours = new Set(current.values());
-  const removals = slices.filter((slice) => !ours.has(slice));
-  const changes: { desired: DesiredSlice; current: ResourceSlice }[] = [];
-  const creations: DesiredSlice[] = [];
-  for (const [index, devices] of desired) {
-    const wanted = { name: sliceName(index), devices };
-    const slice = current.get(index);
-    if (!slice) creations.push(wanted);
-    else if (devices.length === 0) removals.push(slice);
-    else if (!isAsDesired(slice, wanted)) changes.push({ desired: wanted, current: slice });
+/** A GPU that a server reports. */
+interface ReportedGpu {
+  /** Its device without taints. */
+  readonly template: Device;
+  readonly problem: Problem | undefined;
+}
+
+function reportedGpus(
+  servers: readonly PoolServer[],
+  templatesOf: (server: PoolServer) => readonly Device[],
+  leftOut: Map<string, string>,
+): Map<string, ReportedGpu> {
+  const reported = new Map<string, ReportedGpu>();
+  for (const server of servers) {
+    const templates = templatesOf(server);
+    server.gpus?.forEach(({ id, healthy }, index) => {
+      const template = templates[index] as Device;
+      if (reported.has(template.name)) leftOut.set(id, `Another GPU has the device name ${template.name}`);
+      else reported.set(template.name, { template, problem: problemOf(server.reachable, healthy) });
+    });
   }
-  return { removals, changes, creations };
+  return reported;
+}
+
+function problemOf(reachable: boolean, healthy: boolean): Problem | undefined {
+  if (!reachable) return "unreachable";
+  return healthy ? undefined : "unhealthy";
+}
+
+/** The `server` attribute of servers that have not reported their GPUs yet. */
+function silentServers({ servers }: Inventory): ReadonlySet<string> {
+  return new Set(servers.flatMap(({ address, gpus }) => (gpus ? [] : [addressAttributes(address).server])));
+}
+
+/** The controller's own slices by index, in order, and the slices that it must remove. */
+function classify(slices: Iterable<ResourceSlice>) {
+  const own: [number, ResourceSlice][] = [];
+  const foreign: ResourceSlice[] = [];
+  for (const slice of slices) {
+    const index = sliceIndex(slice);
+    if (index === undefined) foreign.push(slice);
+    else own.push([index, slice]);
+  }
+  return { own: new Map(own.sort(([a], [b]) => a - b)), foreign };
+}
+
+/** Adds devices to the slices: devices that claims hold first, to the pools that the claims name, then the others where there is room. */
+function place(
+  devices: readonly Device[],
+  { desired, held, leftOut }: { desired: Map<number, Device[]>; held: HeldUnits; leftOut: Map<string, string> },
+): void {
+  const heldIn = new Map<string, number>();
+  for (const key of held.keys()) {
+    const { pool, device } = splitDeviceKey(key);
+    const index = parseSliceName(pool);
+    if (index !== undefined) heldIn.set(device, index);
+  }
+  const devicesOf = (index: number) => {
+    const list = desired.get(index) ?? [];
+    desired.set(index, list);
+    return list;
+  };
+  for (const device of devices) {
+    const index = heldIn.get(device.name);
+    if (index === undefined) continue;
+    if (devicesOf(index).length < MAX_DEVICES) devicesOf(index).push(device);
+    // In another pool, its held units would be given away again.
+    else
+      leftOut.set(attributesOfDevice(device).id ?? device.name, `Claims hold it in ${sliceName(index)}, which is full`);
+  }
+  let index = 0;
+  for (const device of devices) {
+    if (heldIn.has(device.name)) continue;
+    while ((desired.get(index)?.length ?? 0) >= MAX_DEVICES) index += 1;
+    devicesOf(index).push(device);
+  }
+}
+
+function compare(
+  own: ReadonlyMap<number, ResourceSlice>,
+  desired: ReadonlyMap<number, readonly Device[]>,
+  foreign: readonly ResourceSlice[],
+  matches: (slice: ResourceSlice, devices: readonly Device[]) => boolean,
+): Pick<Plan, "removals" | "updates" | "creations"> {
+  const removals = [...foreign];
+  const updates: { desired: DesiredSlice; current: ResourceSlice }[] = [];
+  const creations: DesiredSlice[] = [];
+  for (const [index, devices] of [...desired].sort(([a], [b]) => a - b)) {
+    const current = own.get(index);
+    if (!current) {
+      if (devices.length > 0) creations.push({ name: sliceName(index), devices });
+    } else if (devices.length === 0) removals.push(current);
+    else if (!matches(current, devices)) updates.push({ desired: { name: sliceName(index), devices }, current });
+  }
+  return { removals, updates, creations };
 }
 
 function nextEviction(desired: ReadonlyMap<number, readonly Device[]>, options: TaintOptions): number | undefined {
-  const times = [...desired.values()]
-    .flat()
-    .flatMap(({ taints = [] }) => taints)
-    .flatMap((taint) => evictionTime(taint, options) ?? []);
-  return times.length > 0 ? Math.min(...times) : undefined;
+  let next: number | undefined;
+  for (const devices of desired.values()) {
+    for (const { taints = [] } of devices) {
+      for (const taint of taints) {
+        const time = evictionTime(taint, options);
+        if (time !== undefined && (next === undefined || time < next)) next = time;
+      }
+    }
+  }
+  return next;
+}
+
+/** Devices of a server's GPUs, computed once per list of GPUs. */
+function createTemplateCache(): (server: PoolServer) => readonly Device[] {
+  const cache = new WeakMap<readonly Gpu[], { server: PoolServer; templates: readonly Device[] }>();
+  return (server) => {
+    const { gpus = [], address, facts } = server;
+    const cached = cache.get(gpus);
+    if (cached && cached.server.address === address && cached.server.facts === facts) return cached.templates;
+    const templates = gpus.map((gpu) => createDevice(server, gpu));
+    cache.set(gpus, { server, templates });
+    return templates;
+  };
+}
+
+/** {@link withTaint}, computed once per device and taint. */
+function createTaintCache(): (device: Device, taint: DeviceTaint | undefined) => Device {
+  const cache = new WeakMap<Device, { taint: DeviceTaint; result: Device }>();
+  return (device, taint) => {
+    if (!taint) return device.taints ? withTaint(device, undefined) : device;
+    const cached = cache.get(device);
+    if (cached?.taint === taint) return cached.result;
+    const result = withTaint(device, taint);
+    cache.set(device, { taint, result });
+    return result;
+  };
+}
+
+/** {@link isUpToDate}, computed once per slice and list of devices. */
+function createMatchCache(): (slice: ResourceSlice, devices: readonly Device[]) => boolean {
+  const cache = new WeakMap<ResourceSlice, { devices: readonly Device[]; result: boolean }>();
+  return (slice, devices) => {
+    const cached = cache.get(slice);
+    if (cached && hasSameElements(cached.devices, devices)) return cached.result;
+    const result = isUpToDate(slice, devices);
+    cache.set(slice, { devices, result });
+    return result;
+  };
+}
+
+function hasSameElements(a: readonly unknown[], b: readonly unknown[]): boolean {
+  return a.length === b.length && a.every((element, index) => element === b[index]);
 }

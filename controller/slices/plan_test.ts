@@ -1,22 +1,32 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import type { ResourceSlice } from "../../kubernetes/resource_slice.ts";
-import { deviceName } from "../../pool/device.ts";
-import { heldUnits, splitHeldKey } from "../claims/claims.ts";
-import { applied, claim, devicesOf, gpu, inventoryOf, server } from "../testing.ts";
-import { type PoolState, planSlices } from "./plan.ts";
+import type { ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
+import { deviceName } from "../../pool/device_name.ts";
+import { applied, devicesOf, gpu, inventoryOf, server } from "../testing.ts";
+import { splitDeviceKey } from "./device_key.ts";
+import { createSlicePlanner, type PoolState, type SlicePlanner } from "./plan.ts";
 
 const NOW = Date.parse("2026-01-01T00:00:00Z");
 const MINUTE = 60_000;
 const AT = "2026-01-01T00:00:00Z";
 
-function plan(state: Partial<PoolState>, { now = NOW, evictAfter }: { now?: number; evictAfter?: number } = {}) {
+interface Options {
+  now?: number;
+  evictAfter?: number;
+  planSlices?: SlicePlanner;
+}
+
+type State = Partial<PoolState> & { slices?: readonly ResourceSlice[] };
+
+function plan(state: State, { now = NOW, evictAfter, planSlices = createSlicePlanner() }: Options = {}) {
   return planSlices({ inventory: inventoryOf(), slices: [], held: new Map(), ...state }, { now, evictAfter });
 }
 
-/** The slices once the plan is done. */
-function planned(state: Partial<PoolState>, options: { now?: number; evictAfter?: number } = {}): ResourceSlice[] {
-  return applied(state.slices ?? [], plan(state, options));
+/** The slices once there is nothing left to write. */
+function planned(state: State, options: Options = {}): ResourceSlice[] {
+  let slices = state.slices ?? [];
+  for (let round = 0; round < 3; round++) slices = applied(slices, plan({ ...state, slices }, options));
+  return [...slices];
 }
 
 function taints(slices: readonly ResourceSlice[]) {
@@ -27,7 +37,7 @@ const [A, B] = [deviceName("a"), deviceName("b")];
 const both = inventoryOf(server("s:1", [gpu("a"), gpu("b")]));
 const published = planned({ inventory: both });
 
-test("planSlices() makes a device of each GPU, in a pool that is the whole of its slice", () => {
+test("createSlicePlanner() makes a device of each GPU, in a pool that is the whole of its slice", () => {
   const [slice] = planned({ inventory: inventoryOf(server("s:1", [gpu("a")])) });
   expect(slice).toEqual({
     apiVersion: "resource.k8s.io/v1",
@@ -62,16 +72,24 @@ test("planSlices() makes a device of each GPU, in a pool that is the whole of it
   } as unknown as ResourceSlice);
 });
 
-test("planSlices() has nothing to write where the slices are as the pool is, also with quantities in the API server's own form", () => {
+const NOTHING = {
+  removals: [],
+  updates: [],
+  creations: [],
+  leftOut: new Map(),
+  keptForClaims: new Set<string>(),
+  nextEviction: undefined,
+};
+
+test("createSlicePlanner() has nothing to write where the slices are as the pool is, also with quantities in the API server's own form", () => {
   const stored = structuredClone(published) as unknown as {
     spec: { devices: { capacity: { memory: { value: string } } }[] };
   }[];
   for (const { spec } of stored) for (const { capacity } of spec.devices) capacity.memory.value = "16G";
-  const nothing = { removals: [], changes: [], creations: [], collisions: [], lookAgain: undefined };
-  expect(plan({ inventory: both, slices: stored as unknown as ResourceSlice[] })).toEqual(nothing);
+  expect(plan({ inventory: both, slices: stored as unknown as ResourceSlice[] })).toEqual(NOTHING);
 });
 
-test("planSlices() writes the one slice that has changed, and no other", () => {
+test("createSlicePlanner() writes the one slice that has changed, and no other", () => {
   const ids = Array.from({ length: 130 }, (_, index) => `gpu-${index}`);
   const all = (changed: string) =>
     inventoryOf(
@@ -82,39 +100,45 @@ test("planSlices() writes the one slice that has changed, and no other", () => {
     );
   const slices = planned({ inventory: all("") });
   expect(slices.map(({ spec }) => spec.devices?.length)).toEqual([64, 64, 2]);
-  const { removals, changes, creations } = plan({ inventory: all("gpu-100"), slices });
+  const { removals, updates, creations } = plan({ inventory: all("gpu-100"), slices });
   expect([removals, creations]).toEqual([[], []]);
-  expect(changes.map(({ desired }) => desired.name)).toEqual(["bitfusion-1"]);
+  expect(updates.map(({ desired }) => desired.name)).toEqual(["bitfusion-1"]);
   expect(applied(slices, plan({ inventory: all("gpu-100"), slices }))[1]?.spec.pool.generation).toBe(2);
 });
 
 test.each([
   ["of a server that does not answer", server("s:1", [gpu("a")], { reachable: false }), "bitfusion.io/unreachable"],
   ["that its server calls unhealthy", server("s:1", [gpu("a", { healthy: false })]), "bitfusion.io/unhealthy"],
-])("planSlices() taints a GPU %s, evicts its pods when that lasts, and untaints it when it is over", (_, away, key) => {
-  const options = { evictAfter: 5 * MINUTE };
-  const slices = planned({
-    inventory: inventoryOf(away),
-    slices: planned({ inventory: inventoryOf(server("s:1", [gpu("a")])) }),
-  });
-  expect(taints(slices)).toEqual([[{ key, effect: "NoSchedule", timeAdded: AT }]]);
-  const meanwhile = plan({ inventory: inventoryOf(away), slices }, { ...options, now: NOW + MINUTE });
-  expect(meanwhile).toMatchObject({ changes: [], lookAgain: NOW + 5 * MINUTE });
-  const evicting = planned({ inventory: inventoryOf(away), slices }, { ...options, now: NOW + 5 * MINUTE });
-  expect(taints(evicting)).toEqual([[{ key, effect: "NoExecute", timeAdded: "2026-01-01T00:05:00Z" }]]);
-  const later = plan({ inventory: inventoryOf(away), slices: evicting }, { ...options, now: NOW + 60 * MINUTE });
-  expect(later).toMatchObject({ changes: [], lookAgain: undefined });
-  const back = planned({ inventory: inventoryOf(server("s:1", [gpu("a")])), slices: evicting });
-  expect(taints(back)).toEqual([undefined]);
-});
+])(
+  "createSlicePlanner() taints a GPU %s, evicts its pods when that lasts, and untaints it when it is over",
+  (_, away, key) => {
+    const options = { evictAfter: 5 * MINUTE };
+    const slices = planned({
+      inventory: inventoryOf(away),
+      slices: planned({ inventory: inventoryOf(server("s:1", [gpu("a")])) }),
+    });
+    expect(taints(slices)).toEqual([[{ key, effect: "NoSchedule", timeAdded: AT }]]);
+    const meanwhile = plan({ inventory: inventoryOf(away), slices }, { ...options, now: NOW + MINUTE });
+    expect(meanwhile).toMatchObject({ updates: [], nextEviction: NOW + 5 * MINUTE });
+    const evicting = planned({ inventory: inventoryOf(away), slices }, { ...options, now: NOW + 5 * MINUTE });
+    expect(taints(evicting)).toEqual([[{ key, effect: "NoExecute", timeAdded: "2026-01-01T00:05:00Z" }]]);
+    const later = plan({ inventory: inventoryOf(away), slices: evicting }, { ...options, now: NOW + 60 * MINUTE });
+    expect(later).toMatchObject({ updates: [], nextEviction: undefined });
+    const back = planned({ inventory: inventoryOf(server("s:1", [gpu("a")])), slices: evicting });
+    expect(taints(back)).toEqual([undefined]);
+  },
+);
 
-test("planSlices() never evicts without a time for it", () => {
+test("createSlicePlanner() never evicts without a time for it", () => {
   const away = inventoryOf(server("s:1", [gpu("a")], { reachable: false }));
   const slices = planned({ inventory: away });
-  expect(plan({ inventory: away, slices }, { now: NOW + 1e12 })).toMatchObject({ changes: [], lookAgain: undefined });
+  expect(plan({ inventory: away, slices }, { now: NOW + 1e12 })).toMatchObject({
+    updates: [],
+    nextEviction: undefined,
+  });
 });
 
-test("planSlices() keeps what a server had that has not been heard of since the start, tainted", () => {
+test("createSlicePlanner() keeps what a server had that has not been heard of since the start, tainted", () => {
   const slices = planned({ inventory: inventoryOf(server("s:1")), slices: published });
   expect([...devicesOf(slices).keys()]).toEqual([`bitfusion-0/${A}`, `bitfusion-0/${B}`]);
   const taint = { key: "bitfusion.io/unreachable", effect: "NoSchedule" as const, timeAdded: AT };
@@ -124,26 +148,26 @@ test("planSlices() keeps what a server had that has not been heard of since the 
 test.each([
   ["its server has it no longer", inventoryOf(server("s:1", [gpu("b")]))],
   ["its server has left the pool", inventoryOf(server("other:1", [gpu("b")]))],
-])("planSlices() removes a GPU when %s, and nobody holds it", (_, inventory) => {
+])("createSlicePlanner() removes a GPU when %s, and nobody holds it", (_, inventory) => {
   const slices = planned({ inventory, slices: published });
   expect([...devicesOf(slices).keys()]).toEqual([`bitfusion-0/${B}`]);
 });
 
-test("planSlices() keeps a GPU that is gone for as long as a claim holds it, tainted and never evicting", () => {
+test("createSlicePlanner() keeps a GPU that is gone for as long as a claim holds it, tainted and never evicting", () => {
   const inventory = inventoryOf(server("s:1", [gpu("b")]));
   const held = new Map([[`bitfusion-0/${A}`, 50]]);
   const slices = planned({ inventory, slices: published, held });
   expect(taints(slices)).toEqual([[{ key: "bitfusion.io/gone", effect: "NoSchedule", timeAdded: AT }], undefined]);
   const later = plan({ inventory, slices, held }, { now: NOW + 60 * MINUTE, evictAfter: MINUTE });
-  expect(later).toMatchObject({ changes: [], lookAgain: undefined });
+  expect(later).toMatchObject({ updates: [], nextEviction: undefined });
   expect([...devicesOf(planned({ inventory, slices })).keys()]).toEqual([`bitfusion-0/${B}`]);
 });
 
-test("planSlices() removes a slice whose last GPU is gone", () => {
+test("createSlicePlanner() removes a slice whose last GPU is gone", () => {
   expect(planned({ inventory: inventoryOf(), slices: published })).toEqual([]);
 });
 
-test("planSlices() puts a new GPU into the first slice with room, and moves none for it", () => {
+test("createSlicePlanner() puts a new GPU into the first slice with room, and moves none for it", () => {
   const ids = Array.from({ length: 100 }, (_, index) => `gpu-${index}`);
   const slices = planned({
     inventory: inventoryOf(
@@ -177,21 +201,23 @@ test("planSlices() puts a new GPU into the first slice with room, and moves none
   expect([...devicesOf(grown).keys()]).toEqual(expect.arrayContaining([...devicesOf(next).keys()]));
 });
 
-test("planSlices() puts a GPU whose slice was lost where claims that hold it know it", () => {
-  const held = heldUnits([claim("c", { allocated: { [`bitfusion-7/${B}`]: 60 } })]);
+test("createSlicePlanner() puts a GPU whose slice was lost where claims that hold it know it", () => {
+  const held = new Map([[`bitfusion-7/${B}`, 60]]);
   expect([...devicesOf(planned({ inventory: both, held })).keys()]).toEqual([`bitfusion-0/${A}`, `bitfusion-7/${B}`]);
 });
 
-test("planSlices() removes slices of the driver that it did not make, and publishes their GPUs itself", () => {
+test("createSlicePlanner() removes slices of another layout first, and publishes their GPUs after that", () => {
   const [slice] = published as [ResourceSlice];
   const foreign = { ...slice, metadata: { name: "other" } };
   const half = { ...slice, spec: { ...slice.spec, pool: { ...slice.spec.pool, resourceSliceCount: 2 } } };
-  const { removals, creations } = plan({ inventory: both, slices: [foreign, half] });
-  expect(removals).toEqual([foreign, half]);
+  const first = plan({ inventory: both, slices: [foreign, half] });
+  expect(first).toMatchObject({ removals: [foreign, half], creations: [] }); // else a GPU would be there twice
+  const { removals, creations } = plan({ inventory: both, slices: [] });
+  expect(removals).toEqual([]);
   expect(creations.map(({ devices }) => devices.map(({ name }) => name))).toEqual([[A, B]]);
 });
 
-test("planSlices() leaves a GPU in the first of two slices that have it", () => {
+test("createSlicePlanner() leaves a GPU in the first of two slices that have it", () => {
   const [slice] = published as [ResourceSlice];
   const second = {
     metadata: { name: "bitfusion-1" },
@@ -200,9 +226,35 @@ test("planSlices() leaves a GPU in the first of two slices that have it", () => 
   expect(planned({ inventory: both, slices: [second, slice] })).toEqual(published);
 });
 
-test("planSlices() names the GPUs that it cannot tell apart", () => {
+test("createSlicePlanner() leaves out a GPU with the device name of another, and says which", () => {
   const twice = inventoryOf(server("s:1", [gpu("a")]), server("t:1", [gpu("a")]));
-  expect(plan({ inventory: twice }).collisions).toEqual(["a"]);
+  expect(plan({ inventory: twice }).leftOut).toEqual(new Map([["a", `Another GPU has the device name ${A}`]]));
+});
+
+test("createSlicePlanner() places GPUs that claims hold before all others, and never in another pool", () => {
+  const ids = Array.from({ length: 70 }, (_, index) => `gpu-${index}`);
+  const inventory = inventoryOf(
+    server(
+      "s:1",
+      ids.map((id) => gpu(id)),
+    ),
+  );
+  const last = ids.slice(6).map((id) => [`bitfusion-0/${deviceName(id)}`, 10] as const); // fills the slice
+  const slices = planned({ inventory, held: new Map(last) });
+  for (const [key] of last) expect(devicesOf(slices).has(key)).toBe(true);
+  const tooMany = new Map(ids.slice(5).map((id) => [`bitfusion-0/${deviceName(id)}`, 10] as const));
+  const { creations, leftOut } = plan({ inventory, held: tooMany });
+  expect([...leftOut]).toEqual([["gpu-69", "Claims hold it in bitfusion-0, which is full"]]);
+  expect(creations.flatMap(({ devices }) => devices)).toHaveLength(69);
+});
+
+test("createSlicePlanner() names the devices that it keeps only because claims hold them", () => {
+  const held = new Map([
+    [`bitfusion-0/${A}`, 50],
+    [`bitfusion-0/${B}`, 50],
+  ]);
+  const state = { inventory: inventoryOf(server("s:1", [gpu("b")])), slices: published, held };
+  expect(plan(state).keptForClaims).toEqual(new Set([`bitfusion-0/${A}`]));
 });
 
 const ids = fc.subarray(Array.from({ length: 6 }, (_, index) => `gpu-${index}`));
@@ -219,13 +271,19 @@ const servers = fc.tuple(
     }),
   ),
 );
-const steps = fc.record({ servers, holds: fc.array(fc.nat(20)), dies: fc.nat(3), lost: fc.option(fc.nat(3)) });
+const steps = fc.record({
+  servers,
+  holds: fc.array(fc.nat(20)),
+  failing: fc.array(fc.boolean(), { maxLength: 4 }),
+  lost: fc.option(fc.nat(3)),
+});
 
-test("planSlices() never has a GPU twice, never moves one that is held, and ends with the pool as it is, whenever it dies", () => {
+test("createSlicePlanner() never has a GPU twice, never moves one that is held, and ends with the pool as it is, whichever writes fail", () => {
   fc.assert(
     fc.property(fc.array(steps, { maxLength: 8 }), (history) => {
+      const planSlices = createSlicePlanner();
       let slices: ResourceSlice[] = [];
-      for (const { servers: list, holds, dies, lost } of history) {
+      for (const { servers: list, holds, failing, lost } of history) {
         if (lost !== null) slices = slices.filter((_, index) => index !== lost); // somebody deletes one
         const inventory = inventoryOf(
           ...list.map(({ address, gpus, reachable }) => server(address, gpus, { reachable })),
@@ -233,12 +291,14 @@ test("planSlices() never has a GPU twice, never moves one that is held, and ends
         const keys = [...devicesOf(slices).keys()];
         const held = new Map(holds.flatMap((index) => (keys[index] ? [[keys[index], 1] as const] : [])));
         const state = { inventory, held };
-        slices = applied(slices, plan({ ...state, slices }), dies); // in the middle
+        const first = plan({ ...state, slices }, { planSlices });
+        expect(first).toEqual(plan({ ...state, slices })); // what it remembers changes nothing
+        slices = applied(slices, first, (write) => failing[write] ?? false);
         assertSound(slices);
-        slices = planned({ ...state, slices });
+        slices = planned({ ...state, slices }, { planSlices });
         assertSound(slices);
-        expect(plan({ ...state, slices })).toMatchObject({ removals: [], changes: [], creations: [] });
-        const names = new Set([...devicesOf(slices).keys()].map((key) => splitHeldKey(key).device));
+        expect(plan({ ...state, slices }, { planSlices })).toMatchObject({ removals: [], updates: [], creations: [] });
+        const names = new Set([...devicesOf(slices).keys()].map((key) => splitDeviceKey(key).device));
         for (const { gpus = [] } of list) for (const { id } of gpus) expect(names).toContain(deviceName(id));
         for (const key of held.keys()) expect(devicesOf(slices).has(key)).toBe(true);
       }

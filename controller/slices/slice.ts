@@ -1,42 +1,46 @@
-import { isDeepStrictEqual } from "node:util";
-import { parseQuantity } from "../../kubernetes/quantity.ts";
-import type { Device, ResourceSlice } from "../../kubernetes/resource_slice.ts";
-import { DRIVER } from "../../pool/device.ts";
+import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
+import { parseQuantity } from "../../kubernetes/objects/quantity.ts";
+import type { Device, DeviceCapacity, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
+import { DRIVER } from "../../pool/driver.ts";
 
-/** Which of them are the driver's own. */
-export const SLICES_QUERY = { fieldSelector: `spec.driver=${DRIVER}` };
+/** The query parameters that select the driver's slices. */
+export const DRIVER_SLICES = { fieldSelector: `spec.driver=${DRIVER}` };
 
-/** What a slice is to be: the devices of the pool that is called as the slice is. */
+/**
+ * A slice as it should be. Each slice is a pool of its own with the same name: GPUs do not depend on each other, so one write always
+ * completes a pool, and no crash leaves half of one.
+ */
 export interface DesiredSlice {
   readonly name: string;
   readonly devices: readonly Device[];
 }
 
-/** ResourceSliceMaxDevicesWithAdvancedFeatures (k8s.io/api/resource/v1): as soon as one of them is tainted. */
-export const MOST_DEVICES = 64;
+/** ResourceSliceMaxDevicesWithAdvancedFeatures (k8s.io/api/resource/v1). Taints are such a feature. */
+export const MAX_DEVICES = 64;
 
-/** Name of a slice, and of the pool that it is the whole of. */
+/** The name of a slice, and of its pool. */
 export function sliceName(index: number): string {
   return `bitfusion-${index}`;
 }
 
-/** The index of a {@link sliceName}; undefined for another name. */
-export function poolIndex(name: string): number | undefined {
-  const [, index] = /^bitfusion-(\d+)$/.exec(name) ?? [];
+/** The index in a {@link sliceName}. Undefined for any other name. */
+export function parseSliceName(name: string): number | undefined {
+  const [, index] = /^bitfusion-(\d{1,9})$/.exec(name) ?? [];
   return index === undefined ? undefined : Number(index);
 }
 
-/** The index of a slice that is ours to keep; undefined for others. */
+/** The index of a slice that the controller may keep. Undefined for slices of another layout. */
 export function sliceIndex({ metadata: { name }, spec: { pool } }: ResourceSlice): number | undefined {
-  return pool.name === name && pool.resourceSliceCount === 1 ? poolIndex(name) : undefined;
+  return pool.name === name && pool.resourceSliceCount === 1 ? parseSliceName(name) : undefined;
 }
 
 /**
- * A slice as it is to be written, in place of `current` if there is one. Its pool is as large as it: GPUs depend on nothing but
- * themselves, so one write is always the whole of a pool, and no death can leave a half of one. The pool's generation goes up with
- * each change of it (k8s.io/api/resource/v1, ResourcePool).
+ * The object to write for a desired slice.
+ *
+ * @param current the stored object that it replaces. The generation of the pool increases with each change (ResourcePool,
+ * k8s.io/api/resource/v1).
  */
-export function sliceObject({ name, devices }: DesiredSlice, current?: ResourceSlice) {
+export function toResourceSlice({ name, devices }: DesiredSlice, current?: ResourceSlice) {
   return {
     apiVersion: "resource.k8s.io/v1",
     kind: "ResourceSlice",
@@ -50,15 +54,32 @@ export function sliceObject({ name, devices }: DesiredSlice, current?: ResourceS
   };
 }
 
-/** Whether the API server has what is desired; it writes quantities in its own way, such as 16G for 16000M. */
-export function isAsDesired({ spec }: ResourceSlice, { devices }: DesiredSlice): boolean {
-  return spec.allNodes === true && isDeepStrictEqual((spec.devices ?? []).map(canonical), devices.map(canonical));
+/**
+ * Whether a stored slice has exactly these devices. The API server writes quantities in its own form, such as 16G for 16000M, and may
+ * add fields with defaults.
+ */
+export function isUpToDate({ spec }: ResourceSlice, devices: readonly Device[]): boolean {
+  const { devices: stored = [], allNodes } = spec;
+  if (allNodes !== true || stored.length !== devices.length) return false;
+  return devices.every((device, index) => isSameDevice(stored[index] as Device, device));
 }
 
-function canonical(device: Device): object {
-  const capacity = Object.entries(device.capacity ?? {}).map(([name, { value, requestPolicy }]) => [
-    name,
-    { value: parseQuantity(value), requestPolicy },
-  ]);
-  return { ...device, capacity: Object.fromEntries(capacity) };
+function isSameDevice(stored: Device, { capacity = {}, attributes = {}, taints = [], ...rest }: Device): boolean {
+  return (
+    containsFields(stored, rest) &&
+    hasSameKeys(stored.attributes, attributes) &&
+    containsFields(stored.attributes ?? {}, attributes) &&
+    containsFields(stored.taints ?? [], taints) &&
+    hasSameKeys(stored.capacity, capacity) &&
+    Object.entries(capacity).every(([name, value]) => isSameCapacity(stored.capacity?.[name], value))
+  );
+}
+
+function hasSameKeys(stored: object = {}, desired: object): boolean {
+  return Object.keys(stored).length === Object.keys(desired).length;
+}
+
+function isSameCapacity(stored: DeviceCapacity | undefined, { value, ...rest }: DeviceCapacity): boolean {
+  if (!stored || !containsFields(stored, rest)) return false;
+  return stored.value === value || parseQuantity(stored.value) === parseQuantity(value);
 }

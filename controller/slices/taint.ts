@@ -1,35 +1,37 @@
-import type { Device, DeviceTaint } from "../../kubernetes/resource_slice.ts";
+import type { Device, DeviceTaint } from "../../kubernetes/objects/resource_slice.ts";
 
-/** Why no new pod may have a GPU. */
-export type Trouble =
+/** Why new pods must not get a GPU. */
+export type Problem =
   /** Its server does not answer. */
   | "unreachable"
-  /** Its server says so. */
+  /** Its server reports it as unhealthy. */
   | "unhealthy"
-  /** The pool has it no longer; a claim still holds it. */
+  /** It is no longer part of the pool, but a claim still holds it. */
   | "gone";
 
 export interface TaintOptions {
-  /** ms since the epoch. */
+  /** Current time, in ms since the epoch. */
   readonly now: number;
-  /** How long a GPU may be in trouble until the pods that hold it are evicted, in ms; never if absent. */
+  /** How long a problem may last before the pods that hold the GPU are evicted, in ms. Undefined: pods are never evicted. */
   readonly evictAfter?: number | undefined;
 }
 
 /**
- * The taint of a GPU in trouble: NoSchedule, and NoExecute once it has lasted. How long it has is read from the taint that it has, so
- * that a restart of anything does not begin anew. What the pool has no longer is left to those who hold it.
+ * The taint for a GPU with a problem: NoSchedule at first, NoExecute once the problem has lasted for `evictAfter`. The duration is
+ * computed from the taint that the device has, so a restart does not reset it. A GPU that is gone is left to the pods that hold it.
+ *
+ * @param before the device as it is published now
  */
-export function taintOf(trouble: Trouble, before: Device | undefined, options: TaintOptions): DeviceTaint {
-  const key = `bitfusion.io/${trouble}`;
-  const last = before?.taints?.find((taint) => taint.key === key);
+export function taintFor(problem: Problem, before: Device | undefined, options: TaintOptions): DeviceTaint {
+  const key = `bitfusion.io/${problem}`;
+  const current = before?.taints?.find((taint) => taint.key === key);
   const timeAdded = new Date(options.now).toISOString().replace(/\.\d+Z$/, "Z");
-  if (!last) return { key, effect: "NoSchedule", timeAdded };
-  const due = evictionTime(last, options);
-  return due !== undefined && due <= options.now ? { key, effect: "NoExecute", timeAdded } : last;
+  if (!current) return { key, effect: "NoSchedule", timeAdded };
+  const time = evictionTime(current, options);
+  return time !== undefined && time <= options.now ? { key, effect: "NoExecute", timeAdded } : current;
 }
 
-/** When a taint is to become NoExecute, in ms since the epoch; undefined if never, or if it is one. */
+/** When a taint becomes NoExecute, in ms since the epoch. Undefined if it never does, or already is. */
 export function evictionTime(
   { key, effect, timeAdded }: DeviceTaint,
   { evictAfter }: TaintOptions,

@@ -1,11 +1,12 @@
+import { once } from "node:events";
 import { isStatus } from "../../kubernetes/error.ts";
+import { RESOURCE_SLICES, type ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
-import { RESOURCE_SLICES, type ResourceSlice } from "../../kubernetes/resource_slice.ts";
 import { createBackoff } from "../../program/backoff.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { ControllerMetrics } from "../metrics.ts";
-import { SLICES_QUERY } from "./slice.ts";
-import { writePlan } from "./write.ts";
+import { DRIVER_SLICES } from "./slice.ts";
+import { removal } from "./write.ts";
 
 export interface WithdrawOptions {
   request: KubernetesRequest;
@@ -14,35 +15,37 @@ export interface WithdrawOptions {
 }
 
 /**
- * The work of the controller that leads where nothing is to be published: removes what was before, else claims are still given GPUs that
- * nobody looks after. Claims keep what they hold: an allocation does not end with its slice.
+ * Removes all slices of the driver, so that the scheduler allocates no more GPUs. Claims keep what they hold: an allocation does not
+ * end with its slice. Failures are retried with backoff. Returns when the signal is aborted.
  */
-export async function keepWithdrawn(options: WithdrawOptions, signal: AbortSignal): Promise<void> {
-  const ended = new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+export async function withdrawSlices(options: WithdrawOptions, signal: AbortSignal): Promise<void> {
   const backoff = createBackoff();
   while (!signal.aborted) {
     try {
-      await withdraw(options, signal);
-      await ended;
+      await removeSlices(options, signal);
+      await once(signal, "abort");
     } catch (error) {
       if (signal.aborted) return;
-      options.log.warn("Cannot remove the pool's slices", { reason: messageOf(error) });
-      await backoff.wait(signal).catch(() => {}); // only the signal ends it early
+      options.log.warn("Cannot remove the ResourceSlices", { reason: messageOf(error) });
+      await backoff.wait(signal).catch(() => {}); // rejects only when aborted
     }
   }
 }
 
-async function withdraw({ request, log, metrics }: WithdrawOptions, signal: AbortSignal): Promise<void> {
-  const removals = await readSlices(request, signal);
-  await writePlan({ removals, changes: [], creations: [] }, { request, log, metrics, signal });
+async function removeSlices({ request, log, metrics }: WithdrawOptions, signal: AbortSignal): Promise<void> {
+  for (const slice of await listSlices(request, signal)) {
+    await removal(slice).run(request, signal);
+    metrics.writes.inc({ operation: "delete" });
+    log.info("ResourceSlice written", { operation: "delete", name: slice.metadata.name, devices: 0 });
+  }
 }
 
-async function readSlices(request: KubernetesRequest, signal: AbortSignal): Promise<readonly ResourceSlice[]> {
+async function listSlices(request: KubernetesRequest, signal: AbortSignal): Promise<readonly ResourceSlice[]> {
   try {
-    const answer = await request(RESOURCE_SLICES, { query: SLICES_QUERY, signal });
-    return ((await answer.json()) as { items: ResourceSlice[] }).items;
+    const response = await request(RESOURCE_SLICES, { query: DRIVER_SLICES, signal });
+    return ((await response.json()) as { items: ResourceSlice[] }).items;
   } catch (error) {
-    if (isStatus(error, 404)) return []; // before Kubernetes 1.34
+    if (isStatus(error, 404)) return []; // Kubernetes before 1.34
     throw error;
   }
 }

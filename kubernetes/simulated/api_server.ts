@@ -2,7 +2,6 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type {
-  CoreV1Event,
   V1MutatingWebhookConfiguration,
   V1Secret,
   V1ValidatingWebhookConfiguration,
@@ -17,7 +16,7 @@ export interface SimulatedApiServerOptions {
   onRequest?: (request: Request) => Response | undefined | Promise<Response | undefined>;
 }
 
-/** As much of an API server's store as the webhook talks to: Secrets, Events, and the registrations of webhooks. */
+/** As much of an API server's store as the webhook talks to: Secrets, and the registrations of webhooks. */
 export interface SimulatedApiServer extends AsyncDisposable {
   readonly url: string;
   /** By namespace/name. */
@@ -26,8 +25,6 @@ export interface SimulatedApiServer extends AsyncDisposable {
   readonly mutatingWebhooks: Map<string, V1MutatingWebhookConfiguration>;
   /** By name. */
   readonly validatingWebhooks: Map<string, V1ValidatingWebhookConfiguration>;
-  /** In the order of their creation. */
-  readonly events: CoreV1Event[];
   /** What was asked, such as "GET /api/v1/namespaces/default/secrets/x". */
   readonly requests: string[];
 }
@@ -38,7 +35,6 @@ export function startSimulatedApiServer({ tls, onRequest }: SimulatedApiServerOp
     mutating: new Map<string, V1MutatingWebhookConfiguration>(),
     validating: new Map<string, V1ValidatingWebhookConfiguration>(),
   };
-  const events: CoreV1Event[] = [];
   const requests: string[] = [];
   let version = 0;
 
@@ -62,8 +58,6 @@ export function startSimulatedApiServer({ tls, onRequest }: SimulatedApiServerOp
   async function answer(request: Request, pathname: string): Promise<Response> {
     const [, namespace, secret] = /^\/api\/v1\/namespaces\/([^/]+)\/secrets(?:\/([^/]+))?$/.exec(pathname) ?? [];
     if (namespace) return answerSecret(request, namespace, secret);
-    const [, eventNamespace] = /^\/api\/v1\/namespaces\/([^/]+)\/events$/.exec(pathname) ?? [];
-    if (eventNamespace) return answerEvent(request, eventNamespace);
     const [, kind, name = ""] =
       /^\/apis\/admissionregistration.k8s.io\/v1\/(mutating|validating)webhookconfigurations\/([^/]+)$/.exec(
         pathname,
@@ -83,17 +77,6 @@ export function startSimulatedApiServer({ tls, onRequest }: SimulatedApiServerOp
     if (failed) return status(422, "Invalid", failed.message);
     webhooks.set(name, patched);
     return Response.json(patched);
-  }
-
-  async function answerEvent(request: Request, namespace: string): Promise<Response> {
-    if (request.method !== "POST") return status(405, "MethodNotAllowed");
-    const event = (await request.json()) as CoreV1Event;
-    if (event.involvedObject.namespace !== namespace)
-      return status(422, "Invalid", "involvedObject.namespace: does not match");
-    const { generateName, name = `${generateName}${++version}` } = event.metadata;
-    const created = { ...event, metadata: { ...event.metadata, namespace, name } };
-    events.push(created);
-    return Response.json(created, { status: 201 });
   }
 
   async function answerSecret(request: Request, namespace: string, name: string | undefined): Promise<Response> {
@@ -118,7 +101,6 @@ export function startSimulatedApiServer({ tls, onRequest }: SimulatedApiServerOp
     secrets,
     mutatingWebhooks: registrations.mutating,
     validatingWebhooks: registrations.validating,
-    events,
     requests,
     [Symbol.asyncDispose]: () => server.stop(true),
   };

@@ -7,8 +7,11 @@ export interface ObjectStore {
   put(path: string, object: KubernetesObject): void;
   /** Removes an object, as somebody else does. */
   remove(path: string): void;
-  /** Ends all watches, as a restart does. With `forget`, the versions before now are no longer known either: 410. */
-  endWatches(options?: { forget?: boolean }): void;
+  /**
+   * Ends all watches, as a restart of the API server does. With `forget`, earlier versions are gone (410). With `broken`, the
+   * connections are reset instead of closed.
+   */
+  endWatches(options?: { forget?: boolean; broken?: boolean }): void;
   /** What an API server answers; undefined for a path that is not one of objects. */
   answer(request: Request): Promise<Response | undefined>;
 }
@@ -26,17 +29,30 @@ interface WatchEvent {
 
 type Tell = (event: WatchEvent) => void;
 
-/** GET, LIST with a label selector, WATCH, POST, PUT and DELETE, with resourceVersions, preconditions and dry runs. */
-export function createObjectStore(): ObjectStore {
+export interface ObjectStoreOptions {
+  /** Changes each object before it is stored, as defaulting does. */
+  defaults?: (object: KubernetesObject) => KubernetesObject;
+}
+
+/**
+ * GET, LIST in pages, WATCH, POST, PUT, PATCH (merge) and DELETE, with label and field selectors, resourceVersions, preconditions and dry
+ * runs.
+ */
+export function createObjectStore({ defaults = (object) => object }: ObjectStoreOptions = {}): ObjectStore {
   const objects = new Map<string, KubernetesObject>();
   const history: WatchEvent[] = [];
-  const watches = new Map<Tell, () => void>();
+  const watches = new Map<Tell, (broken: boolean) => void>();
   let version = 0;
   let oldest = 0;
 
   function list(url: URL): Response {
-    const items = [...objects].filter(([path, object]) => isWanted(url, path, object)).map(([, object]) => object);
-    return Response.json({ metadata: { resourceVersion: String(version) }, items });
+    const { limit, continue: token } = Object.fromEntries(url.searchParams);
+    const [listed = version, start = 0] = token?.split(":").map(Number) ?? [];
+    if (listed < oldest) return failure(410, "Expired");
+    const wanted = [...objects].filter(([path, object]) => isWanted(url, path, object)).map(([, object]) => object);
+    const end = limit ? start + Number(limit) : wanted.length;
+    const rest = end < wanted.length ? { continue: `${listed}:${end}` } : {};
+    return Response.json({ metadata: { resourceVersion: String(listed), ...rest }, items: wanted.slice(start, end) });
   }
 
   function watch(url: URL, signal: AbortSignal): Response {
@@ -51,12 +67,14 @@ export function createObjectStore(): ObjectStore {
         const tell: Tell = ({ path, type, object }) => {
           if (isWanted(url, path, object)) send({ type, object });
         };
-        const end = () => {
-          if (watches.delete(tell)) controller.close();
+        const end = (broken: boolean) => {
+          if (!watches.delete(tell)) return;
+          if (broken) controller.error(new Error("Connection reset"));
+          else controller.close();
         };
         for (const event of history) if (event.version > since) tell(event);
         watches.set(tell, end);
-        signal.addEventListener("abort", end, { once: true });
+        signal.addEventListener("abort", () => end(false), { once: true });
       },
     });
     return new Response(stream.pipeThrough(new TextEncoderStream()));
@@ -72,7 +90,7 @@ export function createObjectStore(): ObjectStore {
     const { namespace, name = "" } = PATH.exec(path)?.groups ?? {};
     const { metadata } = objects.get(path) ?? {};
     const stored: KubernetesObject = {
-      ...object,
+      ...defaults(object),
       metadata: {
         uid: metadata?.uid ?? crypto.randomUUID(),
         ...object.metadata,
@@ -110,6 +128,7 @@ export function createObjectStore(): ObjectStore {
       return failure(409, "Conflict");
     }
     if (request.method === "PUT") return Response.json(store(path, body, false));
+    if (request.method === "PATCH") return Response.json(store(path, mergePatch(current, body), false));
     remove(path);
     return Response.json(current);
   }
@@ -118,9 +137,9 @@ export function createObjectStore(): ObjectStore {
     objects,
     put: (path, object) => void store(path, object, false),
     remove,
-    endWatches({ forget = false } = {}) {
+    endWatches({ forget = false, broken = false } = {}) {
       if (forget) oldest = ++version;
-      for (const end of [...watches.values()]) end();
+      for (const end of [...watches.values()]) end(broken);
     },
     async answer(request) {
       const url = new URL(request.url);
@@ -135,20 +154,41 @@ export function createObjectStore(): ObjectStore {
       const current = objects.get(path);
       if (!current) return failure(404, "NotFound", { name: groups.name, kind: groups.resource });
       if (request.method === "GET") return Response.json(current);
-      return request.method === "PUT" || request.method === "DELETE" ? change(request, path, current) : undefined;
+      return ["PUT", "PATCH", "DELETE"].includes(request.method) ? change(request, path, current) : undefined;
     },
   };
 }
 
-function isWanted({ pathname, searchParams }: URL, path: string, { metadata }: KubernetesObject): boolean {
+/** JSON Merge Patch (RFC 7386), of objects only. */
+function mergePatch<T extends object>(target: T, patch: object): T {
+  const result: Record<string, unknown> = { ...(target as Record<string, unknown>) };
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) delete result[key];
+    else if (typeof value === "object" && !Array.isArray(value)) result[key] = mergePatch(result[key] ?? {}, value);
+    else result[key] = value;
+  }
+  return result as T;
+}
+
+function isWanted({ pathname, searchParams }: URL, path: string, object: KubernetesObject): boolean {
+  const { metadata } = object;
   const { group, namespace, resource } = PATH.exec(pathname)?.groups ?? {};
   const own = PATH.exec(path)?.groups ?? {};
   if (own.group !== group || own.resource !== resource || (namespace && own.namespace !== namespace)) return false;
   const [label = "", value] = searchParams.get("labelSelector")?.split("=") ?? [];
-  return value === undefined || metadata?.labels?.[label] === value;
+  const [field = "", expected] = searchParams.get("fieldSelector")?.split("=") ?? [];
+  return (
+    (value === undefined || metadata?.labels?.[label] === value) &&
+    (expected === undefined || String(fieldOf(object, field)) === expected)
+  );
 }
 
-function failure(code: 404 | 409, reason: string, details: object = {}): Response {
+/** The value at a path such as spec.driver. */
+function fieldOf(object: unknown, path: string): unknown {
+  return path.split(".").reduce((value, key) => (value as Record<string, unknown> | undefined)?.[key], object);
+}
+
+function failure(code: 404 | 409 | 410, reason: string, details: object = {}): Response {
   const status = { apiVersion: "v1", kind: "Status", status: "Failure", code, reason, message: reason, details };
   return Response.json(status, { status: code });
 }

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { DRIVER } from "../../pool/device.ts";
+import { DRIVER } from "../../pool/driver.ts";
 import { describeIssue } from "../../program/describe_issue.ts";
 import type { ClaimId, GpuShare } from "./claim.ts";
 

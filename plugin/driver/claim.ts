@@ -1,6 +1,6 @@
-import { parseQuantity, toInteger } from "../../kubernetes/quantity.ts";
-import type { DeviceAllocation, ResourceClaim } from "../../kubernetes/resource_claim.ts";
-import { DRIVER } from "../../pool/device.ts";
+import { parseQuantity, toInteger } from "../../kubernetes/objects/quantity.ts";
+import type { DeviceAllocation, ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
+import { DRIVER } from "../../pool/driver.ts";
 
 /** What the kubelet calls a ResourceClaim (resource.k8s.io). */
 export interface ClaimId {

@@ -1,6 +1,6 @@
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { DRIVER } from "../../pool/device.ts";
+import { DRIVER } from "../../pool/driver.ts";
 import { cdiSpecOf, type PreparedClaim, preparedClaimOf } from "./cdi.ts";
 
 /** The files that tell the container runtime of prepared claims. They are all that is known of these, also after a restart. */

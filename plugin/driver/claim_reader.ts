@@ -1,6 +1,6 @@
 import { isObjectNotFound } from "../../kubernetes/error.ts";
+import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
-import type { ResourceClaim } from "../../kubernetes/resource_claim.ts";
 import type { ReadClaim } from "./claim.ts";
 
 /** Reads claims from the API server, with the deadline that each call to it has. */

@@ -1,6 +1,6 @@
 import type { Registry } from "prom-client";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
-import { DRIVER } from "../../pool/device.ts";
+import { DRIVER } from "../../pool/driver.ts";
 import { createKeyedMutex } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { PluginSettings } from "../settings.ts";

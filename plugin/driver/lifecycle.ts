@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { serveGrpc } from "../../grpc/server.ts";
-import { DRIVER } from "../../pool/device.ts";
+import { DRIVER } from "../../pool/driver.ts";
 import { type Backoff, createBackoff } from "../../program/backoff.ts";
 import type { Logger } from "../../program/log/log.ts";
 import { DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";

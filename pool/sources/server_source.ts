@@ -70,7 +70,7 @@ export function createServerSource({ interval, log, onRoundTrip }: ServerSourceO
         let messages = 0;
         try {
           for await (const next of watchServer(address, { silence: atFirst(silence), signal })) {
-            told = next;
+            if (!isDeepStrictEqual(next, told)) told = next; // else consumers keep what they derived from it
             messages += 1;
             if (messages > 1) backoff.reset(); // one that ends each stream at once is not asked again at once
             yield* answered();

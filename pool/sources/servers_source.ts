@@ -1,6 +1,6 @@
 import { createLatest } from "../../program/latest.ts";
 import type { Logger } from "../../program/log/log.ts";
-import type { Gpu, Inventory, InventorySource, PoolServer, ServerSource } from "../inventory.ts";
+import type { Inventory, InventorySource, PoolServer, ServerSource } from "../inventory.ts";
 
 /** Which servers the pool has, host:port, none twice; again at each change. A list that never changes is enough. */
 export type AddressSource = (signal: AbortSignal) => AsyncIterable<readonly string[]> | Iterable<readonly string[]>;
@@ -72,14 +72,15 @@ interface Followed {
   server?: PoolServer;
 }
 
+/** A server without repeats stays the same object: what consumers derive from it stays valid. */
 function withoutRepeats(servers: readonly PoolServer[], onRepeat: (gpu: string, server: string) => void): PoolServer[] {
-  const told = new Set<string>();
+  const seen = new Set<string>();
   return servers.map((server) => {
-    if (!server.gpus) return server;
-    const isFirst = ({ id }: Gpu) => {
-      if (told.has(id)) onRepeat(id, server.address);
-      return !told.has(id) && told.add(id);
-    };
-    return { ...server, gpus: server.gpus.filter(isFirst) };
+    const { address, gpus = [] } = server;
+    const kept = gpus.filter(({ id }) => {
+      if (seen.has(id)) onRepeat(id, address);
+      return !seen.has(id) && seen.add(id);
+    });
+    return kept.length === gpus.length ? server : { ...server, gpus: kept };
   });
 }

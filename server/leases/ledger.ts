@@ -1,5 +1,6 @@
 import type { Gpu } from "../../pool/inventory.ts";
-import { percentOfGpu, type Share } from "../../pool/share.ts";
+import type { Share } from "../../pool/share.ts";
+import { UNITS_PER_GPU, unitsPerGpu } from "../../pool/units.ts";
 
 /** The container, or the user's command, that a lease belongs to. */
 export interface Owner {
@@ -50,7 +51,7 @@ export function createLedger({ gpus, timeToLive, now, newId }: LedgerOptions): L
   const leases = new Map<string, Lease>();
 
   function freeUnits(gpu: Gpu): number {
-    let free = 100;
+    let free = UNITS_PER_GPU;
     for (const lease of leases.values()) {
       for (const { gpuId, units } of lease.gpus) if (gpuId === gpu.id) free -= units;
     }
@@ -61,8 +62,8 @@ export function createLedger({ gpus, timeToLive, now, newId }: LedgerOptions): L
     claim(owner, share, matches) {
       const capable = gpus
         .filter((gpu) => gpu.healthy && matches(gpu))
-        .map((gpu) => ({ gpu, units: percentOfGpu(share, gpu.memoryMb), free: freeUnits(gpu) }))
-        .filter(({ units }) => units <= 100);
+        .map((gpu) => ({ gpu, units: unitsPerGpu(share, gpu.memoryMb), free: freeUnits(gpu) }))
+        .filter(({ units }) => units <= UNITS_PER_GPU);
       const available = capable.filter(({ units, free }) => units <= free).sort((a, b) => a.free - b.free); // the fullest that fits: whole GPUs stay whole
       if (available.length < share.gpus) return { availableGpus: available.length, capableGpus: capable.length };
       const grantedAt = now();

@@ -1,8 +1,10 @@
 import { createHash } from "node:crypto";
-import type { ResourceClaimSpec } from "../../kubernetes/resource_claim.ts";
-import { CLAIM_ANNOTATIONS, DEVICE_CLASS, type DeviceAttributes, DRIVER } from "../../pool/device.ts";
-import { type Filter, filterText, wantedAttribute } from "../../pool/filter.ts";
-import { parseShareText, percentOfGpu, type Share, shareText } from "../../pool/share.ts";
+import type { ResourceClaimSpec } from "../../kubernetes/objects/resource_claim.ts";
+import type { DeviceAttributes } from "../../pool/attributes.ts";
+import { CLAIM_ANNOTATIONS, DEVICE_CLASS, DRIVER } from "../../pool/driver.ts";
+import { attributeOfFilter, type Filter, formatFilter } from "../../pool/filter.ts";
+import { formatShare, parseShare, type Share } from "../../pool/share.ts";
+import { unitsPerGpu } from "../../pool/units.ts";
 
 /** A ResourceClaimTemplate (resource.k8s.io/v1) that the pod's namespace must have. */
 export interface ClaimTemplate {
@@ -27,7 +29,7 @@ const REQUEST = "gpu";
  * of a GPU of `gpuMemoryMb`, and goes to no GPU where they would be less.
  */
 export function claimTemplateOf(share: Share, { filters, gpuMemoryMb }: ClaimOptions): ClaimTemplate {
-  const units = percentOfGpu(share, gpuMemoryMb);
+  const units = unitsPerGpu(share, gpuMemoryMb);
   const conditions = filters.map(conditionOf);
   if ("memoryMb" in share) conditions.push(`${attribute("memoryMb")}.orValue(0) * ${units} >= ${share.memoryMb} * 100`);
   const spec: ResourceClaimSpec = {
@@ -49,16 +51,16 @@ export function claimTemplateOf(share: Share, { filters, gpuMemoryMb }: ClaimOpt
   };
   const hash = createHash("sha256").update(JSON.stringify(spec)).digest("hex").slice(0, 8);
   const annotations = {
-    [CLAIM_ANNOTATIONS.share]: shareText(share),
-    ...(filters.length > 0 ? { [CLAIM_ANNOTATIONS.filter]: filters.map(filterText).join(" ") } : {}),
+    [CLAIM_ANNOTATIONS.share]: formatShare(share),
+    ...(filters.length > 0 ? { [CLAIM_ANNOTATIONS.filter]: filters.map(formatFilter).join(" ") } : {}),
   };
-  return { name: `bitfusion-${shareText(share)}-${hash}`, spec, annotations };
+  return { name: `bitfusion-${formatShare(share)}-${hash}`, spec, annotations };
 }
 
 /** The share that a template's name tells; undefined for another's template. */
 export function shareOfTemplate(name: string): Share | undefined {
   const [, text = ""] = /^bitfusion-(\w+)-[0-9a-f]{8}$/.exec(name) ?? [];
-  return parseShareText(text);
+  return parseShare(text);
 }
 
 /** The name of a container's claim in its pod: a DNS label, as its own name is. */
@@ -70,7 +72,7 @@ export function claimNameOf(container: string): string {
 
 /** A filter in CEL, as a device's selector has it. */
 function conditionOf(filter: Filter): string {
-  const { name, text } = wantedAttribute(filter);
+  const { name, text } = attributeOfFilter(filter);
   const isValue = (none: string, value: string) => `${attribute(name)}.orValue(${none}) == ${value}`;
   if (name === "memoryMb" && /^[1-9]\d{0,14}$/.test(text)) return isValue("0", text);
   if (name === "hasRdma" && /^(true|false)$/.test(text)) return isValue(String(text !== "true"), text);

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CoreV1Api, ResourceV1Api, V1ResourceClaimSpec, V1ResourceClaimTemplate } from "@kubernetes/client-node";
 import { ignoreStatus, isStatus } from "../../kubernetes/error.ts";
-import { isManagedBy, managedBy, managedBySelector } from "../../kubernetes/managed_by.ts";
+import { isManagedBy, managedBy, managedBySelector } from "../../kubernetes/objects/managed_by.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { ClaimTemplate } from "./claim.ts";
 

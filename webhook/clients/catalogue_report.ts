@@ -6,6 +6,8 @@ import { type Logger, messageOf } from "../../program/log/log.ts";
 const CATALOGUE = "bitfusion-clients";
 
 export interface CatalogueReportOptions {
+  /** Namespace of the ConfigMap. */
+  namespace: string;
   log: Logger;
   reloads: Counter<"result">;
   /** None without a cluster. */
@@ -13,14 +15,14 @@ export interface CatalogueReportOptions {
 }
 
 /** A broken catalogue is seen in the log, the metrics, and at the ConfigMap by `kubectl describe`. */
-export function createCatalogueReport({ log, reloads, record }: CatalogueReportOptions) {
+export function createCatalogueReport({ namespace, log, reloads, record }: CatalogueReportOptions) {
   return (error: unknown): void => {
     const message = messageOf(error);
     reloads.inc({ result: "refused" });
     log.error("Client catalogue refused, the last good one stays in force", { reason: message });
-    const about = { kind: "ConfigMap", apiVersion: "v1", name: CATALOGUE };
-    record?.({ ...about, type: "Warning", reason: "CatalogueRefused", message }).catch((error) =>
-      log.error("Cannot record an Event", { reason: messageOf(error) }),
+    const object = { kind: "ConfigMap", apiVersion: "v1", namespace, name: CATALOGUE };
+    record?.({ object, type: "Warning", reason: "CatalogueRefused", message }).catch((error) =>
+      log.error("Cannot record an event", { reason: messageOf(error) }),
     );
   };
 }

@@ -9,7 +9,9 @@ async function report(record?: EventRecorder) {
   const { catalogueReloads: reloads } = createMetrics({ poolUnits: () => undefined });
   const logged: [message: string, fields: unknown][] = [];
   const log = { error: (message: string, fields: unknown) => void logged.push([message, fields]) } as unknown as Logger;
-  createCatalogueReport({ log, reloads, record })(new Error("Cannot use clients.yaml: default is not set"));
+  createCatalogueReport({ namespace: "bitfusion-system", log, reloads, record })(
+    new Error("Cannot use clients.yaml: default is not set"),
+  );
   await new Promise(setImmediate); // what is recorded is not waited for
   return { logged, counted: (await reloads.get()).values.map(({ labels, value }) => [labels.result, value]) };
 }
@@ -26,9 +28,7 @@ test("createCatalogueReport() logs and counts a broken catalogue, and records it
   expect(counted).toEqual([["refused", 1]]);
   expect(events).toEqual([
     {
-      kind: "ConfigMap",
-      apiVersion: "v1",
-      name: "bitfusion-clients",
+      object: { kind: "ConfigMap", apiVersion: "v1", namespace: "bitfusion-system", name: "bitfusion-clients" },
       type: "Warning",
       reason: "CatalogueRefused",
       message: "Cannot use clients.yaml: default is not set",
@@ -36,9 +36,9 @@ test("createCatalogueReport() logs and counts a broken catalogue, and records it
   ]);
 });
 
-test("createCatalogueReport() goes on when the Event cannot be recorded, and logs why", async () => {
+test("createCatalogueReport() goes on when the event cannot be recorded, and logs why", async () => {
   const { logged } = await report(() => Promise.reject(new Error("no rights")));
-  expect(logged).toEqual([LOGGED, ["Cannot record an Event", { reason: "no rights" }]]);
+  expect(logged).toEqual([LOGGED, ["Cannot record an event", { reason: "no rights" }]]);
 });
 
 test("createCatalogueReport() needs no cluster", async () => {

@@ -1,9 +1,9 @@
-import { EXPECTED_FILTER, type Filter, parseFilter } from "../../pool/filter.ts";
+import { EXPECTED_FILTER, type Filter, parseFilter, splitFilters } from "../../pool/filter.ts";
 import { type ClaimTemplate, claimNameOf, claimTemplateOf } from "../claims/claim.ts";
 import { type Catalogue, type Client, chooseClient } from "../clients/catalogue.ts";
 import { appendTo, createDraft, type Draft, patchOf, setTo } from "../patch/draft.ts";
 import { keepText, type Patch, type Run } from "../patch/patch_text.ts";
-import { ANNOTATIONS, filtersOf } from "../pod/keys.ts";
+import { ANNOTATIONS } from "../pod/keys.ts";
 import type { Mode } from "../pod/mode.ts";
 import type { Container, Pod } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
@@ -51,7 +51,7 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   if (users.length === 0) return undefined;
 
   const client = chooseClient(settings.catalogue, annotations);
-  const filters = filtersOf(annotations);
+  const filters = splitFilters(annotations[ANNOTATIONS.filter]);
   const { allocation = "units", gpuMemoryMb } = settings;
   const equipment: Equipment = { mode, client, filters, allocation };
   const draft = createDraft();

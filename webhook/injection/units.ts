@@ -1,4 +1,5 @@
-import { type Share, unitsOf } from "../../pool/share.ts";
+import type { Share } from "../../pool/share.ts";
+import { unitsOf } from "../../pool/units.ts";
 import { ASKED, UNITS } from "../pod/keys.ts";
 import type { Container } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";

@@ -1,4 +1,4 @@
-import { CLAIM_ANNOTATIONS } from "../../pool/device.ts";
+import { CLAIM_ANNOTATIONS } from "../../pool/driver.ts";
 
 /** Annotations of a pod that are this project's. */
 export const ANNOTATIONS = {
@@ -22,11 +22,6 @@ export const UNITS = "bitfusion.io/gpu";
 
 /** Where the pool's tokens are, and what they are called in each namespace. */
 export const TOKENS = { namespace: "kube-system", name: "bitfusion-secret" } as const;
-
-/** The filters that a pod's annotation names, key=value each. */
-export function filtersOf(annotations: Readonly<Record<string, string>>): string[] {
-  return annotations[ANNOTATIONS.filter]?.split(/\s+/).filter(Boolean) ?? [];
-}
 
 /** The version of AdmissionReviews that is spoken here. */
 export const REVIEW_VERSION = "admission.k8s.io/v1";

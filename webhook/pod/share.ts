@@ -1,4 +1,4 @@
-import { ONE, parseQuantity, toInteger } from "../../kubernetes/quantity.ts";
+import { ONE, parseQuantity, toInteger } from "../../kubernetes/objects/quantity.ts";
 import type { Share } from "../../pool/share.ts";
 import { ASKED } from "./keys.ts";
 import type { Container } from "./pod.ts";

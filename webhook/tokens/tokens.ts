@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { CoreV1Api, V1Secret } from "@kubernetes/client-node";
 import type { Counter } from "prom-client";
 import { ignoreStatus, isStatus } from "../../kubernetes/error.ts";
-import { isManagedBy, managedBy } from "../../kubernetes/managed_by.ts";
+import { isManagedBy, managedBy } from "../../kubernetes/objects/managed_by.ts";
 import type { Logger } from "../../program/log/log.ts";
 import { TOKENS } from "../pod/keys.ts";
 import { Refusal } from "../pod/refusal.ts";

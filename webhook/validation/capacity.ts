@@ -1,10 +1,11 @@
-import { parseQuantity, toInteger } from "../../kubernetes/quantity.ts";
-import { attributesOf } from "../../pool/device.ts";
-import { filterText, matchesFilter, parseFilter } from "../../pool/filter.ts";
+import { parseQuantity, toInteger } from "../../kubernetes/objects/quantity.ts";
+import { attributesOf } from "../../pool/attributes.ts";
+import { formatFilter, matchesFilter, parseFilter, splitFilters } from "../../pool/filter.ts";
 import { type Inventory, totalUnits } from "../../pool/inventory.ts";
-import { describeShare, percentOfGpu } from "../../pool/share.ts";
+import { describeShare } from "../../pool/share.ts";
+import { unitsPerGpu } from "../../pool/units.ts";
 import { claimNameOf, shareOfTemplate } from "../claims/claim.ts";
-import { filtersOf, UNITS } from "../pod/keys.ts";
+import { ANNOTATIONS, UNITS } from "../pod/keys.ts";
 import { type Container, type Pod, quantityOf } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
 
@@ -38,16 +39,16 @@ function checkShare({ metadata, spec }: Pod, { name }: Container, pool: Inventor
   const claim = spec.resourceClaims?.find((own) => own.name === claimNameOf(name));
   const share = shareOfTemplate(claim?.resourceClaimTemplateName ?? "");
   if (!share) return;
-  const filters = filtersOf(metadata.annotations ?? {}).flatMap((text) => parseFilter(text) ?? []);
+  const filters = splitFilters(metadata.annotations?.[ANNOTATIONS.filter]).flatMap((text) => parseFilter(text) ?? []);
   const able = pool.servers.flatMap((server) =>
     (server.gpus ?? []).filter(
       (gpu) =>
-        percentOfGpu(share, gpu.memoryMb) <= 100 &&
+        unitsPerGpu(share, gpu.memoryMb) <= 100 &&
         filters.every((filter) => matchesFilter(filter, attributesOf(server, gpu))),
     ),
   );
   if (able.length >= share.gpus) return;
-  const wanted = filters.length > 0 ? ` that match ${filters.map(filterText).join(" and ")}` : "";
+  const wanted = filters.length > 0 ? ` that match ${filters.map(formatFilter).join(" and ")}` : "";
   throw new Refusal(
     "capacity",
     `Container "${name}": asks for ${describeShare(share)}${wanted}, but the whole pool has ${able.length} that can give it (${describePool(pool)}): it would wait for ever`,

@@ -1,19 +1,18 @@
 import { afterEach, expect, test } from "bun:test";
-import { RESOURCE_CLAIMS } from "../kubernetes/resource_claim.ts";
-import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/resource_slice.ts";
+import { RESOURCE_CLAIMS } from "../kubernetes/objects/resource_claim.ts";
+import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/objects/resource_slice.ts";
 import { connectWith, kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
-import { createObjectStore } from "../kubernetes/simulated/objects.ts";
-import { deviceName } from "../pool/device.ts";
+import { createObjectStore, type ObjectStoreOptions } from "../kubernetes/simulated/objects.ts";
+import { deviceName } from "../pool/device_name.ts";
 import type { Inventory } from "../pool/inventory.ts";
 import { createLatest } from "../program/latest.ts";
-import { silentLog } from "../program/testing.ts";
-import { lead } from "./lead.ts";
+import { recordingLog, silentLog } from "../program/testing.ts";
+import { waitForApiSupport } from "./api_support.ts";
+import { createLeaderWork } from "./leader_work.ts";
 import { createControllerMetrics } from "./metrics.ts";
-import { untilOffered } from "./offer.ts";
-import type { State } from "./state.ts";
 import { claim, devicesOf, gpu, inventoryOf, server } from "./testing.ts";
 
-const A = deviceName("a");
+const [A, B] = [deviceName("a"), deviceName("b")];
 const TEAM = "/apis/resource.k8s.io/v1/namespaces/team/resourceclaims";
 const DEADLINE = 4000;
 
@@ -23,9 +22,13 @@ afterEach(async () => {
 });
 
 /** An API server, and controllers that lead. */
-async function start(onRequest?: (request: Request) => Response | undefined | Promise<Response | undefined>) {
-  const store = createObjectStore();
+async function start(
+  onRequest?: (request: Request) => Response | undefined | Promise<Response | undefined>,
+  options?: ObjectStoreOptions,
+) {
+  const store = createObjectStore(options);
   const writes = createLatest<readonly string[]>([]);
+  const lines: string[] = [];
   const api = startSimulatedApiServer({
     async onRequest(request) {
       const answer = (await onRequest?.(request)) ?? (await store.answer(request));
@@ -45,25 +48,41 @@ async function start(onRequest?: (request: Request) => Response | undefined | Pr
 
   function startLeader() {
     const stop = new AbortController();
-    const state = createLatest<State>({});
-    const metrics = createControllerMetrics(() => state.current ?? {});
+    const metrics = createControllerMetrics({
+      supply: () => work.supply(),
+      waitingClaims: () => work.waitingClaims(),
+    });
     const source = (signal: AbortSignal) => inventory.changes(signal);
-    const record = async () => {};
-    const ended = lead({ request, inventory: source, state, record, log: silentLog, metrics }, stop.signal);
+    const work = createLeaderWork({
+      request,
+      inventory: source,
+      record: async () => {},
+      log: recordingLog(lines),
+      metrics,
+    });
+    const ended = work.run(stop.signal);
     cleanups.push(() => stop.abort());
-    return { state, metrics, ended, stop: () => stop.abort() };
+    return { work, metrics, ended, stop: () => stop.abort() };
   }
   /** Waits for the slices to be as expected; looks at each write. */
   async function until(isExpected: (slices: readonly ResourceSlice[]) => boolean): Promise<readonly ResourceSlice[]> {
     for await (const _ of writes.changes(AbortSignal.timeout(DEADLINE))) if (isExpected(slices())) return slices();
     throw new Error(`Waited ${DEADLINE} ms: ${JSON.stringify(slices())}`);
   }
-  return { ...store, ...api, request, inventory, slices, writes, startLeader, until };
+  return { ...store, ...api, request, inventory, slices, writes, lines, startLeader, until };
+}
+
+async function waitUntil(isTrue: () => boolean | undefined): Promise<void> {
+  const deadline = performance.now() + DEADLINE;
+  while (!isTrue()) {
+    if (performance.now() > deadline) throw new Error(`Waited ${DEADLINE} ms: ${isTrue}`);
+    await new Promise(setImmediate);
+  }
 }
 
 const names = (slices: readonly ResourceSlice[]) => [...devicesOf(slices).keys()];
 
-test("lead() publishes the pool, follows it, and takes a slice back that somebody has changed or removed", async () => {
+test("createLeaderWork() publishes the pool, follows it, and takes a slice back that somebody has changed or removed", async () => {
   const { inventory, startLeader, until, put, remove, slices } = await start();
   startLeader();
   inventory.set(inventoryOf(server("s:1", [gpu("a")])));
@@ -77,21 +96,22 @@ test("lead() publishes the pool, follows it, and takes a slice back that somebod
   await until((list) => names(list).length === 2);
 });
 
-test("lead() writes nothing before it knows the pool, the slices and the claims", async () => {
+test("createLeaderWork() writes nothing before it knows the pool, the slices and the claims", async () => {
   const claims = Promise.withResolvers<undefined>();
-  const { inventory, startLeader, until, writes } = await start(({ url }) =>
-    url.includes(RESOURCE_CLAIMS) ? claims.promise : undefined,
-  );
-  const { state } = startLeader();
+  const watching = Promise.withResolvers<void>();
+  const { inventory, startLeader, until, writes } = await start(({ url }) => {
+    if (url.includes("resourceslices?") && url.includes("watch")) watching.resolve();
+    return url.includes(RESOURCE_CLAIMS) ? claims.promise : undefined;
+  });
+  startLeader();
   inventory.set(inventoryOf(server("s:1", [gpu("a")])));
-  for await (const { slices, inventory } of state.changes(AbortSignal.timeout(DEADLINE)))
-    if (slices && inventory) break;
+  await watching.promise; // the slices are known
   expect(writes.current).toEqual([]);
   claims.resolve(undefined);
   await until((list) => names(list).length === 1);
 });
 
-test("lead() writes each change once", async () => {
+test("createLeaderWork() writes each change once", async () => {
   const { inventory, startLeader, until, writes } = await start();
   startLeader();
   inventory.set(inventoryOf(server("s:1", [gpu("a")])));
@@ -102,7 +122,7 @@ test("lead() writes each change once", async () => {
   expect(writes.current).toEqual(["POST 201", "PUT 200"]);
 });
 
-test("lead() does not take back what another controller has written since: it looks again", async () => {
+test("createLeaderWork() does not take back what another controller has written since: it looks again", async () => {
   let refused = 0;
   const { inventory, startLeader, until, objects, put } = await start(({ method }) => {
     if (method !== "PUT" || refused++ > 0) return undefined;
@@ -121,23 +141,28 @@ test("lead() does not take back what another controller has written since: it lo
   expect(refused).toBe(2);
 });
 
-test("lead() removes a GPU that is gone once its last claim has ended", async () => {
-  const { inventory, startLeader, until, put, remove } = await start();
-  const { state } = startLeader();
+test("createLeaderWork() removes a GPU that left the pool once its last claim has ended, and plans for no other claim", async () => {
+  const { inventory, startLeader, until, put, remove, writes } = await start();
+  const { work } = startLeader();
+  const hold = (name: string, device: string) =>
+    put(`${TEAM}/${name}`, claim(name, { allocated: { [`bitfusion-0/${device}`]: 50 } }) as never);
   inventory.set(inventoryOf(server("s:1", [gpu("a"), gpu("b")])));
   await until((list) => names(list).length === 2);
-  const { metadata: _, ...held } = claim("c", { allocated: { [`bitfusion-0/${A}`]: 50 } });
-  put(`${TEAM}/c`, held as never);
-  for await (const { claims } of state.changes(AbortSignal.timeout(DEADLINE))) if (claims?.size) break;
+  hold("c", A);
+  hold("d", B);
+  await waitUntil(() => work.supply()?.filter(({ held }) => held === 50).length === 2);
   inventory.set(inventoryOf(server("s:1", [gpu("b")])));
   await until((list) => devicesOf(list).get(`bitfusion-0/${A}`)?.taints?.[0]?.key === "bitfusion.io/gone");
+  remove(`${TEAM}/d`);
+  await waitUntil(() => work.supply()?.some(({ held }) => held === 0));
   remove(`${TEAM}/c`);
   await until((list) => names(list).length === 1);
+  expect(writes.current).toHaveLength(3);
 });
 
-test("lead() goes on after the API server has refused or lost a write", async () => {
+test("createLeaderWork() retries a write that the API server has refused or lost", async () => {
   const failures = [500, 409, 503];
-  const { inventory, startLeader, until, writes } = await start(({ method }) => {
+  const { inventory, startLeader, until, writes, lines } = await start(({ method }) => {
     const status = method === "POST" ? failures.shift() : undefined;
     return status ? new Response(null, { status }) : undefined;
   });
@@ -145,6 +170,46 @@ test("lead() goes on after the API server has refused or lost a write", async ()
   inventory.set(inventoryOf(server("s:1", [gpu("a")])));
   await until((list) => names(list).length === 1);
   expect(writes.current).toEqual(["POST 500", "POST 409", "POST 503", "POST 201"]);
+  expect(lines.filter((line) => line.startsWith("Cannot write"))).toHaveLength(3);
+});
+
+test("createLeaderWork() writes the other slices while one is refused", async () => {
+  const { inventory, startLeader, until, writes } = await start((request) =>
+    request.method === "POST" && writes.current?.length === 0 ? new Response("invalid", { status: 422 }) : undefined,
+  );
+  startLeader();
+  const gpus = Array.from({ length: 130 }, (_, index) => gpu(`gpu-${index}`));
+  inventory.set(inventoryOf(server("s:1", gpus)));
+  await until((list) => names(list).length === 66);
+  await until((list) => names(list).length === 130);
+  expect(writes.current).toEqual(["POST 422", "POST 201", "POST 201", "POST 201"]);
+});
+
+test("createLeaderWork() writes a slice once, though the API server adds defaults to it", async () => {
+  const { inventory, startLeader, until, writes } = await start(undefined, {
+    defaults: (object) => {
+      const { spec } = object as unknown as ResourceSlice;
+      const devices = spec.devices?.map((device) => ({ ...device, allNodes: false, bindsToNode: false }));
+      return { ...object, spec: { ...spec, devices } } as never;
+    },
+  });
+  const { metrics } = startLeader();
+  inventory.set(inventoryOf(server("s:1", [gpu("a")])));
+  await until((list) => names(list).length === 1);
+  inventory.set(inventoryOf(server("s:1", [gpu("a", { healthy: false })])));
+  await until((list) => list[0]?.spec.devices?.[0]?.taints !== undefined);
+  expect(writes.current).toEqual(["POST 201", "PUT 200"]);
+  expect((await metrics.writeFailures.get()).values).toEqual([]);
+});
+
+test("createLeaderWork() backs off from a slice that the API server never stores as it was written", async () => {
+  const { inventory, startLeader, writes, lines } = await start(undefined, {
+    defaults: (object) => ({ ...object, spec: { ...(object as unknown as ResourceSlice).spec, devices: [] } }) as never,
+  });
+  startLeader();
+  inventory.set(inventoryOf(server("s:1", [gpu("a")])));
+  for await (const list of writes.changes(AbortSignal.timeout(DEADLINE))) if (list.length === 3) break;
+  expect(lines).toContain("Cannot write a ResourceSlice: The API server stores other devices than were written");
 });
 
 test("two controllers that both believe to lead never have a GPU twice", async () => {
@@ -197,27 +262,17 @@ test("a controller that takes over from one that has died in the middle finishes
   for (const { spec } of list) expect(spec.pool).toMatchObject({ generation: 1, resourceSliceCount: 1 });
 });
 
-test("the metrics tell units by server and state, claims that wait, and writes; nothing of a pool that another leads", async () => {
+test("the metrics show units by server and state, waiting claims and writes", async () => {
   const { inventory, startLeader, until, put } = await start();
-  const { state, metrics, stop, ended } = startLeader();
-  const counted = Promise.withResolvers<void>();
-  const count = metrics.writes.inc.bind(metrics.writes);
-  const inc = (labels: { operation: string }) => {
-    count(labels);
-    counted.resolve();
-  };
-  Object.assign(metrics.writes, { inc });
+  const { work, metrics } = startLeader();
   put(`${TEAM}/holds`, claim("holds", { allocated: { [`bitfusion-0/${A}`]: 30 } }) as never);
   put(`${TEAM}/waits`, claim("waits") as never);
   const away = server("t:1", [gpu("b")], { reachable: false });
   inventory.set(inventoryOf(server("s:1", [gpu("a")]), away));
   await until((list) => names(list).length === 2);
-  for await (const { slices, claims } of state.changes(AbortSignal.timeout(DEADLINE)))
-    if (slices?.size && claims?.size === 2) break;
-  await counted.promise; // the answer to the write may come after what the watch tells of it
-  const told = (text: string) =>
-    text.split("\n").filter((line) => /^bitfusion_controller_(units|waiting|slice)/.test(line));
-  expect(told(await metrics.registry.metrics())).toEqual([
+  await waitUntil(() => work.supply()?.length === 2 && work.waitingClaims() === 1);
+  const lines = (await metrics.registry.metrics()).split("\n");
+  expect(lines.filter((line) => /^bitfusion_controller_(units|waiting|slice_writes)/.test(line))).toEqual([
     'bitfusion_controller_units{server="s:1",state="held"} 30',
     'bitfusion_controller_units{server="s:1",state="free"} 70',
     'bitfusion_controller_units{server="s:1",state="tainted"} 0',
@@ -227,9 +282,6 @@ test("the metrics tell units by server and state, claims that wait, and writes; 
     "bitfusion_controller_waiting_claims 1",
     'bitfusion_controller_slice_writes_total{operation="create"} 1',
   ]);
-  stop();
-  await ended;
-  expect(told(await metrics.registry.metrics())).not.toContainEqual(expect.stringContaining("server="));
 });
 
 test.each<[what: string, answer: (slice: ResourceSlice) => Response, missing: string | undefined]>([
@@ -237,19 +289,19 @@ test.each<[what: string, answer: (slice: ResourceSlice) => Response, missing: st
   [
     "has no shared devices",
     ({ spec }) => Response.json({ spec: { ...spec, devices: [{ name: "x" }] } }),
-    "devices that are shared by capacity (Kubernetes 1.36 and later)",
+    "devices with shared capacity (Kubernetes 1.36 and later)",
   ],
   [
     "has no taints",
     ({ spec }) => Response.json({ spec: { ...spec, devices: [{ name: "x", allowMultipleAllocations: true }] } }),
-    "taints of devices (Kubernetes 1.36 and later)",
+    "device taints (Kubernetes 1.36 and later)",
   ],
   [
     "has no ResourceSlices",
     () => new Response("404 page not found", { status: 404 }),
     "resource.k8s.io/v1 (Kubernetes 1.34 and later)",
   ],
-])("untilOffered() of an API server that %s", async (_, answer, missing) => {
+])("waitForApiSupport() of an API server that %s", async (_, answer, missing) => {
   const { request } = await start((call) =>
     call.method === "POST" ? call.json().then((slice) => answer(slice as ResourceSlice)) : undefined,
   );
@@ -259,12 +311,12 @@ test.each<[what: string, answer: (slice: ResourceSlice) => Response, missing: st
     told.push(what);
     stop.abort();
   };
-  await untilOffered({ request, log: silentLog, onMissing, signal: stop.signal });
+  await waitForApiSupport({ request, log: silentLog, onMissing, signal: stop.signal });
   expect(told).toEqual(missing === undefined ? [] : [missing]);
 });
 
-test("untilOffered() writes nothing", async () => {
+test("waitForApiSupport() writes nothing", async () => {
   const { request, objects } = await start();
-  await untilOffered({ request, log: silentLog, onMissing: () => {}, signal: AbortSignal.timeout(DEADLINE) });
+  await waitForApiSupport({ request, log: silentLog, onMissing: () => {}, signal: AbortSignal.timeout(DEADLINE) });
   expect(objects.size).toBe(0);
 });

@@ -1,4 +1,4 @@
-import type { ApiObject } from "./watch.ts";
+import type { ApiObject } from "../watch.ts";
 
 /** Path of the collection of all ResourceSlices. */
 export const RESOURCE_SLICES = "/apis/resource.k8s.io/v1/resourceslices";

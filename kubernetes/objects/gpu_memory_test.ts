@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import * as v from "valibot";
-import { gpuMemory } from "./memory.ts";
+import { gpuMemory } from "./gpu_memory.ts";
 
 test.each([
   ["16000", 16_000],

@@ -1,4 +1,4 @@
-import type { ApiObject } from "./watch.ts";
+import type { ApiObject } from "../watch.ts";
 
 /** Path of the collection of all ResourceClaims. */
 export const RESOURCE_CLAIMS = "/apis/resource.k8s.io/v1/resourceclaims";

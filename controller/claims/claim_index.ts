@@ -1,0 +1,143 @@
+import { parseQuantity, toInteger } from "../../kubernetes/objects/quantity.ts";
+import type { OwnerReference, ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
+import type { ObjectChange } from "../../kubernetes/watch.ts";
+import { CLAIM_ANNOTATIONS, DEVICE_CLASS, DRIVER } from "../../pool/driver.ts";
+import { type Filter, parseFilter, splitFilters } from "../../pool/filter.ts";
+import { parseShare, type Share } from "../../pool/share.ts";
+import { UNITS_PER_GPU } from "../../pool/units.ts";
+import { deviceKey, type HeldUnits } from "../slices/device_key.ts";
+
+/** A claim that the scheduler has not allocated yet. */
+export interface WaitingClaim {
+  readonly namespace: string;
+  /** The pod that the claim was created for. */
+  readonly pod: OwnerReference | undefined;
+  readonly request: WaitingRequest;
+}
+
+export interface WaitingRequest {
+  /** Number of different GPUs. */
+  readonly count: number;
+  /** Units of each of them. */
+  readonly units: number;
+  /** What the pod asked for. */
+  readonly share: Share;
+  readonly filters: readonly Filter[];
+  /** Equal for requests that ask for the same. */
+  readonly key: string;
+}
+
+/** What the controller keeps of a claim. */
+export interface ClaimSummary {
+  /** Units of the driver's devices, by {@link deviceKey}. */
+  readonly held: HeldUnits;
+  readonly waiting: WaitingClaim | undefined;
+}
+
+/** Who holds units of the pool, and who waits for some. It follows a watch without copying what has not changed. */
+export interface ClaimIndex {
+  readonly held: HeldUnits;
+  /** By namespace/name of the claim. */
+  readonly waiting: ReadonlyMap<string, WaitingClaim>;
+  /** Whether all claims are known. */
+  readonly isSynced: boolean;
+  /** Applies a change, and returns the keys of devices that no claim holds any more. */
+  apply(change: ObjectChange<ClaimSummary>): string[];
+}
+
+export function createClaimIndex(): ClaimIndex {
+  let summaries = new Map<string, ClaimSummary>();
+  let isSynced = false;
+  const held = new Map<string, number>();
+  const waiting = new Map<string, WaitingClaim>();
+
+  function add(key: string, summary: ClaimSummary): void {
+    summaries.set(key, summary);
+    for (const [device, units] of summary.held) held.set(device, (held.get(device) ?? 0) + units);
+    if (summary.waiting) waiting.set(key, summary.waiting);
+  }
+
+  function remove(key: string): HeldUnits {
+    const summary = summaries.get(key);
+    if (!summary) return new Map();
+    summaries.delete(key);
+    waiting.delete(key);
+    for (const [device, units] of summary.held) {
+      const rest = (held.get(device) ?? 0) - units;
+      if (rest > 0) held.set(device, rest);
+      else held.delete(device);
+    }
+    return summary.held;
+  }
+
+  return {
+    held,
+    waiting,
+    get isSynced() {
+      return isSynced;
+    },
+    apply(change) {
+      if (change.type === "replace") {
+        const before = [...held.keys()];
+        summaries = new Map();
+        held.clear();
+        waiting.clear();
+        for (const [key, summary] of change.objects) add(key, summary);
+        isSynced = true;
+        return before.filter((device) => !held.has(device));
+      }
+      const released = remove(change.key);
+      if (change.type === "put") add(change.key, change.object);
+      return [...released.keys()].filter((device) => !held.has(device));
+    },
+  };
+}
+
+/** Reduces a claim to what the controller needs. Undefined for a claim that neither holds nor waits for units of the pool. */
+export function summarizeClaim(claim: ResourceClaim): ClaimSummary | undefined {
+  const held = heldBy(claim);
+  const waiting = waitingClaim(claim);
+  return held.size > 0 || waiting ? { held, waiting } : undefined;
+}
+
+function heldBy({ status }: ResourceClaim): HeldUnits {
+  const held = new Map<string, number>();
+  for (const { driver, pool, device, consumedCapacity = {} } of status?.allocation?.devices?.results ?? []) {
+    if (driver !== DRIVER) continue;
+    const key = deviceKey(pool, device);
+    held.set(key, (held.get(key) ?? 0) + (parseUnits(consumedCapacity.units) ?? UNITS_PER_GPU));
+  }
+  return held;
+}
+
+/** Undefined for a claim that is allocated, is being deleted, or asks for devices of other classes only. */
+function waitingClaim({ metadata, spec, status }: ResourceClaim): WaitingClaim | undefined {
+  if (status?.allocation || metadata.deletionTimestamp) return undefined;
+  const request = spec.devices?.requests?.find(({ exactly }) => exactly?.deviceClassName === DEVICE_CLASS)?.exactly;
+  if (!request) return undefined;
+  const { count = 1, capacity } = request;
+  const units = parseUnits(capacity?.requests?.units) ?? UNITS_PER_GPU;
+  const { annotations = {}, namespace = "", ownerReferences } = metadata;
+  const { [CLAIM_ANNOTATIONS.share]: share = "", [CLAIM_ANNOTATIONS.filter]: filter = "" } = annotations;
+  return {
+    namespace,
+    pod: ownerReferences?.find(({ kind }) => kind === "Pod"),
+    request: {
+      count,
+      units,
+      share: parseShare(share) ?? { gpus: count, percent: units },
+      filters: splitFilters(filter).flatMap((text) => parseFilter(text) ?? []),
+      key: [count, units, share, filter].join(" "),
+    },
+  };
+}
+
+/** The number of units in a quantity. Undefined if it is missing or not a whole number. */
+function parseUnits(quantity: string | undefined): number | undefined {
+  if (quantity === undefined) return undefined;
+  try {
+    return toInteger(parseQuantity(quantity));
+  } catch {
+    return undefined; // a tenant's claim may hold any text
+  }
+}

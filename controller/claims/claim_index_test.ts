@@ -1,0 +1,128 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { keyOf } from "../../kubernetes/watch.ts";
+import { deviceName } from "../../pool/device_name.ts";
+import { claim } from "../testing.ts";
+import { type ClaimSummary, createClaimIndex, summarizeClaim } from "./claim_index.ts";
+
+const [A, B, C] = ["a", "b", "c"].map((id) => `bitfusion-0/${deviceName(id)}`) as [string, string, string];
+
+/** A change that a watch yields. */
+function put(name: string, options: Parameters<typeof claim>[1]) {
+  const object = summarizeClaim(claim(name, options)) as ClaimSummary;
+  return { type: "put", key: `team/${name}`, object } as const;
+}
+
+test("createClaimIndex() adds up the units that claims hold of each device", () => {
+  const index = createClaimIndex();
+  index.apply(put("x", { allocated: { [A]: 30, [C]: 1 } }));
+  index.apply(put("y", { allocated: { [A]: 40 } }));
+  expect(index.held).toEqual(
+    new Map([
+      [A, 70],
+      [C, 1],
+    ]),
+  );
+});
+
+test("createClaimIndex() returns the devices that no claim holds any more", () => {
+  const index = createClaimIndex();
+  expect(index.apply(put("x", { allocated: { [A]: 30, [B]: 10 } }))).toEqual([]);
+  index.apply(put("y", { allocated: { [A]: 40 } }));
+  expect(index.apply({ type: "delete", key: "team/x" })).toEqual([B]);
+  expect(index.apply(put("y", { allocated: { [A]: 41 } }))).toEqual([]);
+  expect(index.apply({ type: "replace", objects: new Map() })).toEqual([A]);
+});
+
+test("createClaimIndex() is synced once it has been given all claims", () => {
+  const index = createClaimIndex();
+  expect(index.isSynced).toBe(false);
+  index.apply({ type: "replace", objects: new Map() });
+  expect(index.isSynced).toBe(true);
+});
+
+test("createClaimIndex() lists the claims that wait, until they are allocated or deleted", () => {
+  const index = createClaimIndex();
+  index.apply(put("x", {}));
+  index.apply(put("y", {}));
+  index.apply(put("x", { allocated: { [A]: 50 } }));
+  expect([...index.waiting.keys()]).toEqual(["team/y"]);
+  index.apply({ type: "delete", key: "team/y" });
+  expect(index.waiting.size).toBe(0);
+});
+
+test("createClaimIndex() agrees with a sum over all claims, whatever the changes", () => {
+  const change = fc.record({
+    name: fc.constantFrom("x", "y", "z"),
+    kind: fc.constantFrom("allocated", "waiting", "deleted", "relisted"),
+    allocated: fc.dictionary(fc.constantFrom(A, B, C), fc.integer({ min: 1, max: 100 }), { noNullPrototype: true }),
+  });
+  fc.assert(
+    fc.property(fc.array(change, { maxLength: 20 }), (changes) => {
+      const index = createClaimIndex();
+      const claims = new Map<string, ReturnType<typeof claim>>();
+      for (const { name, kind, allocated } of changes) {
+        const key = `team/${name}`;
+        if (kind === "deleted") claims.delete(key);
+        else if (kind !== "relisted") claims.set(key, claim(name, kind === "allocated" ? { allocated } : {}));
+        const object = claims.get(key) && summarizeClaim(claims.get(key) as ReturnType<typeof claim>);
+        if (kind === "relisted") {
+          const list = [...claims.values()].flatMap((each) => {
+            const summary = summarizeClaim(each);
+            return summary ? [[keyOf(each), summary] as const] : [];
+          });
+          index.apply({ type: "replace", objects: new Map(list) });
+        } else index.apply(object ? { type: "put", key, object } : { type: "delete", key });
+        const held = new Map<string, number>();
+        for (const { status } of claims.values()) {
+          for (const { pool, device, consumedCapacity } of status?.allocation?.devices?.results ?? []) {
+            const of = `${pool}/${device}`;
+            held.set(of, (held.get(of) ?? 0) + Number(consumedCapacity?.units));
+          }
+        }
+        expect(index.held).toEqual(held);
+        const waiting = [...claims].flatMap(([each, { status }]) => (status ? [] : [each]));
+        expect([...index.waiting.keys()].sort()).toEqual(waiting.sort());
+      }
+    }),
+  );
+});
+
+test("summarizeClaim() keeps what a waiting claim asks for, and the pod that it is for", () => {
+  const annotations = { "bitfusion.io/share": "2x8000mb", "bitfusion-client/filter": "device.name=T4\tserver.addr=s" };
+  expect(summarizeClaim(claim("c", { count: 2, units: 50, annotations, pod: "train" }))?.waiting).toEqual({
+    namespace: "team",
+    pod: { apiVersion: "v1", kind: "Pod", name: "train", uid: "uid-train" },
+    request: {
+      count: 2,
+      units: 50,
+      share: { gpus: 2, memoryMb: 8000 },
+      filters: [
+        { key: "device.name", value: "T4" },
+        { key: "server.addr", value: "s" },
+      ],
+      key: "2 50 2x8000mb device.name=T4\tserver.addr=s",
+    },
+  });
+});
+
+test("summarizeClaim() ignores devices of other drivers, and claims for other classes", () => {
+  const { metadata, spec, status } = claim("c", { allocated: { [A]: 5 } });
+  const results = status?.allocation?.devices?.results?.map((result) => ({ ...result, driver: "gpu.example" })) ?? [];
+  expect(summarizeClaim({ metadata, spec, status: { allocation: { devices: { results } } } })).toBeUndefined();
+  const other = { devices: { requests: [{ exactly: { deviceClassName: "gpu.example" } }, {}] } };
+  expect(summarizeClaim({ metadata, spec: other })).toBeUndefined();
+});
+
+test("summarizeClaim() ignores a waiting claim that is being deleted", () => {
+  const { metadata, spec } = claim("c");
+  const deleted = { ...metadata, deletionTimestamp: "2026-01-01T00:00:00Z" };
+  expect(summarizeClaim({ metadata: deleted, spec })).toBeUndefined();
+});
+
+test("summarizeClaim() takes a request without capacity, or with one that is no number, as a whole GPU", () => {
+  for (const capacity of [{}, { capacity: { requests: { units: "many" } } }]) {
+    const spec = { devices: { requests: [{ exactly: { deviceClassName: "bitfusion.io", ...capacity } }] } };
+    expect(summarizeClaim({ ...claim("c"), spec })?.waiting?.request).toMatchObject({ count: 1, units: 100 });
+  }
+});

@@ -1,0 +1,113 @@
+import { expect, test } from "bun:test";
+import type { RecordedEvent } from "../../kubernetes/events.ts";
+import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
+import { createLatest } from "../../program/latest.ts";
+import { silentLog } from "../../program/testing.ts";
+import { claim } from "../testing.ts";
+import { createClaimIndex, summarizeClaim } from "./claim_index.ts";
+import { reportWaitingPods, type WaitingEventsOptions } from "./waiting_events.ts";
+
+/** Reports the pods of waiting claims on a pool with one GPU, until disposal. */
+function report(waiting: readonly ResourceClaim[], options: Partial<WaitingEventsOptions> = {}) {
+  const claims = createClaimIndex();
+  const events = createLatest<readonly RecordedEvent[]>([]);
+  const looks = createLatest(0);
+  const pool = { free: 30 };
+  const stop = new AbortController();
+  const add = (each: ResourceClaim) => {
+    const object = summarizeClaim(each);
+    if (object) claims.apply({ type: "put", key: `team/${each.metadata.name}`, object });
+  };
+  waiting.forEach(add);
+  const ended = reportWaitingPods({
+    claims,
+    supply: () => {
+      looks.set((looks.current ?? 0) + 1);
+      return [{ attributes: { memoryMb: 16_000 }, isTainted: false, held: 100 - pool.free, free: pool.free }];
+    },
+    record: async (event) => events.set([...(events.current ?? []), event]),
+    log: silentLog,
+    patience: 0,
+    interval: 0,
+    period: 5,
+    signal: stop.signal,
+    ...options,
+  });
+  return {
+    pool,
+    add,
+    events,
+    async until(count: number): Promise<readonly RecordedEvent[]> {
+      for await (const list of events.changes(AbortSignal.timeout(4000))) if (list.length >= count) return list;
+      throw new Error(`Waited 4 s for ${count} events: ${JSON.stringify(events.current)}`);
+    },
+    /** Resolves after so many more rounds. */
+    async rounds(count: number): Promise<void> {
+      const start = looks.current ?? 0;
+      for await (const look of looks.changes(AbortSignal.timeout(4000))) if (look >= start + count) return;
+    },
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      await ended;
+    },
+  };
+}
+
+test("reportWaitingPods() tells the user of a waiting pod what is missing, once, and again when that changes", async () => {
+  await using reporting = report([claim("c", { units: 60, namespace: "team", pod: "train" })]);
+  await reporting.until(1);
+  await reporting.rounds(3);
+  reporting.pool.free = 50;
+  const events = await reporting.until(2);
+  expect(events[0]).toEqual({
+    object: { kind: "Pod", apiVersion: "v1", namespace: "team", name: "train", uid: "uid-train" },
+    type: "Warning",
+    reason: "WaitingForPool",
+    message: "Waiting for the pool: needs 60 % of one GPU; the freest has 30 %",
+  });
+  expect(events.map(({ message }) => message)).toEqual([
+    "Waiting for the pool: needs 60 % of one GPU; the freest has 30 %",
+    "Waiting for the pool: needs 60 % of one GPU; the freest has 50 %",
+  ]);
+});
+
+test("reportWaitingPods() does not follow every change of the pool", async () => {
+  await using reporting = report([claim("one", { units: 60, pod: "one" })], { interval: 60_000 });
+  await reporting.until(1);
+  reporting.pool.free = 50;
+  reporting.add(claim("other", { units: 70, pod: "other" }));
+  const events = await reporting.until(2);
+  expect(events.map(({ object }) => object.name)).toEqual(["one", "other"]);
+});
+
+test("reportWaitingPods() waits before the first event of a pod", async () => {
+  const start = performance.now();
+  await using reporting = report([claim("c", { units: 60 })], { patience: 100 });
+  await reporting.until(1);
+  expect(performance.now() - start).toBeGreaterThanOrEqual(100);
+});
+
+test("reportWaitingPods() records at most ten events in a round, and all of them in the end", async () => {
+  const claims = Array.from({ length: 35 }, (_, index) => claim(`c${index}`, { units: 60, pod: `p${index}` }));
+  await using reporting = report(claims, { interval: 60_000, period: 200 });
+  await reporting.until(1);
+  await new Promise(setImmediate);
+  expect(reporting.events.current).toHaveLength(10);
+  const events = await reporting.until(35);
+  expect(new Set(events.map(({ object }) => object.name)).size).toBe(35);
+});
+
+test("reportWaitingPods() skips a claim without a pod", async () => {
+  const { metadata, spec } = claim("orphan", { units: 60 });
+  const { ownerReferences: _, ...rest } = metadata;
+  await using reporting = report([{ metadata: rest, spec }, claim("c", { units: 60 })]);
+  expect((await reporting.until(1)).map(({ object }) => object.name)).toEqual(["train"]);
+});
+
+test("reportWaitingPods() goes on when an event cannot be recorded", async () => {
+  const recorded = Promise.withResolvers<void>();
+  const answers = [() => Promise.reject(new Error("forbidden")), async () => recorded.resolve()];
+  const waiting = [claim("one", { units: 60 }), claim("other", { units: 60 })];
+  await using _ = report(waiting, { record: () => answers.shift()?.() ?? Promise.resolve() });
+  await recorded.promise;
+});

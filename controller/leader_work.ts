@@ -1,0 +1,97 @@
+import type { EventRecorder } from "../kubernetes/events.ts";
+import { RESOURCE_CLAIMS, type ResourceClaim } from "../kubernetes/objects/resource_claim.ts";
+import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/objects/resource_slice.ts";
+import type { KubernetesRequest } from "../kubernetes/request.ts";
+import { watchObjects } from "../kubernetes/watch.ts";
+import type { Inventory, InventorySource } from "../pool/inventory.ts";
+import type { Logger } from "../program/log/log.ts";
+import { createClaimIndex, summarizeClaim } from "./claims/claim_index.ts";
+import { createSupply, type GpuSupply } from "./claims/supply.ts";
+import { reportWaitingPods } from "./claims/waiting_events.ts";
+import type { ControllerMetrics } from "./metrics.ts";
+import { createSliceReconciler } from "./slices/reconcile.ts";
+import { DRIVER_SLICES } from "./slices/slice.ts";
+import { createSliceStore } from "./slices/slice_store.ts";
+
+export interface LeaderWorkOptions {
+  request: KubernetesRequest;
+  inventory: InventorySource;
+  /** How long a GPU may have a problem before the pods that hold it are evicted, in ms. Undefined: pods are never evicted. */
+  evictAfter?: number | undefined;
+  record: EventRecorder;
+  log: Logger;
+  metrics: Pick<ControllerMetrics, "writes" | "writeFailures">;
+}
+
+/** The work of the replica that leads. */
+export interface LeaderWork {
+  /** The published GPUs. Undefined while they are not known. */
+  supply(): readonly GpuSupply[] | undefined;
+  /** Number of claims that wait for units. */
+  waitingClaims(): number;
+  /** Publishes the pool and reports waiting pods. Returns when the signal is aborted. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+/** Creates the work for one term of leadership. It starts without knowledge of the pool and the cluster. */
+export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
+  const { request, inventory: source, evictAfter, record, log, metrics } = options;
+  const slices = createSliceStore();
+  const claims = createClaimIndex();
+  const supplyOf = createSupply();
+  let inventory: Inventory | undefined;
+  const reconciler = createSliceReconciler({
+    request,
+    inventory: () => inventory,
+    slices,
+    held: () => (claims.isSynced ? claims.held : undefined),
+    evictAfter,
+    now: Date.now,
+    log,
+    metrics,
+  });
+  const supply = () => (slices.isSynced && claims.isSynced ? supplyOf(slices.slices.values(), claims.held) : undefined);
+
+  async function followInventory(signal: AbortSignal): Promise<void> {
+    for await (const next of source(signal)) {
+      inventory = next;
+      reconciler.trigger();
+    }
+  }
+
+  async function followSlices(signal: AbortSignal): Promise<void> {
+    const transform = (slice: ResourceSlice) => slice;
+    const watch = { request, path: RESOURCE_SLICES, query: DRIVER_SLICES, transform, log };
+    for await (const change of watchObjects(watch, signal)) if (slices.apply(change)) reconciler.trigger();
+  }
+
+  async function followClaims(signal: AbortSignal): Promise<void> {
+    const watch = { request, path: RESOURCE_CLAIMS, transform: summarizeClaim, log };
+    for await (const change of watchObjects<ResourceClaim, ReturnType<typeof summarizeClaim> & {}>(watch, signal)) {
+      const released = claims.apply(change);
+      if (change.type === "replace") reconciler.trigger();
+      else reconciler.onReleased(released);
+    }
+  }
+
+  return {
+    supply,
+    waitingClaims: () => claims.waiting.size,
+    async run(signal) {
+      const ended = new AbortController();
+      const untilEnded = AbortSignal.any([signal, ended.signal]);
+      const parts = [
+        followInventory(untilEnded),
+        followSlices(untilEnded),
+        followClaims(untilEnded),
+        reconciler.run(untilEnded),
+        reportWaitingPods({ claims, supply, record, log, signal: untilEnded }),
+      ];
+      try {
+        await Promise.all(parts.map((part) => part.finally(() => ended.abort()))); // the first part that ends stops the others
+      } finally {
+        await Promise.allSettled(parts);
+      }
+    },
+  };
+}

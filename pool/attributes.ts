@@ -1,0 +1,48 @@
+import { createHash } from "node:crypto";
+import { splitAddress } from "./address.ts";
+import type { Gpu, PoolServer } from "./inventory.ts";
+
+/** The attributes that filters select GPUs by, and that a device has in Kubernetes. */
+export interface DeviceAttributes {
+  readonly id?: string;
+  readonly model?: string;
+  readonly memoryMb?: number;
+  /** host:port. */
+  readonly server?: string;
+  /** Host of `server`. */
+  readonly host?: string;
+  readonly hostname?: string;
+  readonly hasRdma?: boolean;
+  readonly cudaVersion?: string;
+  readonly driverVersion?: string;
+}
+
+/** The attributes of a GPU and its server. */
+export function attributesOf({ address, facts }: Partial<PoolServer>, gpu: Gpu): DeviceAttributes {
+  const { id, model, memoryMb } = gpu;
+  const { hostname = "", hasRdma, cudaVersion = "", driverVersion = "" } = facts ?? {};
+  return {
+    id: attributeText(id),
+    model: attributeText(model),
+    memoryMb,
+    ...(address === undefined ? {} : addressAttributes(address)),
+    hostname: attributeText(hostname),
+    ...(hasRdma === undefined ? {} : { hasRdma }),
+    cudaVersion: attributeText(cudaVersion),
+    driverVersion: attributeText(driverVersion),
+  };
+}
+
+/** The attributes that hold the address of a server. */
+export function addressAttributes(address: string): Required<Pick<DeviceAttributes, "server" | "host">> {
+  return { server: attributeText(address), host: attributeText(splitAddress(address).host) };
+}
+
+/** Longest string attribute, in bytes (DeviceAttributeMaxValueLength, k8s.io/api/resource/v1). */
+const MAX_LENGTH = 64;
+
+/** A text as the value of an attribute. A text that is too long for Kubernetes is replaced by its SHA-256, so that filters can still match it. */
+export function attributeText(text: string): string {
+  if (Buffer.byteLength(text) <= MAX_LENGTH) return text;
+  return createHash("sha256").update(text).digest("hex");
+}
