@@ -1,10 +1,12 @@
 import { ConfigError } from "./config_error.ts";
 import type { Environment } from "./environment.ts";
-import { createLogger, type Logger } from "./log/log.ts";
+import { createLogger, createLogOutput, type Logger } from "./log/log.ts";
 
 export interface ProgramContext {
   readonly environment: Environment;
   readonly log: Logger;
+  /** Writes a line to the output of the log. */
+  readonly writeLine: (line: string) => void;
   /** Aborted by SIGTERM or SIGINT: end what runs, release what is held, return. */
   readonly signal: AbortSignal;
 }
@@ -21,9 +23,10 @@ export async function runProgram(name: string, main: (context: ProgramContext) =
       stop.abort(new DOMException(`Received ${signal}`, "AbortError"));
     });
   }
-  const log = createLogger(name);
+  const writeLine = createLogOutput();
+  const log = createLogger(name, writeLine);
   try {
-    await main({ environment: process.env, log, signal: stop.signal });
+    await main({ environment: process.env, log, writeLine, signal: stop.signal });
     process.exit(0);
   } catch (error) {
     if (error instanceof ConfigError) {

@@ -6,11 +6,13 @@ import { serveProbes } from "../program/probes.ts";
 import { type ProgramContext, runProgram } from "../program/run.ts";
 import { type CertificateSource, createFileSource, createSecretSource } from "./certificates/certificate_source.ts";
 import { writeCaBundles } from "./certificates/registration.ts";
-import { ALLOCATIONS, settleAllocation } from "./claims/allocation.ts";
+import { ALLOCATIONS, waitForAllocation } from "./claims/allocation.ts";
 import { createClaimTemplates, keepClean } from "./claims/claim_templates.ts";
 import type { Catalogue } from "./clients/catalogue.ts";
 import { createCatalogueReport } from "./clients/catalogue_report.ts";
 import { followCatalogue } from "./clients/catalogue_source.ts";
+import { createReviewLog } from "./fast/review_log.ts";
+import { createHandlers } from "./handlers.ts";
 import { createApp } from "./review/app.ts";
 import { createMetrics } from "./review/metrics.ts";
 import { createHttpsServer } from "./review/server.ts";
@@ -20,13 +22,16 @@ import { createTokenCopier, tokensAreThere } from "./tokens/tokens.ts";
 /** Name of the webhook's Service, and of its registrations (webhook/deploy). */
 const NAME = "bitfusion-webhook";
 
+/** Name of the program in its log. */
+const PROGRAM = "webhook";
+
 /** How often a pool server is looked at, in ms. */
 const POOL_INTERVAL = 10_000;
 
 type Settings = ReturnType<typeof readSettings>;
 
 /** The admission webhook: makes annotated pods run under the pool's client. */
-await runProgram("webhook", async ({ environment, log, signal }) => {
+await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
   const settings = readSettings(environment);
   const { TOTAL_GPU_MEMORY: gpuMemoryMb, POOL_SERVERS: servers } = settings;
   const ownCertificate = settings.TLS_CERT_FILE === undefined;
@@ -53,7 +58,7 @@ await runProgram("webhook", async ({ environment, log, signal }) => {
   };
   const detail = () => `ok: ALLOCATION=${allocation}`;
   const claimTemplates = api && createClaimTemplates({ ...api, log, now: Date.now });
-  const app = createApp({
+  const handlers = createHandlers({
     settings: () => ({
       catalogue,
       pool,
@@ -65,7 +70,11 @@ await runProgram("webhook", async ({ environment, log, signal }) => {
         ? createTokenCopier({ core: api.core, log, copies: metrics.tokenCopies })
         : tokensAreThere,
     ensureClaimTemplates: async (namespace, templates) => claimTemplates?.ensure(namespace, templates),
+  });
+  const app = createApp({
+    ...handlers,
     log,
+    logReview: createReviewLog(PROGRAM, writeLine),
     metrics,
     notReady,
     detail,
@@ -94,7 +103,7 @@ await runProgram("webhook", async ({ environment, log, signal }) => {
   };
   const allocate = async () => {
     if (!api) return; // nobody to ask, nothing to make
-    allocation ??= await settleAllocation(api.resource, { namespace: settings.POD_NAMESPACE, log, signal });
+    allocation ??= await waitForAllocation(api.resource, { namespace: settings.POD_NAMESPACE, log, signal });
     if (!allocation) return; // told to end before it was known
     log.info("Allocation", { allocation, meaning: ALLOCATIONS[allocation] });
     if (claimTemplates && allocation === "claims") await keepClean(claimTemplates, { log, signal });

@@ -1,14 +1,13 @@
 import fc from "fast-check";
 import { applyPatch, type Operation } from "rfc6902";
 import type { Inventory } from "../pool/inventory.ts";
-import type { Catalogue, Client } from "./clients/catalogue.ts";
+import type { Catalogue, ClientDefinition } from "./clients/catalogue.ts";
 import { type InjectionSettings, inject } from "./injection/injection.ts";
 import { mutate } from "./injection/mutate.ts";
-import type { Json } from "./injection/parts.ts";
-import { encodePatch, type Patch } from "./patch/patch_text.ts";
+import type { JsonObject } from "./pod/json_object.ts";
 import { readMode } from "./pod/mode.ts";
 import type { Container, Pod } from "./pod/pod.ts";
-import type { AdmissionRequest } from "./review/review.ts";
+import type { AdmissionRequest, PatchOperation } from "./review/review.ts";
 
 export const MODE = "auto-management/bitfusion";
 export const STATUS = "auto-management/status";
@@ -20,7 +19,7 @@ export const UNITS = "bitfusion.io/gpu";
 export const BINARY = "/bitfusion/bin/bitfusion";
 
 /** The client of the deployed catalogue's default. */
-export function testClient(overrides: Partial<Client> = {}): Client {
+export function testClient(overrides: Partial<ClientDefinition> = {}): ClientDefinition {
   return {
     name: "simulated",
     os: "linux",
@@ -45,7 +44,7 @@ export function testClient(overrides: Partial<Client> = {}): Client {
 }
 
 /** A client that is a library and a variable: it leaves commands alone, and needs no token. */
-export function lupineClient(): Client {
+export function lupineClient(): ClientDefinition {
   const { binary: _, ...client } = testClient({
     name: "lupine",
     os: "lupine",
@@ -59,7 +58,7 @@ export function lupineClient(): Client {
 }
 
 /** The first is the default. */
-export function testCatalogue(...clients: [Client, ...Client[]]): Catalogue {
+export function testCatalogue(...clients: [ClientDefinition, ...ClientDefinition[]]): Catalogue {
   return { default: clients[0].name, clients };
 }
 
@@ -90,7 +89,7 @@ export function deepFreeze<T>(value: T): T {
 
 /** A container that asks for a share, and what else it is to have. */
 export function gpu(
-  extra: Json = {},
+  extra: JsonObject = {},
   limits: Record<string, string | number> = { [NUM]: 1, [PERCENT]: 50 },
 ): Container {
   return { name: "train", image: "pytorch", command: ["python", "x.py"], resources: { limits }, ...extra };
@@ -99,7 +98,7 @@ export function gpu(
 /** An annotated pod. */
 export function pod(
   containers: Container[],
-  { spec = {}, annotations = {} }: { spec?: Json; annotations?: Record<string, string> } = {},
+  { spec = {}, annotations = {} }: { spec?: JsonObject; annotations?: Record<string, string> } = {},
 ): Pod {
   return { metadata: { name: "p", annotations: { [MODE]: "yes", ...annotations } }, spec: { ...spec, containers } };
 }
@@ -142,14 +141,14 @@ export function decodePatch(text: string): Operation[] {
   return JSON.parse(Buffer.from(text, "base64").toString());
 }
 
-function patched(given: Pod, patch: Patch): Pod {
+function patched(given: Pod, patch: readonly PatchOperation[]): Pod {
   const result = structuredClone(given);
-  const [failure] = applyPatch(result, decodePatch(encodePatch(patch))).filter(Boolean);
+  const [failure] = applyPatch(result, structuredClone([...patch])).filter(Boolean);
   if (failure) throw failure;
   return result;
 }
 
-export function names(list: readonly Json[] | undefined): unknown[] {
+export function names(list: readonly JsonObject[] | undefined): unknown[] {
   return (list ?? []).map(({ name }) => name);
 }
 
@@ -184,7 +183,7 @@ export function defaulted(given: Pod): Pod {
     };
     Object.assign(container, { ...defaults, ...container });
     for (const variable of container.env ?? []) {
-      const { fieldRef } = (variable as { valueFrom?: { fieldRef?: Json } }).valueFrom ?? {};
+      const { fieldRef } = (variable as { valueFrom?: { fieldRef?: JsonObject } }).valueFrom ?? {};
       if (fieldRef) Object.assign(fieldRef, { apiVersion: "v1" });
     }
   }
@@ -200,11 +199,11 @@ const unknownFields = fc
     fc.jsonValue({ maxDepth: 2 }).filter((value) => !JSON.stringify(value).includes("__proto__")),
     { maxKeys: 3 },
   )
-  .map((fields) => JSON.parse(JSON.stringify(fields)) as Json);
+  .map((fields) => JSON.parse(JSON.stringify(fields)) as JsonObject);
 
 type Fields = Record<string, fc.Arbitrary<unknown>>;
 
-function named(prefix: string, fields: Fields, requiredKeys: string[] = []): fc.Arbitrary<Json[]> {
+function named(prefix: string, fields: Fields, requiredKeys: string[] = []): fc.Arbitrary<JsonObject[]> {
   const element = fc.tuple(unknownFields, fc.record(fields, { requiredKeys }));
   return fc
     .array(element, { maxLength: 3 })

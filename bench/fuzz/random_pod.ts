@@ -1,4 +1,4 @@
-import { ANNOTATIONS, ASKED, UNITS } from "../../webhook/pod/keys.ts";
+import { ANNOTATIONS, SHARE_LIMITS, UNITS } from "../../webhook/pod/keys.ts";
 import type { Random } from "../common/random.ts";
 
 const MODES = ["all", "yes", "ON", "injection", "no", "off", "", "maybe", "constructor"];
@@ -86,10 +86,10 @@ function randomResources(random: Random): Record<string, string | number> {
   const quantity = (usual: string) => (random.chance(0.95) ? usual : random.pick(QUANTITIES));
   return {
     cpu: "1",
-    ...(random.chance(0.8) ? { [ASKED.num]: quantity("1") } : {}),
-    ...(random.chance(0.5) ? { [ASKED.percent]: quantity("50") } : {}),
-    ...(random.chance(0.05) ? { [ASKED.amount]: quantity("1") } : {}),
-    ...(random.chance(0.05) ? { [ASKED.memory]: quantity("8Gi") } : {}),
+    ...(random.chance(0.8) ? { [SHARE_LIMITS.num]: quantity("1") } : {}),
+    ...(random.chance(0.5) ? { [SHARE_LIMITS.percent]: quantity("50") } : {}),
+    ...(random.chance(0.05) ? { [SHARE_LIMITS.amount]: quantity("1") } : {}),
+    ...(random.chance(0.05) ? { [SHARE_LIMITS.memory]: quantity("8Gi") } : {}),
     ...(random.chance(0.05) ? { [UNITS]: quantity("50") } : {}),
   };
 }

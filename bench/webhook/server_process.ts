@@ -13,6 +13,7 @@ const HEAP = { BUN_JSC_forceRAMSize: String(512 * 2 ** 20), BUN_JSC_largeHeapSiz
 /** A server under test, in a process of its own. */
 export interface ServerProcess extends AsyncDisposable {
   readonly port: number;
+  readonly pid: number;
   /** Resident memory now, in bytes. */
   memory(): Promise<number>;
 }
@@ -59,6 +60,7 @@ export async function startServer(
 
   return {
     port: await serving.promise,
+    pid: child.pid,
     memory: () => residentMemory(child.pid),
     async [Symbol.asyncDispose]() {
       child.kill("SIGTERM");

@@ -122,7 +122,7 @@ scenario.concurrent(
       containers: [{ name: "main", command: ["true"], resources: share(1, 5) }],
     });
     expect(await refusal(asking)).toContain(
-      `which does nothing without the annotation auto-management/bitfusion: "yes"`,
+      `which has no effect without the annotation auto-management/bitfusion: "yes"`,
     );
     const resources = { limits: { [UNITS]: 5 } };
     const counting = pod({ namespace, name: "counting", containers: [{ name: "main", command: ["true"], resources }] });
@@ -132,7 +132,7 @@ scenario.concurrent(
 
 scenario.concurrent("a share that the whole pool cannot hold is refused at once", async (namespace) => {
   expect(await refusal(sharePod({ namespace, name: "huge", num: 4, percent: 100 }))).toContain(
-    `asks for 400 units of ${UNITS}, but the whole pool has ${POOL_UNITS}`,
+    `requests 400 units of ${UNITS}, but the whole pool has ${POOL_UNITS}`,
   );
 });
 
@@ -141,7 +141,7 @@ scenario.concurrent("a value that does nothing is answered with a warning", asyn
     pod({ namespace, name: "idle", mode: "yes", containers: [{ name: "main", command: ["true"] }] }),
   );
   const answer = await exec(["sh", "-c", "kubectl apply -f - 2>&1"], { stdin: manifest });
-  expect(answer).toContain("Warning: Annotation auto-management/bitfusion does nothing");
+  expect(answer).toContain("Warning: Annotation auto-management/bitfusion has no effect");
 });
 
 scenario(

@@ -121,7 +121,7 @@ scenario("a filter on a server is the scheduler's choice", async (namespace) => 
 scenario("a share that no GPU can ever hold is refused at once, with what the pool has", async (namespace) => {
   const manifest = sharePod({ namespace, name: "a100", num: 1, percent: 50, filter: "device.name=A100" });
   expect(await refusal(manifest)).toContain(
-    "asks for 50 % of one GPU that match device.name=A100, but the whole pool has 0 that can give it (3 × Simulated GPU of 16000 MB)",
+    "requests 50 % of one GPU that match device.name=A100, but the whole pool has 0 that can give it (3 × Simulated GPU of 16000 MB)",
   );
 });
 

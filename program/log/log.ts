@@ -1,17 +1,17 @@
-import { configureSync, getLogger, type Logger, type LogRecord, type Sink } from "@logtape/logtape";
-import { formatLine } from "./log_line.ts";
+import { configureSync, getJsonLinesFormatter, getLogger, type Logger, type Sink } from "@logtape/logtape";
 import { createLineOutput } from "./log_output.ts";
 
 export type { Logger };
 
-/** Tells the library that the sink keeps no record, so that it need not copy each. */
-const READS_AT_ONCE = { [Symbol.for("LogTape.sinkSnapshotPolicy.immediate")]: true };
+/** The output of log lines: standard output, which Bun makes non-blocking when `process.stdout` is first used. */
+export function createLogOutput(): (line: string) => void {
+  return createLineOutput(process.stdout.fd);
+}
 
-/** A logger of the program that writes JSON lines to standard output. Called once, by `main.ts`. */
-export function createLogger(program: string): Logger {
-  const writeLine = createLineOutput(process.stdout.fd); // Bun makes it non-blocking when it is first looked at
-  write = (record) => writeLine(formatLine(record));
-  const stdout: Sink = Object.assign(write, READS_AT_ONCE);
+/** Creates the logger of a program, which writes JSON lines. Call it once. */
+export function createLogger(program: string, writeLine: (line: string) => void): Logger {
+  const format = getJsonLinesFormatter({ properties: "flatten" });
+  const stdout: Sink = (record) => writeLine(format(record));
   configureSync({
     reset: true,
     sinks: { stdout },
@@ -23,18 +23,7 @@ export function createLogger(program: string): Logger {
   return getLogger(program);
 }
 
-/** Writes a record of the program; nothing before it logs, nor in tests. */
-let write: (record: LogRecord) => void = () => {};
-
-/**
- * `log.info` for what is logged thousands of times a second, past the library: its look for scopes, filters and sinks, of which the program
- * has one, and its accessors for properties that are computed later took 7 µs of each review.
- */
-export function logInfo({ category }: Logger, message: string, properties: Record<string, unknown>): void {
-  write({ category, level: "info", message: [message], rawMessage: message, timestamp: Date.now(), properties });
-}
-
-/** What to log of something that was thrown: its message and those of its causes, each said once. */
+/** The message of an error and those of its causes, each once. */
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const cause = error.cause === undefined ? "" : messageOf(error.cause);

@@ -1,9 +1,5 @@
 import { expect, test } from "bun:test";
-import { closeSync, openSync, readFileSync } from "node:fs";
-import { mkdtempDisposable } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createLineOutput } from "./log_output.ts";
 
 const PRELUDE = `
   import { createLineOutput } from ${JSON.stringify(join(import.meta.dir, "log_output.ts"))};
@@ -41,20 +37,6 @@ test.concurrent.each<[end: string, script: string, status: number]>([
 test.concurrent("createLineOutput() keeps what a reader that is behind does not take, and goes on", async () => {
   const goOn = 'setTimeout(() => write("meanwhile"), 50); setTimeout(() => process.kill(process.pid, "SIGKILL"), 700);';
   expect(await readLate(`${WRITE_MANY} ${goOn}`)).toEqual({ lines: [...MANY, "meanwhile"], status: 137 });
-});
-
-test("createLineOutput() writes the lines of one turn together, when the turn ends", async () => {
-  await using folder = await mkdtempDisposable(join(tmpdir(), "log-"));
-  const path = join(folder.path, "log");
-  const file = openSync(path, "w");
-  const write = createLineOutput(file);
-  write("a\n");
-  write("b\n");
-  await Promise.resolve();
-  expect(readFileSync(path, "utf8")).toBe("");
-  await new Promise((resolve) => setImmediate(resolve));
-  expect(readFileSync(path, "utf8")).toBe("a\nb\n");
-  closeSync(file);
 });
 
 test.concurrent("createLineOutput() does not end a process whose reader has gone", async () => {

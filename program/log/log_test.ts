@@ -2,18 +2,22 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { messageOf } from "./log.ts";
 
-test("logInfo() logs what the logger's own info() logs", async () => {
+test("createLogger() writes JSON lines with properties beside the message, and no terminal commands", async () => {
   const script = `
-    import { createLogger, logInfo } from ${JSON.stringify(join(import.meta.dir, "log.ts"))};
-    const log = createLogger("program");
+    import { createLogger, createLogOutput } from ${JSON.stringify(join(import.meta.dir, "log.ts"))};
+    const log = createLogger("program", createLogOutput());
     log.info("Reviewed", { uid: "a", dryRun: false, name: undefined });
-    logInfo(log, "Reviewed", { uid: "a", dryRun: false, name: undefined });
+    log.warn("Failed", { reason: "\\u001b[2J\\n{}" });
   `;
   await using child = Bun.spawn([process.execPath, "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
-  const lines = (await child.stdout.text()).trim().split("\n");
-  const fields = { level: "INFO", message: "Reviewed", logger: "program", uid: "a", dryRun: false };
+  const text = await child.stdout.text();
+  const lines = text.trim().split("\n");
   const time = expect.stringMatching(/^\d{4}-.*Z$/);
-  expect(lines.map((line) => JSON.parse(line))).toEqual([1, 2].map(() => ({ "@timestamp": time, ...fields })));
+  expect(lines.map((line) => JSON.parse(line))).toEqual([
+    { "@timestamp": time, level: "INFO", message: "Reviewed", logger: "program", uid: "a", dryRun: false },
+    { "@timestamp": time, level: "WARN", message: "Failed", logger: "program", reason: "\u001b[2J\n{}" },
+  ]);
+  expect(text).not.toContain("\u001b");
 });
 
 test.each<[string, unknown, string]>([

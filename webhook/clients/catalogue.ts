@@ -59,8 +59,8 @@ const Catalogue = v.pipe(
   ),
 );
 
-/** How one client gets into a pod. */
-export type Client = v.InferOutput<typeof Client>;
+/** How a client is attached to pods. */
+export type ClientDefinition = v.InferOutput<typeof Client>;
 /** The clients that pods can choose from. */
 export type Catalogue = v.InferOutput<typeof Catalogue>;
 
@@ -86,7 +86,7 @@ export async function readCatalogue(path: string): Promise<Catalogue> {
 }
 
 /** The client that a pod's annotations choose, or the default. @throws {Refusal} lists the known ones. */
-export function chooseClient(catalogue: Catalogue, annotations: Readonly<Record<string, string>>): Client {
+export function chooseClient(catalogue: Catalogue, annotations: Readonly<Record<string, string>>): ClientDefinition {
   const os = annotations[ANNOTATIONS.os];
   const version = annotations[ANNOTATIONS.version];
   const matching = catalogue.clients.filter(

@@ -108,7 +108,7 @@ test.each<[description: string, container: Omit<Container, "name">]>([
   expect(() => wrap(container)).toThrow(
     new Refusal(
       "command",
-      'Container "train": command is not set: set it to what the container runs, the image\'s entrypoint is unknown here',
+      'Container "train": command is not set: set it to what the container runs, since the entrypoint of the image is unknown here',
     ),
   );
 });

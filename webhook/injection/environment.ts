@@ -1,21 +1,43 @@
-import type { Json } from "./parts.ts";
+import type { Allocation } from "../claims/allocation.ts";
+import type { ClientDefinition } from "../clients/catalogue.ts";
+import type { JsonObject } from "../pod/json_object.ts";
 
 const LIBRARY_PATH = "LD_LIBRARY_PATH";
-const OWN = "BITFUSION_OWN_LD_LIBRARY_PATH";
+const OWN_LIBRARY_PATH = "BITFUSION_OWN_LD_LIBRARY_PATH";
+
+/** Variables that tell the client which pod it runs in; the pool's servers log them. */
+const POD_VARIABLES: readonly JsonObject[] = [
+  { name: "BITFUSION_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
+  { name: "BITFUSION_POD", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } },
+];
+
+/** The variables that a container needs for the client, apart from the library path. */
+export function clientVariables(
+  container: string,
+  { env }: ClientDefinition,
+  allocation: Allocation,
+): readonly JsonObject[] {
+  const claims = allocation === "claims" ? [{ name: "BITFUSION_ALLOCATION", value: "claims" }] : [];
+  return [{ name: "BITFUSION_CONTAINER", value: container }, ...POD_VARIABLES, ...claims, ...env];
+}
+
+export function hasLibraryPath(env: readonly JsonObject[]): boolean {
+  return env.some(({ name }) => name === LIBRARY_PATH);
+}
 
 /**
- * The container's variables with the client's libraries in front of what its own LD_LIBRARY_PATH says, at the same place in the
- * list: a later variable may refer to it. Where that is a reference, it keeps its value under another name.
+ * Puts the client's libraries in front of the container's own LD_LIBRARY_PATH. The variable keeps its position, since later ones may
+ * refer to it. If it is a reference (valueFrom), the reference is kept under another name.
  */
-export function withLibraryPath(env: readonly Json[], libraryPath: string): Json[] {
+export function withLibraryPath(env: readonly JsonObject[], libraryPath: string): JsonObject[] {
   const position = env.findLastIndex(({ name }) => name === LIBRARY_PATH);
   const own = env[position];
   if (!own) return [...env, { name: LIBRARY_PATH, value: libraryPath }];
   const replacement =
     "valueFrom" in own
       ? [
-          { ...own, name: OWN },
-          { name: LIBRARY_PATH, value: `${libraryPath}:$(${OWN})` },
+          { ...own, name: OWN_LIBRARY_PATH },
+          { name: LIBRARY_PATH, value: `${libraryPath}:$(${OWN_LIBRARY_PATH})` },
         ]
       : [{ ...own, value: own.value ? `${libraryPath}:${own.value}` : libraryPath }];
   return env.toSpliced(position, 1, ...replacement);

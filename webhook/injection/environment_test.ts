@@ -1,11 +1,11 @@
 import { expect, test } from "bun:test";
+import type { JsonObject } from "../pod/json_object.ts";
 import { withLibraryPath } from "./environment.ts";
-import type { Json } from "./parts.ts";
 
 const KEEP = { name: "MODE", valueFrom: { configMapKeyRef: { name: "config", key: "mode" } } };
 const FROM = { secretKeyRef: { name: "paths", key: "libraries", optional: true } };
 
-test.each<[description: string, before: Json[], after: Json[]]>([
+test.each<[description: string, before: JsonObject[], after: JsonObject[]]>([
   ["alone", [], [{ name: "LD_LIBRARY_PATH", value: "/client" }]],
   ["after other variables", [KEEP], [KEEP, { name: "LD_LIBRARY_PATH", value: "/client" }]],
   [

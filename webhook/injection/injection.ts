@@ -1,134 +1,124 @@
 import { EXPECTED_FILTER, type Filter, parseFilter, splitFilters } from "../../pool/filter.ts";
+import type { Allocation } from "../claims/allocation.ts";
 import { type ClaimTemplate, claimNameOf, claimTemplateOf } from "../claims/claim.ts";
-import { type Catalogue, type Client, chooseClient } from "../clients/catalogue.ts";
-import { appendTo, createDraft, type Draft, patchOf, setTo } from "../patch/draft.ts";
-import { keepText, type Patch, type Run } from "../patch/patch_text.ts";
+import { type Catalogue, type ClientDefinition, chooseClient } from "../clients/catalogue.ts";
+import type { JsonObject } from "../pod/json_object.ts";
 import { ANNOTATIONS } from "../pod/keys.ts";
 import type { Mode } from "../pod/mode.ts";
 import type { Container, Pod } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
-import { readShare } from "../pod/share.ts";
-import { commandOf, type Equipment, equip, type User } from "./equipment.ts";
-import { madeOnce } from "./made_once.ts";
-import { collision, missingFrom } from "./missing.ts";
-import { isPopulateContainer, type Json, POPULATE, populateContainer, volumes } from "./parts.ts";
-import { populateResources } from "./populate_resources.ts";
+import { readShare } from "../pod/requested_share.ts";
+import type { PatchOperation } from "../review/review.ts";
+import { attachClient, type ClientInjection, commandOf, type GpuContainer } from "./attach_client.ts";
+import { clientVolumes } from "./client_volumes.ts";
+import { INIT_CONTAINER, initContainer, isInitContainer } from "./init_container.ts";
+import { initContainerResources } from "./init_container_resources.ts";
+import { missingFrom, nameCollision } from "./name_collision.ts";
+import { createPatchBuilder, type PatchBuilder } from "./patch_builder.ts";
 import { countUnits, withUnits } from "./units.ts";
 
 export interface InjectionSettings {
   readonly catalogue: Catalogue;
-  /** Memory of one GPU, in MB; shares of memory are refused without it. */
+  /** Memory of one GPU, in MB. Memory shares are refused without it. */
   readonly gpuMemoryMb?: number;
-  /** claims: the scheduler itself shares the pool. units, the default: each node counts for itself. */
+  /** `units` by default. */
   readonly allocation?: Allocation;
 }
 
-export type Allocation = "units" | "claims";
-
-/** What is to be done to a pod. */
+/** What a pod with shares needs. */
 export interface Injection {
-  readonly patch: Patch;
+  readonly patch: readonly PatchOperation[];
   /** Names of the containers that get a share. */
   readonly containers: readonly string[];
-  /** Whether the pool's tokens must be in the pod's namespace. */
+  /** Whether the namespace of the pod needs the pool's token. */
   readonly tokens: boolean;
-  /** What the pod's namespace must have besides, none twice. */
+  /** The claim templates that the namespace of the pod needs, without duplicates. */
   readonly claimTemplates: readonly ClaimTemplate[];
-  /** For the user: what is odd but usable, each at most 120 characters. */
+  /** Warnings for the user. At most 120 characters each. */
   readonly warnings: readonly string[];
 }
 
 /**
- * What makes a pod's GPU containers run under the pool's client; undefined if none asks for a share. Computed on the raw object,
- * so that nothing of it is lost; injecting the result again changes nothing, for it asks for no share any more.
+ * Attaches the pool's client to the GPU containers of a pod. Undefined if no container requests a share: this makes injection idempotent,
+ * since the patched pod requests none any more. The patch is computed from the raw pod, so that no field is lost.
  *
- * @throws {Refusal}
+ * @throws {Refusal} if the pod must be changed first.
  */
 export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: InjectionSettings): Injection | undefined {
   const { metadata, spec } = pod;
   const { annotations = {} } = metadata;
-  const users = usersOf(pod);
-  if (users.length === 0) return undefined;
+  const gpuContainers = gpuContainersOf(pod);
+  if (gpuContainers.length === 0) return undefined;
 
   const client = chooseClient(settings.catalogue, annotations);
   const filters = splitFilters(annotations[ANNOTATIONS.filter]);
   const { allocation = "units", gpuMemoryMb } = settings;
-  const equipment: Equipment = { mode, client, filters, allocation };
-  const draft = createDraft();
+  const injection: ClientInjection = { client, mode, allocation, filters };
+  const patch = createPatchBuilder();
   const templates: ClaimTemplate[] = [];
-  for (const user of users) {
-    const { container, path, share } = user;
+  for (const gpuContainer of gpuContainers) {
+    const { container, path, share } = gpuContainer;
     const resources = withUnits(container, countUnits(container, share, gpuMemoryMb));
     if (allocation === "claims") {
       templates.push(claimTemplateOf(share, { filters: filters.map(readFilter), gpuMemoryMb: gpuMemoryMb ?? 0 }));
       resources.claims = withClaim(container);
     }
-    setTo(draft, `${path}/resources`, container.resources, resources);
-    equip(draft, user, equipment);
+    patch.set(`${path}/resources`, container.resources, resources);
+    attachClient(patch, gpuContainer, injection);
   }
-  appendTo(draft, "/spec/volumes", spec.volumes, missingFrom(spec.volumes, volumes(client), "Volume"));
-  addPopulate(draft, pod, users, equipment);
+  patch.append("/spec/volumes", spec.volumes, missingFrom(spec.volumes, clientVolumes(client), "Volume"));
   if (templates.length > 0) {
-    const claims = missingFrom(spec.resourceClaims, podClaimsOf(users, templates), "Resource claim");
-    appendTo(draft, "/spec/resourceClaims", spec.resourceClaims, claims);
+    const claims = missingFrom(spec.resourceClaims, podClaimsOf(gpuContainers, templates), "Resource claim");
+    patch.append("/spec/resourceClaims", spec.resourceClaims, claims);
   }
-  draft.shared.push(SET_STATUS);
+  patch.set("/metadata/annotations/auto-management~1status", annotations[ANNOTATIONS.status], "injected");
+  addInitContainer(patch, pod, gpuContainers, injection); // last: it shifts the paths of the other init containers
   return {
-    patch: patchOf(draft),
-    containers: users.map(({ container }) => container.name),
+    patch: patch.build(),
+    containers: gpuContainers.map(({ container }) => container.name),
     tokens: client.tokens,
     claimTemplates: [...new Map(templates.map((template) => [template.name, template])).values()],
     warnings: warningsAbout(pod, client, filters),
   };
 }
 
-/** Whatever it was before: "add" replaces a member that exists (RFC 6902, 4.1). */
-const SET_STATUS = keepText([{ op: "add", path: "/metadata/annotations/auto-management~1status", value: "injected" }]);
-
-/** In front of the pod's own. */
-function addFirst(populate: Json): Run {
-  return [{ op: "add", path: "/spec/initContainers/0", value: populate }];
-}
-
-const addPopulateFirst = madeOnce((client) => keepText(addFirst(populateContainer(client))));
-
-function usersOf({ spec }: Pod): User[] {
-  const users: User[] = [];
+function gpuContainersOf({ spec }: Pod): GpuContainer[] {
+  const gpuContainers: GpuContainer[] = [];
   for (const list of ["initContainers", "containers"] as const) {
     spec[list]?.forEach((container, index) => {
       const share = readShare(container);
-      if (share) users.push({ container, path: `/spec/${list}/${index}`, share });
+      if (share) gpuContainers.push({ container, path: `/spec/${list}/${index}`, share });
     });
   }
-  return users;
+  return gpuContainers;
 }
 
-/** @throws {Refusal} when it is none that the pool's devices can be chosen by: a client's own may have other filters. */
+/** @throws {Refusal} for a filter that the devices of the pool have no attribute for. Clients may know more filters. */
 function readFilter(text: string): Filter {
   const filter = parseFilter(text);
   if (!filter) throw new Refusal("filter", `Annotation ${ANNOTATIONS.filter} has "${text}": ${EXPECTED_FILTER}`);
   return filter;
 }
 
-function warningsAbout(pod: Pod, { name, binary }: Client, filters: readonly string[]): string[] {
+function warningsAbout(pod: Pod, { name, binary }: ClientDefinition, filters: readonly string[]): string[] {
   const warnings: string[] = [];
   if (
     pod.metadata.annotations?.[ANNOTATIONS.status] !== undefined &&
-    !pod.spec.initContainers?.some((own) => own.name === POPULATE)
+    !pod.spec.initContainers?.some((container) => container.name === INIT_CONTAINER)
   ) {
-    warnings.push(`Annotation ${ANNOTATIONS.status} is for the webhook to set: it was ignored`);
+    warnings.push(`Annotation ${ANNOTATIONS.status} is set by the webhook: its value was ignored`);
   }
   if (filters.length > 0 && binary === undefined) {
     warnings.push(
-      `Annotation ${ANNOTATIONS.filter} does nothing: the client ${name} leaves commands alone`.slice(0, 120),
+      `Annotation ${ANNOTATIONS.filter} has no effect: the client ${name} does not wrap commands`.slice(0, 120),
     );
   }
   return warnings;
 }
 
-/** A claim for each container: two that ask for the same share hold one each. */
-function podClaimsOf(users: readonly User[], templates: readonly ClaimTemplate[]): Json[] {
-  return users.map(({ container }, index) => ({
+/** One claim per container: two containers with the same share hold one each. */
+function podClaimsOf(gpuContainers: readonly GpuContainer[], templates: readonly ClaimTemplate[]): JsonObject[] {
+  return gpuContainers.map(({ container }, index) => ({
     name: claimNameOf(container.name),
     resourceClaimTemplateName: templates[index]?.name,
   }));
@@ -140,20 +130,22 @@ function withClaim({ name, resources }: Container): { name: string }[] {
   return missingFrom(claims, [claim], "Claim").length > 0 ? [...claims, claim] : claims;
 }
 
-/** Before the user's init containers and sidecars, which may use the client. */
-function addPopulate(draft: Draft, pod: Pod, users: readonly User[], equipment: Equipment): void {
-  const { client } = equipment;
+/** Adds the init container in front of the user's init containers and sidecars, which may use the client. */
+function addInitContainer(
+  patch: PatchBuilder,
+  pod: Pod,
+  gpuContainers: readonly GpuContainer[],
+  injection: ClientInjection,
+): void {
+  const { client } = injection;
   const list = pod.spec.initContainers;
-  const same = list?.find(({ name }) => name === POPULATE);
-  if (!same) {
-    const resources = populateResources(pod, client);
-    const isUsual = resources === client.resources;
-    const populate = isUsual ? populateContainer(client) : { ...populateContainer(client), resources };
-    if (!list) appendTo(draft, "/spec/initContainers", list, [populate]);
-    else draft.shared.push(isUsual ? addPopulateFirst(client) : addFirst(populate));
-  } else {
-    const user = users.find(({ container }) => container === same); // it may ask for a share itself
-    const command = user ? commandOf(user, equipment) : same.command;
-    if (!isPopulateContainer({ ...same, command }, client)) throw collision("Init container", POPULATE);
+  const existing = list?.find(({ name }) => name === INIT_CONTAINER);
+  if (existing) {
+    const gpuContainer = gpuContainers.find(({ container }) => container === existing); // it may request a share itself
+    const command = gpuContainer ? commandOf(gpuContainer, injection) : existing.command;
+    if (!isInitContainer({ ...existing, command }, client)) throw nameCollision("Init container", INIT_CONTAINER);
+    return;
   }
+  const container = { ...initContainer(client), resources: initContainerResources(pod, client) };
+  patch.prepend("/spec/initContainers", list, container);
 }

@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { parse } from "yaml";
+import type { JsonObject } from "../pod/json_object.ts";
 import type { Container, Pod } from "../pod/pod.ts";
-import { Refusal, type RefusalTopic } from "../pod/refusal.ts";
+import { Refusal, type RefusalReason } from "../pod/refusal.ts";
 import {
   annotatedPods,
   BINARY,
@@ -22,7 +23,6 @@ import {
   UNITS,
 } from "../testing.ts";
 import type { InjectionSettings } from "./injection.ts";
-import type { Json } from "./parts.ts";
 
 const withMemory: InjectionSettings = deepFreeze({ ...settings, gpuMemoryMb: 16_000 });
 
@@ -166,7 +166,7 @@ test("fault of the original: valueFrom variables are dropped (issue #35)", () =>
   expect(injectedContainer(gpu({ env })).env?.slice(0, 2)).toEqual(env);
 });
 
-test.each<[description: string, own: Json, expected: Json[]]>([
+test.each<[description: string, own: JsonObject, expected: JsonObject[]]>([
   ["a value", { name: "LD_LIBRARY_PATH", value: "/own" }, [{ name: "LD_LIBRARY_PATH", value: "/bitfusion/lib:/own" }]],
   [
     "a reference",
@@ -310,19 +310,19 @@ test.each<[memory: string, num: number, units: string]>([
 });
 
 /** What inject() says to the user. */
-function refusalOf(given: Pod, using = settings): Pick<Refusal, "topic" | "message"> | undefined {
+function refusalOf(given: Pod, using = settings): Pick<Refusal, "reason" | "message"> | undefined {
   try {
     injectAnnotated(given, using);
     return undefined;
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    return { topic: error.topic, message: error.message };
+    return { reason: error.reason, message: error.message };
   }
 }
 
-const COLLISION = "is the pod's own: expected another name, the client needs this one";
+const COLLISION = ": the client needs this name, expected another one";
 
-test.each<[description: string, given: Pod, topic: RefusalTopic, message: string]>([
+test.each<[description: string, given: Pod, reason: RefusalReason, message: string]>([
   [
     "a mode that it doesn't know",
     pod([gpu()], { annotations: { [MODE]: "maybe" } }),
@@ -339,7 +339,7 @@ test.each<[description: string, given: Pod, topic: RefusalTopic, message: string
     "no command",
     pod([gpu({ command: [] })]),
     "command",
-    'Container "train": command is not set: set it to what the container runs, the image\'s entrypoint is unknown here',
+    'Container "train": command is not set: set it to what the container runs, since the entrypoint of the image is unknown here',
   ],
   [
     "a share that is wrong in the second container",
@@ -351,7 +351,7 @@ test.each<[description: string, given: Pod, topic: RefusalTopic, message: string
     "memory of GPUs whose memory it isn't told",
     pod([gpu({}, { [NUM]: 1, [MEMORY]: "8G" })]),
     "share",
-    `Container "train": limits["${MEMORY}"] is 8000 MB: the memory of the pool's GPUs is not known here, use ${PERCENT}`,
+    `Container "train": limits["${MEMORY}"] is 8000 MB: the memory of the pool's GPUs is not configured, use ${PERCENT}`,
   ],
   [
     "units of its own that are not its share",
@@ -363,33 +363,33 @@ test.each<[description: string, given: Pod, topic: RefusalTopic, message: string
     "a volume of the client's name",
     pod([gpu()], { spec: { volumes: [{ name: "bitfusion-config", hostPath: { path: "/etc" } }] } }),
     "collision",
-    `Volume "bitfusion-config" ${COLLISION}`,
+    `Volume "bitfusion-config"${COLLISION}`,
   ],
   [
     "an init container of the client's name",
     pod([gpu()], { spec: { initContainers: [{ name: "populate", image: "mine" }] } }),
     "collision",
-    `Init container "populate" ${COLLISION}`,
+    `Init container "populate"${COLLISION}`,
   ],
   [
     "a variable of the client's name",
     pod([gpu({ env: [{ name: "BITFUSION_POD", value: "me" }] })]),
     "collision",
-    `Variable "BITFUSION_POD" ${COLLISION}`,
+    `Variable "BITFUSION_POD"${COLLISION}`,
   ],
   [
     "something else where the client is mounted",
     pod([gpu({ volumeMounts: [{ name: "data", mountPath: "/bitfusion" }] })]),
     "collision",
-    'Container "train": "data" is mounted at /bitfusion, which the client needs',
+    'Container "train": volume "data" is mounted at /bitfusion, which the client needs',
   ],
-])("inject() refuses %s, and says so", (_, given, topic, message) => {
-  expect(refusalOf(given)).toEqual({ topic, message });
+])("inject() refuses %s, and says so", (_, given, reason, message) => {
+  expect(refusalOf(given)).toEqual({ reason, message });
 });
 
 test("inject() refuses more memory than a GPU has", () => {
   expect(refusalOf(pod([gpu({}, { [NUM]: 1, [MEMORY]: "16001M" })]), withMemory)).toEqual({
-    topic: "share",
+    reason: "share",
     message: `Container "train": limits["${MEMORY}"] is 16001 MB: expected at most 16000 MB, the memory of one GPU`,
   });
 });
@@ -427,7 +427,7 @@ test("inject() with claims keeps the pod's own claims, and refuses one that has 
   expect(spec.resourceClaims?.[0]).toEqual(own);
   expect(spec.containers[0]?.resources?.claims).toEqual([{ name: "nic" }, { name: "bitfusion-a" }]);
   const taken = pod([gpu({ name: "a" })], { spec: { resourceClaims: [{ name: "bitfusion-a" }] } });
-  expect(() => injected(taken, claimSettings)).toThrow('Resource claim "bitfusion-a" is the pod\'s own');
+  expect(() => injected(taken, claimSettings)).toThrow('Resource claim "bitfusion-a": the client needs this name');
 });
 
 test("inject() with claims hands the filters to the scheduler, and refuses those that it cannot choose by", () => {
@@ -455,7 +455,7 @@ test("inject() takes no time to speak of for a pod with 1,000 variables in each 
 /** The pod without all that injection adds. Shares are gone from both: units can't be turned back. */
 function withoutInjection(given: Pod): unknown {
   const ours = (name: unknown) => /^(populate|bitfusion-|BITFUSION_|LD_LIBRARY_PATH)/.test(String(name));
-  const rest = (list: readonly Json[] | undefined) => list?.filter(({ name }) => !ours(name));
+  const rest = (list: readonly JsonObject[] | undefined) => list?.filter(({ name }) => !ours(name));
   const strip = ({ resources: { limits: list, requests, ...kept } = {}, ...container }: Container) => ({
     ...container,
     command: unwrapped(container.command ?? []),

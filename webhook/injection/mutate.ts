@@ -1,38 +1,33 @@
-import { ANNOTATIONS, ASKED, UNITS } from "../pod/keys.ts";
+import { ANNOTATIONS, SHARE_LIMITS, UNITS } from "../pod/keys.ts";
 import { readMode } from "../pod/mode.ts";
-import { isWindows, type Pod, quantityOf } from "../pod/pod.ts";
-import { decidePod } from "../review/pod_request.ts";
+import { containersOf, isWindows, quantityOf } from "../pod/pod.ts";
+import { decidePod } from "../review/decide_pod.ts";
 import type { AdmissionRequest, Decision } from "../review/review.ts";
 import { type InjectionSettings, inject } from "./injection.ts";
 
-/** Decides what a pod gets. Pure: nothing is read or written here. */
+/** Decides how a pod is patched. It reads and writes nothing. */
 export function mutate(request: AdmissionRequest, settings: InjectionSettings): Decision {
   return decidePod(request, (pod) => {
     const mode = readMode(pod.metadata.annotations ?? {});
-    if (mode === "off") return { result: "allowed", topic: "not_annotated", reason: "Not annotated" };
-    if (isWindows(pod)) return { result: "allowed", topic: "windows", reason: "A Windows pod is left alone" };
+    if (mode === "off") return { result: "allowed", reason: "not_annotated", message: "Not annotated" };
+    if (isWindows(pod)) return { result: "allowed", reason: "windows", message: "Windows pods are excluded" };
     const injection = inject(pod, mode, settings);
     if (!injection) {
-      const warnings = asksForUnits(pod)
+      const hasUnits = containersOf(pod).some((container) => quantityOf(container, UNITS) !== undefined);
+      const warnings = hasUnits
         ? []
-        : [`Annotation ${ANNOTATIONS.mode} does nothing: no container has a limit ${ASKED.num}`];
-      return { result: "allowed", topic: "no_share", reason: "No container asks for a share", warnings };
+        : [`Annotation ${ANNOTATIONS.mode} has no effect: no container has a limit ${SHARE_LIMITS.num}`];
+      return { result: "allowed", reason: "no_share", message: "No container requests a share", warnings };
     }
     const { patch, containers, tokens, claimTemplates, warnings } = injection;
     return {
       result: "patched",
-      topic: "injected",
-      reason: `Injected into ${containers.join(", ")}`,
+      reason: "injected",
+      message: `Injected into ${containers.join(", ")}`,
       patch,
       tokens,
       claimTemplates,
       warnings,
     };
   });
-}
-
-function asksForUnits({ spec }: Pod): boolean {
-  return [...(spec.initContainers ?? []), ...spec.containers].some(
-    (container) => quantityOf(container, UNITS) !== undefined,
-  );
 }

@@ -34,7 +34,7 @@ function request(changes: Partial<AdmissionRequest> = {}): AdmissionRequest {
 test("mutate() patches an annotated pod that is created", () => {
   expect(mutate(request(), settings)).toMatchObject({
     result: "patched",
-    reason: expect.stringContaining("Injected into "),
+    message: expect.stringContaining("Injected into "),
   });
 });
 
@@ -65,8 +65,8 @@ test("mutate() denies what its user can mend", () => {
   const object = { ...given, metadata: { annotations: { "auto-management/bitfusion": "maybe" } } };
   expect(mutate(request({ object }), settings)).toEqual({
     result: "denied",
-    topic: "mode",
-    reason: expect.stringContaining('Annotation auto-management/bitfusion is "maybe": expected one of'),
+    reason: "mode",
+    message: expect.stringContaining('Annotation auto-management/bitfusion is "maybe": expected one of'),
   });
 });
 
@@ -93,16 +93,16 @@ test.each<[description: string, object: unknown, field: string]>([
 ])("mutate() answers a pod with %s with 400 and the field", (_, object, field) => {
   const decision = mutate(request({ object }), settings);
   expect(decision).toMatchObject({ result: "errored", code: 400 });
-  expect(decision.reason).toContain(`Cannot read the pod: ${field}`);
+  expect(decision.message).toContain(`Cannot read the pod: ${field}`);
 });
 
-test.each<[description: string, object: Pod, reason: string]>([
+test.each<[description: string, object: Pod, message: string]>([
   ["without the annotation", { metadata: {}, spec: { containers: [gpu()] } }, "Not annotated"],
   ["annotated none", pod([gpu()], { annotations: { [MODE]: "none" } }), "Not annotated"],
-  ["of which no container asks for a share", pod([{ name: "a" }]), "No container asks for a share"],
-  ["without containers", pod([]), "No container asks for a share"],
-])("mutate() leaves a pod alone %s", (_, object, reason) => {
-  expect(mutate(requestOf(object), settings)).toMatchObject({ result: "allowed", reason });
+  ["of which no container asks for a share", pod([{ name: "a" }]), "No container requests a share"],
+  ["without containers", pod([]), "No container requests a share"],
+])("mutate() leaves a pod alone %s", (_, object, message) => {
+  expect(mutate(requestOf(object), settings)).toMatchObject({ result: "allowed", message });
 });
 
 test("mutate() equips init containers and sidecars that ask for a share, behind its own", () => {
@@ -156,7 +156,7 @@ test.each(deployed.clients.map((client) => [client.name, client] as const))(
     expect(populate).toMatchObject({ name: "populate", image: client.image, command: client.populate });
     expect(after.spec.containers[0]?.command?.[0]).toBe(client.binary ?? "python");
     expect(names(after.spec.volumes).includes("bitfusion-tokens")).toBe(client.tokens);
-    expect(validate(requestOf(defaulted(after)), using)).toMatchObject({ result: "allowed", topic: "valid" });
+    expect(validate(requestOf(defaulted(after)), using)).toMatchObject({ result: "allowed", reason: "valid" });
   },
 );
 
@@ -178,19 +178,19 @@ test.each<[description: string, object: Pod, using: typeof settings, warnings: s
     "an annotated pod of which no container asks for a share",
     pod([{ name: "a" }]),
     settings,
-    ["Annotation auto-management/bitfusion does nothing: no container has a limit bitfusion.io/gpu-num"],
+    ["Annotation auto-management/bitfusion has no effect: no container has a limit bitfusion.io/gpu-num"],
   ],
   [
     "a forged status",
     pod([gpu()], { annotations: { [STATUS]: "injected" } }),
     settings,
-    ["Annotation auto-management/status is for the webhook to set: it was ignored"],
+    ["Annotation auto-management/status is set by the webhook: its value was ignored"],
   ],
   [
     "a filter that no command hands on",
     pod([gpu()], { annotations: { [FILTER]: "device.id=1" } }),
     lupineSettings,
-    ["Annotation bitfusion-client/filter does nothing: the client lupine leaves commands alone"],
+    ["Annotation bitfusion-client/filter has no effect: the client lupine does not wrap commands"],
   ],
   ["nothing", pod([gpu()], { annotations: { [FILTER]: "device.id=1" } }), settings, []],
   ["an empty filter", pod([gpu()], { annotations: { [FILTER]: " " } }), lupineSettings, []],
@@ -211,9 +211,9 @@ test("mutate() keeps a warning within 120 characters, which clients print whole"
 test("mutate() changes nothing the second time, whatever another webhook added in between", () => {
   const once = mutated(pod([gpu()], { spec: { initContainers: [gpu({ name: "warm-up" })] } }));
   for (const again of [once, defaulted(once), meshed(once), meshed(defaulted(once))]) {
-    expect(mutate(requestOf(again), settings)).toMatchObject({ result: "allowed", topic: "no_share" });
+    expect(mutate(requestOf(again), settings)).toMatchObject({ result: "allowed", reason: "no_share" });
     expect(mutated(again)).toEqual(again);
-    expect(validate(requestOf(again), settings)).toMatchObject({ result: "allowed", topic: "valid" });
+    expect(validate(requestOf(again), settings)).toMatchObject({ result: "allowed", reason: "valid" });
   }
 });
 
@@ -228,5 +228,5 @@ test("mutate() the second time equips only what newly asks, though another webho
   const { containers: before, ...specBefore } = between.spec;
   expect(spec).toEqual(specBefore);
   expect(containers[0]).toEqual(before[0] as (typeof before)[number]);
-  expect(validate(requestOf(after), settings)).toMatchObject({ result: "allowed", topic: "valid" });
+  expect(validate(requestOf(after), settings)).toMatchObject({ result: "allowed", reason: "valid" });
 });

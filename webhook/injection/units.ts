@@ -1,26 +1,39 @@
 import type { Share } from "../../pool/share.ts";
 import { unitsOf } from "../../pool/units.ts";
-import { ASKED, UNITS } from "../pod/keys.ts";
+import { SHARE_LIMITS, UNITS } from "../pod/keys.ts";
 import type { Container } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
 
 type Resources = NonNullable<Container["resources"]>;
 type Quantities = NonNullable<Resources["limits"]>;
 
-const ASKED_KEYS = Object.values(ASKED);
+const SHARE_KEYS = Object.values(SHARE_LIMITS);
 
-/** The units of a container's share. @throws {Refusal} when they cannot be known, or are more than a GPU has. */
+/**
+ * The units of a container's share.
+ *
+ * @param gpuMemoryMb memory of one GPU in MB, if it is configured
+ * @throws {Refusal} if a memory share cannot be converted, or exceeds the memory of a GPU.
+ */
 export function countUnits({ name }: Container, share: Share, gpuMemoryMb: number | undefined): number {
   if ("percent" in share) return unitsOf(share, 0);
-  const field = `Container "${name}": limits["${ASKED.memory}"] is ${share.memoryMb} MB`;
-  if (gpuMemoryMb === undefined)
-    throw new Refusal("share", `${field}: the memory of the pool's GPUs is not known here, use ${ASKED.percent}`);
-  if (share.memoryMb > gpuMemoryMb)
+  const field = `Container "${name}": limits["${SHARE_LIMITS.memory}"] is ${share.memoryMb} MB`;
+  if (gpuMemoryMb === undefined) {
+    const expected = `use ${SHARE_LIMITS.percent}`;
+    throw new Refusal("share", `${field}: the memory of the pool's GPUs is not configured, ${expected}`);
+  }
+  if (share.memoryMb > gpuMemoryMb) {
     throw new Refusal("share", `${field}: expected at most ${gpuMemoryMb} MB, the memory of one GPU`);
+  }
   return unitsOf(share, gpuMemoryMb);
 }
 
-/** A container's resources with units in place of what it asks for: Kubernetes wants limit and request of them alike. @throws {Refusal} */
+/**
+ * A container's resources with units instead of the limits that request a share. Kubernetes requires equal limits and requests of an
+ * extended resource.
+ *
+ * @throws {Refusal} if the container sets other units itself.
+ */
 export function withUnits({ name, resources }: Container, units: number): Resources {
   const { limits = {}, requests = {} } = resources ?? {};
   const own = limits[UNITS] ?? requests[UNITS];
@@ -30,12 +43,12 @@ export function withUnits({ name, resources }: Container, units: number): Resour
       `Container "${name}": limits["${UNITS}"] is "${own}", but its share is ${units} units: leave it out`,
     );
   }
-  return { ...resources, limits: replaceAsked(limits, units), requests: replaceAsked(requests, units) };
+  return { ...resources, limits: replaceShare(limits, units), requests: replaceShare(requests, units) };
 }
 
-function replaceAsked(quantities: Quantities, units: number): Quantities {
+function replaceShare(quantities: Quantities, units: number): Quantities {
   const result = { ...quantities };
-  for (const key of ASKED_KEYS) delete result[key];
+  for (const key of SHARE_KEYS) delete result[key];
   result[UNITS] = String(units);
   return result;
 }

@@ -1,6 +1,6 @@
 import { CLAIM_ANNOTATIONS } from "../../pool/driver.ts";
 
-/** Annotations of a pod that are this project's. */
+/** Annotations of a pod. */
 export const ANNOTATIONS = {
   mode: "auto-management/bitfusion",
   status: "auto-management/status",
@@ -9,19 +9,16 @@ export const ANNOTATIONS = {
   filter: CLAIM_ANNOTATIONS.filter,
 } as const;
 
-/** What a user asks for in a container's limits. */
-export const ASKED = {
+/** Limits of a container with which users request a share. The webhook replaces them with {@link UNITS}. */
+export const SHARE_LIMITS = {
   num: "bitfusion.io/gpu-num",
   amount: "bitfusion.io/gpu-amount",
   percent: "bitfusion.io/gpu-percent",
   memory: "bitfusion.io/gpu-memory",
 } as const;
 
-/** What Kubernetes counts instead: units of one percent of one GPU. */
+/** The extended resource that Kubernetes counts: units of one percent of one GPU. */
 export const UNITS = "bitfusion.io/gpu";
 
-/** Where the pool's tokens are, and what they are called in each namespace. */
+/** The Secret with the pool's token, and the name of its copies in other namespaces. */
 export const TOKENS = { namespace: "kube-system", name: "bitfusion-secret" } as const;
-
-/** The version of AdmissionReviews that is spoken here. */
-export const REVIEW_VERSION = "admission.k8s.io/v1";

@@ -1,7 +1,13 @@
 import { ANNOTATIONS } from "./keys.ts";
 import { Refusal } from "./refusal.ts";
 
-/** full: client, tokens and command; injection: client and tokens, the command stays; off: the pod is left alone. */
+/**
+ * What the webhook does with a pod:
+ *
+ * - `full`: it attaches the client, and the command runs under the client.
+ * - `injection`: it attaches the client and leaves the command alone.
+ * - `off`: it leaves the pod alone.
+ */
 export type Mode = "full" | "injection" | "off";
 
 const MODES: Readonly<Record<string, Mode>> = {
@@ -18,12 +24,16 @@ const MODES: Readonly<Record<string, Mode>> = {
   false: "off",
 };
 
-/** What the pod's annotation says; off without one. @throws {Refusal} lists the values that mean something. */
+/**
+ * The mode that a pod's annotation chooses; `off` without the annotation.
+ *
+ * @throws {Refusal} lists the valid values.
+ */
 export function readMode(annotations: Readonly<Record<string, string>>): Mode {
   const value = annotations[ANNOTATIONS.mode];
   if (value === undefined) return "off";
   const key = value.toLowerCase();
-  const mode = Object.hasOwn(MODES, key) ? MODES[key] : undefined; // else "constructor" were a mode
+  const mode = Object.hasOwn(MODES, key) ? MODES[key] : undefined; // "constructor" is not a mode
   if (mode) return mode;
   throw new Refusal(
     "mode",

@@ -18,7 +18,7 @@ const Container = v.looseObject({
   volumeMounts: v.optional(v.array(v.looseObject({ name: v.string(), mountPath: v.string() }))),
 });
 
-/** A Pod as far as injection reads it; everything else in it is kept as it is. */
+/** The fields of a Pod (k8s.io/api/core/v1) that the webhook reads. Unknown fields are kept. */
 export const Pod = v.looseObject({
   metadata: v.looseObject({
     name: v.optional(v.string()),
@@ -40,12 +40,17 @@ export const Pod = v.looseObject({
 export type Pod = v.InferOutput<typeof Pod>;
 export type Container = v.InferOutput<typeof Container>;
 
-/** Whether the pod says that it is for Windows nodes. */
+/** Whether a pod declares that it runs on Windows nodes. */
 export function isWindows({ spec }: Pod): boolean {
   return spec.os?.name === "windows";
 }
 
-/** What a container asks of a resource, in its limits or else in its requests. */
+/** All containers of a pod, init containers first. */
+export function containersOf({ spec }: Pod): Container[] {
+  return [...(spec.initContainers ?? []), ...spec.containers];
+}
+
+/** The quantity of a resource in a container's limits, or else in its requests. */
 export function quantityOf({ resources }: Container, resource: string): string | number | undefined {
   return resources?.limits?.[resource] ?? resources?.requests?.[resource];
 }

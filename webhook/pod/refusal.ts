@@ -1,21 +1,22 @@
-/** What a refused pod is refused for: a label of the metrics. */
-export type RefusalTopic =
+/** Why a pod is refused: a label of the metrics. */
+export type RefusalReason =
   | "mode"
   | "share"
   | "filter"
   | "command"
   | "client"
   | "collision"
-  | "parts"
+  | "injection"
   | "capacity"
   | "tokens";
 
-/** A pod that cannot be admitted as it is. The message is for its user: the field, the value, what would be right. */
+/** A pod that cannot be admitted as it is. The message is for its user: the field, its value, and what is expected instead. */
 export class Refusal extends Error {
   override name = "Refusal";
-  readonly topic: RefusalTopic;
-  constructor(topic: RefusalTopic, message: string) {
+  readonly reason: RefusalReason;
+
+  constructor(reason: RefusalReason, message: string) {
     super(message);
-    this.topic = topic;
+    this.reason = reason;
   }
 }

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { silentLog } from "../../program/testing.ts";
+import { createHandlers, type HandlerOptions } from "../handlers.ts";
 import { Refusal } from "../pod/refusal.ts";
 import {
   claimSettings,
@@ -38,14 +39,14 @@ interface Answer {
   };
 }
 
-type Overrides = Partial<Pick<AppOptions, "settings" | "ensureTokens" | "notReady">>;
+type Overrides = Partial<Pick<AppOptions, "notReady"> & Pick<HandlerOptions, "settings" | "ensureTokens">>;
 
 /** An app, the namespaces that it saw to tokens in, and its measurements. */
 function start({ settings, ensureTokens, notReady }: Overrides = {}) {
   const namespaces: string[] = [];
   const claimTemplates: string[] = [];
   const metrics = createMetrics({ poolUnits: () => undefined });
-  const app = createApp({
+  const handlers = createHandlers({
     settings: settings ?? (() => defaultSettings),
     ensureTokens: async (namespace) => {
       namespaces.push(namespace);
@@ -54,7 +55,11 @@ function start({ settings, ensureTokens, notReady }: Overrides = {}) {
     ensureClaimTemplates: async (namespace, templates) => {
       for (const { name } of templates) claimTemplates.push(`${namespace}/${name}`);
     },
+  });
+  const app = createApp({
+    ...handlers,
     log: silentLog,
+    logReview: () => {},
     metrics,
     notReady: notReady ?? (() => undefined),
   });
@@ -229,19 +234,19 @@ test.each<[description: string, object: unknown, using: typeof defaultSettings, 
     "without any share",
     annotated({}, [{ name: "a" }]),
     defaultSettings,
-    "Annotation auto-management/bitfusion does nothing: no container has a limit bitfusion.io/gpu-num",
+    "Annotation auto-management/bitfusion has no effect: no container has a limit bitfusion.io/gpu-num",
   ],
   [
     "with a forged status",
     annotated({ [STATUS]: "injected" }),
     defaultSettings,
-    "Annotation auto-management/status is for the webhook to set: it was ignored",
+    "Annotation auto-management/status is set by the webhook: its value was ignored",
   ],
   [
     "with a filter for a client that leaves commands alone",
     annotated({ [FILTER]: "device.id=1" }),
     lupineSettings,
-    "Annotation bitfusion-client/filter does nothing: the client lupine leaves commands alone",
+    "Annotation bitfusion-client/filter has no effect: the client lupine does not wrap commands",
   ],
 ])("/mutate allows an annotated pod %s, and warns its user", async (_, object, using, warning) => {
   const { post } = start({ settings: () => using });
@@ -270,7 +275,7 @@ test("/mutate never sees to tokens for a client that needs none", async () => {
 });
 
 test("/mutate and /validate take the settings as they are when a pod arrives", async () => {
-  let current: ReturnType<AppOptions["settings"]> = defaultSettings;
+  let current: ReturnType<HandlerOptions["settings"]> = defaultSettings;
   const { post, namespaces } = start({ settings: () => current });
   const whole = mutated(pod);
   expect((await post(reviewOf(whole), "/validate")).allowed).toBe(true);
@@ -316,7 +321,7 @@ test("/mutate and /validate measure each review by webhook, result and reason", 
     ["mutate", "allowed", "other", 1],
     ["mutate", "errored", "unreadable", 1],
     ["validate", "allowed", "valid", 1],
-    ["validate", "denied", "parts", 1],
+    ["validate", "denied", "injection", 1],
     ["validate", "denied", "mode", 1],
   ]);
 });

@@ -1,13 +1,14 @@
 import * as v from "valibot";
 import { describeIssue } from "../../program/describe_issue.ts";
 import type { ClaimTemplate } from "../claims/claim.ts";
-import { encodePatch, type Patch } from "../patch/patch_text.ts";
-import { REVIEW_VERSION } from "../pod/keys.ts";
-import { type ArrivedRequest, isReview } from "./review_check.ts";
+import type { Refusal } from "../pod/refusal.ts";
 
-/** The part of an AdmissionReview request that is read here (k8s.io/api/admission/v1). */
+/** The version of AdmissionReviews that the webhook understands. */
+const API_VERSION = "admission.k8s.io/v1";
+
+/** The fields of an AdmissionReview request (k8s.io/api/admission/v1) that the webhook reads. Unknown fields are kept. */
 const AdmissionReview = v.looseObject({
-  apiVersion: v.literal(REVIEW_VERSION),
+  apiVersion: v.literal(API_VERSION),
   kind: v.literal("AdmissionReview"),
   request: v.pipe(
     v.looseObject({
@@ -27,75 +28,83 @@ const AdmissionReview = v.looseObject({
 
 export type AdmissionRequest = v.InferOutput<typeof AdmissionReview>["request"];
 
-/** What is decided about a request: the reason is for the log and the user, the topic a label of the metrics. */
+/** An operation of a JSON Patch (RFC 6902). */
+export interface PatchOperation {
+  readonly op: "add" | "replace";
+  /** A JSON pointer. */
+  readonly path: string;
+  readonly value: unknown;
+}
+
+/** What the webhook decides about a request. */
 export type Decision = {
-  readonly topic: string;
+  /** Why, as a label of the metrics. */
   readonly reason: string;
-  /** For the user, whatever the result; at most 120 characters each. */
+  /** Why, for the log and the user. */
+  readonly message: string;
+  /** Warnings for the user. At most 120 characters each. */
   readonly warnings?: readonly string[];
 } & (
   | { readonly result: "allowed" }
   | {
       readonly result: "patched";
-      readonly patch: Patch;
-      /** Whether the pool's tokens must be in the pod's namespace. */
+      readonly patch: readonly PatchOperation[];
+      /** Whether the namespace of the pod needs the pool's token. */
       readonly tokens: boolean;
-      /** What else must be there. */
+      /** The claim templates that the namespace of the pod needs. */
       readonly claimTemplates: readonly ClaimTemplate[];
     }
-  /** The user's pod is wrong. */
+  /** The user must change the pod. */
   | { readonly result: "denied" }
-  /** We, or who called us, are wrong. */
-  | { readonly result: "errored"; readonly code: 400 | 413 | 500 }
+  /** The request, or the webhook, is at fault. */
+  | { readonly result: "errored"; readonly code: 400 | 500 }
 );
+
+/** The decision that a {@link Refusal} stands for. */
+export function denied({ reason, message }: Refusal): Decision {
+  return { result: "denied", reason, message };
+}
 
 type Errored = Extract<Decision, { result: "errored" }>;
 
-/** The request of an AdmissionReview; or what is wrong with it, and the uid if there is one. */
+/** The request of an AdmissionReview. Or why it cannot be read, with the uid if there is one. */
 export type ParsedReview =
   | { readonly request: AdmissionRequest }
   | { readonly uid: string; readonly decision: Errored };
 
 export function parseReview(body: unknown): ParsedReview {
-  if (isReview(body)) return { request: withDefaults(body.request) };
   const { success, output, issues } = v.safeParse(AdmissionReview, body);
   if (success) return { request: output.request };
   const uid = (body as { request?: { uid?: unknown } } | null)?.request?.uid;
-  const reason = `Cannot read the AdmissionReview: ${describeIssue(issues[0])}`;
+  const message = `Cannot read the AdmissionReview: ${describeIssue(issues[0])}`;
   return {
     uid: typeof uid === "string" ? uid : "",
-    decision: { result: "errored", topic: "unreadable", code: 400, reason },
+    decision: { result: "errored", reason: "unreadable", code: 400, message },
   };
 }
 
-/** What the API server leaves out. Set in place: a copy is of no use to anybody. */
-function withDefaults(request: ArrivedRequest): AdmissionRequest {
-  request.name ??= "";
-  request.namespace ??= "";
-  request.dryRun ??= false;
-  return request as AdmissionRequest;
-}
-
-/** The answer as an AdmissionReview in JSON: the uid echoed, patch and patchType together or not at all. */
-export function writeReview(uid: string, decision: Decision): string {
+/** The response as an AdmissionReview. It echoes the uid, and has patch and patchType together or not at all. */
+export function toReview(uid: string, decision: Decision) {
   const { warnings = [] } = decision;
   const response = { uid, ...toResponse(decision), ...(warnings.length > 0 ? { warnings } : {}) };
-  const review = JSON.stringify({ apiVersion: REVIEW_VERSION, kind: "AdmissionReview", response });
-  if (decision.result !== "patched") return review;
-  // The patch is most of it: put in here it is not looked through for what JSON escapes, of which base64 has nothing.
-  return `${review.slice(0, -2)},"patchType":"JSONPatch","patch":"${encodePatch(decision.patch)}"}}`;
+  return { apiVersion: API_VERSION, kind: "AdmissionReview", response };
 }
 
 function toResponse(decision: Decision) {
   switch (decision.result) {
     case "allowed":
-    case "patched":
       return { allowed: true };
+    case "patched":
+      return { allowed: true, patchType: "JSONPatch", patch: encodeBase64(JSON.stringify(decision.patch)) };
     case "denied":
-      return { allowed: false, status: { code: 403, reason: "Forbidden", message: decision.reason } };
+      return { allowed: false, status: { code: 403, reason: "Forbidden", message: decision.message } };
     case "errored": {
-      const { code, reason: message } = decision;
+      const { code, message } = decision;
       return { allowed: false, status: { code, reason: code === 500 ? "InternalError" : "BadRequest", message } };
     }
   }
+}
+
+function encodeBase64(text: string): string {
+  return Buffer.from(text).toString("base64");
 }

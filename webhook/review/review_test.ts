@@ -1,9 +1,10 @@
 import { expect, test } from "bun:test";
 import { applyPatch } from "rfc6902";
 import { decodePatch } from "../testing.ts";
-import { type AdmissionRequest, parseReview, writeReview } from "./review.ts";
+import { type AdmissionRequest, parseReview, toReview as reviewOf } from "./review.ts";
 
-const toReview = (...given: Parameters<typeof writeReview>) => JSON.parse(writeReview(...given));
+/** The review as it goes over the wire. */
+const toReview = (...given: Parameters<typeof reviewOf>) => JSON.parse(JSON.stringify(reviewOf(...given)));
 
 const request = {
   uid: "705ab4f5-6393-11e8-b7cc-42010a800002",
@@ -47,9 +48,9 @@ test.each<[description: string, body: unknown, uid: string, field: string]>([
     uid,
     decision: {
       result: "errored",
-      topic: "unreadable",
+      reason: "unreadable",
       code: 400,
-      reason: expect.stringContaining(`Cannot read the AdmissionReview: ${field}`),
+      message: expect.stringContaining(`Cannot read the AdmissionReview: ${field}`),
     },
   });
 });
@@ -78,26 +79,26 @@ test.each<[field: string, isRight: (value: unknown) => boolean]>([
 });
 
 test("fault of the original: the answer has no apiVersion and kind", () => {
-  expect(toReview("u", { result: "allowed", topic: "other", reason: "" })).toMatchObject({
+  expect(toReview("u", { result: "allowed", reason: "other", message: "" })).toMatchObject({
     apiVersion: "admission.k8s.io/v1",
     kind: "AdmissionReview",
     response: { uid: "u" },
   });
 });
 
-test("writeReview() allows without patch and patchType", () => {
-  const { response } = toReview("u", { result: "allowed", topic: "other", reason: "No pod is created" });
+test("toReview() allows without patch and patchType", () => {
+  const { response } = toReview("u", { result: "allowed", reason: "other", message: "No pod is created" });
   expect(response).toEqual({ uid: "u", allowed: true });
 });
 
-test("writeReview() sends patch and patchType together, the patch as base64 of UTF-8", () => {
+test("toReview() sends patch and patchType together, the patch as base64 of UTF-8", () => {
   const { response } = toReview("u", {
     result: "patched",
-    topic: "injected",
+    reason: "injected",
     tokens: true,
     claimTemplates: [],
-    reason: "",
-    patch: [[{ op: "add", path: "/name", value: "Größe €" }]],
+    message: "",
+    patch: [{ op: "add", path: "/name", value: "Größe €" }],
   });
   expect(response).toMatchObject({ uid: "u", allowed: true, patchType: "JSONPatch" });
   const document = {};
@@ -105,8 +106,8 @@ test("writeReview() sends patch and patchType together, the patch as base64 of U
   expect(document).toEqual({ name: "Größe €" });
 });
 
-test("writeReview() denies with 403 and the reason for the user", () => {
-  expect(toReview("u", { result: "denied", topic: "command", reason: "Set command" }).response).toEqual({
+test("toReview() denies with 403 and the reason for the user", () => {
+  expect(toReview("u", { result: "denied", reason: "command", message: "Set command" }).response).toEqual({
     uid: "u",
     allowed: false,
     status: { code: 403, reason: "Forbidden", message: "Set command" },
@@ -116,16 +117,16 @@ test("writeReview() denies with 403 and the reason for the user", () => {
 test.each<[400 | 500, string]>([
   [400, "BadRequest"],
   [500, "InternalError"],
-])("writeReview() answers an error of %d as a status of reason %s", (code, reason) => {
-  expect(toReview("u", { result: "errored", topic: "internal", code, reason: "Broken" }).response).toEqual({
+])("toReview() answers an error of %d as a status of reason %s", (code, reason) => {
+  expect(toReview("u", { result: "errored", reason: "internal", code, message: "Broken" }).response).toEqual({
     uid: "u",
     allowed: false,
     status: { code, reason, message: "Broken" },
   });
 });
 
-test("writeReview() hands on warnings, whatever the result, and leaves an empty list out", () => {
-  const decision = { topic: "t", reason: "" };
+test("toReview() hands on warnings, whatever the result, and leaves an empty list out", () => {
+  const decision = { reason: "t", message: "" };
   const warnings = ["Odd"];
   expect(toReview("u", { ...decision, result: "allowed", warnings }).response).toEqual({
     uid: "u",

@@ -1,14 +1,16 @@
+import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
 import type { Inventory } from "../../pool/inventory.ts";
+import type { Allocation } from "../claims/allocation.ts";
 import { claimNameOf, shareOfTemplate } from "../claims/claim.ts";
-import { type Catalogue, type Client, chooseClient } from "../clients/catalogue.ts";
+import { type Catalogue, type ClientDefinition, chooseClient } from "../clients/catalogue.ts";
+import { clientVolumeMounts, clientVolumes } from "../injection/client_volumes.ts";
 import { runsClient } from "../injection/command.ts";
-import type { Allocation } from "../injection/injection.ts";
-import { includes, isPopulateContainer, POPULATE, volumeMounts, volumes } from "../injection/parts.ts";
-import { ANNOTATIONS, ASKED, UNITS } from "../pod/keys.ts";
+import { INIT_CONTAINER, isInitContainer } from "../injection/init_container.ts";
+import { ANNOTATIONS, SHARE_LIMITS, UNITS } from "../pod/keys.ts";
 import { type Mode, readMode } from "../pod/mode.ts";
-import { type Container, isWindows, type Pod, quantityOf } from "../pod/pod.ts";
+import { type Container, containersOf, isWindows, type Pod, quantityOf } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
-import { decidePod } from "../review/pod_request.ts";
+import { decidePod } from "../review/decide_pod.ts";
 import type { AdmissionRequest, Decision } from "../review/review.ts";
 import { checkCapacity, checkInventory } from "./capacity.ts";
 
@@ -16,89 +18,92 @@ export interface ValidationSettings {
   readonly catalogue: Catalogue;
   /** The whole pool, if it is known. */
   readonly pool?: Inventory | undefined;
-  /** As injection has it. */
+  /** As for injection. */
   readonly allocation?: Allocation;
 }
 
-/** The last word, after all mutation: whether a pod that counts on the pool will get what it counts on. Pure. */
+/** Decides, after all mutation, whether a pod that relies on the pool will get what it relies on. It reads and writes nothing. */
 export function validate(request: AdmissionRequest, settings: ValidationSettings): Decision {
   return decidePod(request, (pod) => {
     const mode = readMode(pod.metadata.annotations ?? {});
-    const containers = [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
-    for (const container of containers) refuseAskedKeys(container, mode, pod);
-    const users = containers.filter((container) => quantityOf(container, UNITS) !== undefined);
-    if (users.length === 0) return { result: "allowed", topic: "no_share", reason: "No container has units" };
-    checkParts(pod, users, mode, settings.catalogue);
+    const containers = containersOf(pod);
+    for (const container of containers) refuseShareLimits(container, mode, pod);
+    const gpuContainers = containers.filter((container) => quantityOf(container, UNITS) !== undefined);
+    if (gpuContainers.length === 0) return { result: "allowed", reason: "no_share", message: "No container has units" };
+    checkInjection(pod, gpuContainers, mode, settings.catalogue);
     if (settings.allocation === "claims") {
       checkInventory(settings.pool);
-      for (const container of users) checkClaim(pod, container);
+      for (const container of gpuContainers) checkClaim(pod, container);
     }
-    checkCapacity(pod, users, settings.pool);
-    return { result: "allowed", topic: "valid", reason: "Injected and whole" };
+    checkCapacity(pod, gpuContainers, settings.pool);
+    return { result: "allowed", reason: "valid", message: "Injected completely" };
   });
 }
 
-/** The webhook replaces these keys: one that is still there would never be counted, and the pod never get a GPU. */
-function refuseAskedKeys(container: Container, mode: Mode, pod: Pod): void {
-  const key = Object.values(ASKED).find((asked) => quantityOf(container, asked) !== undefined);
+/** The mutating webhook replaces these limits. One that is still there would not be counted, and the pod would never get a GPU. */
+function refuseShareLimits(container: Container, mode: Mode, pod: Pod): void {
+  const key = Object.values(SHARE_LIMITS).find((limit) => quantityOf(container, limit) !== undefined);
   if (!key) return;
   const field = `Container "${container.name}": ${key} is "${quantityOf(container, key)}"`;
   if (isWindows(pod)) throw new Refusal("share", `${field}: there is no client for Windows`);
   if (mode === "off") {
     throw new Refusal(
       "share",
-      `${field}, which does nothing without the annotation ${ANNOTATIONS.mode}: "yes" on the pod`,
+      `${field}, which has no effect without the annotation ${ANNOTATIONS.mode}: "yes" on the pod`,
     );
   }
   throw new Refusal(
-    "parts",
-    `${field}, which was added after the webhook had seen the pod: expected it in the pod as it is created`,
+    "injection",
+    `${field}, which was added after the webhook had patched the pod: expected it in the pod as it is created`,
   );
 }
 
-function checkParts(pod: Pod, users: readonly Container[], mode: Mode, catalogue: Catalogue): void {
-  const [first] = users as [Container];
+function checkInjection(pod: Pod, gpuContainers: readonly Container[], mode: Mode, catalogue: Catalogue): void {
+  const [first] = gpuContainers as [Container];
   if (mode === "off") {
     throw new Refusal(
-      "parts",
-      `Container "${first.name}": ${UNITS} is "${quantityOf(first, UNITS)}": expected ${ASKED.num} and ${ASKED.percent}, and the annotation ${ANNOTATIONS.mode}: "yes" on the pod`,
+      "injection",
+      `Container "${first.name}": ${UNITS} is "${quantityOf(first, UNITS)}": expected ${SHARE_LIMITS.num} and ${SHARE_LIMITS.percent}, and the annotation ${ANNOTATIONS.mode}: "yes" on the pod`,
     );
   }
   const client = chooseClient(catalogue, pod.metadata.annotations ?? {});
   const initContainers = pod.spec.initContainers ?? [];
-  const position = initContainers.findIndex((own) => isPopulateContainer(own, client));
-  if (position < 0) throw broken(`Init container "${POPULATE}" is missing or changed`);
-  // Others may have put theirs in front, such as a mesh its sidecar: all that matters is that nobody misses the client.
-  const tooEarly = initContainers.slice(0, position).find((own) => users.includes(own));
-  if (tooEarly) throw broken(`Init container "${tooEarly.name}" runs before "${POPULATE}"`);
-  for (const volume of volumes(client)) {
-    if (!pod.spec.volumes?.some((own) => includes(own, volume))) {
-      throw broken(`Volume "${volume.name}" is missing or changed`);
+  const position = initContainers.findIndex((container) => isInitContainer(container, client));
+  if (position < 0) throw notInjected(`Init container "${INIT_CONTAINER}" is missing or changed`);
+  // Other webhooks may put containers in front, such as the sidecar of a mesh, unless these use the client.
+  const tooEarly = initContainers.slice(0, position).find((container) => gpuContainers.includes(container));
+  if (tooEarly) throw notInjected(`Init container "${tooEarly.name}" runs before "${INIT_CONTAINER}"`);
+  for (const volume of clientVolumes(client)) {
+    if (!pod.spec.volumes?.some((each) => containsFields(each, volume))) {
+      throw notInjected(`Volume "${volume.name}" is missing or changed`);
     }
   }
-  for (const container of users) checkContainer(container, mode, client);
+  for (const container of gpuContainers) checkContainer(container, mode, client);
 }
 
-function checkContainer(container: Container, mode: Mode, client: Client): void {
-  for (const mount of volumeMounts(client)) {
-    if (!container.volumeMounts?.some((own) => includes(own, mount))) {
-      throw broken(`Container "${container.name}" has no mount at ${mount.mountPath}`);
+function checkContainer(container: Container, mode: Mode, client: ClientDefinition): void {
+  for (const mount of clientVolumeMounts(client)) {
+    if (!container.volumeMounts?.some((each) => containsFields(each, mount))) {
+      throw notInjected(`Container "${container.name}" has no mount at ${mount.mountPath}`);
     }
   }
   if (mode === "full" && client.binary && !runsClient(container.command ?? [], client.binary)) {
-    throw broken(`Container "${container.name}" does not run ${client.binary}`);
+    throw notInjected(`Container "${container.name}" does not run ${client.binary}`);
   }
 }
 
-/** Without its claim a container's units would be counted, but no GPU kept for it. */
+/** Without its claim, a container's units would be counted, but the scheduler would reserve no GPU for it. */
 function checkClaim({ spec }: Pod, { name, resources }: Container): void {
   const claim = claimNameOf(name);
-  const template = spec.resourceClaims?.find((own) => own.name === claim)?.resourceClaimTemplateName ?? "";
-  if (!shareOfTemplate(template) || !resources?.claims?.some((own) => own.name === claim)) {
-    throw broken(`Container "${name}" has no resource claim "${claim}"`);
+  const template = spec.resourceClaims?.find((each) => each.name === claim)?.resourceClaimTemplateName ?? "";
+  if (!shareOfTemplate(template) || !resources?.claims?.some((each) => each.name === claim)) {
+    throw notInjected(`Container "${name}" has no resource claim "${claim}"`);
   }
 }
 
-function broken(what: string): Refusal {
-  return new Refusal("parts", `${what}: expected it as the webhook injects it; create the pod anew, without ${UNITS}`);
+function notInjected(what: string): Refusal {
+  return new Refusal(
+    "injection",
+    `${what}: expected it as the webhook injects it; create the pod again, without ${UNITS}`,
+  );
 }

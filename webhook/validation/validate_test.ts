@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import type { InjectionSettings } from "../injection/injection.ts";
-import type { Json } from "../injection/parts.ts";
+import type { JsonObject } from "../pod/json_object.ts";
 import type { Container, Pod } from "../pod/pod.ts";
 import type { AdmissionRequest } from "../review/review.ts";
 import {
@@ -45,34 +45,34 @@ function found<T>(list: readonly T[] | undefined, index = 0): T {
   return element;
 }
 
-const bare = (containers: Container[], spec: Json = {}): Pod => ({ metadata: {}, spec: { ...spec, containers } });
-const MEND = `expected it as the webhook injects it; create the pod anew, without ${UNITS}`;
-const LATE = "which was added after the webhook had seen the pod: expected it in the pod as it is created";
+const bare = (containers: Container[], spec: JsonObject = {}): Pod => ({ metadata: {}, spec: { ...spec, containers } });
+const MEND = `expected it as the webhook injects it; create the pod again, without ${UNITS}`;
+const LATE = "which was added after the webhook had patched the pod: expected it in the pod as it is created";
 
-test.each<[description: string, object: Pod, topic: string, message: string]>([
+test.each<[description: string, object: Pod, reason: string, message: string]>([
   [
     "a share without the annotation",
     bare([gpu()]),
     "share",
-    `Container "train": ${NUM} is "1", which does nothing without the annotation ${MODE}: "yes" on the pod`,
+    `Container "train": ${NUM} is "1", which has no effect without the annotation ${MODE}: "yes" on the pod`,
   ],
   [
     "a share in requests of an init container, without the annotation",
     bare([], { initContainers: [{ name: "a", resources: { requests: { [PERCENT]: 50 } } }] }),
     "share",
-    `Container "a": ${PERCENT} is "50", which does nothing without the annotation ${MODE}: "yes" on the pod`,
+    `Container "a": ${PERCENT} is "50", which has no effect without the annotation ${MODE}: "yes" on the pod`,
   ],
   [
     "a share of a pod that is annotated none",
     pod([gpu()], { annotations: { [MODE]: "none" } }),
     "share",
-    `Container "train": ${NUM} is "1", which does nothing without the annotation ${MODE}: "yes" on the pod`,
+    `Container "train": ${NUM} is "1", which has no effect without the annotation ${MODE}: "yes" on the pod`,
   ],
-  ["a share that nobody has turned into units", pod([gpu()]), "parts", `Container "train": ${NUM} is "1", ${LATE}`],
+  ["a share that nobody has turned into units", pod([gpu()]), "injection", `Container "train": ${NUM} is "1", ${LATE}`],
   [
     "a share that was added after injection",
     changed(({ containers }) => void containers.push(gpu({ name: "late" }))),
-    "parts",
+    "injection",
     `Container "late": ${NUM} is "1", ${LATE}`,
   ],
   [
@@ -90,13 +90,13 @@ test.each<[description: string, object: Pod, topic: string, message: string]>([
   [
     "units without the annotation",
     bare([gpu({}, { [UNITS]: "50" })]),
-    "parts",
+    "injection",
     `Container "train": ${UNITS} is "50": expected ${NUM} and ${PERCENT}, and the annotation ${MODE}: "yes" on the pod`,
   ],
   [
     "units without a client",
     pod([gpu({}, { [UNITS]: "50" })]),
-    "parts",
+    "injection",
     `Init container "populate" is missing or changed: ${MEND}`,
   ],
   [
@@ -114,71 +114,71 @@ test.each<[description: string, object: Pod, topic: string, message: string]>([
   [
     "a pod without our init container",
     changed((spec) => void spec.initContainers?.shift()),
-    "parts",
+    "injection",
     `Init container "populate" is missing or changed: ${MEND}`,
   ],
   [
     "a pod whose init container runs something else",
     changed((spec) => Object.assign(found(spec.initContainers), { command: ["/usr/bin/bitfusion", "install", "-x"] })),
-    "parts",
+    "injection",
     `Init container "populate" is missing or changed: ${MEND}`,
   ],
   [
     "a pod whose init container lacks a volume",
     changed((spec) => void found(spec.initContainers).volumeMounts?.pop()),
-    "parts",
+    "injection",
     `Init container "populate" is missing or changed: ${MEND}`,
   ],
   [
     "a pod in which an init container with units runs before the client is there",
     changed((spec) => void spec.initContainers?.unshift({ ...found(spec.containers), name: "early" })),
-    "parts",
+    "injection",
     `Init container "early" runs before "populate": ${MEND}`,
   ],
   [
     "a pod without one of the volumes",
     changed((spec) => void spec.volumes?.splice(1, 1)),
-    "parts",
+    "injection",
     `Volume "bitfusion-opt" is missing or changed: ${MEND}`,
   ],
   [
     "a pod with another volume under the name of one",
     changed((spec) => void spec.volumes?.splice(3, 1, { name: "bitfusion-tokens", secret: { secretName: "other" } })),
-    "parts",
+    "injection",
     `Volume "bitfusion-tokens" is missing or changed: ${MEND}`,
   ],
   [
     "a container without one of the mounts",
     changed((spec) => void found(spec.containers).volumeMounts?.shift()),
-    "parts",
+    "injection",
     `Container "train" has no mount at /bitfusion: ${MEND}`,
   ],
   [
     "a container with something else at the place of one",
     changed((spec) => Object.assign(found(found(spec.containers).volumeMounts, 2), { name: "other" })),
-    "parts",
+    "injection",
     `Container "train" has no mount at /etc/bitfusion/servers.conf: ${MEND}`,
   ],
   [
     "a second container with units of its own",
     changed((spec) => void spec.containers.push(gpu({ name: "late" }, { [UNITS]: "1" }))),
-    "parts",
+    "injection",
     `Container "late" has no mount at /bitfusion: ${MEND}`,
   ],
   [
     "a container whose command no longer runs under the client",
     changed((spec) => Object.assign(found(spec.containers), { command: ["/wrapper", "python"] })),
-    "parts",
+    "injection",
     `Container "train" does not run ${BINARY}: ${MEND}`,
   ],
   [
     "a container whose command is gone",
     changed((spec) => void delete found(spec.containers).command),
-    "parts",
+    "injection",
     `Container "train" does not run ${BINARY}: ${MEND}`,
   ],
-])("validate() refuses %s, and says so", (_, object, topic, message) => {
-  expect(decisionOn(object)).toEqual({ result: "denied", topic, reason: message });
+])("validate() refuses %s, and says so", (_, object, reason, message) => {
+  expect(decisionOn(object)).toEqual({ result: "denied", reason, message: message });
 });
 
 const injection = pod([{ name: "notebook", image: "jupyter", resources: { limits: { [NUM]: 1 } } }], {
@@ -217,7 +217,7 @@ test.each<[description: string, object: Pod, using?: InjectionSettings]>([
   ["whose user runs the client", mutated(pod([gpu({ command: ["bitfusion run -n 1 -- python x.py"] })]))],
   ["whose client lies in a folder with a space", mutated(pod([gpu({ command: ["/a b/bitfusion", "run"] })]))],
 ])("validate() accepts a pod %s", (_, object, using = settings) => {
-  expect(decisionOn(object, using)).toEqual({ result: "allowed", topic: "valid", reason: "Injected and whole" });
+  expect(decisionOn(object, using)).toEqual({ result: "allowed", reason: "valid", message: "Injected completely" });
 });
 
 test("validate() accepts a client whose own path has a space", () => {
@@ -230,7 +230,7 @@ test.each<[description: string, object: Pod]>([
   ["that is annotated and asks for nothing", pod([{ name: "a" }])],
   ["for Windows that asks for nothing", pod([{ name: "a" }], { spec: { os: { name: "windows" } } })],
 ])("validate() accepts a pod %s", (_, object) => {
-  expect(decisionOn(object)).toMatchObject({ result: "allowed", topic: "no_share" });
+  expect(decisionOn(object)).toMatchObject({ result: "allowed", reason: "no_share" });
 });
 
 test.each<[description: string, request: Partial<AdmissionRequest>]>([
@@ -252,13 +252,13 @@ test.each<[description: string, request: Partial<AdmissionRequest>]>([
 test("validate() answers a pod that it cannot read with 400 and the field", () => {
   expect(decisionOn({ metadata: {} })).toEqual({
     result: "errored",
-    topic: "unreadable",
+    reason: "unreadable",
     code: 400,
-    reason: expect.stringContaining("Cannot read the pod: spec is not set"),
+    message: expect.stringContaining("Cannot read the pod: spec is not set"),
   });
 });
 
-const share = (name: string, gpus: number, extra: Json = {}) => gpu({ name, ...extra }, { [NUM]: gpus });
+const share = (name: string, gpus: number, extra: JsonObject = {}) => gpu({ name, ...extra }, { [NUM]: gpus });
 const sidecar = (name: string, gpus: number) => share(name, gpus, { restartPolicy: "Always" });
 
 test.each<[description: string, object: Pod, units: number]>([
@@ -285,8 +285,8 @@ test.each<[description: string, object: Pod, units: number]>([
   expect(decisionOn(whole, { ...settings, pool: poolOf(units / 100) }).result).toBe("allowed");
   expect(decisionOn(whole, { ...settings, pool: poolOf(units / 100 - 1) })).toEqual({
     result: "denied",
-    topic: "capacity",
-    reason: `The pod asks for ${units} units of ${UNITS}, but the whole pool has ${units - 100}: it would wait for ever`,
+    reason: "capacity",
+    message: `The pod requests ${units} units of ${UNITS}, but the whole pool has ${units - 100}: it would wait forever`,
   });
 });
 
@@ -300,8 +300,8 @@ test("validate() with claims refuses a container whose claim someone has taken a
   const ofAnother = structuredClone(whole);
   Object.assign(ofAnother.spec.resourceClaims?.[0] ?? {}, { resourceClaimTemplateName: "mine" });
   for (const broken of [withoutPodClaim, withoutContainerClaim, ofAnother]) {
-    const { result, reason } = decisionOn(broken, claimSettings);
-    expect([result, reason]).toEqual(["denied", expect.stringContaining('"a" has no resource claim "bitfusion-a"')]);
+    const { result, message } = decisionOn(broken, claimSettings);
+    expect([result, message]).toEqual(["denied", expect.stringContaining('"a" has no resource claim "bitfusion-a"')]);
   }
 });
 
@@ -318,10 +318,10 @@ test.each<[description: string, limits: Record<string, string | number>, filter:
 ])("validate() with claims refuses %s at once, and says what the pool has", (_, limits, filter, message) => {
   const annotations: Record<string, string> = filter ? { [FILTER]: filter } : {};
   const whole = mutated(pod([gpu({ name: "a" }, limits)], { annotations }), claimSettings);
-  const { result, topic, reason } = decisionOn(whole, { ...claimSettings, pool: poolOf(2) });
-  expect([result, topic]).toEqual(["denied", "capacity"]);
-  expect(reason).toContain(message);
-  expect(reason).toContain("(2 × Tesla T4 of 16000 MB)");
+  const decision = decisionOn(whole, { ...claimSettings, pool: poolOf(2) });
+  expect(decision).toMatchObject({ result: "denied", reason: "capacity" });
+  expect(decision.message).toContain(message);
+  expect(decision.message).toContain("(2 × Tesla T4 of 16000 MB)");
   expect(decisionOn(whole, claimSettings).result).toBe("allowed"); // the pool is not known
 });
 
@@ -334,9 +334,9 @@ test("validate() with claims refuses what servers could give that tell the sched
   const whole = mutated(pod([gpu()]), claimSettings);
   const silent = { address: "bitfusion:56001", reachable: true };
   expect(decisionOn(whole, { ...claimSettings, pool: { servers: [silent] } })).toMatchObject({
-    topic: "capacity",
-    reason: expect.stringContaining(
-      "(bitfusion:56001) tell no GPUs for the scheduler to share: expected ALLOCATION=units",
+    reason: "capacity",
+    message: expect.stringContaining(
+      "(bitfusion:56001) do not report GPUs that the scheduler could share: set ALLOCATION=units",
     ),
   });
   for (const other of [...poolOf(1).servers, { address: "away:1", reachable: false }]) {
@@ -360,7 +360,7 @@ test("validate() accepts whatever mutate() makes of a pod, and what the API serv
         const decision = decisionOn(after, using);
         expect(decision.result).toBe("allowed");
         expect(decisionOn(defaulted(after), using)).toEqual(decision);
-        if (decision.topic === "valid") valid++;
+        if (decision.reason === "valid") valid++;
       }),
     );
   }

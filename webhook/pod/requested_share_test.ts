@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import type { Share } from "../../pool/share.ts";
 import type { Container } from "./pod.ts";
 import { Refusal } from "./refusal.ts";
-import { readShare } from "./share.ts";
+import { readShare } from "./requested_share.ts";
 
 type List = Record<string, string | number>;
 
@@ -115,7 +115,7 @@ test.each<[description: string, limits: List | undefined, requests: List | undef
     "a request that differs from its limit",
     { [NUM]: 2 },
     { [NUM]: 1 },
-    `Container "train": limits["${NUM}"] is "2", but requests["${NUM}"] is "1": set them alike`,
+    `Container "train": limits["${NUM}"] is "2", but requests["${NUM}"] is "1": set both to the same value`,
   ],
   [
     "no memory",

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import * as v from "valibot";
+import { Pod } from "../pod/pod.ts";
 import { annotatedPods } from "../testing.ts";
-import { Pod } from "./pod.ts";
-import { isPod } from "./pod_check.ts";
+import { isPod } from "./is_pod.ts";
 
 const resources = { limits: { cpu: "1" }, requests: { cpu: 1 }, claims: [{ name: "c" }] };
 

@@ -1,16 +1,16 @@
-import type { Client } from "../clients/catalogue.ts";
+import type { ClientDefinition } from "../clients/catalogue.ts";
 import type { Container, Pod } from "../pod/pod.ts";
 
-type Resources = Client["resources"];
+type Resources = ClientDefinition["resources"];
 
-/** What alone decides a pod's QoS class (k8s.io/kubernetes/pkg/apis/core/v1/helper/qos/qos.go). */
+/** The resources that decide a pod's QoS class (k8s.io/kubernetes/pkg/apis/core/v1/helper/qos/qos.go). */
 const QOS_RESOURCES = ["cpu", "memory"] as const;
 
 /**
- * Requests and limits of the init container in a pod: the client's own, but what the pod budgets as a whole (KEP-2837) is left to that budget,
- * which may be less; and a pod of QoS class Guaranteed stays one, so its requests are its limits.
+ * The resources of the init container: those of the client, with two exceptions. Resources that the pod sets as a whole (KEP-2837) are
+ * left out, because the pod's budget may be smaller. In a pod of QoS class Guaranteed requests equal limits, so that it keeps its class.
  */
-export function populateResources({ spec }: Pod, { resources }: Client): Resources {
+export function initContainerResources({ spec }: Pod, { resources }: ClientDefinition): Resources {
   const { limits, requests } = resources;
   if (spec.resources) {
     const budget = { ...spec.resources.limits, ...spec.resources.requests };
@@ -24,7 +24,7 @@ function without(quantities: Resources["limits"], budget: object): Resources["li
   return Object.fromEntries(Object.entries(quantities).filter(([name]) => !(name in budget)));
 }
 
-/** Compared as text: the API server sends quantities in their canonical form. */
+/** Whether requests equal limits. Strings are enough: the API server sends quantities in canonical form. */
 function hasFullRequests({ resources }: Container): boolean {
   return QOS_RESOURCES.every((name) => {
     const limit = resources?.limits?.[name];

@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
+import type { JsonObject } from "../pod/json_object.ts";
 import { gpu, injected, NUM, PERCENT, pod, testClient } from "../testing.ts";
-import type { Json } from "./parts.ts";
 
 const { requests, limits } = testClient().resources;
 
-function gpuOf(quantities: Json, ownRequests?: Json) {
+function gpuOf(quantities: JsonObject, ownRequests?: JsonObject) {
   const resources = {
     limits: { [NUM]: 1, [PERCENT]: 50, ...quantities },
     ...(ownRequests && { requests: ownRequests }),
@@ -12,7 +12,7 @@ function gpuOf(quantities: Json, ownRequests?: Json) {
   return gpu({ resources });
 }
 
-test.each<[description: string, resources: Json, expected: Json]>([
+test.each<[description: string, resources: JsonObject, expected: JsonObject]>([
   ["limits of both", { limits: { cpu: "500m", memory: "128Mi" } }, { requests: {}, limits: {} }],
   [
     "a request of cpu, which a limit of cpu would raise",
@@ -29,7 +29,7 @@ test.each<[description: string, resources: Json, expected: Json]>([
 
 const guaranteed = { cpu: 2, memory: "1Gi" };
 
-test.each<[qos: string, containers: ReturnType<typeof gpu>[], spec: Json, expected: Json]>([
+test.each<[qos: string, containers: ReturnType<typeof gpu>[], spec: JsonObject, expected: JsonObject]>([
   ["Guaranteed by limits alone", [gpuOf(guaranteed)], {}, { requests: limits, limits }],
   ["Guaranteed by both", [gpuOf(guaranteed, guaranteed)], {}, { requests: limits, limits }],
   ["Burstable: fewer requests", [gpuOf(guaranteed, { cpu: 1 })], {}, { requests, limits }],
