@@ -1,4 +1,5 @@
 import type { ClientDefinition } from "../clients/catalogue.ts";
+import { memoize } from "../fast/memoize.ts";
 import type { JsonObject } from "../pod/json_object.ts";
 import { TOKENS } from "../pod/keys.ts";
 
@@ -8,27 +9,27 @@ const TOKENS_VOLUME = "bitfusion-tokens";
  * The volumes of a client. The init container fills those that the client's mounts name: they are emptyDirs, since the client writes
  * to its tree and to servers.conf.
  */
-export function clientVolumes(client: ClientDefinition): readonly JsonObject[] {
+export const clientVolumes = memoize((client: ClientDefinition): readonly JsonObject[] => {
   const filled = volumesOf(client).map((volume) => ({ name: volumeName(volume), emptyDir: {} }));
   const tokens = { name: TOKENS_VOLUME, secret: { secretName: TOKENS.name } };
   return client.tokens ? [...filled, tokens] : filled;
-}
+});
 
 /** The mounts of a GPU container, at the paths where the client expects them. */
-export function clientVolumeMounts({ mounts }: ClientDefinition) {
+export const clientVolumeMounts = memoize(({ mounts }: ClientDefinition) => {
   return mounts.map(({ volume, path, file }) => ({
     name: volumeName(volume),
     mountPath: path,
     ...(file === undefined ? {} : { subPath: file }),
   }));
-}
+});
 
 /** The mounts of the init container. */
-export function initVolumeMounts(client: ClientDefinition): readonly JsonObject[] {
+export const initVolumeMounts = memoize((client: ClientDefinition): readonly JsonObject[] => {
   const filled = volumesOf(client).map((volume) => ({ name: volumeName(volume), mountPath: `/populate/${volume}` }));
   const tokens = { name: TOKENS_VOLUME, mountPath: "/populate/tokens", readOnly: true };
   return client.tokens ? [...filled, tokens] : filled;
-}
+});
 
 function volumesOf({ mounts }: ClientDefinition): string[] {
   return [...new Set(mounts.map(({ volume }) => volume))];

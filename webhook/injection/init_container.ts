@@ -1,5 +1,6 @@
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
 import type { ClientDefinition } from "../clients/catalogue.ts";
+import { memoize } from "../fast/memoize.ts";
 import type { JsonObject } from "../pod/json_object.ts";
 import { initVolumeMounts } from "./client_volumes.ts";
 
@@ -7,7 +8,7 @@ import { initVolumeMounts } from "./client_volumes.ts";
 export const INIT_CONTAINER = "populate";
 
 /** The init container that fills the client's volumes from the client's image. It meets the restricted Pod Security Standard. */
-export function initContainer(client: ClientDefinition): JsonObject {
+export const initContainer = memoize((client: ClientDefinition): JsonObject => {
   const { image, populate, resources } = client;
   return {
     name: INIT_CONTAINER,
@@ -26,7 +27,7 @@ export function initContainer(client: ClientDefinition): JsonObject {
     terminationMessagePolicy: "FallbackToLogsOnError", // `kubectl describe` then shows what is wrong with a token
     volumeMounts: initVolumeMounts(client),
   };
-}
+});
 
 /** Whether a container is the injected one. Others may have changed its image (a mirror), its resources (a LimitRange), or added mounts. */
 export function isInitContainer(container: JsonObject, client: ClientDefinition): boolean {
