@@ -1,8 +1,8 @@
+import type { AllocatedDevice } from "../pool/allocated_device.ts";
 import { deviceName } from "../pool/device_name.ts";
+import type { Owner } from "../pool/lease.ts";
 import { messageOf } from "../program/log/log.ts";
-import type { Owner } from "../server/leases/ledger.ts";
-import type { AllocatedDevice } from "./allocation.ts";
-import type { PoolAnswer } from "./pool.ts";
+import type { PoolClaimResult } from "./claim_result.ts";
 import { CALL_TIMEOUT, claimFrom, releaseAll, type Server, type ServerLease } from "./server_claim.ts";
 
 /** GPUs of one server, of each of which as many units are claimed. */
@@ -17,7 +17,7 @@ export async function claimDevices(
   servers: readonly Server[],
   { owner, devices }: { owner: Owner; devices: readonly AllocatedDevice[] },
   signal: AbortSignal,
-): Promise<PoolAnswer> {
+): Promise<PoolClaimResult> {
   const { found, failures } = await findDevices(servers, devices, signal);
   const missing = devices.filter(({ device }) => !found.has(device)).map(({ device }) => device);
   if (missing.length > 0) {

@@ -1,26 +1,19 @@
 import { createClient } from "@connectrpc/connect";
 import { connectTcp } from "../grpc/client.ts";
+import type { AllocatedDevice } from "../pool/allocated_device.ts";
 import { addressAttributes } from "../pool/attributes.ts";
 import { matchesFilter } from "../pool/filter.ts";
+import type { Owner } from "../pool/lease.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { Owner } from "../server/leases/ledger.ts";
-import type { AllocatedDevice } from "./allocation.ts";
 import { claimDevices } from "./claim_devices.ts";
+import type { PoolClaimResult } from "./claim_result.ts";
 import { claimFrom, type PoolClaim, releaseAll, type ServerLease } from "./server_claim.ts";
-
-/** What a pool of servers answers to one claim. */
-export type PoolAnswer =
-  | { readonly leases: readonly ServerLease[] }
-  /** Worth another try: who is full or away. */
-  | { readonly wait: string }
-  /** All servers have answered, and it can never be. */
-  | { readonly impossible: string };
 
 /** The servers of a pool, to claim from. Disposal closes the connections. */
 export interface PoolClient extends Disposable {
-  claim(claim: PoolClaim, signal: AbortSignal): Promise<PoolAnswer>;
+  claim(claim: PoolClaim, signal: AbortSignal): Promise<PoolClaimResult>;
   /** Exactly these GPUs, wherever they are; everything or nothing. */
-  claimDevices(owner: Owner, devices: readonly AllocatedDevice[], signal: AbortSignal): Promise<PoolAnswer>;
+  claimDevices(owner: Owner, devices: readonly AllocatedDevice[], signal: AbortSignal): Promise<PoolClaimResult>;
 }
 
 export function createPoolClient(addresses: readonly string[]): PoolClient {
@@ -76,7 +69,7 @@ export function createPoolClient(addresses: readonly string[]): PoolClient {
     partial: readonly { server: (typeof servers)[number]; available: number }[],
     claim: PoolClaim,
     signal: AbortSignal,
-  ): Promise<PoolAnswer> {
+  ): Promise<PoolClaimResult> {
     const leases: ServerLease[] = [];
     let missing = claim.share.gpus;
     try {

@@ -5,7 +5,8 @@ import { deviceName } from "../pool/device_name.ts";
 import { freePort } from "../program/testing.ts";
 import { PoolService, ShortageSchema } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { type RunningPoolServer, startPoolServer } from "../server/testing.ts";
-import { createPoolClient, type PoolAnswer } from "./pool.ts";
+import type { PoolClaimResult } from "./claim_result.ts";
+import { createPoolClient } from "./pool.ts";
 import { type PoolClaim, releaseAll } from "./server_claim.ts";
 
 const owner = { namespace: "default", pod: "a", container: "main" };
@@ -17,7 +18,7 @@ async function claim(addresses: readonly string[], request: Partial<PoolClaim>):
   return textOf(await pool.claim(claim, AbortSignal.timeout(4000)));
 }
 
-function textOf(answer: PoolAnswer): string {
+function textOf(answer: PoolClaimResult): string {
   if ("impossible" in answer) return `impossible: ${answer.impossible}`;
   if ("wait" in answer) return `wait: ${answer.wait}`;
   return answer.leases.flatMap(({ gpus }) => gpus.map(({ gpuId, units }) => `${gpuId} at ${units}`)).join(", ");

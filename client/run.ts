@@ -1,12 +1,14 @@
 import { Code, ConnectError } from "@connectrpc/connect";
+import type { AllocatedDevice } from "../pool/allocated_device.ts";
+import type { Owner } from "../pool/lease.ts";
 import type { Share } from "../pool/share.ts";
 import { createBackoff } from "../program/backoff.ts";
 import { ConfigError } from "../program/config_error.ts";
 import type { Environment } from "../program/environment.ts";
-import type { Owner } from "../server/leases/ledger.ts";
-import { type AllocatedDevice, readAllocation } from "./allocation.ts";
+import { readAllocation } from "./allocation.ts";
+import type { PoolClaimResult } from "./claim_result.ts";
 import { runCommand } from "./command.ts";
-import { createPoolClient, type PoolAnswer } from "./pool.ts";
+import { createPoolClient } from "./pool.ts";
 import { keepAlive } from "./renew.ts";
 import { type PoolClaim, releaseAll, type ServerLease } from "./server_claim.ts";
 
@@ -79,7 +81,7 @@ export async function run({
 }
 
 interface ClaimContext {
-  claim: () => Promise<PoolAnswer>;
+  claim: () => Promise<PoolClaimResult>;
   say: (sentence: string) => void;
   signal: AbortSignal;
 }

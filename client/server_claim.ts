@@ -1,10 +1,10 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { type Client, Code, ConnectError } from "@connectrpc/connect";
 import type { Filter } from "../pool/filter.ts";
+import type { GpuShare, Owner } from "../pool/lease.ts";
 import type { Share } from "../pool/share.ts";
 import { messageOf } from "../program/log/log.ts";
 import { type PoolService, ShortageSchema } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { GpuShare, Owner } from "../server/leases/ledger.ts";
 
 /** Longest time for one call, in ms. */
 export const CALL_TIMEOUT = 5000;

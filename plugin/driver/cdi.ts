@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { type AllocatedDevice, DEVICES_VARIABLE, formatDevices } from "../../pool/allocated_device.ts";
 import { DRIVER } from "../../pool/driver.ts";
 import { describeIssue } from "../../program/describe_issue.ts";
 import type { ClaimId, GpuShare } from "./claim.ts";
@@ -41,16 +42,16 @@ export function cdiSpecOf({ namespace, name, uid, shares }: PreparedClaim): stri
       [ANNOTATIONS.name]: name,
       [ANNOTATIONS.shares]: JSON.stringify(shares),
     },
-    devices: [{ name: uid, containerEdits: { env: [`BITFUSION_DEVICES=${devicesOf(shares)}`] } }],
+    devices: [{ name: uid, containerEdits: { env: [`${DEVICES_VARIABLE}=${formatDevices(devicesOf(shares))}`] } }],
   };
   return `${JSON.stringify(spec, undefined, 2)}\n`;
 }
 
-/** device=units, separated by commas, as the pool's client reads it. Several shares of one GPU are one to it. */
-function devicesOf(shares: readonly GpuShare[]): string {
+/** The devices of a claim. Several shares of one GPU add up. */
+function devicesOf(shares: readonly GpuShare[]): AllocatedDevice[] {
   const units = new Map<string, number>();
   for (const share of shares) units.set(share.device, (units.get(share.device) ?? 0) + share.units);
-  return Array.from(units, ([device, sum]) => `${device}=${sum}`).join(",");
+  return Array.from(units, ([device, sum]) => ({ device, units: sum }));
 }
 
 const Shares = v.array(

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { readAllocation } from "../../client/allocation.ts";
+import { parseDevices } from "../../pool/allocated_device.ts";
 import { cdiDeviceOf, cdiSpecOf, type PreparedClaim, preparedClaimOf } from "./cdi.ts";
 
 const CLAIM: PreparedClaim = {
@@ -37,7 +37,7 @@ test("cdiSpecOf() is the same for the same claim", () => {
 });
 
 test("cdiSpecOf() tells the pool's client what it reads", () => {
-  expect(readAllocation({ BITFUSION_ALLOCATION: "claims", ...environmentOf(CLAIM) })).toEqual([
+  expect(parseDevices(environmentOf(CLAIM).BITFUSION_DEVICES ?? "")).toEqual([
     { device: "gpu-aaaaaaaa", units: 60 },
     { device: "gpu-bbbbbbbb", units: 60 },
   ]);

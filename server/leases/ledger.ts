@@ -1,19 +1,7 @@
 import type { Gpu } from "../../pool/inventory.ts";
+import type { GpuShare, Owner } from "../../pool/lease.ts";
 import type { Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU, unitsPerGpu } from "../../pool/units.ts";
-
-/** The container, or the user's command, that a lease belongs to. */
-export interface Owner {
-  readonly namespace: string;
-  readonly pod: string;
-  readonly container: string;
-}
-
-export interface GpuShare {
-  readonly gpuId: string;
-  /** Percent of the GPU. */
-  readonly units: number;
-}
 
 export interface Lease {
   readonly id: string;

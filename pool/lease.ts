@@ -1,0 +1,13 @@
+/** Who holds a lease: a container, or a command outside Kubernetes. */
+export interface Owner {
+  readonly namespace: string;
+  readonly pod: string;
+  readonly container: string;
+}
+
+/** The part of a GPU that a lease holds. */
+export interface GpuShare {
+  readonly gpuId: string;
+  /** Percent of the GPU, 1 to 100. */
+  readonly units: number;
+}
