@@ -14,11 +14,11 @@ test.each([
   ["0.57", 57],
   ["0.58", 58],
   ["00.1", 10],
-])("parseFraction() of %s is %d percent", (text, percent) => {
+])("parseFraction() converts %s to %d percent", (text, percent) => {
   expect(parseFraction(text)).toBe(percent);
 });
 
-test("parseFraction() reads every hundredth", () => {
+test("parseFraction() accepts every multiple of 0.01", () => {
   for (let percent = 1; percent <= 100; percent += 1) {
     expect(parseFraction((percent / 100).toFixed(2))).toBe(percent);
   }
@@ -40,9 +40,9 @@ test.each([
   " ",
   "Infinity",
   "1.",
-])("parseFraction() refuses %j", (text) => {
+])("parseFraction() rejects %j", (text) => {
   expect(() => parseFraction(text)).toThrow(
-    new InvalidArgumentError("Expected a fraction from 0.01 to 1 in whole hundredths."),
+    new InvalidArgumentError("Expected a fraction from 0.01 to 1 in steps of 0.01."),
   );
 });
 
@@ -50,15 +50,15 @@ test.each([
   ["1", 1],
   ["16000", 16_000],
   ["999999999", 999_999_999],
-])("parseCount() of %s is %d", (text, count) => {
+])("parseCount() parses %s to %d", (text, count) => {
   expect(parseCount(text)).toBe(count);
 });
 
-test.each(["0", "01", "-1", "1.5", "1e3", "1k", "", "1000000000"])("parseCount() refuses %j", (text) => {
+test.each(["0", "01", "-1", "1.5", "1e3", "1k", "", "1000000000"])("parseCount() rejects %j", (text) => {
   expect(() => parseCount(text)).toThrow(new InvalidArgumentError("Expected a whole number of at least 1."));
 });
 
-test("collectFilter() appends to those before, and leaves equals signs to the value", () => {
+test("collectFilter() appends to the previous filters, and accepts equals signs in the value", () => {
   const first = collectFilter("device.name=Tesla T4", []);
   expect(collectFilter("device.id=a=b", first)).toEqual([
     { key: "device.name", value: "Tesla T4" },
@@ -68,7 +68,7 @@ test("collectFilter() appends to those before, and leaves equals signs to the va
 });
 
 test.each(["device.nam=x", "device.name", "device.name=", "=x", "", " device.name=x"])(
-  "collectFilter() refuses %j and tells the keys",
+  "collectFilter() rejects %j and lists the keys",
   (text) => {
     expect(() => collectFilter(text, [])).toThrow(
       /^Expected key=value with one of the keys server\.addr, .*device\.id/,
@@ -76,7 +76,7 @@ test.each(["device.nam=x", "device.name", "device.name=", "=x", "", " device.nam
   },
 );
 
-test("shareOf() is a share of memory, of percent, or of whole GPUs", () => {
+test("shareOf() returns a share by memory, by percent, or of whole GPUs", () => {
   expect(shareOf({ n: 2, m: 1120 })).toEqual({ gpus: 2, memoryMb: 1120 });
   expect(shareOf({ n: 2, p: 50 })).toEqual({ gpus: 2, percent: 50 });
   expect(shareOf({ n: 2 })).toEqual({ gpus: 2, percent: 100 });

@@ -1,81 +1,85 @@
 import type { AllocatedDevice } from "../pool/allocated_device.ts";
 import { deviceName } from "../pool/device_name.ts";
-import type { Owner } from "../pool/lease.ts";
+import type { LeaseOwner } from "../pool/lease.ts";
 import { messageOf } from "../program/log/log.ts";
 import type { PoolClaimResult } from "./claim_result.ts";
-import { CALL_TIMEOUT, claimFrom, releaseAll, type Server, type ServerLease } from "./server_claim.ts";
+import { CALL_TIMEOUT, claimLease, releaseAll, type Server, type ServerLease } from "./server_lease.ts";
 
-/** GPUs of one server, of each of which as many units are claimed. */
-interface Part {
+/** A claim on GPUs of one server, with the same units of each. */
+interface ServerClaim {
   readonly server: Server;
+  /** Percent of each GPU, 1 to 100. */
   readonly units: number;
   readonly gpuIds: string[];
 }
 
-/** Claims exactly these GPUs, wherever they are; everything or nothing. */
+/** Claims exactly these GPUs on the servers that have them: all or nothing. */
 export async function claimDevices(
   servers: readonly Server[],
-  { owner, devices }: { owner: Owner; devices: readonly AllocatedDevice[] },
+  { owner, devices }: { owner: LeaseOwner; devices: readonly AllocatedDevice[] },
   signal: AbortSignal,
 ): Promise<PoolClaimResult> {
-  const { found, failures } = await findDevices(servers, devices, signal);
-  const missing = devices.filter(({ device }) => !found.has(device)).map(({ device }) => device);
+  const { locations, failures } = await findDevices(servers, devices, signal);
+  const missing = devices.filter(({ device }) => !locations.has(device)).map(({ device }) => device);
   if (missing.length > 0) {
-    const what = `No server has the GPU ${missing.join(", ")}`;
-    return failures.length > 0 ? { wait: [what, ...failures].join("; ") } : { impossible: what };
+    const reason = `No server has the GPU ${missing.join(", ")}`;
+    return failures.length > 0 ? { wait: [reason, ...failures].join("; ") } : { impossible: reason };
   }
   const leases: ServerLease[] = [];
-  for (const { server, units, gpuIds } of partsOf(devices, found)) {
+  for (const { server, units, gpuIds } of groupByServer(devices, locations)) {
     const claim = { owner, share: { gpus: gpuIds.length, percent: units }, filters: [], gpuIds };
-    const answer = await claimFrom(server, claim, signal).catch(async (error) => {
+    const result = await claimLease(server, claim, signal).catch(async (error) => {
       await releaseAll(leases);
       throw error;
     });
-    if ("lease" in answer) {
-      leases.push(answer.lease);
+    if ("lease" in result) {
+      leases.push(result.lease);
       continue;
     }
     await releaseAll(leases);
-    const reason = "failure" in answer ? answer.failure : `${units} % of it is not free`;
-    return { wait: `The GPU ${gpuIds.join(", ")} is ours, but ${reason}` };
+    const reason = "failure" in result ? result.failure : `${units} % of it is not free`;
+    return { wait: `The scheduler chose the GPU ${gpuIds.join(", ")}, but ${reason}` };
   }
   return { leases };
 }
 
-interface Found {
+interface GpuLocation {
   readonly server: Server;
   readonly gpuId: string;
 }
 
-/** Where GPUs are, by their device's name. */
+/** Returns the server and the GPU id of each device, by device name, and the failures of unreachable servers. */
 async function findDevices(servers: readonly Server[], devices: readonly AllocatedDevice[], signal: AbortSignal) {
-  const wanted = new Set(devices.map(({ device }) => device));
-  const found = new Map<string, Found>();
+  const names = new Set(devices.map(({ device }) => device));
+  const locations = new Map<string, GpuLocation>();
   const failures: string[] = [];
   for (const server of servers) {
     try {
       const { inventory } = await server.client.getInventory({}, { signal, timeoutMs: CALL_TIMEOUT });
       for (const { id } of inventory?.gpus ?? []) {
         const name = deviceName(id);
-        if (wanted.has(name) && !found.has(name)) found.set(name, { server, gpuId: id });
+        if (names.has(name) && !locations.has(name)) locations.set(name, { server, gpuId: id });
       }
     } catch (error) {
       signal.throwIfAborted();
       failures.push(`${server.address}: ${messageOf(error)}`);
     }
   }
-  return { found, failures };
+  return { locations, failures };
 }
 
-/** One lease of a server for as many of its GPUs as may be. */
-function partsOf(devices: readonly AllocatedDevice[], found: ReadonlyMap<string, Found>): Iterable<Part> {
-  const parts = new Map<string, Part>();
+/** Groups devices into as few claims as possible: one for each server and number of units. */
+function groupByServer(
+  devices: readonly AllocatedDevice[],
+  locations: ReadonlyMap<string, GpuLocation>,
+): Iterable<ServerClaim> {
+  const claims = new Map<string, ServerClaim>();
   for (const { device, units } of devices) {
-    const { server, gpuId } = found.get(device) as Found;
+    const { server, gpuId } = locations.get(device) as GpuLocation;
     const key = `${server.address} ${units}`;
-    const part = parts.get(key) ?? { server, units, gpuIds: [] };
-    part.gpuIds.push(gpuId);
-    parts.set(key, part);
+    const claim = claims.get(key) ?? { server, units, gpuIds: [] };
+    claim.gpuIds.push(gpuId);
+    claims.set(key, claim);
   }
-  return parts.values();
+  return claims.values();
 }

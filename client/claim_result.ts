@@ -1,9 +1,9 @@
-import type { ServerLease } from "./server_claim.ts";
+import type { ServerLease } from "./server_lease.ts";
 
-/** The answer of a pool of servers to a claim. */
+/** The result of a claim on a pool. */
 export type PoolClaimResult =
   | { readonly leases: readonly ServerLease[] }
-  /** The pool may satisfy the claim later. The reason says which servers are full or unreachable. */
+  /** The pool may satisfy the claim later. Why not now: too few available GPUs, unreachable servers. */
   | { readonly wait: string }
-  /** All servers have answered, and the pool can never satisfy the claim. */
+  /** All servers have responded, and the pool can never satisfy the claim. */
   | { readonly impossible: string };

@@ -1,9 +1,9 @@
 import { constants } from "node:os";
 
-/** Signals that a container gets and its command should see. */
+/** Signals that are passed on to the command. */
 const FORWARDED = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH"] as const;
 
-/** How long a command may take to end after SIGTERM once it must, in ms. */
+/** Time between SIGTERM and SIGKILL when the command must end, in ms. */
 const GRACE = 10_000;
 
 export interface CommandOptions {
@@ -13,12 +13,12 @@ export interface CommandOptions {
 }
 
 /**
- * Runs a command with this process's standard streams and no shell, passes signals on, and returns its exit status: 128 + n if
- * signal n ended it, 127 if there is no such program, 126 if it cannot be run, as shells say it.
+ * Runs a command without a shell, on the standard streams of this process, and passes on signals. Returns the exit
+ * status as a shell does: 128 + n if signal n ended the command, 127 if it does not exist, 126 if it cannot run.
  */
 export async function runCommand(command: readonly string[], { environment, signal }: CommandOptions): Promise<number> {
   let child: Bun.Subprocess | undefined;
-  // A terminal sends SIGINT to the command itself.
+  // a terminal sends SIGINT to the command as well
   const forwarded = FORWARDED.filter((name) => name !== "SIGINT" || !process.stdin.isTTY);
   const forward = (name: NodeJS.Signals) => child?.kill(name);
   let limit: ReturnType<typeof setTimeout> | undefined;
@@ -26,7 +26,7 @@ export async function runCommand(command: readonly string[], { environment, sign
     child?.kill("SIGTERM");
     limit = setTimeout(() => child?.kill("SIGKILL"), GRACE);
   };
-  // Before the command starts: a signal that comes in between is then handled after it has.
+  // before the command starts, so that no signal is lost in between
   for (const name of forwarded) process.on(name, forward);
   try {
     child = Bun.spawn([...command], { env: environment, stdio: ["inherit", "inherit", "inherit"] });

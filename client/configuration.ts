@@ -7,25 +7,25 @@ import { readServersConf } from "../pool/sources/servers_conf.ts";
 import { ConfigError } from "../program/config_error.ts";
 import type { Environment } from "../program/environment.ts";
 
-/** What the files of a token say. */
+/** The content of the token's files. */
 export interface ClientConfiguration {
   /** host:port of each server. */
   readonly servers: readonly string[];
-  /** The content of client.yaml: who the client is. The simulated pool asks for no proof of it. */
+  /** The content of client.yaml: the client's identity. The simulated pool does not authenticate it. */
   readonly client: Readonly<Record<string, unknown>>;
 }
 
-/** Files that more than one user of a container reads: the first that exists counts. */
+/** Paths of client.yaml, by priority. The second serves users without a home. */
 function clientYamlPaths(environment: Environment): string[] {
   return [join(homedir(), ".bitfusion/client.yaml"), join(configurationFolder(environment), "client.yaml")];
 }
 
-/** Where servers.conf is: /etc/bitfusion, as for the real client. */
+/** The folder of servers.conf: /etc/bitfusion unless BITFUSION_CONFIG_DIR is set, as for Bitfusion's own client. */
 function configurationFolder(environment: Environment): string {
   return environment.BITFUSION_CONFIG_DIR || "/etc/bitfusion";
 }
 
-/** @throws {ConfigError} names the file, and the field that is wrong. */
+/** Reads the token's files. @throws {ConfigError} when one is missing or invalid; names the file and the field. */
 export async function readConfiguration(environment: Environment): Promise<ClientConfiguration> {
   const servers = await readServersConf(join(configurationFolder(environment), "servers.conf"));
   return { servers, client: await readClientYaml(clientYamlPaths(environment)) };
@@ -43,10 +43,10 @@ async function readClientYaml(paths: readonly string[]): Promise<Record<string, 
     }
     return parseClientYaml(text, path);
   }
-  throw new ConfigError(`Cannot read the client's token: ${reasons.join("; ")}`);
+  throw new ConfigError(`Cannot read client.yaml: ${reasons.join("; ")}`);
 }
 
-/** @throws {ConfigError} names the file and what would be right. */
+/** Parses client.yaml. @throws {ConfigError} when it is not a YAML mapping; names the file. */
 export function parseClientYaml(text: string, path: string): Record<string, unknown> {
   const expected = "expected a YAML mapping";
   let document: unknown;

@@ -7,15 +7,15 @@ import { parseClientYaml } from "./configuration.ts";
 export interface InstallOptions {
   /** The executable to install. */
   executable: string;
-  /** Folder that a container will see as /bitfusion. */
+  /** Folder that containers mount as /bitfusion. */
   client: string;
-  /** Folder whose files a container will see under /etc/bitfusion and in its home. */
+  /** Folder whose files containers mount in /etc/bitfusion and in the home. */
   config: string;
-  /** Folder with a token's files. */
+  /** Folder with the token's files. */
   tokens: string;
 }
 
-/** The files of a token, and what is checked of each before a container depends on it. */
+/** The token's files. Each has a function that throws if the content is invalid. */
 const TOKEN_FILES: Record<string, (text: string, path: string) => unknown> = {
   "ca.crt": () => {},
   "client.yaml": parseClientYaml,
@@ -23,15 +23,15 @@ const TOKEN_FILES: Record<string, (text: string, path: string) => unknown> = {
 };
 
 /**
- * Puts the client and its configuration where the containers of a pod find them.
+ * Copies the client and the token to volumes that the pod's containers mount. Checks the token before writing anything.
  *
- * @throws {ConfigError} names the token's file that is missing or wrong.
+ * @throws {ConfigError} when a file of the token is missing or invalid; names the file.
  */
 export async function install({ executable, client, config, tokens }: InstallOptions): Promise<void> {
   for (const [name, check] of Object.entries(TOKEN_FILES)) {
     const path = join(tokens, name);
     const text = await readFile(path, "utf8").catch((error) => {
-      throw new ConfigError(`Cannot read the token's file ${name}: ${(error as Error).message}`);
+      throw new ConfigError(`Cannot read the token file ${name}: ${(error as Error).message}`);
     });
     check(text, path);
   }
@@ -39,7 +39,7 @@ export async function install({ executable, client, config, tokens }: InstallOpt
   await mkdir(join(client, "lib"), { recursive: true });
   await copy(executable, join(client, "bin/bitfusion"), 0o755);
   for (const name of Object.keys(TOKEN_FILES)) {
-    // The containers' users are unknown here, and a client writes to its servers.conf.
+    // the containers' users are unknown, and a client writes to its servers.conf
     await copy(join(tokens, name), join(config, name), name === "servers.conf" ? 0o666 : 0o644);
   }
 }

@@ -10,7 +10,7 @@ const TOKENS = {
   "servers.conf": "servers:\n- reachable: a:1\n",
 };
 
-/** Folders as the webhook mounts them: empty ones, and one with a token's files. */
+/** Creates folders like the volumes that the webhook mounts: empty ones, and one with the token's files. */
 async function folders() {
   const folder = await mkdtempDisposable(join(tmpdir(), "install-"));
   const [client, config, tokens] = ["client", "config", "tokens"].map((name) => join(folder.path, name)) as [
@@ -29,7 +29,7 @@ async function modeOf(path: string): Promise<string> {
   return ((await stat(path)).mode & 0o777).toString(8);
 }
 
-/** What an installation fails with. */
+/** Returns the error of an installation as text, or "nothing" if it succeeds. */
 function failure(options: Parameters<typeof install>[0]): Promise<string> {
   return install(options).then(
     () => "nothing",
@@ -37,7 +37,7 @@ function failure(options: Parameters<typeof install>[0]): Promise<string> {
   );
 }
 
-test("install() copies the client and the token's files for users that it does not know", async () => {
+test("install() copies the client and the token's files so that any user can read them", async () => {
   await using paths = await folders();
   await install(paths);
   expect(await readFile(join(paths.client, "bin/bitfusion"), "utf8")).toBe("program");
@@ -50,17 +50,17 @@ test("install() copies the client and the token's files for users that it does n
   expect(modes).toEqual(["644", "644", "666"]);
 });
 
-test("install() may be run again, as when an init container is restarted", async () => {
+test("install() can run again, as when an init container restarts", async () => {
   await using paths = await folders();
   await install(paths);
   await install(paths);
   expect((await readdir(paths.config)).toSorted()).toEqual(Object.keys(TOKENS));
 });
 
-test.each(Object.keys(TOKENS))("install() names %s when it is missing, and writes nothing", async (name) => {
+test.each(Object.keys(TOKENS))("install() names %s if it is missing, and writes nothing", async (name) => {
   await using paths = await folders();
   await rm(join(paths.tokens, name));
-  expect(await failure(paths)).toStartWith(`ConfigError: Cannot read the token's file ${name}: ENOENT`);
+  expect(await failure(paths)).toStartWith(`ConfigError: Cannot read the token file ${name}: ENOENT`);
   expect([await readdir(paths.client), await readdir(paths.config)]).toEqual([[], []]);
 });
 

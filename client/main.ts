@@ -8,24 +8,26 @@ import { readConfiguration } from "./configuration.ts";
 import { install } from "./install.ts";
 import { InterruptedError, run } from "./run.ts";
 
-const say = (sentence: string) => void process.stderr.write(`bitfusion: ${sentence}\n`);
+const print = (message: string) => void process.stderr.write(`bitfusion: ${message}\n`);
 
 const program = new Command("bitfusion")
-  .description("Runs commands on GPUs of a pool elsewhere in the network. This client is for simulated pools.")
+  .description("Runs commands on the GPUs of a pool in the network. This client is for simulated pools.")
   .exitOverride()
   .enablePositionalOptions();
 
 program
   .command("run")
-  .description("claim a share of the pool, run a command while it is held, give it back")
+  .description("claim a share of the pool, run a command while holding it, and release it")
   .requiredOption("-n <count>", "number of different GPUs", parseCount)
   .addOption(new Option("-p <fraction>", "share of each GPU, 0.01 to 1 (default: 1)").argParser(parseFraction))
   .addOption(new Option("-m <MB>", "memory of each GPU, instead of -p").argParser(parseCount).conflicts("p"))
   .addOption(
-    new Option("--filter <key=value>", "take only such GPUs (repeatable)").argParser(collectFilter).default([], "none"),
+    new Option("--filter <key=value>", "use only GPUs that match (repeatable)")
+      .argParser(collectFilter)
+      .default([], "none"),
   )
   .addOption(
-    new Option("--timeout <seconds>", "longest wait while the pool is full")
+    new Option("--timeout <seconds>", "maximum time to wait for the pool")
       .argParser(parseSeconds)
       .default(600)
       .env("BITFUSION_TIMEOUT"),
@@ -36,20 +38,20 @@ program
     "after",
     `
 Reads /etc/bitfusion/servers.conf and ~/.bitfusion/client.yaml.
-Ends with the command's exit status (128 + n: ended by signal n, also while waiting for the pool; 126, 127: not run), 1 if
-the pool gave no share or took it back, 2 if the input is wrong.
+Exits with the command's status (128 + n: ended by signal n, also while waiting for the pool; 126, 127: cannot be run),
+1 if the pool has no free share or the lease is lost, 2 if the input is invalid.
 
-Different from Bitfusion's own client:
+Differences from Bitfusion's own client:
   - The GPUs are simulated. The command sees them in BITFUSION_GPUS (id=percent,...), not as CUDA devices.
-  - It speaks bitfusion.pool.v1 without TLS: ca.crt is not used, and client.yaml is read but proves nothing.
-  - client.yaml may also be in /etc/bitfusion, for users that have no home; BITFUSION_CONFIG_DIR names another folder.
-  - --timeout, and the command install.`,
+  - It speaks bitfusion.pool.v1 without TLS: ca.crt is not used, and client.yaml is read but does not authenticate.
+  - client.yaml may also be in /etc/bitfusion, for users without a home; BITFUSION_CONFIG_DIR names another folder.
+  - It has the flag --timeout and the command install.`,
   )
   .action(
     async (command: string[], options: { n: number; p?: number; m?: number; filter: Filter[]; timeout: number }) => {
       const stop = new AbortController();
       const giveUp = (signal: NodeJS.Signals) => stop.abort(new InterruptedError(signal));
-      // For good: without a handler, a second Ctrl-C at a terminal would end the client before the lease is released.
+      // never removed: a second Ctrl-C at a terminal would end the client before it releases the lease
       for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, giveUp);
       const { servers } = await readConfiguration(process.env);
       const { filter: filters, timeout } = options;
@@ -60,7 +62,7 @@ Different from Bitfusion's own client:
         servers,
         timeout: timeout * 1000,
         environment: process.env,
-        say,
+        print,
         signal: stop.signal,
       });
     },
@@ -68,16 +70,16 @@ Different from Bitfusion's own client:
 
 program
   .command("install")
-  .description("put this client and a token's files where the containers of a pod find them")
-  .requiredOption("--client <folder>", "for the client; containers see it as /bitfusion")
-  .requiredOption("--config <folder>", "for servers.conf, client.yaml and ca.crt")
-  .requiredOption("--tokens <folder>", "the token's files")
+  .description("copy this client and the token's files to volumes that the pod's containers mount")
+  .requiredOption("--client <folder>", "folder for the client; containers mount it as /bitfusion")
+  .requiredOption("--config <folder>", "folder for servers.conf, client.yaml and ca.crt")
+  .requiredOption("--tokens <folder>", "folder with the token's files")
   .action((folders: { client: string; config: string; tokens: string }) =>
     install({ executable: process.execPath, ...folders }),
   );
 
 function parseSeconds(text: string): number {
-  if (!/^\d+(\.\d+)?$/.test(text)) throw new InvalidArgumentError("Expected seconds.");
+  if (!/^\d+(\.\d+)?$/.test(text)) throw new InvalidArgumentError("Expected a number of seconds.");
   return Number(text);
 }
 
@@ -85,8 +87,8 @@ try {
   await program.parseAsync();
   process.exit();
 } catch (error) {
-  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2); // it has said why
-  say(messageOf(error));
+  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2); // Commander has printed the reason
+  print(messageOf(error));
   if (error instanceof InterruptedError) process.exit(128 + constants.signals[error.signal]);
   process.exit(error instanceof ConfigError ? 2 : 1);
 }

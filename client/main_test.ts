@@ -10,24 +10,24 @@ import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { type RunningPoolServer, startPoolServer } from "../server/testing.ts";
 
 const CLIENT = [process.execPath, join(import.meta.dir, "main.ts")];
-setDefaultTimeout(30_000); // so many processes at a time take theirs on a small machine
+setDefaultTimeout(30_000); // on a small machine, processes start slowly
 
-const SOMEBODY = { namespace: "", pod: "somebody", container: "" };
+const OTHER_OWNER = { namespace: "", pod: "other", container: "" };
 
-/** A command that runs as long as the client does. */
-const STAY = "echo ready; while kill -0 $PPID 2>/dev/null; do sleep 0.1; done";
+/** A shell script that runs until the client exits. */
+const RUN_UNTIL_CLIENT_EXITS = "echo ready; while kill -0 $PPID 2>/dev/null; do sleep 0.1; done";
 
 interface StartOptions {
-  /** The servers that servers.conf names; no such file if absent. */
+  /** The servers in servers.conf. Undefined: the file does not exist. */
   servers?: readonly string[];
-  /** Content of client.yaml in the configuration's folder; null for no such file. */
+  /** Content of client.yaml in the configuration folder. Null: the file does not exist. */
   clientYaml?: string | null;
-  /** Content of client.yaml in the home. */
+  /** Content of client.yaml in the home. Undefined: the file does not exist. */
   homeYaml?: string;
   environment?: Record<string, string>;
 }
 
-/** The client as a process, with a home and a configuration of its own. */
+/** Starts the client as a process with its own home and configuration. */
 async function start(args: readonly string[], options: StartOptions = {}) {
   const { servers, clientYaml = "apiVersion: v1", homeYaml, environment } = options;
   const folder = await mkdtempDisposable(join(tmpdir(), "client-"));
@@ -61,7 +61,7 @@ async function start(args: readonly string[], options: StartOptions = {}) {
   };
 }
 
-/** What a stream has said so far, to wait for words in it. */
+/** Collects the text of a stream. */
 function createTranscript(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
   const chunks = stream.pipeThrough(new TextDecoderStream())[Symbol.asyncIterator]();
   let text = "";
@@ -71,13 +71,13 @@ function createTranscript(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
     return !done;
   };
   return {
-    /** Resolves once the stream has said `words`. */
-    async until(words: string): Promise<void> {
-      while (!text.includes(words)) {
-        if (!(await read())) throw new Error(`Never said "${words}": ${text}`);
+    /** Resolves once the text contains `expected`. */
+    async until(expected: string): Promise<void> {
+      while (!text.includes(expected)) {
+        if (!(await read())) throw new Error(`The stream ended without "${expected}": ${text}`);
       }
     },
-    /** All of it, once the stream has ended. */
+    /** Resolves with the complete text once the stream has ended. */
     async text(): Promise<string> {
       while (await read());
       return text;
@@ -85,7 +85,7 @@ function createTranscript(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
   };
 }
 
-/** How the client ends: its status and what it has said. */
+/** Runs the client to its end. Returns its status and its output. */
 async function outcome(args: readonly string[], options: StartOptions = {}) {
   await using client = await start(args, options);
   const [stdout, stderr] = await Promise.all([client.stdout.text(), client.stderr.text()]);
@@ -96,24 +96,24 @@ function run(server: RunningPoolServer, ...args: string[]) {
   return outcome(["run", ...args], { servers: [server.address] });
 }
 
-/** Holds all of a server's first GPU; returns what gives it back. */
+/** Claims the complete first GPU of a server. Returns a function that releases it. */
 function fill({ ledger }: RunningPoolServer): () => void {
-  const result = ledger.claim(SOMEBODY, { gpus: 1, percent: 100 }, () => true);
-  if (!("lease" in result)) throw new Error("The server is full already");
+  const result = ledger.claim(OTHER_OWNER, { gpus: 1, percent: 100 }, () => true);
+  if (!("lease" in result)) throw new Error("The GPU is not free");
   return () => ledger.release(result.lease.id);
 }
 
-test.concurrent("run shows the command its GPUs, passes on its output and status, and releases the lease", async () => {
+test.concurrent("run sets BITFUSION_GPUS, passes on output and status, and releases the lease", async () => {
   await using server = await startPoolServer();
   const result = await run(server, "-n", "1", "-p", "0.3", "--", "sh", "-c", "echo $BITFUSION_GPUS; exit 7");
   expect(result).toEqual({ status: 7, stdout: "server/0=30\n", stderr: "bitfusion: Holding server/0 at 30 %\n" });
   expect(server.ledger.leases()).toEqual([]);
 });
 
-test.concurrent("run holds the lease in the container's name while the command runs", async () => {
+test.concurrent("run holds the lease as the container while the command runs", async () => {
   await using server = await startPoolServer();
   const environment = { BITFUSION_NAMESPACE: "default", BITFUSION_POD: "a", BITFUSION_CONTAINER: "main" };
-  await using client = await start(["run", "-n", "1", "-m", "1120", "sh", "-c", STAY], {
+  await using client = await start(["run", "-n", "1", "-m", "1120", "sh", "-c", RUN_UNTIL_CLIENT_EXITS], {
     servers: [server.address],
     environment,
   });
@@ -123,7 +123,7 @@ test.concurrent("run holds the lease in the container's name while the command r
   ]);
 });
 
-test.concurrent("run takes 2 GPUs of two servers that have one each", async () => {
+test.concurrent("run claims 2 GPUs from two servers that have one each", async () => {
   await using a = await startPoolServer({ hostname: "a" });
   await using b = await startPoolServer({ hostname: "b" });
   const args = ["run", "-n", "2", "-p", "0.5", "--", "printenv", "BITFUSION_GPUS"];
@@ -135,27 +135,42 @@ test.concurrent("run takes 2 GPUs of two servers that have one each", async () =
   expect([a.ledger.leases(), b.ledger.leases()]).toEqual([[], []]);
 });
 
-const ODD = ["", "a b", "$HOME", "*", "`id`", "; exit 3", "'", '"', "\\", "a\nb", "é", "-n", "--", "--help"];
+const SPECIAL_ARGUMENTS = [
+  "",
+  "a b",
+  "$HOME",
+  "*",
+  "`id`",
+  "; exit 3",
+  "'",
+  '"',
+  "\\",
+  "a\nb",
+  "é",
+  "-n",
+  "--",
+  "--help",
+];
 
 test.concurrent.each([
   ["after --", ["--"]],
   ["without --", []],
-])("run passes arguments on unchanged, %s", async (_, separator) => {
+])("run passes on arguments unchanged, %s", async (_, separator) => {
   await using server = await startPoolServer();
-  const { status, stdout } = await run(server, "-n", "1", ...separator, "printf", "%s\\0", ...ODD);
+  const { status, stdout } = await run(server, "-n", "1", ...separator, "printf", "%s\\0", ...SPECIAL_ARGUMENTS);
   expect(status).toBe(0);
-  expect(stdout.split("\0").slice(0, -1)).toEqual(ODD);
+  expect(stdout.split("\0").slice(0, -1)).toEqual(SPECIAL_ARGUMENTS);
 });
 
-test.concurrent("run says 128 + n when signal n ends the command", async () => {
+test.concurrent("run exits with 128 + n if signal n ends the command", async () => {
   await using server = await startPoolServer();
   expect(await run(server, "-n", "1", "--", "sh", "-c", "kill -KILL $$")).toMatchObject({ status: 137 });
 });
 
 test.concurrent.each([
-  ["127 when there is no such command", "no-such-command", 127],
-  ["126 when the command cannot be run", import.meta.path, 126],
-])("run says %s, and releases the lease", async (_, command, status) => {
+  ["127 if the command does not exist", "no-such-command", 127],
+  ["126 if the command cannot be run", import.meta.path, 126],
+])("run exits with %s, and releases the lease", async (_, command, status) => {
   await using server = await startPoolServer();
   const result = await run(server, "-n", "1", "--", command);
   expect(result.status).toBe(status);
@@ -163,10 +178,10 @@ test.concurrent.each([
   expect(server.ledger.leases()).toEqual([]);
 });
 
-const TRAP = `trap "echo caught; exit 42" TERM INT USR1; ${STAY}`;
+const TRAP = `trap "echo caught; exit 42" TERM INT USR1; ${RUN_UNTIL_CLIENT_EXITS}`;
 
 test.concurrent.each(["SIGTERM", "SIGINT", "SIGUSR1"] as const)(
-  "run passes %s on to the command and releases the lease",
+  "run passes on %s to the command and releases the lease",
   async (signal) => {
     await using server = await startPoolServer();
     const options = { servers: [server.address] };
@@ -179,11 +194,11 @@ test.concurrent.each(["SIGTERM", "SIGINT", "SIGUSR1"] as const)(
   },
 );
 
-test.concurrent("run waits while the pool is full, and runs when somebody releases", async () => {
+test.concurrent("run waits while the pool is full, and continues when another client releases its lease", async () => {
   await using server = await startPoolServer();
   const release = fill(server);
   await using client = await start(["run", "-n", "1", "--", "echo", "done"], { servers: [server.address] });
-  await client.stderr.until("bitfusion: Waiting for the pool: 0 of 1 GPUs can give the share now\n");
+  await client.stderr.until("bitfusion: Waiting for the pool: 0 of 1 requested GPUs are available\n");
   release();
   expect(await client.stdout.text()).toBe("done\n");
   expect(await client.exited).toBe(0);
@@ -192,19 +207,19 @@ test.concurrent("run waits while the pool is full, and runs when somebody releas
 test.concurrent.each<[string, string[], Record<string, string>]>([
   ["--timeout", ["--timeout", "0.1"], { BITFUSION_TIMEOUT: "60" }],
   ["BITFUSION_TIMEOUT", [], { BITFUSION_TIMEOUT: "0.1" }],
-])("run gives up after the time of %s", async (_, flags, environment) => {
+])("run gives up after the timeout in %s", async (_, flags, environment) => {
   await using server = await startPoolServer();
   fill(server);
   const args = ["run", "-n", "1", ...flags, "--", "echo", "done"];
   const { status, stdout, stderr } = await outcome(args, { servers: [server.address], environment });
   expect([status, stdout]).toEqual([1, ""]);
-  expect(stderr).toEndWith("bitfusion: Waited 0.1 s for the pool: 0 of 1 GPUs can give the share now\n");
+  expect(stderr).toEndWith("bitfusion: Waited 0.1 s for the pool: 0 of 1 requested GPUs are available\n");
 });
 
 test.concurrent.each([
   ["SIGTERM", 143],
   ["SIGINT", 130],
-] as const)("run gives up waiting on %s with status %d and does not run the command", async (signal, status) => {
+] as const)("run stops waiting on %s, exits with %d and does not run the command", async (signal, status) => {
   await using server = await startPoolServer();
   fill(server);
   await using client = await start(["run", "-n", "1", "--", "echo", "done"], { servers: [server.address] });
@@ -213,43 +228,43 @@ test.concurrent.each([
   expect(await client.exited).toBe(status);
   expect(await client.stderr.text()).toEndWith(`\nbitfusion: Gave up waiting for the pool: ${signal}\n`);
   expect(await client.stdout.text()).toBe("");
-  expect(server.ledger.leases()).toMatchObject([{ owner: SOMEBODY }]);
+  expect(server.ledger.leases()).toMatchObject([{ owner: OTHER_OWNER }]);
 });
 
-test.concurrent("run says at once what the pool can never give", async () => {
+test.concurrent("run fails immediately if the pool can never satisfy the claim", async () => {
   await using server = await startPoolServer();
   expect(await run(server, "-n", "2", "--", "echo", "done")).toEqual({
     status: 1,
     stdout: "",
-    stderr: "bitfusion: The pool has 1 GPUs that can ever give this share, 2 are asked for\n",
+    stderr: "bitfusion: The pool can never satisfy the claim: 1 GPUs are suitable, 2 are requested\n",
   });
 });
 
-/** What the webhook and the node's driver tell a container whose GPUs the scheduler has chosen. */
-function allocated(...gpus: [id: string, units: number][]): Record<string, string> {
+/** The variables that the webhook and the driver set in a container whose GPUs the scheduler has chosen. */
+function allocationVariables(...gpus: [id: string, units: number][]): Record<string, string> {
   const BITFUSION_DEVICES = gpus.map(([id, units]) => `${deviceName(id)}=${units}`).join(",");
   return { BITFUSION_ALLOCATION: "claims", BITFUSION_DEVICES };
 }
 
-test.concurrent("run claims exactly the GPUs that the scheduler has chosen, on whichever servers", async () => {
+test.concurrent("run claims exactly the GPUs that the scheduler has chosen, from several servers", async () => {
   await using a = await startPoolServer({ hostname: "a", gpus: 3 });
   await using b = await startPoolServer({ hostname: "b", gpus: 2 });
-  const environment = allocated(["a/2", 30], ["b/1", 30]);
+  const environment = allocationVariables(["a/2", 30], ["b/1", 30]);
   const servers = [a.address, b.address];
-  // Neither is the one that the servers would choose; the filter was the scheduler's to apply.
+  // the servers would choose other GPUs, and the scheduler has applied the filter already
   const args = ["run", "-n", "2", "-p", "0.3", "--filter", "server.has-rdma=yes", "printenv", "BITFUSION_GPUS"];
   expect(await outcome(args, { servers, environment })).toMatchObject({ status: 0, stdout: "a/2=30,b/1=30\n" });
   expect([...a.ledger.leases(), ...b.ledger.leases()]).toEqual([]);
 });
 
-test.concurrent("run waits for the GPU that the scheduler has chosen, though another is free", async () => {
+test.concurrent("run waits for the GPU that the scheduler has chosen, even if another is free", async () => {
   await using server = await startPoolServer({ gpus: 2 });
   const first = fill(server); // takes server/0
   await using client = await start(["run", "-n", "1", "-p", "0.5", "printenv", "BITFUSION_GPUS"], {
     servers: [server.address],
-    environment: allocated(["server/0", 50]),
+    environment: allocationVariables(["server/0", 50]),
   });
-  await client.stderr.until("Waiting for the pool: The GPU server/0 is ours, but 50 % of it is not free");
+  await client.stderr.until("Waiting for the pool: The scheduler chose the GPU server/0, but 50 % of it is not free");
   first();
   expect(await client.stdout.text()).toBe("server/0=50\n");
   expect(await client.exited).toBe(0);
@@ -257,32 +272,37 @@ test.concurrent("run waits for the GPU that the scheduler has chosen, though ano
 
 test.concurrent.each<[string, Record<string, string>, number, string]>([
   [
-    "is told no GPUs",
+    "BITFUSION_DEVICES is not set",
     { BITFUSION_ALLOCATION: "claims" },
     2,
-    "BITFUSION_DEVICES is not set: the node's driver has told this container no GPUs",
+    "BITFUSION_DEVICES is not set: the driver has assigned no GPUs to this container",
   ],
-  ["is told nonsense", { BITFUSION_ALLOCATION: "claims", BITFUSION_DEVICES: "gpu" }, 2, "expected device=units"],
   [
-    "is told more GPUs than it asked for",
-    allocated(["server/0", 50], ["server/1", 50]),
+    "BITFUSION_DEVICES is invalid",
+    { BITFUSION_ALLOCATION: "claims", BITFUSION_DEVICES: "gpu" },
+    2,
+    "expected device=units",
+  ],
+  [
+    "BITFUSION_DEVICES names more GPUs than -n",
+    allocationVariables(["server/0", 50], ["server/1", 50]),
     2,
     "names 2 GPUs, but -n is 1",
   ],
   [
-    "is told a GPU that no server has",
-    allocated(["server/7", 50]),
+    "BITFUSION_DEVICES names a GPU that no server has",
+    allocationVariables(["server/7", 50]),
     1,
     `No server has the GPU ${deviceName("server/7")}`,
   ],
-])("run claims nothing when it %s, and says so", async (_, environment, status, message) => {
+])("run claims nothing and reports why if %s", async (_, environment, status, message) => {
   await using server = await startPoolServer();
   const result = await outcome(["run", "-n", "1", "echo", "done"], { servers: [server.address], environment });
   expect(result).toMatchObject({ status, stdout: "" });
   expect(result.stderr).toContain(message);
 });
 
-test.concurrent("run says what the pool refuses about a claim, with status 2", async () => {
+test.concurrent("run reports why the pool rejects a claim, and exits with 2", async () => {
   await using server = await serveGrpc({
     listen: { port: 0 },
     routes: (router) =>
@@ -296,11 +316,11 @@ test.concurrent("run says what the pool refuses about a claim, with status 2", a
   expect(await outcome(["run", "-n", "1", "echo", "done"], { servers })).toEqual({
     status: 2,
     stdout: "",
-    stderr: "bitfusion: The pool refuses the claim: Unknown filter\n",
+    stderr: "bitfusion: The pool rejects the claim: Unknown filter\n",
   });
 });
 
-test.concurrent("run takes only GPUs that every filter matches", async () => {
+test.concurrent("run claims only GPUs that match every filter", async () => {
   await using server = await startPoolServer({ gpus: 3 });
   const filters = ["--filter", "device.name=Simulated GPU", "--filter", "device.id=server/2"];
   expect(await run(server, "-n", "1", ...filters, "printenv", "BITFUSION_GPUS")).toMatchObject({
@@ -309,9 +329,9 @@ test.concurrent("run takes only GPUs that every filter matches", async () => {
   });
 });
 
-test.concurrent("run ends the command when a restarted server has forgotten the lease", async () => {
+test.concurrent("run ends the command if a restarted server does not know the lease", async () => {
   const first = await startPoolServer({ timeToLive: 2000 });
-  await using client = await start(["run", "-n", "1", "--", "sh", "-c", STAY], {
+  await using client = await start(["run", "-n", "1", "--", "sh", "-c", RUN_UNTIL_CLIENT_EXITS], {
     servers: [first.address],
   });
   await client.stdout.until("ready");
@@ -323,9 +343,9 @@ test.concurrent("run ends the command when a restarted server has forgotten the 
   );
 });
 
-test.concurrent("run says 1 when the lease is lost and the command ends well nevertheless", async () => {
+test.concurrent("run exits with 1 if the lease is lost and the command exits with 0", async () => {
   await using server = await startPoolServer({ timeToLive: 2000 });
-  const command = `trap "exit 0" TERM; ${STAY}`;
+  const command = `trap "exit 0" TERM; ${RUN_UNTIL_CLIENT_EXITS}`;
   await using client = await start(["run", "-n", "1", "--", "sh", "-c", command], { servers: [server.address] });
   await client.stdout.until("ready");
   for (const { id } of server.ledger.leases()) server.ledger.release(id);
@@ -334,40 +354,40 @@ test.concurrent("run says 1 when the lease is lost and the command ends well nev
 
 test.concurrent.each<[string, string[], string]>([
   ["no -n", [], "required option '-n <count>' not specified"],
-  ["too great a share", ["-n", "1", "-p", "1.5"], "Expected a fraction from 0.01 to 1 in whole hundredths."],
+  ["a share above 1", ["-n", "1", "-p", "1.5"], "Expected a fraction from 0.01 to 1 in steps of 0.01."],
   ["-p and -m", ["-n", "1", "-p", "1", "-m", "1"], "cannot be used with option"],
-  ["a timeout that is no number", ["-n", "1", "--timeout", "x"], "Expected seconds."],
+  ["a timeout that is not a number", ["-n", "1", "--timeout", "x"], "Expected a number of seconds."],
   ["an unknown flag", ["-n", "1", "--nn"], "unknown option '--nn'"],
-])("run refuses %s with status 2", async (_, flags, sentence) => {
+])("run rejects %s and exits with 2", async (_, flags, message) => {
   const { status, stdout, stderr } = await outcome(["run", ...flags, "--", "echo", "done"]);
   expect([status, stdout]).toEqual([2, ""]);
-  expect(stderr).toContain(sentence);
+  expect(stderr).toContain(message);
 });
 
-test.concurrent("run refuses to run no command, with status 2", async () => {
+test.concurrent("run rejects a missing command and exits with 2", async () => {
   const { status, stderr } = await outcome(["run", "-n", "1"]);
   expect([status, stderr]).toEqual([2, "error: missing required argument 'command'\n"]);
 });
 
 const ECHO = ["run", "-n", "1", "--", "echo", "done"];
 
-test.concurrent("run names the servers.conf that is missing, with status 2", async () => {
+test.concurrent("run names the servers.conf that is missing, and exits with 2", async () => {
   await using client = await start(ECHO);
   expect(await client.exited).toBe(2);
   const path = join(client.config, "servers.conf");
   expect(await client.stderr.text()).toStartWith(`bitfusion: Cannot read the pool's servers from ${path}: ENOENT`);
 });
 
-test.concurrent("run names both places of a client.yaml that is missing, with status 2", async () => {
+test.concurrent("run names both paths of a client.yaml that is missing, and exits with 2", async () => {
   await using client = await start(ECHO, { servers: ["127.0.0.1:1"], clientYaml: null });
   expect(await client.exited).toBe(2);
   const stderr = await client.stderr.text();
-  expect(stderr).toStartWith("bitfusion: Cannot read the client's token: ");
+  expect(stderr).toStartWith("bitfusion: Cannot read client.yaml: ");
   expect(stderr).toContain(join(client.home, ".bitfusion/client.yaml"));
   expect(stderr).toContain(join(client.config, "client.yaml"));
 });
 
-test.concurrent("run reads the client.yaml of the home rather", async () => {
+test.concurrent("run prefers the client.yaml in the home", async () => {
   await using client = await start(ECHO, { servers: ["127.0.0.1:1"], homeYaml: "- a" });
   expect(await client.exited).toBe(2);
   const path = join(client.home, ".bitfusion/client.yaml");
@@ -383,19 +403,19 @@ test.concurrent("run waits for a server that starts later", async () => {
   expect(await client.exited).toBe(0);
 });
 
-test.concurrent("run --help tells the flags and what is different from Bitfusion's own client", async () => {
+test.concurrent("run --help lists the flags and the differences from Bitfusion's own client", async () => {
   const { status, stdout } = await outcome(["run", "--help"]);
   expect(status).toBe(0);
-  for (const words of ["-n <count>", "-p <fraction>", "-m <MB>", "--filter", "BITFUSION_TIMEOUT"]) {
-    expect(stdout).toContain(words);
+  for (const text of ["-n <count>", "-p <fraction>", "-m <MB>", "--filter", "BITFUSION_TIMEOUT"]) {
+    expect(stdout).toContain(text);
   }
-  expect(stdout).toContain("Different from Bitfusion's own client:\n  - The GPUs are simulated.");
+  expect(stdout).toContain("Differences from Bitfusion's own client:\n  - The GPUs are simulated.");
 });
 
-test.concurrent("install names the token's file that is missing, with status 2", async () => {
+test.concurrent("install names the token file that is missing, and exits with 2", async () => {
   await using folder = await mkdtempDisposable(join(tmpdir(), "client-"));
   const folders = ["--client", "--config", "--tokens"].flatMap((flag) => [flag, folder.path]);
   const { status, stderr } = await outcome(["install", ...folders]);
   expect(status).toBe(2);
-  expect(stderr).toStartWith("bitfusion: Cannot read the token's file ca.crt: ENOENT");
+  expect(stderr).toStartWith("bitfusion: Cannot read the token file ca.crt: ENOENT");
 });

@@ -3,19 +3,21 @@ import { connectTcp } from "../grpc/client.ts";
 import type { AllocatedDevice } from "../pool/allocated_device.ts";
 import { addressAttributes } from "../pool/attributes.ts";
 import { matchesFilter } from "../pool/filter.ts";
-import type { Owner } from "../pool/lease.ts";
+import type { LeaseOwner } from "../pool/lease.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { claimDevices } from "./claim_devices.ts";
 import type { PoolClaimResult } from "./claim_result.ts";
-import { claimFrom, type PoolClaim, releaseAll, type ServerLease } from "./server_claim.ts";
+import { claimLease, type PoolClaim, releaseAll, type ServerLease } from "./server_lease.ts";
 
-/** The servers of a pool, to claim from. Disposal closes the connections. */
+/** A client of all servers of a pool. Disposal closes the connections. */
 export interface PoolClient extends Disposable {
+  /** Claims all GPUs from one server if one has enough, otherwise from several: all or nothing. */
   claim(claim: PoolClaim, signal: AbortSignal): Promise<PoolClaimResult>;
-  /** Exactly these GPUs, wherever they are; everything or nothing. */
-  claimDevices(owner: Owner, devices: readonly AllocatedDevice[], signal: AbortSignal): Promise<PoolClaimResult>;
+  /** Claims exactly these GPUs on the servers that have them: all or nothing. */
+  claimDevices(owner: LeaseOwner, devices: readonly AllocatedDevice[], signal: AbortSignal): Promise<PoolClaimResult>;
 }
 
+/** Creates a client for servers at `addresses`, each host:port. It connects on first use. */
 export function createPoolClient(addresses: readonly string[]): PoolClient {
   const servers = addresses.map((address) => {
     const channel = connectTcp(address);
@@ -23,41 +25,40 @@ export function createPoolClient(addresses: readonly string[]): PoolClient {
   });
 
   return {
-    /** All GPUs from one server if one has them, else from several; everything or nothing. */
     async claim({ owner, share, filters }, signal) {
-      const wanted = filters.filter(({ key }) => key === "server.addr");
+      const addressFilters = filters.filter(({ key }) => key === "server.addr");
       const matching = servers.filter(({ address }) =>
-        wanted.every((filter) => matchesFilter(filter, addressAttributes(address))),
+        addressFilters.every((filter) => matchesFilter(filter, addressAttributes(address))),
       );
       if (matching.length === 0) {
         return {
-          impossible: `No server of the pool has the address ${wanted.map(({ value }) => value).join(" and ")}`,
+          impossible: `No server of the pool has the address ${addressFilters.map(({ value }) => value).join(" and ")}`,
         };
       }
-      const rest = filters.filter((filter) => !wanted.includes(filter));
+      const serverFilters = filters.filter((filter) => !addressFilters.includes(filter));
 
       const failures: string[] = [];
-      const partial: { server: (typeof servers)[number]; available: number }[] = [];
+      const candidates: { server: (typeof servers)[number]; available: number }[] = [];
       let capable = 0;
       for (const server of matching) {
-        const answer = await claimFrom(server, { owner, share, filters: rest }, signal);
-        if ("lease" in answer) return { leases: [answer.lease] };
-        if ("failure" in answer) failures.push(answer.failure);
+        const result = await claimLease(server, { owner, share, filters: serverFilters }, signal);
+        if ("lease" in result) return { leases: [result.lease] };
+        if ("failure" in result) failures.push(result.failure);
         else {
-          capable += answer.capable;
-          partial.push({ server, available: answer.available });
+          capable += result.capable;
+          candidates.push({ server, available: result.available });
         }
       }
       if (capable < share.gpus && failures.length === 0) {
         return {
-          impossible: `The pool has ${capable} GPUs that can ever give this share, ${share.gpus} are asked for`,
+          impossible: `The pool can never satisfy the claim: ${capable} GPUs are suitable, ${share.gpus} are requested`,
         };
       }
-      const available = partial.reduce((sum, server) => sum + server.available, 0);
+      const available = candidates.reduce((sum, server) => sum + server.available, 0);
       if (available < share.gpus) {
-        return { wait: [`${available} of ${share.gpus} GPUs can give the share now`, ...failures].join("; ") };
+        return { wait: [`${available} of ${share.gpus} requested GPUs are available`, ...failures].join("; ") };
       }
-      return claimParts(partial, { owner, share, filters: rest }, signal);
+      return claimFromSeveral(candidates, { owner, share, filters: serverFilters }, signal);
     },
     claimDevices: (owner, devices, signal) => claimDevices(servers, { owner, devices }, signal),
     [Symbol.dispose]() {
@@ -65,20 +66,21 @@ export function createPoolClient(addresses: readonly string[]): PoolClient {
     },
   };
 
-  async function claimParts(
-    partial: readonly { server: (typeof servers)[number]; available: number }[],
+  /** Claims the available GPUs of several servers until there are enough. Releases everything if there are not. */
+  async function claimFromSeveral(
+    candidates: readonly { server: (typeof servers)[number]; available: number }[],
     claim: PoolClaim,
     signal: AbortSignal,
   ): Promise<PoolClaimResult> {
     const leases: ServerLease[] = [];
     let missing = claim.share.gpus;
     try {
-      for (const { server, available } of partial) {
+      for (const { server, available } of candidates) {
         const gpus = Math.min(available, missing);
         if (gpus === 0) continue;
-        const answer = await claimFrom(server, { ...claim, share: { ...claim.share, gpus } }, signal);
-        if (!("lease" in answer)) break;
-        leases.push(answer.lease);
+        const result = await claimLease(server, { ...claim, share: { ...claim.share, gpus } }, signal);
+        if (!("lease" in result)) break;
+        leases.push(result.lease);
         missing -= gpus;
       }
       if (missing === 0) return { leases };

@@ -4,11 +4,11 @@ import { Code, ConnectError, createClient, type ServiceImpl } from "@connectrpc/
 import { connectTcp } from "../grpc/client.ts";
 import { serveGrpc } from "../grpc/server.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { keepAlive } from "./renew.ts";
-import type { ServerLease } from "./server_claim.ts";
+import { keepRenewed } from "./renew.ts";
+import type { ServerLease } from "./server_lease.ts";
 
-/** A lease of a server that answers its renewals so. */
-async function leaseOf(timeToLive: number, renew: ServiceImpl<typeof PoolService>["renew"]) {
+/** Starts a server with the given renew handler. Returns a lease on it. */
+async function startLease(timeToLive: number, renew: ServiceImpl<typeof PoolService>["renew"]) {
   const server = await serveGrpc({
     listen: { port: 0, host: "127.0.0.1" },
     drain: 50,
@@ -33,63 +33,63 @@ async function leaseOf(timeToLive: number, renew: ServiceImpl<typeof PoolService
   };
 }
 
-const answer = { timeToLive: durationFromMs(200) };
+const response = { timeToLive: durationFromMs(200) };
 
-/** The message of the error that keeping a lease alive ends with. */
-function loss(lease: ServerLease): Promise<string> {
-  return keepAlive(lease, AbortSignal.timeout(4000)).then(
+/** Returns the message of the error that keepRenewed() throws, or "none". */
+function errorMessage(lease: ServerLease): Promise<string> {
+  return keepRenewed(lease, AbortSignal.timeout(4000)).then(
     () => "none",
     (error) => error.message,
   );
 }
 
-test("keepAlive() renews the lease by its id until the signal is aborted", async () => {
+test("keepRenewed() renews the lease by its id until the signal is aborted", async () => {
   const stop = new AbortController();
   const ids: string[] = [];
-  await using server = await leaseOf(200, ({ leaseId }) => {
+  await using server = await startLease(200, ({ leaseId }) => {
     ids.push(leaseId);
     if (ids.length === 3) stop.abort();
-    return answer;
+    return response;
   });
-  await keepAlive(server.lease, stop.signal);
+  await keepRenewed(server.lease, stop.signal);
   expect(ids).toEqual(["a", "a", "a"]);
 });
 
-test("keepAlive() ends at once when the signal is aborted long before the next renewal", async () => {
+test("keepRenewed() returns immediately when the signal is aborted between renewals", async () => {
   const stop = new AbortController();
-  await using server = await leaseOf(3_600_000, () => answer);
-  const keeping = keepAlive(server.lease, stop.signal);
+  await using server = await startLease(3_600_000, () => response);
+  const renewing = keepRenewed(server.lease, stop.signal);
   stop.abort();
-  await keeping;
+  await renewing;
 });
 
-test("keepAlive() throws as soon as the server says that the lease has ended", async () => {
+test("keepRenewed() throws immediately if the server reports that the lease has ended", async () => {
   let calls = 0;
-  await using server = await leaseOf(2000, () => {
+  await using server = await startLease(2000, () => {
     calls += 1;
     throw new ConnectError("No such lease: it has ended", Code.NotFound);
   });
-  expect(await loss(server.lease)).toBe(
+  expect(await errorMessage(server.lease)).toBe(
     `The lease on ${server.lease.address} is lost: [not_found] No such lease: it has ended`,
   );
   expect(calls).toBe(1);
 });
 
-test("keepAlive() outlives renewals that fail, while one succeeds in time", async () => {
+test("keepRenewed() tolerates failed renewals if one succeeds in time", async () => {
   const stop = new AbortController();
   let calls = 0;
-  await using server = await leaseOf(400, () => {
+  await using server = await startLease(400, () => {
     calls += 1;
     if (calls === 4) stop.abort();
     if (calls % 2 === 1) throw new ConnectError("Try again", Code.Unavailable);
-    return answer;
+    return response;
   });
-  await keepAlive(server.lease, stop.signal);
+  await keepRenewed(server.lease, stop.signal);
   expect(calls).toBe(4);
 });
 
-test("keepAlive() throws when the server is away for the lease's whole life", async () => {
-  await using server = await leaseOf(200, () => answer);
+test("keepRenewed() throws if the server is unreachable for the lease's time to live", async () => {
+  await using server = await startLease(200, () => response);
   await server.stopServer();
-  expect(await loss(server.lease)).toStartWith(`The lease on ${server.lease.address} is lost: [unavailable]`);
+  expect(await errorMessage(server.lease)).toStartWith(`The lease on ${server.lease.address} is lost: [unavailable]`);
 });

@@ -1,6 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { AllocatedDevice } from "../pool/allocated_device.ts";
-import type { Owner } from "../pool/lease.ts";
+import type { LeaseOwner } from "../pool/lease.ts";
 import type { Share } from "../pool/share.ts";
 import { createBackoff } from "../program/backoff.ts";
 import { ConfigError } from "../program/config_error.ts";
@@ -9,10 +9,10 @@ import { readAllocation } from "./allocation.ts";
 import type { PoolClaimResult } from "./claim_result.ts";
 import { runCommand } from "./command.ts";
 import { createPoolClient } from "./pool.ts";
-import { keepAlive } from "./renew.ts";
-import { type PoolClaim, releaseAll, type ServerLease } from "./server_claim.ts";
+import { keepRenewed } from "./renew.ts";
+import { type PoolClaim, releaseAll, type ServerLease } from "./server_lease.ts";
 
-/** A signal ended the wait for the pool. */
+/** Thrown when a signal ends the wait for the pool. */
 export class InterruptedError extends Error {
   override name = "InterruptedError";
   readonly signal: NodeJS.Signals;
@@ -27,27 +27,29 @@ export interface RunOptions extends Omit<PoolClaim, "owner"> {
   readonly command: readonly string[];
   /** host:port of each server. */
   readonly servers: readonly string[];
-  /** Longest wait while the pool is full, in ms. */
+  /** Maximum time to wait for the pool, in ms. */
   readonly timeout: number;
   readonly environment: Environment;
-  /** Tells the user what happens. */
-  readonly say: (sentence: string) => void;
-  /** Aborted, with an {@link InterruptedError}, when the user gives up waiting; a command that runs gets signals itself. */
+  /** Prints a message to the user. */
+  readonly print: (message: string) => void;
+  /** Aborted with an {@link InterruptedError} to end the wait for the pool. A running command gets signals itself. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Claims the share, runs the command while it is held, and gives it back. Returns the command's exit status.
+ * Claims the share, runs the command while holding it, and releases it. Returns the command's exit status, but 1
+ * instead of 0 if the lease was lost.
  *
- * @throws {Error} when the pool cannot give the share: in time, or ever.
- * @throws {InterruptedError} when the wait for the pool is interrupted.
+ * @throws {Error} when the pool does not satisfy the claim in time, or never can.
+ * @throws {ConfigError} when the pool rejects the claim as invalid, or the scheduler's allocation is invalid.
+ * @throws {InterruptedError} when a signal ends the wait for the pool.
  */
 export async function run({
   command,
   servers,
   timeout,
   environment,
-  say,
+  print,
   signal,
   ...rest
 }: RunOptions): Promise<number> {
@@ -56,14 +58,14 @@ export async function run({
   const devices = readAllocation(environment);
   if (devices) checkCount(devices, rest.share);
   const claim = () => (devices ? pool.claimDevices(owner, devices, signal) : pool.claim({ ...rest, owner }, signal));
-  const leases = await claimWithin(timeout, { claim, say, signal });
+  const leases = await claimWithin(timeout, { claim, print, signal });
   const gpus = leases.flatMap((lease) => lease.gpus.map(({ gpuId, units }) => `${gpuId}=${units}`)).join(",");
-  say(`Holding ${gpus.replaceAll("=", " at ").replaceAll(",", " %, ")} %`);
+  print(`Holding ${gpus.replaceAll("=", " at ").replaceAll(",", " %, ")} %`);
 
-  const over = new AbortController();
+  const ended = new AbortController();
   const lost = new AbortController();
-  const holding = Promise.all(leases.map((lease) => keepAlive(lease, over.signal))).catch((error) => {
-    say((error as Error).message);
+  const renewals = Promise.all(leases.map((lease) => keepRenewed(lease, ended.signal))).catch((error) => {
+    print((error as Error).message);
     lost.abort(error);
   });
   try {
@@ -74,45 +76,46 @@ export async function run({
     });
     return lost.signal.aborted ? status || 1 : status;
   } finally {
-    over.abort();
-    await holding;
-    for (const failure of await releaseAll(leases)) say(`Cannot release the lease, it will expire: ${failure}`);
+    ended.abort();
+    await renewals;
+    for (const failure of await releaseAll(leases)) print(`Cannot release the lease, which will expire: ${failure}`);
   }
 }
 
 interface ClaimContext {
   claim: () => Promise<PoolClaimResult>;
-  say: (sentence: string) => void;
+  print: (message: string) => void;
   signal: AbortSignal;
 }
 
-async function claimWithin(timeout: number, { claim, say, signal }: ClaimContext): Promise<readonly ServerLease[]> {
+/** Repeats the claim until the pool satisfies it or `timeout` ms have passed. */
+async function claimWithin(timeout: number, { claim, print, signal }: ClaimContext): Promise<readonly ServerLease[]> {
   const deadline = performance.now() + timeout;
   const backoff = createBackoff({ initial: 250, max: 5000 });
-  let said: string | undefined;
+  let printed: string | undefined;
   for (;;) {
-    const answer = await claim().catch((error) => {
+    const result = await claim().catch((error) => {
       if (ConnectError.from(error).code !== Code.InvalidArgument) throw error;
-      throw new ConfigError(`The pool refuses the claim: ${ConnectError.from(error).rawMessage}`);
+      throw new ConfigError(`The pool rejects the claim: ${ConnectError.from(error).rawMessage}`);
     });
-    if ("leases" in answer) return answer.leases;
-    if ("impossible" in answer) throw new Error(answer.impossible);
-    if (performance.now() >= deadline) throw new Error(`Waited ${timeout / 1000} s for the pool: ${answer.wait}`);
-    if (answer.wait !== said) say(`Waiting for the pool: ${answer.wait}`);
-    said = answer.wait;
+    if ("leases" in result) return result.leases;
+    if ("impossible" in result) throw new Error(result.impossible);
+    if (performance.now() >= deadline) throw new Error(`Waited ${timeout / 1000} s for the pool: ${result.wait}`);
+    if (result.wait !== printed) print(`Waiting for the pool: ${result.wait}`);
+    printed = result.wait;
     const untilDeadline = AbortSignal.timeout(Math.max(0, deadline - performance.now()));
     await backoff.wait(AbortSignal.any([signal, untilDeadline])).catch(() => signal.throwIfAborted());
   }
 }
 
-/** The scheduler's choice is that of the share which the pod asked for. @throws {ConfigError} */
+/** Checks that the scheduler has chosen as many GPUs as -n requests. @throws {ConfigError} when the numbers differ. */
 function checkCount(devices: readonly AllocatedDevice[], { gpus }: Share): void {
   if (devices.length === gpus) return;
   throw new ConfigError(`BITFUSION_DEVICES names ${devices.length} GPUs, but -n is ${gpus}`);
 }
 
-/** The container that the webhook says this is, or else the host. */
-function ownerFrom(environment: Environment): Owner {
+/** The container that the webhook's variables name, or the host. */
+function ownerFrom(environment: Environment): LeaseOwner {
   return {
     namespace: environment.BITFUSION_NAMESPACE ?? "",
     pod: environment.BITFUSION_POD ?? environment.HOSTNAME ?? "",

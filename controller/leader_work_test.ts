@@ -1,12 +1,12 @@
 import { afterEach, expect, test } from "bun:test";
 import { RESOURCE_CLAIMS } from "../kubernetes/objects/resource_claim.ts";
 import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/objects/resource_slice.ts";
-import { connectWith, kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
+import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { createObjectStore, type ObjectStoreOptions } from "../kubernetes/simulated/objects.ts";
 import { deviceName } from "../pool/device_name.ts";
 import type { Inventory } from "../pool/inventory.ts";
 import { createLatest } from "../program/latest.ts";
-import { recordingLog, silentLog } from "../program/testing.ts";
+import { createRecordingLog, silentLog } from "../program/testing.ts";
 import { waitForApiSupport } from "./api_support.ts";
 import { createLeaderWork } from "./leader_work.ts";
 import { createControllerMetrics } from "./metrics.ts";
@@ -21,7 +21,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** An API server, and controllers that lead. */
+/** Starts an API server. `startLeader` starts a controller that leads. */
 async function start(
   onRequest?: (request: Request) => Response | undefined | Promise<Response | undefined>,
   options?: ObjectStoreOptions,
@@ -31,15 +31,15 @@ async function start(
   const lines: string[] = [];
   const api = startSimulatedApiServer({
     async onRequest(request) {
-      const answer = (await onRequest?.(request)) ?? (await store.answer(request));
+      const response = (await onRequest?.(request)) ?? (await store.answer(request));
       if (request.method !== "GET" && request.url.includes("resourceslices")) {
-        writes.set([...(writes.current ?? []), `${request.method} ${answer?.status}`]);
+        writes.set([...(writes.current ?? []), `${request.method} ${response?.status}`]);
       }
-      return answer;
+      return response;
     },
   });
   cleanups.push(() => api[Symbol.asyncDispose]());
-  const { request } = await connectWith(kubeconfigOf(api.url));
+  const { request } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const inventory = createLatest<Inventory>();
   const slices = () =>
     [...store.objects].flatMap(([path, slice]) =>
@@ -57,14 +57,14 @@ async function start(
       request,
       inventory: source,
       record: async () => {},
-      log: recordingLog(lines),
+      log: createRecordingLog(lines),
       metrics,
     });
     const ended = work.run(stop.signal);
     cleanups.push(() => stop.abort());
     return { work, metrics, ended, stop: () => stop.abort() };
   }
-  /** Waits for the slices to be as expected; looks at each write. */
+  /** Waits until the slices are as expected. Checks them after each write. */
   async function until(isExpected: (slices: readonly ResourceSlice[]) => boolean): Promise<readonly ResourceSlice[]> {
     for await (const _ of writes.changes(AbortSignal.timeout(DEADLINE))) if (isExpected(slices())) return slices();
     throw new Error(`Waited ${DEADLINE} ms: ${JSON.stringify(slices())}`);
@@ -82,7 +82,7 @@ async function waitUntil(isTrue: () => boolean | undefined): Promise<void> {
 
 const names = (slices: readonly ResourceSlice[]) => [...devicesOf(slices).keys()];
 
-test("createLeaderWork() publishes the pool, follows it, and takes a slice back that somebody has changed or removed", async () => {
+test("createLeaderWork() publishes the pool and its changes, and restores a slice that another writer changed or removed", async () => {
   const { inventory, startLeader, until, put, remove, slices } = await start();
   startLeader();
   inventory.set(inventoryOf(server("s:1", [gpu("a")])));
@@ -92,7 +92,7 @@ test("createLeaderWork() publishes the pool, follows it, and takes a slice back 
   const [slice] = slices() as [ResourceSlice];
   put(`${RESOURCE_SLICES}/bitfusion-0`, { ...slice, spec: { ...slice.spec, devices: [] } } as never);
   await until((list) => names(list).length === 2);
-  remove(`${RESOURCE_SLICES}/bitfusion-0`); // perhaps before the watch has told of it
+  remove(`${RESOURCE_SLICES}/bitfusion-0`); // possibly before the watch reports the last write
   await until((list) => names(list).length === 2);
 });
 
@@ -116,16 +116,16 @@ test("createLeaderWork() writes each change once", async () => {
   startLeader();
   inventory.set(inventoryOf(server("s:1", [gpu("a")])));
   await until((list) => names(list).length === 1);
-  inventory.set(inventoryOf(server("s:1", [gpu("a")]))); // nothing new
+  inventory.set(inventoryOf(server("s:1", [gpu("a")]))); // no change
   inventory.set(inventoryOf(server("s:1", [gpu("a", { healthy: false })])));
   await until((list) => list[0]?.spec.devices?.[0]?.taints !== undefined);
   expect(writes.current).toEqual(["POST 201", "PUT 200"]);
 });
 
-test("createLeaderWork() does not take back what another controller has written since: it looks again", async () => {
-  let refused = 0;
+test("createLeaderWork() does not overwrite a later change by another controller: it plans again", async () => {
+  let updates = 0;
   const { inventory, startLeader, until, objects, put } = await start(({ method }) => {
-    if (method !== "PUT" || refused++ > 0) return undefined;
+    if (method !== "PUT" || updates++ > 0) return undefined;
     put(`${RESOURCE_SLICES}/bitfusion-0`, {
       ...objects.get(`${RESOURCE_SLICES}/bitfusion-0`),
       metadata: { labels: { by: "another" } },
@@ -138,10 +138,10 @@ test("createLeaderWork() does not take back what another controller has written 
   inventory.set(inventoryOf(server("s:1", [gpu("a"), gpu("b")])));
   const [slice] = await until((list) => names(list).length === 2);
   expect(slice?.metadata).toMatchObject({ labels: { by: "another" } });
-  expect(refused).toBe(2);
+  expect(updates).toBe(2);
 });
 
-test("createLeaderWork() removes a GPU that left the pool once its last claim has ended, and plans for no other claim", async () => {
+test("createLeaderWork() removes a GPU that left the pool once its last claim is deleted, and ignores other deletions", async () => {
   const { inventory, startLeader, until, put, remove, writes } = await start();
   const { work } = startLeader();
   const hold = (name: string, device: string) =>
@@ -160,7 +160,7 @@ test("createLeaderWork() removes a GPU that left the pool once its last claim ha
   expect(writes.current).toHaveLength(3);
 });
 
-test("createLeaderWork() retries a write that the API server has refused or lost", async () => {
+test("createLeaderWork() retries a write that fails", async () => {
   const failures = [500, 409, 503];
   const { inventory, startLeader, until, writes, lines } = await start(({ method }) => {
     const status = method === "POST" ? failures.shift() : undefined;
@@ -173,7 +173,7 @@ test("createLeaderWork() retries a write that the API server has refused or lost
   expect(lines.filter((line) => line.startsWith("Cannot write"))).toHaveLength(3);
 });
 
-test("createLeaderWork() writes the other slices while one is refused", async () => {
+test("createLeaderWork() writes the other slices while the API server rejects one", async () => {
   const { inventory, startLeader, until, writes } = await start((request) =>
     request.method === "POST" && writes.current?.length === 0 ? new Response("invalid", { status: 422 }) : undefined,
   );
@@ -185,7 +185,7 @@ test("createLeaderWork() writes the other slices while one is refused", async ()
   expect(writes.current).toEqual(["POST 422", "POST 201", "POST 201", "POST 201"]);
 });
 
-test("createLeaderWork() writes a slice once, though the API server adds defaults to it", async () => {
+test("createLeaderWork() writes a slice once, even if the API server adds defaults", async () => {
   const { inventory, startLeader, until, writes } = await start(undefined, {
     defaults: (object) => {
       const { spec } = object as unknown as ResourceSlice;
@@ -202,7 +202,7 @@ test("createLeaderWork() writes a slice once, though the API server adds default
   expect((await metrics.writeFailures.get()).values).toEqual([]);
 });
 
-test("createLeaderWork() backs off from a slice that the API server never stores as it was written", async () => {
+test("createLeaderWork() backs off if the API server never stores a slice as it was written", async () => {
   const { inventory, startLeader, writes, lines } = await start(undefined, {
     defaults: (object) => ({ ...object, spec: { ...(object as unknown as ResourceSlice).spec, devices: [] } }) as never,
   });
@@ -212,7 +212,7 @@ test("createLeaderWork() backs off from a slice that the API server never stores
   expect(lines).toContain("Cannot write a ResourceSlice: The API server stores other devices than were written");
 });
 
-test("two controllers that both believe to lead never have a GPU twice", async () => {
+test("two controllers that both act as leader never publish a GPU twice", async () => {
   const { inventory, startLeader, until, slices, writes } = await start();
   const both = [startLeader(), startLeader()];
   const ids = Array.from({ length: 130 }, (_, index) => `gpu-${index}`);
@@ -240,10 +240,10 @@ test("two controllers that both believe to lead never have a GPU twice", async (
   expect(writes.current?.filter((write) => /20\d/.test(write))).toHaveLength(6); // three slices, twice
 });
 
-test("a controller that takes over from one that has died in the middle finishes its work", async () => {
-  let left = 2;
+test("a new leader finishes the work of one that was stopped halfway", async () => {
+  let remaining = 2;
   const { inventory, startLeader, until } = await start(({ method }) => {
-    if (method === "POST" && left-- <= 0) first.stop(); // its third slice is never asked for
+    if (method === "POST" && remaining-- <= 0) first.stop(); // while it creates its third slice
     return undefined;
   });
   const first = startLeader();
@@ -267,8 +267,8 @@ test("the metrics show units by server and state, waiting claims and writes", as
   const { work, metrics } = startLeader();
   put(`${TEAM}/holds`, claim("holds", { allocated: { [`bitfusion-0/${A}`]: 30 } }) as never);
   put(`${TEAM}/waits`, claim("waits") as never);
-  const away = server("t:1", [gpu("b")], { reachable: false });
-  inventory.set(inventoryOf(server("s:1", [gpu("a")]), away));
+  const unreachable = server("t:1", [gpu("b")], { reachable: false });
+  inventory.set(inventoryOf(server("s:1", [gpu("a")]), unreachable));
   await until((list) => names(list).length === 2);
   await waitUntil(() => work.supply()?.length === 2 && work.waitingClaims() === 1);
   const lines = (await metrics.registry.metrics()).split("\n");
@@ -284,35 +284,35 @@ test("the metrics show units by server and state, waiting claims and writes", as
   ]);
 });
 
-test.each<[what: string, answer: (slice: ResourceSlice) => Response, missing: string | undefined]>([
-  ["keeps all", (slice) => Response.json(slice), undefined],
+test.each<[what: string, respond: (slice: ResourceSlice) => Response, missing: string | undefined]>([
+  ["supports everything", (slice) => Response.json(slice), undefined],
   [
-    "has no shared devices",
+    "does not support shared devices",
     ({ spec }) => Response.json({ spec: { ...spec, devices: [{ name: "x" }] } }),
     "devices with shared capacity (Kubernetes 1.36 and later)",
   ],
   [
-    "has no taints",
+    "does not support device taints",
     ({ spec }) => Response.json({ spec: { ...spec, devices: [{ name: "x", allowMultipleAllocations: true }] } }),
     "device taints (Kubernetes 1.36 and later)",
   ],
   [
-    "has no ResourceSlices",
+    "does not serve ResourceSlices",
     () => new Response("404 page not found", { status: 404 }),
     "resource.k8s.io/v1 (Kubernetes 1.34 and later)",
   ],
-])("waitForApiSupport() of an API server that %s", async (_, answer, missing) => {
+])("waitForApiSupport() reports what is missing if the API server %s", async (_, respond, missing) => {
   const { request } = await start((call) =>
-    call.method === "POST" ? call.json().then((slice) => answer(slice as ResourceSlice)) : undefined,
+    call.method === "POST" ? call.json().then((slice) => respond(slice as ResourceSlice)) : undefined,
   );
   const stop = new AbortController();
-  const told: string[] = [];
+  const reported: string[] = [];
   const onMissing = (what: string) => {
-    told.push(what);
+    reported.push(what);
     stop.abort();
   };
   await waitForApiSupport({ request, log: silentLog, onMissing, signal: stop.signal });
-  expect(told).toEqual(missing === undefined ? [] : [missing]);
+  expect(reported).toEqual(missing === undefined ? [] : [missing]);
 });
 
 test("waitForApiSupport() writes nothing", async () => {

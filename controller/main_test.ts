@@ -12,22 +12,22 @@ import { startPoolServer } from "../server/testing.ts";
 import { toResourceSlice } from "./slices/slice.ts";
 import { devicesOf } from "./testing.ts";
 
-setDefaultTimeout(20_000); // processes start one after the other on a small machine
+setDefaultTimeout(20_000); // on a small machine, processes start slowly
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** An API server, and controllers as processes of their own. */
+/** Starts an API server. `controller` starts a controller in its own process. */
 async function start(onRequest?: (request: Request) => Response | undefined) {
   const store = createObjectStore();
   const requests = createLatest(0);
   const api = startSimulatedApiServer({
     async onRequest(request) {
-      const answer = onRequest?.(request) ?? (await store.answer(request));
+      const response = onRequest?.(request) ?? (await store.answer(request));
       requests.set((requests.current ?? 0) + 1);
-      return answer;
+      return response;
     },
   });
   cleanups.push(() => api[Symbol.asyncDispose]());
@@ -56,7 +56,7 @@ async function start(onRequest?: (request: Request) => Response | undefined) {
 
 const DEVICE = `bitfusion-0/${deviceName("server/0")}`;
 
-test("the controller publishes the pool's GPUs, taints those of a dead server, and another takes over at once when it ends", async () => {
+test("the controller publishes the pool's GPUs, and its successor taints those of a dead server", async () => {
   const first = await startPoolServer();
   const { controller, until } = await start();
   const environment = { POOL_SERVERS: first.address, INTERVAL: "0.3" };
@@ -73,37 +73,37 @@ test("the controller publishes the pool's GPUs, taints those of a dead server, a
 test.each([
   [{ ALLOCATION: "units", POOL_SERVERS: "127.0.0.1:1" }, "ok: nothing is published: ALLOCATION=units\n"],
   [{}, "ok: nothing is published: no pool server is configured\n"],
-])("with %j the controller publishes nothing, and says so", async (environment, detail) => {
+])("with %j the controller publishes nothing, and reports why", async (environment, detail) => {
   const { controller, slices } = await start();
   const { started } = controller({ ...environment, METRICS_PORT: "0" }, "Idle");
   const { metricsPort } = await started;
-  expect(await fetch(`http://127.0.0.1:${metricsPort}/readyz`).then((answer) => answer.text())).toBe(detail);
+  expect(await fetch(`http://127.0.0.1:${metricsPort}/readyz`).then((response) => response.text())).toBe(detail);
   expect(slices()).toEqual([]);
 });
 
-test("with ALLOCATION=units the controller removes what was published before, once that one has ended", async () => {
+test("with ALLOCATION=units the controller removes published slices once the previous leader has ended", async () => {
   await using server = await startPoolServer();
   const { controller, until } = await start();
   const environment = { POOL_SERVERS: server.address, INTERVAL: "0.3" };
-  const before = controller(environment, "Leading");
+  const previous = controller(environment, "Leading");
   await until((devices) => devices.has(DEVICE));
   await controller({ ...environment, ALLOCATION: "units" }, "Idle").started;
-  await before[Symbol.asyncDispose]();
+  await previous[Symbol.asyncDispose]();
   await until((devices) => devices.size === 0);
 });
 
-test("with ALLOCATION=units a removal that the API server refuses is tried again", async () => {
-  let refusals = 0;
+test("with ALLOCATION=units the controller retries a removal that the API server rejects", async () => {
+  let removals = 0;
   const { controller, put, until } = await start(({ method }) =>
-    method === "DELETE" && refusals++ === 0 ? new Response("overloaded", { status: 503 }) : undefined,
+    method === "DELETE" && removals++ === 0 ? new Response("overloaded", { status: 503 }) : undefined,
   );
   put(`${RESOURCE_SLICES}/bitfusion-0`, toResourceSlice({ name: "bitfusion-0", devices: [{ name: "gpu" }] }));
   controller({ ALLOCATION: "units" });
   await until((devices) => devices.size === 0);
-  expect(refusals).toBe(2);
+  expect(removals).toBe(2);
 });
 
-test("the controller of a cluster that cannot share a device says so", async () => {
+test("the controller reports that the API server does not support sharing by claims", async () => {
   const { controller, objects } = await start(({ method }) =>
     method === "POST" ? new Response("404 page not found", { status: 404 }) : undefined,
   );

@@ -1,45 +1,55 @@
 import { hostname } from "node:os";
 import * as v from "valibot";
 import { POOL_SETTINGS, serversOf } from "../pool/sources/pool_settings.ts";
-import { type Environment, port, readEnvironment, seconds } from "../program/environment.ts";
+import { type Environment, port, readEnvironment, seconds, setting } from "../program/environment.ts";
 
 export interface ControllerSettings {
-  /** host:port of each pool server, or the path of a servers.conf that names them. Without them there is nothing to publish. */
+  /** host:port of each pool server, or the path of a servers.conf. Undefined: there is nothing to publish. */
   readonly servers?: readonly string[] | string;
-  /** Whether the scheduler is to share the pool; where it can, if absent. */
+  /** Whether the scheduler shares the pool. Undefined: it does if it can. */
   readonly allocation?: "claims" | "units";
-  /** How often a pool server is looked at, in ms. */
+  /** In ms. */
   readonly interval: number;
-  /** How long a GPU may be away until the pods that hold it are evicted, in ms; never if absent. */
+  /** How long a GPU may have a problem before the pods that hold it are evicted, in ms. Undefined: pods are never evicted. */
   readonly evictAfter?: number;
   readonly metricsPort: number;
-  /** Where the Lease is. */
+  /** Namespace of the Lease. */
   readonly namespace: string;
-  /** Who asks for the Lease. */
+  /** Unique identity of this replica in the Lease. */
   readonly identity: string;
 }
 
 /** In seconds. */
 const YEAR = 31_536_000;
 
+/** The variables of the controller. */
+export const SETTINGS = {
+  ...POOL_SETTINGS,
+  ALLOCATION: setting(
+    v.optional(v.picklist(["claims", "units"], "expected claims or units")),
+    "`units`: nothing is published, and what was published before is removed; pods that run keep what they hold. Default: the pool is published if the API server supports it",
+  ),
+  INTERVAL: setting(
+    v.optional(seconds({ min: 0.1, max: 3600 }), "10"),
+    "Seconds between two checks of a pool server. A failure is noticed within two of them",
+  ),
+  EVICT_AFTER: setting(
+    v.optional(
+      v.union([v.literal("never"), seconds({ min: 0, max: YEAR })], `expected never, or seconds from 0 to ${YEAR}`),
+      "300",
+    ),
+    "Seconds that a GPU may be unreachable or unhealthy before the pods that hold it are evicted, or `never`",
+  ),
+  METRICS_PORT: setting(v.optional(port(), "0"), "Port of `/livez`, `/readyz` and `/metrics`; 0 for any free one"),
+  POD_NAMESPACE: setting(v.optional(v.string(), "bitfusion-system"), "Namespace of the Lease"),
+  POD_NAME: setting(v.optional(v.string()), "Name of the replica in the Lease. Default: the host name"),
+};
+
 /** @throws {ConfigError} */
 export function readSettings(environment: Environment): ControllerSettings {
-  const env = readEnvironment(
-    {
-      ...POOL_SETTINGS,
-      ALLOCATION: v.optional(v.picklist(["claims", "units"], "expected claims or units")),
-      INTERVAL: v.optional(seconds({ min: 0.1, max: 3600 }), "10"),
-      EVICT_AFTER: v.optional(
-        v.union([v.literal("never"), seconds({ min: 0, max: YEAR })], `expected never, or seconds from 0 to ${YEAR}`),
-        "300",
-      ),
-      METRICS_PORT: v.optional(port(), "0"),
-      POD_NAMESPACE: v.optional(v.string(), "bitfusion-system"),
-      POD_NAME: v.optional(v.string(), hostname()),
-    },
-    environment,
-  );
+  const env = readEnvironment(SETTINGS, environment);
   const servers = serversOf(env);
+  const suffix = crypto.randomUUID().slice(0, 8); // a replica that was killed differs from the one that replaces it
   return {
     ...(servers === undefined ? {} : { servers }),
     ...(env.ALLOCATION === undefined ? {} : { allocation: env.ALLOCATION }),
@@ -47,6 +57,6 @@ export function readSettings(environment: Environment): ControllerSettings {
     ...(env.EVICT_AFTER === "never" ? {} : { evictAfter: env.EVICT_AFTER }),
     metricsPort: env.METRICS_PORT,
     namespace: env.POD_NAMESPACE,
-    identity: `${env.POD_NAME}_${crypto.randomUUID().slice(0, 8)}`, // one that was killed is not the one that takes its place
+    identity: `${env.POD_NAME ?? hostname()}_${suffix}`,
   };
 }

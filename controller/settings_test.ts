@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { readSettings } from "./settings.ts";
 
-test("readSettings() evicts after five minutes unless told otherwise", () => {
+test("readSettings() evicts after five minutes by default", () => {
   expect(readSettings({ POOL_SERVERS: "a:1,b:2", POD_NAME: "p" })).toEqual({
     servers: ["a:1", "b:2"],
     interval: 10_000,
@@ -12,12 +12,12 @@ test("readSettings() evicts after five minutes unless told otherwise", () => {
   });
 });
 
-test("readSettings() never evicts when told so", () => {
+test("readSettings() never evicts with EVICT_AFTER=never", () => {
   expect(readSettings({ EVICT_AFTER: "never" })).not.toHaveProperty("evictAfter");
   expect(readSettings({ EVICT_AFTER: "0" }).evictAfter).toBe(0);
 });
 
-test("readSettings() names no one alike, also of one host", () => {
+test("readSettings() returns a unique identity, even for replicas with the same name", () => {
   expect(readSettings({ POD_NAME: "p" }).identity).not.toBe(readSettings({ POD_NAME: "p" }).identity);
 });
 
@@ -25,6 +25,6 @@ test.each([
   [{ EVICT_AFTER: "soon" }, 'Cannot use EVICT_AFTER="soon": expected never, or seconds from 0 to 31536000'],
   [{ ALLOCATION: "both" }, 'Cannot use ALLOCATION="both": expected claims or units'],
   [{ POOL_SERVERS: "a:1", SERVERS_CONF: "/x" }, 'Cannot use both POOL_SERVERS="a:1" and SERVERS_CONF="/x": set one'],
-])("readSettings() refuses %j", (environment, message) => {
+])("readSettings() rejects %j", (environment, message) => {
   expect(() => readSettings(environment)).toThrow(message);
 });

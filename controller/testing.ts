@@ -21,9 +21,9 @@ export function inventoryOf(...servers: PoolServer[]): Inventory {
 /**
  * The slices after the writes of a plan.
  *
- * @param fails whether the write of this number fails; none does if absent
+ * @param fails whether the write with this index fails. By default, all succeed.
  */
-export function applied(
+export function applyPlan(
   slices: readonly ResourceSlice[],
   plan: Plan,
   fails: (write: number) => boolean = () => false,
@@ -42,7 +42,7 @@ export function applied(
   return [...result.values()];
 }
 
-/** All devices by pool/name. */
+/** All devices, by pool/name. */
 export function devicesOf(slices: readonly ResourceSlice[]): Map<string, Device> {
   return new Map(
     slices.flatMap(({ spec: { pool, devices = [] } }) =>
@@ -55,7 +55,7 @@ export interface ClaimOptions {
   count?: number;
   units?: number;
   annotations?: Record<string, string>;
-  /** pool/device and units that the scheduler has given it; it waits without. */
+  /** Units that the scheduler has allocated, by pool/device. Undefined: the claim waits. */
   allocated?: Readonly<Record<string, number>>;
   namespace?: string;
   pod?: string;

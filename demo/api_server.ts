@@ -32,15 +32,15 @@ const PodResources = v.looseObject({
 export interface MutatingWebhook {
   /** https://host:port/path */
   readonly url: string;
-  /** In PEM. */
+  /** CA certificate, in PEM. */
   readonly caBundle: string;
 }
 
 /**
- * What an API server does with a pod that is created: fills in the defaults of its resources, asks the webhook over TLS that it
- * verifies, and applies the patch.
+ * Creates a pod as the API server does: sets the defaults of its resources, calls the webhook over verified TLS, and
+ * applies the patch. Returns the patched pod.
  *
- * @throws {Error} with the webhook's message when it refuses the pod.
+ * @throws {Error} with the webhook's message if it denies the pod.
  */
 export async function createPod<Pod extends object>(pod: Pod, { url, caBundle }: MutatingWebhook): Promise<Pod> {
   const object = withDefaults(pod);
@@ -53,14 +53,14 @@ export async function createPod<Pod extends object>(pod: Pod, { url, caBundle }:
     object,
     dryRun: false,
   };
-  const answer = await fetch(url, {
+  const httpResponse = await fetch(url, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview", request }),
     tls: { ca: caBundle },
     signal: AbortSignal.timeout(5000),
   });
-  const { response } = v.parse(Review, await answer.json());
+  const { response } = v.parse(Review, await httpResponse.json());
   if (response.uid !== request.uid)
     throw new Error(`Expected uid ${request.uid} in the review's response: ${response.uid}`);
   if (!response.allowed) throw new Error(response.status?.message ?? "The webhook denied the request");
@@ -71,7 +71,7 @@ export async function createPod<Pod extends object>(pod: Pod, { url, caBundle }:
   return object;
 }
 
-/** Limits count as requests where there are none (pkg/apis/core/v1/defaults.go), and quantities are text. */
+/** Copies limits to requests that are not set (pkg/apis/core/v1/defaults.go), and converts quantities to strings. */
 function withDefaults<Pod extends object>(pod: Pod): Pod {
   const copy = structuredClone(pod);
   for (const { resources } of (copy as { spec?: { containers?: { resources?: Json }[] } }).spec?.containers ?? []) {

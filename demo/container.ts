@@ -1,7 +1,7 @@
 import { chmod, copyFile, cp, mkdir, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
-/** The part of a container that a runtime needs. */
+/** The fields of a container that the demo's runtime uses. */
 export interface ContainerSpec {
   readonly name: string;
   readonly command?: readonly string[];
@@ -15,7 +15,7 @@ export interface ContainerSpec {
 }
 
 export interface ContainerOptions {
-  /** Empty folder for the container's root. */
+  /** Empty folder that becomes the container's root. */
   root: string;
   /** Path in the image → file on this machine. */
   image: Readonly<Record<string, string>>;
@@ -23,14 +23,14 @@ export interface ContainerOptions {
   volumes: Readonly<Record<string, string>>;
   /** Downward API: field path → value. */
   fields: Readonly<Record<string, string>>;
-  /** Told of each line that the container writes. */
+  /** Called with each line that the container writes. */
   onLine: (line: string) => void;
   signal: AbortSignal;
 }
 
 /**
- * Runs a container as a process of this machine. There are no namespaces and no mounts: its root is a folder, its volumes are
- * links in it, and the absolute paths of its command are looked up there. Returns the exit status.
+ * Runs a container as a process on this machine, without namespaces or mounts: its root is a folder, its volumes are
+ * symbolic links in it, and absolute paths in its command resolve to that folder. Returns the exit status.
  */
 export async function runContainer(container: ContainerSpec, options: ContainerOptions): Promise<number> {
   const { root, image, volumes, fields, onLine, signal } = options;
@@ -45,10 +45,12 @@ export async function runContainer(container: ContainerSpec, options: ContainerO
     await mkdir(dirname(join(root, mountPath)), { recursive: true });
     await symlink(join(volume, subPath), join(root, mountPath));
   }
-  const inRoot = [...Object.keys(image), ...(container.volumeMounts ?? []).map(({ mountPath }) => mountPath)];
+  const pathsInRoot = [...Object.keys(image), ...(container.volumeMounts ?? []).map(({ mountPath }) => mountPath)];
   const locate = (argument: string) =>
-    argument.replace(/^(--[\w-]+=)?(\/.*)$/, (whole, flag: string = "", path: string) =>
-      inRoot.some((known) => path === known || path.startsWith(`${known}/`)) ? `${flag}${join(root, path)}` : whole,
+    argument.replace(/^(--[\w-]+=)?(\/.*)$/, (match, flag: string = "", path: string) =>
+      pathsInRoot.some((known) => path === known || path.startsWith(`${known}/`))
+        ? `${flag}${join(root, path)}`
+        : match,
     );
   const command = [...(container.command ?? []), ...(container.args ?? [])].map(locate);
   const environment = Object.fromEntries(
@@ -82,8 +84,8 @@ async function eachLine(stream: ReadableStream<Uint8Array>, onLine: (line: strin
   if (rest) onLine(rest);
 }
 
-/** Puts a Secret's or a ConfigMap's files where a volume shows them. */
-export async function makeVolume(folder: string, from?: string): Promise<string> {
+/** Creates a volume, with a copy of the files in `from` if given. Returns its folder. */
+export async function createVolume(folder: string, from?: string): Promise<string> {
   await mkdir(folder, { recursive: true });
   if (from) await cp(from, folder, { recursive: true });
   return folder;

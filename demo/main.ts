@@ -10,7 +10,7 @@ import { freePort } from "../program/testing.ts";
 import { type Lease, PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { createCertificate } from "../tls/certificate.ts";
 import { createPod } from "./api_server.ts";
-import { type ContainerSpec, makeVolume, runContainer } from "./container.ts";
+import { type ContainerSpec, createVolume, runContainer } from "./container.ts";
 import { difference, gauge, heading, line, table } from "./print.ts";
 
 const RESOURCE = "bitfusion.io/gpu";
@@ -30,15 +30,15 @@ interface PoolServer {
   readonly port: number;
 }
 
-/** The whole way of a pod, with the real programs on a simulated kubelet and API server. */
+/** Shows each step from a pod's creation to its end: real programs, a simulated kubelet and API server. */
 async function demo(folder: string, signal: AbortSignal): Promise<void> {
   await using resources = new AsyncDisposableStack();
   console.log(
-    "The way of a pod that borrows a GPU. Real: the webhook, the device plugin, the pool's protocol and client.",
+    "How a pod gets a GPU in the network. Real: the webhook, the device plugin, the pool's protocol and client.",
   );
   console.log("Simulated, on this machine: the GPUs, the kubelet and the API server.");
 
-  heading(1, "The pool", "Two servers elsewhere in the network, with three GPUs. A unit is one percent of one GPU.");
+  heading(1, "The pool", "Two servers in the network have three GPUs. A unit is one percent of one GPU.");
   const servers: PoolServer[] = [
     { name: "gpu-server-a", gpus: 2, port: await freePort() },
     { name: "gpu-server-b", gpus: 1, port: await freePort() },
@@ -51,11 +51,7 @@ async function demo(folder: string, signal: AbortSignal): Promise<void> {
     servers.map(({ name, gpus, port }) => [name, `127.0.0.1:${port}`, `${gpus}`, `${gpus * 100}`]),
   );
 
-  heading(
-    2,
-    "The device plugin",
-    "Registers with the kubelet on its unix socket, and tells it what the pool holds, live.",
-  );
+  heading(2, "The device plugin", "Registers with the kubelet on its Unix socket, and streams the pool's units to it.");
   const directory = join(folder, "kubelet");
   const kubelet = resources.use(await startSimulatedKubelet({ directory, resourceName: RESOURCE }));
   const addresses = servers.map(({ port }) => `127.0.0.1:${port}`).join(",");
@@ -65,22 +61,22 @@ async function demo(folder: string, signal: AbortSignal): Promise<void> {
       ready: "Registered",
     }),
   );
-  await allocatable(kubelet, 300, signal);
+  await waitForAllocatable(kubelet, 300, signal);
   gauge(`node  ${RESOURCE}  allocatable`, 300, 300);
 
   heading(
     3,
     "kubectl apply -f examples/pod.yaml",
-    "The API server asks the webhook, over TLS. This is what it changes:",
+    "The API server calls the webhook over TLS. The webhook makes these changes:",
   );
   const webhook = resources.use(await startWebhook(folder));
   const { port } = await webhook.started;
-  const asked: DemoPod = parse(await Bun.file("examples/pod.yaml").text());
+  const original: DemoPod = parse(await Bun.file("examples/pod.yaml").text());
   const caBundle = await Bun.file(join(folder, "ca.crt")).text();
-  const pod = await createPod(asked, { url: `https://localhost:${port}/mutate`, caBundle });
-  difference(toYaml(asked), toYaml(pod));
+  const pod = await createPod(original, { url: `https://localhost:${port}/mutate`, caBundle });
+  difference(toYaml(original), toYaml(pod));
 
-  heading(4, "The kubelet", "Asks the plugin for the pod's units, and starts its containers.");
+  heading(4, "The kubelet", "Allocates the pod's units from the plugin, and starts the containers.");
   const [container] = pod.spec.containers;
   const units = Number(container?.resources.limits[RESOURCE]);
   const ids = await kubelet.allocate(units);
@@ -88,26 +84,26 @@ async function demo(folder: string, signal: AbortSignal): Promise<void> {
   await runPod(pod, { folder, servers, signal });
   kubelet.free(ids);
   line("");
-  line("The command has ended, and the pool holds no lease any more:");
+  line("The command has ended, and the pool has no leases:");
   await printLeases(servers);
 
   heading(
     5,
-    "A server dies, and comes back",
-    "The plugin notices by itself. Capacity stays: only what is healthy is offered.",
+    "A server fails and returns",
+    "The plugin detects it. Capacity stays the same; only healthy units are allocatable.",
   );
-  const lost = servers[1] as PoolServer;
+  const failedServer = servers[1] as PoolServer;
   gauge("before", kubelet.resource.current?.allocatable ?? 0, 300);
-  await programs.get(lost)?.kill();
-  await allocatable(kubelet, 200, signal);
-  gauge(`${lost.name} killed`, 200, 300);
-  resources.use(startPoolServer(lost));
-  await allocatable(kubelet, 300, signal);
-  gauge(`${lost.name} started again`, 300, 300);
-  console.log("\nOn a real cluster: bun run e2e, and README.");
+  await programs.get(failedServer)?.kill();
+  await waitForAllocatable(kubelet, 200, signal);
+  gauge(`${failedServer.name} killed`, 200, 300);
+  resources.use(startPoolServer(failedServer));
+  await waitForAllocatable(kubelet, 300, signal);
+  gauge(`${failedServer.name} started again`, 300, 300);
+  console.log("\nTo use a real cluster, see README or run: bun run e2e");
 }
 
-/** As kubectl reads it: YAML 1.1, where a bare yes is a boolean. */
+/** Formats a pod as YAML 1.1, which kubectl reads: an unquoted yes is a boolean. */
 function toYaml(pod: DemoPod): string {
   return stringify(pod, { version: "1.1", lineWidth: 0 });
 }
@@ -132,7 +128,8 @@ async function startWebhook(folder: string): Promise<Program> {
   });
 }
 
-async function allocatable(kubelet: SimulatedKubelet, units: number, signal: AbortSignal): Promise<void> {
+/** Waits until the kubelet reports this many allocatable units. @throws {Error} after 10 s. */
+async function waitForAllocatable(kubelet: SimulatedKubelet, units: number, signal: AbortSignal): Promise<void> {
   const deadline = AbortSignal.timeout(10_000);
   for await (const resource of kubelet.resource.changes(AbortSignal.any([signal, deadline]))) {
     if (resource.allocatable === units) return;
@@ -147,12 +144,12 @@ interface RunPodOptions {
   signal: AbortSignal;
 }
 
-/** Its init containers in turn, then its container. */
+/** Runs the pod's init containers in turn, then its containers. */
 async function runPod(pod: DemoPod, { folder, servers, signal }: RunPodOptions): Promise<void> {
   const client = join(folder, "bitfusion");
   const build = ["build", "client/main.ts", "--compile", "--outfile", client];
   await Bun.spawn([process.execPath, ...build], { stdio: ["ignore", "ignore", "inherit"], signal }).exited;
-  const tokens = await makeVolume(join(folder, "tokens"));
+  const tokens = await createVolume(join(folder, "tokens"));
   const conf = stringify({ servers: servers.map(({ port }) => ({ addresses: [`127.0.0.1:${port}`] })) });
   for (const [name, text] of Object.entries({
     "servers.conf": conf,
@@ -163,7 +160,7 @@ async function runPod(pod: DemoPod, { folder, servers, signal }: RunPodOptions):
   }
   const volumes: Record<string, string> = {};
   for (const { name, secret } of pod.spec.volumes) {
-    volumes[name] = await makeVolume(join(folder, "volumes", name), secret ? tokens : undefined);
+    volumes[name] = await createVolume(join(folder, "volumes", name), secret ? tokens : undefined);
   }
   const fields = { "metadata.namespace": pod.metadata.namespace, "metadata.name": pod.metadata.name };
   const images = { init: { "/usr/bin/bitfusion": client }, main: { "/usr/bin/python": "demo/python" } };

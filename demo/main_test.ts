@@ -3,28 +3,28 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-test("the demo shows the whole way of a pod, plain when piped, and leaves nothing behind", async () => {
+test("the demo shows each step, prints no colors when piped, and leaves no files or processes behind", async () => {
   const folder = await mkdtemp(join(tmpdir(), "d-"));
   try {
     const env = { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: folder };
     const demo = Bun.spawn([process.execPath, "demo/main.ts"], { env, stdio: ["ignore", "pipe", "pipe"] });
-    const [said, complained] = await Promise.all([new Response(demo.stdout).text(), new Response(demo.stderr).text()]);
-    expect(complained).toBe("");
+    const [output, errors] = await Promise.all([new Response(demo.stdout).text(), new Response(demo.stderr).text()]);
+    expect(errors).toBe("");
     expect(await demo.exited).toBe(0);
-    expect(said).not.toContain("\u001b");
-    expect(said).toMatch(/\+ +- \/bitfusion\/bin\/bitfusion/);
-    expect(said).toMatch(/- +bitfusion\.io\/gpu-num: 1/);
-    expect(said).toMatch(/gpu-server-\w +injection\/bf-pkgs\/bf-pkgs +100 %/);
-    expect(said).toMatch(/gpu-server-b killed .* 200 of 300/);
-    expect(said).toMatch(/gpu-server-b started again .* 300 of 300/);
+    expect(output).not.toContain("\u001b");
+    expect(output).toMatch(/\+ +- \/bitfusion\/bin\/bitfusion/);
+    expect(output).toMatch(/- +bitfusion\.io\/gpu-num: 1/);
+    expect(output).toMatch(/gpu-server-\w +injection\/bf-pkgs\/bf-pkgs +100 %/);
+    expect(output).toMatch(/gpu-server-b killed .* 200 of 300/);
+    expect(output).toMatch(/gpu-server-b started again .* 300 of 300/);
     expect(await readdir(folder)).toEqual([]);
-    expect(await processesNaming(folder)).toEqual([]);
+    expect(await processesUsing(folder)).toEqual([]);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }, 60_000);
 
-test("the demo that is interrupted ends its programs and removes its files", async () => {
+test("the demo ends its programs and removes its files on SIGINT", async () => {
   const folder = await mkdtemp(join(tmpdir(), "d-"));
   try {
     const env = { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: folder };
@@ -33,14 +33,14 @@ test("the demo that is interrupted ends its programs and removes its files", asy
     demo.kill("SIGINT");
     expect(await demo.exited).toBe(1);
     expect(await readdir(folder)).toEqual([]);
-    expect(await processesNaming(folder)).toEqual([]);
+    expect(await processesUsing(folder)).toEqual([]);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }, 60_000);
 
-/** Command lines and environments that name the folder: whatever the demo starts has TMPDIR from it. */
-async function processesNaming(folder: string): Promise<string[]> {
+/** Returns the ids of processes whose environment contains the folder: every process of the demo inherits TMPDIR. */
+async function processesUsing(folder: string): Promise<string[]> {
   const found: string[] = [];
   for (const pid of await readdir("/proc").catch(() => [])) {
     if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;

@@ -2,7 +2,7 @@ import Table from "cli-table3";
 import { createPatch } from "diff";
 import colors from "picocolors";
 
-/** A numbered heading and what it is about. */
+/** Prints a numbered heading with an explanation. */
 export function heading(number: number, title: string, explanation: string): void {
   console.log(`\n${colors.bold(`${number}  ${title}`)}\n${colors.dim(explanation)}\n`);
 }
@@ -38,7 +38,7 @@ export function table(head: string[], rows: string[][]): void {
   for (const row of cells.toString().split("\n")) line(row.trimEnd());
 }
 
-/** The lines that differ between two texts, with some around them. */
+/** Prints the lines that differ between two texts, with two lines of context. */
 export function difference(before: string, after: string): void {
   const [, , , , ...lines] = createPatch("", before, after, "", "", { context: 2 }).split("\n");
   for (const text of lines) {
@@ -49,11 +49,11 @@ export function difference(before: string, after: string): void {
   }
 }
 
-/** So many of so many, as a bar. */
-export function gauge(label: string, value: number, whole: number): void {
+/** Prints `value` of `total` as a bar. */
+export function gauge(label: string, value: number, total: number): void {
   const width = 30;
-  const full = Math.round((value / whole) * width);
+  const filled = Math.round((value / total) * width);
   line(
-    `${label.padEnd(34)} ${colors.green("█".repeat(full))}${colors.red("░".repeat(width - full))} ${value} of ${whole}`,
+    `${label.padEnd(34)} ${colors.green("█".repeat(filled))}${colors.red("░".repeat(width - filled))} ${value} of ${total}`,
   );
 }

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import packageJson from "../package.json";
-import { INSTALL, MAKE_SECRET, ROLLOUT } from "./cluster/commands.ts";
+import { CREATE_SECRET, INSTALL, ROLLOUT } from "./cluster/commands.ts";
 import { IMAGES } from "./cluster/images.ts";
 import { SERVERS } from "./cluster/pool.ts";
 
@@ -12,11 +12,11 @@ const commands = [...readme.matchAll(/^```sh\n(.*?)^```/gms)]
   .map((line) => line.replace(/\s+#.*$/, "").trim())
   .filter(Boolean);
 
-test("README has the commands that the cluster tests run, word by word", () => {
-  expect(commands).toEqual(expect.arrayContaining([INSTALL, MAKE_SECRET, ...ROLLOUT]));
+test("README contains the exact commands that the cluster tests run", () => {
+  expect(commands).toEqual(expect.arrayContaining([INSTALL, CREATE_SECRET, ...ROLLOUT]));
 });
 
-test("README builds each image that the cluster tests build, and starts each pool server", () => {
+test("README builds the images and starts the pool servers of the cluster tests", () => {
   for (const { name, dockerfile } of IMAGES.filter(({ dockerfile }) => !dockerfile.startsWith("e2e/"))) {
     expect(commands).toContain(`docker build -f ${dockerfile} -t ${name} .`);
   }
@@ -27,7 +27,7 @@ test("README builds each image that the cluster tests build, and starts each poo
   }
 });
 
-test.each([...new Set(commands)])("README's command exists: %s", (command) => {
+test.each([...new Set(commands)])("README command exists: %s", (command) => {
   const words = command.replace(/^npx -y bun@\S+ /, "bun ").split(" ");
   if (words[0] === "bun" && words[1] === "run") {
     expect(Object.keys(packageJson.scripts)).toContain(words[2] ?? "");
@@ -37,22 +37,24 @@ test.each([...new Set(commands)])("README's command exists: %s", (command) => {
   for (const path of words.flatMap(pathsIn)) expect(existsSync(path), `${path} exists`).toBe(true);
 });
 
-test("README asks for the Bun that package.json pins", () => {
+test("README uses the Bun version that package.json pins", () => {
   const versions = new Set([...readme.matchAll(/bun@([\d.]+)/g)].map(([, version]) => version));
   expect([...versions]).toEqual([packageJson.packageManager.replace("bun@", "")]);
 });
 
-test("README names files and folders that exist", () => {
+test("files and folders that README names exist", () => {
   const named = [...readme.matchAll(/`([\w./-]+\/[\w./-]*)`/g)].map(([, path = ""]) => path);
-  const ours = named.filter((path) =>
-    /^(plugin|webhook|pool|proto|kubernetes|grpc|program|demo|e2e|bench|kind|examples)\//.test(path),
+  const projectPaths = named.filter((path) =>
+    /^(plugin|webhook|controller|server|client|pool|proto|kubernetes|grpc|program|tls|docs|demo|e2e|bench|kind|examples)\//.test(
+      path,
+    ),
   );
-  expect(ours.length).toBeGreaterThan(10);
-  expect(ours.filter((path) => !existsSync(path))).toEqual([]);
+  expect(projectPaths.length).toBeGreaterThan(10);
+  expect(projectPaths.filter((path) => !existsSync(path))).toEqual([]);
 });
 
-/** Words that are paths of this repository. */
+/** Returns the path in this repository that a word of a command contains, if any. */
 function pathsIn(word: string): string[] {
   const path = word.replace(/^--from-file=/, "");
-  return /^(plugin|webhook|pool|kind|examples)\//.test(path) ? [path] : [];
+  return /^(plugin|webhook|controller|server|client|kind|examples)\//.test(path) ? [path] : [];
 }

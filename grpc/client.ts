@@ -2,17 +2,17 @@ import { connect } from "node:net";
 import type { Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 
-/** A gRPC transport and the connection below it, which disposal closes. */
+/** A gRPC transport with its connection. Disposal closes the connection. */
 export interface GrpcChannel extends Disposable {
   readonly transport: Transport;
 }
 
-/** A channel to a server on a unix socket. */
+/** Creates a channel to a server on a Unix socket. It connects on the first call. */
 export function connectUnix(path: string): GrpcChannel {
   return createChannel("http://localhost", { createConnection: () => connect(path) });
 }
 
-/** A channel without TLS to `host:port`. */
+/** Creates a channel to `host:port`, without TLS. It connects on the first call, and reconnects if necessary. */
 export function connectTcp(address: string): GrpcChannel {
   return createChannel(`http://${address}`, {});
 }

@@ -7,7 +7,7 @@ import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { connectTcp, connectUnix, type GrpcChannel } from "./client.ts";
 import { serveGrpc } from "./server.ts";
 
-/** A service that answers with its name. */
+/** Serves an inventory with this host name. */
 function serve(hostname: string, port = 0) {
   return serveGrpc({
     listen: { port, host: "127.0.0.1" },
@@ -25,7 +25,7 @@ function call(channel: GrpcChannel): Promise<unknown> {
     );
 }
 
-test("connectTcp() fails with Unavailable while nobody listens, and works once somebody does", async () => {
+test("connectTcp() fails with Unavailable until a server listens, and then works", async () => {
   const port = await freePort();
   using channel = connectTcp(`127.0.0.1:${port}`);
   expect(await call(channel)).toBe("Unavailable");
@@ -33,7 +33,7 @@ test("connectTcp() fails with Unavailable while nobody listens, and works once s
   expect(await call(channel)).toBe("late");
 });
 
-test("connectTcp() works again when the server has been replaced", async () => {
+test("connectTcp() reconnects when the server is replaced", async () => {
   const first = await serve("first");
   using channel = connectTcp(`127.0.0.1:${first.port}`);
   expect(await call(channel)).toBe("first");
@@ -43,7 +43,7 @@ test("connectTcp() works again when the server has been replaced", async () => {
   expect(await call(channel)).toBe("second");
 });
 
-test("connectUnix() fails where there is no socket", async () => {
+test("connectUnix() fails if the socket does not exist", async () => {
   using channel = connectUnix(join(tmpdir(), crypto.randomUUID()));
   expect(await call(channel)).toBeOneOf(["Internal", "Unavailable"]);
 });

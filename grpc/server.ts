@@ -4,37 +4,39 @@ import type { AddressInfo, Socket } from "node:net";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 
-/** Where to listen: a unix socket's path (at most 107 bytes), or a TCP port (0 for any free one). */
+/** The path of a Unix socket (at most 107 bytes), or a TCP port (0 selects a free port). */
 export type ListenAddress = { path: string } | { port: number; host?: string };
 
 export interface GrpcServer extends AsyncDisposable {
-  /** The TCP port, 0 on a unix socket. */
+  /** The TCP port; 0 for a Unix socket. */
   readonly port: number;
 }
 
 export interface GrpcServerOptions {
   listen: ListenAddress;
   routes: (router: ConnectRouter) => void;
-  /** How long calls under way may take to end once the server closes, in ms. */
+  /** How long disposal waits for running calls, in ms. */
   drain?: number;
 }
 
 /**
- * Serves gRPC, gRPC-Web and Connect over HTTP/2 without TLS. Disposal aborts the streams' signals, lets calls end, and removes
- * the socket.
+ * Serves gRPC, gRPC-Web and Connect over HTTP/2 without TLS. Disposal aborts the signals of all calls, waits for them
+ * up to `drain` ms, and removes the socket.
+ *
+ * @throws the error of `listen`, such as EADDRINUSE.
  */
 export async function serveGrpc({ listen, routes, drain = 1000 }: GrpcServerOptions): Promise<GrpcServer> {
   const shutdown = new AbortController();
   const adapter = connectNodeAdapter({ routes, shutdownSignal: shutdown.signal });
   const server = createServer((request, response) => {
-    mendForConnectNode(request, response);
+    workAroundConnectNode(request, response);
     adapter(request, response);
   });
   const sessions = new Set<ServerHttp2Session>();
   server.on("session", (session) => {
     sessions.add(session);
     session.on("close", () => sessions.delete(session));
-    session.on("error", () => session.destroy()); // the peer went away: its streams' signals are aborted by the adapter
+    session.on("error", () => session.destroy()); // the peer disconnected; the adapter aborts its streams
   });
   const sockets = new Set<Socket>();
   server.on("connection", (socket: Socket) => {
@@ -54,14 +56,14 @@ export async function serveGrpc({ listen, routes, drain = 1000 }: GrpcServerOpti
     port: isTcp(address) ? address.port : 0,
     async [Symbol.asyncDispose]() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      shutdown.abort(new DOMException("The server shuts down", "AbortError"));
+      shutdown.abort(new DOMException("The server is shutting down", "AbortError"));
       for (const session of sessions) session.close();
-      const limit = setTimeout(() => {
-        // Not the sessions: there is none before the client speaks, and it does not end while its peer reads nothing.
+      const timer = setTimeout(() => {
+        // Not sessions: they exist only after the client's first bytes, and stay open while the client does not read.
         for (const socket of sockets) socket.destroy();
       }, drain);
       await closed;
-      clearTimeout(limit);
+      clearTimeout(timer);
     },
   };
 }
@@ -70,9 +72,10 @@ function isTcp(address: AddressInfo | string | null): address is AddressInfo {
   return typeof address === "object" && address !== null;
 }
 
-function mendForConnectNode(request: Http2ServerRequest, response: Http2ServerResponse): void {
-  // Clients of unix sockets send the socket's path as :authority (grpc-go, grpcio); connect-node makes a URL of it and throws.
+function workAroundConnectNode(request: Http2ServerRequest, response: Http2ServerResponse): void {
+  // On Unix sockets, grpc-go and grpcio send the path of the socket as :authority. connect-node parses it as a URL and
+  // throws.
   Object.defineProperty(request, "authority", { value: "localhost" });
-  // connect-node waits for "drain" only: without this, a peer that goes away while a write is blocked leaks the handler.
+  // connect-node waits only for "drain": without this, a peer that closes during a blocked write leaks the handler.
   response.once("close", () => response.emit("drain"));
 }

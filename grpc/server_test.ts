@@ -23,10 +23,10 @@ function routes(router: ConnectRouter): void {
   });
 }
 
-/** A socket's path in a folder of its own. */
+/** Returns a socket path in a new directory. Disposal removes the directory. */
 async function temporarySocket() {
-  const folder = await mkdtempDisposable(join(tmpdir(), "grpc-"));
-  return { path: join(folder.path, "test.sock"), [Symbol.asyncDispose]: () => folder.remove() };
+  const directory = await mkdtempDisposable(join(tmpdir(), "grpc-"));
+  return { path: join(directory.path, "test.sock"), [Symbol.asyncDispose]: () => directory.remove() };
 }
 
 function exists(path: string): Promise<boolean> {
@@ -36,7 +36,7 @@ function exists(path: string): Promise<boolean> {
   );
 }
 
-test("serveGrpc() answers calls and streams on a unix socket", async () => {
+test("serveGrpc() serves unary calls and streams on a Unix socket", async () => {
   await using socket = await temporarySocket();
   await using server = await serveGrpc({ listen: { path: socket.path }, routes });
   expect(server.port).toBe(0);
@@ -53,27 +53,27 @@ test("serveGrpc() answers calls and streams on a unix socket", async () => {
   expect(hostnames).toEqual(["a", "b"]);
 });
 
-test("serveGrpc() answers on any free TCP port and tells it", async () => {
+test("serveGrpc() listens on a free TCP port and returns its number", async () => {
   await using server = await serveGrpc({ listen: { port: 0, host: "127.0.0.1" }, routes });
   expect(server.port).toBeGreaterThan(0);
   using channel = connectTcp(`127.0.0.1:${server.port}`);
   expect((await createClient(PoolService, channel.transport).getInventory({})).inventory?.hostname).toBe("a");
 });
 
-test("serveGrpc() answers a client that sends the socket's path as :authority", async () => {
+test("serveGrpc() accepts the path of the socket as :authority", async () => {
   await using socket = await temporarySocket();
   await using _server = await serveGrpc({ listen: { path: socket.path }, routes });
   expect(await getInventory(socket.path, encodeURIComponent(socket.path))).toBe('{"inventory":{"hostname":"a"}}');
 });
 
-test("serveGrpc() outlives a client that sends the socket's path as :authority, unencoded", async () => {
+test("serveGrpc() survives an unencoded path of the socket as :authority", async () => {
   await using socket = await temporarySocket();
   await using _server = await serveGrpc({ listen: { path: socket.path }, routes });
-  await getInventory(socket.path, socket.path); // Bun itself may refuse it
+  await getInventory(socket.path, socket.path); // Bun may reject it
   expect(await getInventory(socket.path, "localhost")).toBe('{"inventory":{"hostname":"a"}}');
 });
 
-test("serveGrpc() ends open streams and removes the socket on disposal", async () => {
+test("disposal of serveGrpc() ends open streams and removes the socket", async () => {
   await using socket = await temporarySocket();
   const server = await serveGrpc({ listen: { path: socket.path }, routes });
   using channel = connectUnix(socket.path);
@@ -89,7 +89,7 @@ test("serveGrpc() ends open streams and removes the socket on disposal", async (
   expect(await exists(socket.path)).toBe(false);
 });
 
-test("serveGrpc() lets calls under way end on disposal", async () => {
+test("disposal of serveGrpc() waits for running calls", async () => {
   const called = Promise.withResolvers<void>();
   const server = await serveGrpc({
     listen: { port: 0 },
@@ -105,14 +105,14 @@ test("serveGrpc() lets calls under way end on disposal", async () => {
       }),
   });
   using channel = connectTcp(`127.0.0.1:${server.port}`);
-  const answer = createClient(PoolService, channel.transport).getInventory({}, { timeoutMs: 4000 });
-  const hostname = answer.then(({ inventory }) => inventory?.hostname, String);
+  const response = createClient(PoolService, channel.transport).getInventory({}, { timeoutMs: 4000 });
+  const hostname = response.then(({ inventory }) => inventory?.hostname, String);
   await called.promise;
   await server[Symbol.asyncDispose]();
   expect(await hostname).toBe("a");
 });
 
-test("serveGrpc() waits on disposal no longer than drain for a call that does not end", async () => {
+test("disposal of serveGrpc() waits at most `drain` ms for a call that does not end", async () => {
   const called = Promise.withResolvers<void>();
   const server = await serveGrpc({
     listen: { port: 0 },
@@ -127,27 +127,27 @@ test("serveGrpc() waits on disposal no longer than drain for a call that does no
   });
   using channel = connectTcp(`127.0.0.1:${server.port}`);
   const stop = new AbortController();
-  const answer = createClient(PoolService, channel.transport)
+  const response = createClient(PoolService, channel.transport)
     .getInventory({}, { signal: stop.signal })
-    .then(String, () => "cut off");
+    .then(String, () => "disconnected");
   await called.promise;
   await server[Symbol.asyncDispose]();
-  stop.abort(); // connect-node on Bun does not see the connection's end
-  expect(await answer).toBe("cut off");
+  stop.abort(); // connect-node on Bun does not detect that the connection was closed
+  expect(await response).toBe("disconnected");
 });
 
-test("serveGrpc() waits on disposal no longer than drain for a client that neither speaks nor reads", async () => {
+test("disposal of serveGrpc() waits at most `drain` ms for a client that neither writes nor reads", async () => {
   await using socket = await temporarySocket();
   const server = await serveGrpc({ listen: { path: socket.path }, routes, drain: 50 });
   const client = connect(socket.path);
   await once(client, "connect");
-  using channel = connectUnix(socket.path); // answered after the one before was accepted
+  using channel = connectUnix(socket.path); // its call ends after the first connection was accepted
   await createClient(PoolService, channel.transport).getInventory({});
   await server[Symbol.asyncDispose]();
   client.destroy();
 });
 
-test("serveGrpc() listens where an earlier server has left its socket file", async () => {
+test("serveGrpc() replaces the socket file of a previous server", async () => {
   await using socket = await temporarySocket();
   await writeFile(socket.path, "");
   await using _server = await serveGrpc({ listen: { path: socket.path }, routes });
@@ -155,13 +155,13 @@ test("serveGrpc() listens where an earlier server has left its socket file", asy
   expect((await createClient(PoolService, channel.transport).getInventory({})).inventory?.hostname).toBe("a");
 });
 
-test("serveGrpc() rejects when the port is taken", async () => {
+test("serveGrpc() rejects if the port is in use", async () => {
   await using server = await serveGrpc({ listen: { port: 0 }, routes });
   const second = serveGrpc({ listen: { port: server.port }, routes });
   expect(await second.then(String, (error) => error.code)).toBe("EADDRINUSE");
 });
 
-/** What the server on a socket answers to a client of its own kind, or why it does not. */
+/** Calls GetInventory with this :authority. Returns the body of the response, or the error as text. */
 async function getInventory(path: string, authority: string): Promise<string> {
   const session = connectHttp2("http://localhost", { createConnection: () => connect(path) });
   const request = session.request({

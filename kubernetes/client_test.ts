@@ -1,5 +1,5 @@
-import { isObjectNotFound, isStatus, KubernetesError } from "./error.ts";
-import "reflect-metadata"; // before x509, whose dependency injection wants it
+import { connectWithKubeconfig } from "./simulated/api_server.ts";
+import "reflect-metadata"; // must precede x509, whose dependency injection needs it
 import { afterEach, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -8,8 +8,8 @@ import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
 import { createCertificate } from "../tls/certificate.ts";
 import { connectKubernetes } from "./client.ts";
+import { isObjectNotFound, isStatus, KubernetesError } from "./error.ts";
 import {
-  connectWith,
   kubeconfigOf,
   type SimulatedApiServer,
   startSimulatedApiServer,
@@ -31,7 +31,7 @@ function start(options: Parameters<typeof startSimulatedApiServer>[0]): Simulate
   return api;
 }
 
-/** A certificate that createCertificate() doesn't make: its own are for servers only. */
+/** Creates a client certificate; those of createCertificate() are for servers only. */
 async function createClientCertificate(): Promise<{ cert: string; key: string }> {
   const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
   const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
@@ -47,7 +47,7 @@ async function createClientCertificate(): Promise<{ cert: string; key: string }>
   return { cert: certificate.toString("pem"), key };
 }
 
-test("connectKubernetes() sends the token of KUBECONFIG to a server that its CA vouches for", async () => {
+test("connectKubernetes() sends the token of KUBECONFIG to a server with a certificate of its CA", async () => {
   const seen: (string | null)[] = [];
   const api = start({
     tls: server,
@@ -56,27 +56,27 @@ test("connectKubernetes() sends the token of KUBECONFIG to a server that its CA 
       return undefined;
     },
   });
-  const { core } = await connectWith(kubeconfigOf(api.url, { ca: server.ca, token: "letmein" }));
+  const { core } = await connectWithKubeconfig(kubeconfigOf(api.url, { ca: server.ca, token: "letmein" }));
   const { data } = await core.readNamespacedSecret(SECRET);
   expect(data).toEqual({ "ca.crt": "eA==" });
   expect(seen).toEqual(["Bearer letmein"]);
 });
 
-test("connectKubernetes() refuses a server that another CA vouches for, and tells it nothing", async () => {
+test("connectKubernetes() sends nothing to a server with a certificate of another CA", async () => {
   const api = start({ tls: server });
   const other = await createCertificate(["localhost"], Date.now());
-  const trusting = await connectWith(kubeconfigOf(api.url, { ca: server.ca }));
-  await trusting.core.readNamespacedSecret(SECRET); // leaves a connection that must not be used again
-  const { core } = await connectWith(kubeconfigOf(api.url, { ca: other.ca, token: "letmein" }));
+  const trusting = await connectWithKubeconfig(kubeconfigOf(api.url, { ca: server.ca }));
+  await trusting.core.readNamespacedSecret(SECRET); // leaves an open connection, which must not be reused
+  const { core } = await connectWithKubeconfig(kubeconfigOf(api.url, { ca: other.ca, token: "letmein" }));
   const outcome = await core.readNamespacedSecret(SECRET).then(String, String);
   expect(outcome).toContain("certificate");
   expect(api.requests).toHaveLength(1);
 });
 
-test("connectKubernetes() refuses a server whose certificate is for another name", async () => {
+test("connectKubernetes() sends nothing to a server whose certificate is for another name", async () => {
   const elsewhere = await createCertificate(["elsewhere"], Date.now());
   const api = start({ tls: elsewhere });
-  const { core } = await connectWith(kubeconfigOf(api.url, { ca: elsewhere.ca }));
+  const { core } = await connectWithKubeconfig(kubeconfigOf(api.url, { ca: elsewhere.ca }));
   const outcome = await core.readNamespacedSecret(SECRET).then(String, String);
   expect(outcome).toMatch(/altname|IDENTITY|certificate/i);
   expect(api.requests).toEqual([]);
@@ -85,32 +85,32 @@ test("connectKubernetes() refuses a server whose certificate is for another name
 test("connectKubernetes() presents the client certificate of KUBECONFIG", async () => {
   const client = await createClientCertificate();
   const api = start({ tls: { ...server, ca: client.cert, requestCert: true, rejectUnauthorized: true } });
-  const { core } = await connectWith(kubeconfigOf(api.url, { ca: server.ca, ...client }));
+  const { core } = await connectWithKubeconfig(kubeconfigOf(api.url, { ca: server.ca, ...client }));
   expect((await core.readNamespacedSecret(SECRET)).data).toEqual({ "ca.crt": "eA==" });
-  const { core: anonymous } = await connectWith(kubeconfigOf(api.url, { ca: server.ca }));
+  const { core: anonymous } = await connectWithKubeconfig(kubeconfigOf(api.url, { ca: server.ca }));
   expect(
     await anonymous.readNamespacedSecret(SECRET).then(
-      () => "answered",
+      () => "accepted",
       () => "refused",
     ),
   ).toBe("refused");
   expect(api.requests).toHaveLength(1);
 });
 
-test.each<[answer: string, message: string]>([
+test.each<[body: string, message: string]>([
   ['{"kind":"Status","message":"secrets is forbidden"}', "secrets is forbidden"],
   ["<html>Bad gateway</html>", "<html>Bad gateway</html>"],
-])("connectKubernetes() hands on the refusal %s in the API server's own words", async (answer, message) => {
-  const api = start({ onRequest: () => new Response(answer, { status: 403 }) });
-  const { core } = await connectWith(kubeconfigOf(api.url));
+])("a KubernetesError has the status code, and the message of the response %s", async (body, message) => {
+  const api = start({ onRequest: () => new Response(body, { status: 403 }) });
+  const { core } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const error = await core.readNamespacedSecret(SECRET).catch((thrown: unknown) => thrown);
   const path = "/api/v1/namespaces/kube-system/secrets/bitfusion-secret";
   expect(error).toEqual(new KubernetesError(403, `GET ${path} answered 403: ${message}`));
 });
 
-test("isStatus() tells a Secret that is missing from other failures", async () => {
+test("isStatus() distinguishes 404 for a missing Secret from other errors", async () => {
   const api = start({});
-  const { core } = await connectWith(kubeconfigOf(api.url));
+  const { core } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const missing = await core.readNamespacedSecret({ ...SECRET, name: "missing" }).catch((error: unknown) => error);
   expect(isStatus(missing, 404)).toBe(true);
   expect(isStatus(missing, 409)).toBe(false);
@@ -120,9 +120,9 @@ test("isStatus() tells a Secret that is missing from other failures", async () =
   expect(isStatus(down, 404)).toBe(false);
 });
 
-test("isStatus() tells a Secret that is already there", async () => {
+test("isStatus() recognizes 409 for a Secret that exists", async () => {
   const api = start({});
-  const { core } = await connectWith(kubeconfigOf(api.url));
+  const { core } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const body = { metadata: { name: SECRET.name } };
   const conflict = await core
     .createNamespacedSecret({ namespace: SECRET.namespace, body })
@@ -132,21 +132,21 @@ test("isStatus() tells a Secret that is already there", async () => {
 
 const notFound = { kind: "Status", reason: "NotFound", message: "not found" };
 
-test.each<[what: string, answer: string, expected: boolean]>([
-  ["an object that is missing", JSON.stringify({ ...notFound, details: { name: "x", kind: "secrets" } }), true],
-  ["an API that is not served", JSON.stringify({ ...notFound, details: {} }), false],
-  ["somebody else's page", "404 page not found", false],
-  ["somebody else's JSON", "{}", false],
-  ["somebody else's null", "null", false],
-])("isMissing() judges a 404 of %s", async (_, answer, expected) => {
-  const api = start({ onRequest: () => new Response(answer, { status: 404 }) });
-  const { core } = await connectWith(kubeconfigOf(api.url));
+test.each<[description: string, body: string, expected: boolean]>([
+  ["a missing object", JSON.stringify({ ...notFound, details: { name: "x", kind: "secrets" } }), true],
+  ["an unknown resource type", JSON.stringify({ ...notFound, details: {} }), false],
+  ["a text that is not a Status", "404 page not found", false],
+  ["a JSON object that is not a Status", "{}", false],
+  ["JSON null", "null", false],
+])("isObjectNotFound() of a 404 with %s", async (_, body, expected) => {
+  const api = start({ onRequest: () => new Response(body, { status: 404 }) });
+  const { core } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const error = await core.readNamespacedSecret(SECRET).catch((thrown: unknown) => thrown);
   expect(isStatus(error, 404)).toBe(true);
   expect(isObjectNotFound(error)).toBe(expected);
 });
 
-test("connectKubernetes() says where KUBECONFIG points when there is no file", () => {
+test("connectKubernetes() names the path in KUBECONFIG if the file does not exist", () => {
   const path = join(tmpdir(), "no-such-kubeconfig");
   expect(() => withEnvironment({ KUBECONFIG: path }, connectKubernetes)).toThrow(`Cannot read KUBECONFIG="${path}"`);
 });
@@ -154,14 +154,14 @@ test("connectKubernetes() says where KUBECONFIG points when there is no file", (
 test.each([
   ["names no server", "{}"],
   ["has no current context", "apiVersion: v1\nkind: Config\nclusters: []\nusers: []\ncontexts: []\n"],
-])("connectKubernetes() says what it needs when KUBECONFIG %s", async (_, kubeconfig) => {
-  const outcome = await connectWith(kubeconfig).then(String, String);
+])("connectKubernetes() reports what it expects if KUBECONFIG %s", async (_, kubeconfig) => {
+  const outcome = await connectWithKubeconfig(kubeconfig).then(String, String);
   expect(outcome).toBe("ConfigError: Cannot find the API server: expected a service account, or KUBECONFIG");
 });
 
 const isInCluster = existsSync("/var/run/secrets/kubernetes.io/serviceaccount/token");
 
-test.skipIf(isInCluster)("connectKubernetes() says what it needs when nothing names a server", async () => {
+test.skipIf(isInCluster)("connectKubernetes() reports what it expects if nothing configures a server", async () => {
   const home = await mkdtemp(join(tmpdir(), "client-"));
   cleanups.push(() => rm(home, { recursive: true, force: true }));
   const connectAtHome = () => withEnvironment({ KUBECONFIG: "", HOME: home }, connectKubernetes);

@@ -18,7 +18,9 @@ export function isStatus(error: unknown, code: 404 | 409 | 410): boolean {
   return error instanceof KubernetesError && error.code === code;
 }
 
-/** Whether the API server says that an object does not exist. False for an unknown resource type, and for a proxy's 404. */
+/**
+ * Whether the API server says that an object does not exist. False for an unknown resource type, and for a proxy's 404.
+ */
 export function isObjectNotFound(error: unknown): boolean {
   return isStatus(error, 404) && (error as KubernetesError).object !== undefined;
 }

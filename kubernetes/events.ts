@@ -28,8 +28,8 @@ export interface RecordedEvent {
 }
 
 /**
- * Records an event (k8s.io/api/core/v1) in the object's namespace. If the same event exists, its count goes up instead, also if another
- * replica recorded it.
+ * Records an event (k8s.io/api/core/v1) in the object's namespace. If the same event exists, its count goes up instead,
+ * also if another replica recorded it.
  *
  * @throws {KubernetesError}
  */

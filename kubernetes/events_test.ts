@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import type { CoreV1Event } from "@kubernetes/client-node";
 import { createEventRecorder, type RecordedEvent } from "./events.ts";
-import { connectWith, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
+import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
 import { createObjectStore } from "./simulated/objects.ts";
 
 const cleanups: (() => unknown)[] = [];
@@ -9,11 +9,12 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
+/** Starts an API server, and creates a recorder for it. */
 async function start(onRequest?: () => Response) {
   const store = createObjectStore();
   const api = startSimulatedApiServer({ onRequest: (request) => onRequest?.() ?? store.answer(request) });
   cleanups.push(() => api[Symbol.asyncDispose]());
-  const { request } = await connectWith(kubeconfigOf(api.url));
+  const { request } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const events = () => [...store.objects.values()] as unknown as CoreV1Event[];
   return { api, events, request, record: createEventRecorder({ request, component: "bitfusion-webhook" }) };
 }
@@ -51,10 +52,10 @@ test("createEventRecorder() truncates a message to the 1024 characters that the 
   expect(events()[0]?.message).toBe("x".repeat(1024));
 });
 
-test("createEventRecorder() counts an event that exists, also if another replica recorded it", async () => {
+test("createEventRecorder() increments the count of an event that exists, also if another replica recorded it", async () => {
   const { events, record, request } = await start();
   const other = createEventRecorder({ request, component: "bitfusion-webhook" });
-  for (const each of [record, other, record]) await each(event);
+  for (const recorder of [record, other, record]) await recorder(event);
   expect(events().map(({ count }) => count)).toEqual([3]);
 });
 
@@ -63,7 +64,7 @@ test.each<[difference: string, other: RecordedEvent]>([
   ["another reason", { ...event, reason: "Other" }],
   ["another object", { ...event, object: { ...event.object, name: "x" } }],
   ["a new object of the same name", { ...event, object: { ...event.object, uid: "x" } }],
-])("createEventRecorder() records %s as an event of its own", async (_, other) => {
+])("createEventRecorder() records an event with %s separately", async (_, other) => {
   const { events, record } = await start();
   await record(event);
   await record(other);
@@ -76,7 +77,7 @@ test("createEventRecorder() names the event of an object with a long name within
   expect(events()[0]?.metadata.name).toHaveLength(253);
 });
 
-test("createEventRecorder() throws when the API server refuses the event", async () => {
+test("createEventRecorder() throws if the API server rejects the event", async () => {
   const { record } = await start(() => Response.json({ message: "no rights" }, { status: 403 }));
   expect(await record(event).then(String, String)).toContain("no rights");
 });

@@ -11,8 +11,9 @@ export interface LeaderOptions extends ElectionOptions {
 }
 
 /**
- * Runs `lead` while this candidate holds the Lease, as client-go's leaderelection does and with its default times. Of several
- * candidates one leads; when it ends, another takes over. Returns after the signal is aborted and the Lease is released.
+ * Runs `lead` while this candidate holds the Lease, as client-go's leaderelection does and with its default times. Of
+ * several candidates one leads; when it ends, another takes over. Returns after the signal is aborted and the Lease is
+ * released.
  *
  * @param lead must end when its signal is aborted. An error that it throws ends this function, too.
  */
@@ -56,7 +57,9 @@ async function leadOnce(
   }
 }
 
-/** Returns when another candidate holds the Lease, when the renew deadline has passed, or when the signal is aborted. */
+/**
+ * Returns when another candidate holds the Lease, when the renew deadline has passed, or when the signal is aborted.
+ */
 async function keepRenewed(
   election: Election,
   { log, name, renewDeadline = 10_000, retryPeriod = 2000 }: LeaderOptions,

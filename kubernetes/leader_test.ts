@@ -3,7 +3,7 @@ import type { V1Lease } from "@kubernetes/client-node";
 import { createLatest } from "../program/latest.ts";
 import { silentLog } from "../program/testing.ts";
 import { type LeaderOptions, runAsLeader } from "./leader.ts";
-import { connectWith, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
+import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
 import { createObjectStore } from "./simulated/objects.ts";
 
 const PATH = "/apis/coordination.k8s.io/v1/namespaces/system/leases/controller";
@@ -13,7 +13,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** An API server that can be out of reach. */
+/** Starts an API server that can become unavailable. */
 async function start() {
   const store = createObjectStore();
   const network = { isDown: false };
@@ -21,16 +21,16 @@ async function start() {
   const api = startSimulatedApiServer({
     async onRequest(request) {
       if (network.isDown) return new Response(null, { status: 503 });
-      const answer = await store.answer(request);
-      if (request.method === "PUT" && answer?.ok) renewals.set((renewals.current ?? 0) + 1);
-      return answer;
+      const response = await store.answer(request);
+      if (request.method === "PUT" && response?.ok) renewals.set((renewals.current ?? 0) + 1);
+      return response;
     },
   });
   cleanups.push(() => api[Symbol.asyncDispose]());
-  const { request } = await connectWith(kubeconfigOf(api.url));
+  const { request } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const lease = () => store.objects.get(PATH) as unknown as { spec: Record<string, unknown> };
 
-  /** Someone who wants to lead, and what it does then. */
+  /** Starts a candidate. Its work runs until the Lease is lost. */
   function candidate(
     identity: string,
     { work, ...options }: Partial<LeaderOptions> & { work?: () => Promise<void> } = {},
@@ -62,7 +62,7 @@ async function start() {
   return { ...store, network, renewals, lease, candidate };
 }
 
-test("leadWhileHeld() leads at once where nobody does, and says who in the Lease", async () => {
+test("runAsLeader() leads immediately if no candidate leads, and writes its identity to the Lease", async () => {
   const { candidate, lease } = await start();
   await candidate("a").until(true);
   expect(lease().spec).toMatchObject({
@@ -73,7 +73,7 @@ test("leadWhileHeld() leads at once where nobody does, and says who in the Lease
   });
 });
 
-test("leadWhileHeld() lets one of two lead, and the other at once when the first ends", async () => {
+test("one of two candidates of runAsLeader() leads, and the other takes over when the first ends", async () => {
   const { candidate, lease, renewals } = await start();
   const first = candidate("a", { duration: 60_000 });
   await first.until(true);
@@ -87,17 +87,17 @@ test("leadWhileHeld() lets one of two lead, and the other at once when the first
   expect(lease().spec).toMatchObject({ holderIdentity: "b", leaseTransitions: 1 });
 });
 
-test("leadWhileHeld() takes over from a leader that has died, once its Lease has run out by the own clock", async () => {
+test("runAsLeader() takes over from a dead leader when its Lease has expired by the local clock", async () => {
   const { candidate, put, lease } = await start();
-  const died = { holderIdentity: "dead", leaseDurationSeconds: 1, renewTime: "2100-01-01T00:00:00.000000Z" };
-  put(PATH, { spec: died } as unknown as V1Lease);
+  const spec = { holderIdentity: "dead", leaseDurationSeconds: 1, renewTime: "2100-01-01T00:00:00.000000Z" };
+  put(PATH, { spec } as unknown as V1Lease);
   const before = performance.now();
   await candidate("a").until(true);
   expect(performance.now() - before).toBeGreaterThan(900);
   expect(lease().spec).toMatchObject({ holderIdentity: "a" });
 });
 
-test("leadWhileHeld() ends the work before the Lease runs out when it cannot be renewed, and leads again later", async () => {
+test("runAsLeader() ends the work before the Lease expires if it cannot renew it, and leads again later", async () => {
   const { candidate, network } = await start();
   const { until } = candidate("a");
   await until(true);
@@ -107,7 +107,7 @@ test("leadWhileHeld() ends the work before the Lease runs out when it cannot be 
   await until(true);
 });
 
-test("leadWhileHeld() ends the work when another holds the Lease", async () => {
+test("runAsLeader() ends the work when another candidate holds the Lease", async () => {
   const { candidate, put } = await start();
   const { until } = candidate("a");
   await until(true);
@@ -115,7 +115,7 @@ test("leadWhileHeld() ends the work when another holds the Lease", async () => {
   await until(false);
 });
 
-test("leadWhileHeld() goes on leading when somebody writes a label to the Lease", async () => {
+test("runAsLeader() keeps leading when another writer adds a label to the Lease", async () => {
   const { candidate, objects, put, renewals } = await start();
   const { until, leads } = candidate("a");
   await until(true);
@@ -127,9 +127,9 @@ test("leadWhileHeld() goes on leading when somebody writes a label to the Lease"
   expect(leads.current).toBe(true);
 });
 
-test("leadWhileHeld() throws what the work throws, and gives the Lease up", async () => {
+test("runAsLeader() rethrows the error of the work, and releases the Lease", async () => {
   const { candidate, lease } = await start();
-  const work = () => Promise.reject(new Error("out of order"));
-  expect(await candidate("a", { work }).ended.then(String, String)).toBe("Error: out of order");
+  const work = () => Promise.reject(new Error("failed"));
+  expect(await candidate("a", { work }).ended.then(String, String)).toBe("Error: failed");
   expect(lease().spec).toMatchObject({ holderIdentity: "", leaseDurationSeconds: 1 });
 });

@@ -44,9 +44,9 @@ const GRACE = 10_000;
 const PAGE_SIZE = 500;
 
 /**
- * Lists a collection, then watches it. The first change replaces everything. A watch that ends or breaks is resumed at the last
- * version; only if the API server has forgotten that version (410 Gone), the collection is listed again. Failures are logged and
- * retried with backoff. Ends with the signal.
+ * Lists a collection, then watches it. The first change replaces everything. A watch that ends or breaks is resumed at
+ * the last version; only if the API server has forgotten that version (410 Gone), the collection is listed again.
+ * Failures are logged and retried with backoff. Ends with the signal.
  */
 export async function* watchObjects<Raw extends ApiObject, T>(
   { request, path, query = {}, transform, log }: WatchOptions<Raw, T>,

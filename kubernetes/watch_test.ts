@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from "bun:test";
-import { recordingLog } from "../program/testing.ts";
-import { connectWith, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
+import { createRecordingLog } from "../program/testing.ts";
+import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
 import { createObjectStore } from "./simulated/objects.ts";
 import { type ApiObject, watchObjects } from "./watch.ts";
 
@@ -12,7 +12,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-interface Labelled extends ApiObject {
+interface Labeled extends ApiObject {
   readonly metadata: ApiObject["metadata"] & { readonly labels?: Readonly<Record<string, string>> };
 }
 
@@ -21,12 +21,12 @@ async function watch(path: string, onRequest?: (request: Request) => Response | 
   const store = createObjectStore();
   const api = startSimulatedApiServer({ onRequest: (request) => onRequest?.(request) ?? store.answer(request) });
   cleanups.push(() => api[Symbol.asyncDispose]());
-  const { request } = await connectWith(kubeconfigOf(api.url));
+  const { request } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const stop = new AbortController();
   const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(4000)]);
   const lines: string[] = [];
-  const transform = ({ metadata: { labels = {} } }: Labelled) => ("hidden" in labels ? undefined : (labels.x ?? ""));
-  const changes = watchObjects({ request, path, transform, log: recordingLog(lines) }, signal);
+  const transform = ({ metadata: { labels = {} } }: Labeled) => ("hidden" in labels ? undefined : (labels.x ?? ""));
+  const changes = watchObjects({ request, path, transform, log: createRecordingLog(lines) }, signal);
   cleanups.push(() => stop.abort());
   async function next() {
     const { done, value } = await changes.next();
@@ -51,7 +51,7 @@ test("watchObjects() yields all objects, then each that is created, changed and 
   expect(await next()).toEqual({ type: "delete", key: "a", resourceVersion: "4" });
 });
 
-test("watchObjects() yields an object as deleted once it is no longer wanted", async () => {
+test("watchObjects() yields a deletion when `transform` no longer returns an object", async () => {
   const { label, put, next } = await watch(SLICES);
   put(`${SLICES}/b`, { metadata: { labels: { hidden: "" } } });
   label("a", "1");
@@ -77,7 +77,7 @@ test("watchObjects() lists in pages", async () => {
 test.each([
   ["that the API server ends", false],
   ["whose connection breaks", true],
-])("watchObjects() resumes a watch %s, misses nothing and does not list again", async (_, broken) => {
+])("watchObjects() resumes a watch %s, without missing a change and without listing again", async (_, broken) => {
   const { label, endWatches, next, requests, lines } = await watch(SLICES);
   await next();
   label("a", "1");
@@ -89,7 +89,7 @@ test.each([
   expect(lines).toHaveLength(broken ? 1 : 0);
 });
 
-test("watchObjects() lists again when the API server has forgotten the version", async () => {
+test("watchObjects() lists again when the resource version is too old", async () => {
   const { label, remove, endWatches, next } = await watch(SLICES);
   await next();
   label("a", "1");
@@ -102,16 +102,16 @@ test("watchObjects() lists again when the API server has forgotten the version",
   expect(change.objects).toEqual({ b: "1" });
 });
 
-test("watchObjects() retries after failures and garbage, and logs what failed", async () => {
-  const answers = [new Response("busy", { status: 503 }), new Response("not JSON"), new Response("")];
-  const { label, next, lines } = await watch(SLICES, () => answers.shift());
+test("watchObjects() retries after errors and invalid responses, and logs them", async () => {
+  const responses = [new Response("busy", { status: 503 }), new Response("not JSON"), new Response("")];
+  const { label, next, lines } = await watch(SLICES, () => responses.shift());
   label("a", "1");
   expect(await next()).toEqual({ type: "replace", objects: { a: "1" } });
   expect(lines[0]).toBe(`Watch interrupted: GET ${SLICES} answered 503: busy`);
   expect(lines).toHaveLength(3);
 });
 
-test("watchObjects() ends with its signal", async () => {
+test("watchObjects() ends with the signal", async () => {
   const { next, stop } = await watch(SLICES);
   await next();
   stop.abort();

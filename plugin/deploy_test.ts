@@ -6,7 +6,7 @@ async function read(name: string): Promise<string> {
   return await Bun.file(join(import.meta.dir, "deploy", name)).text();
 }
 
-test("the DaemonSet has no right that it does not need", async () => {
+test("the DaemonSet has no privileges that it does not need", async () => {
   const { spec } = parse(await read("daemonset.yaml")).spec.template;
   for (const host of ["hostNetwork", "hostPID", "hostIPC"]) expect(spec).not.toHaveProperty(host);
   expect(spec.containers).toHaveLength(1);
@@ -31,12 +31,12 @@ test("the DaemonSet has no right that it does not need", async () => {
   expect(readOnly.map(({ name }: { name: string }) => name)).toEqual(["pod-resources"]);
 });
 
-test("the DaemonSet is on each node, and among the last to go", async () => {
+test("the DaemonSet runs on every node, and is among the last to be evicted", async () => {
   const { spec } = parse(await read("daemonset.yaml")).spec.template;
   expect(spec).toMatchObject({ priorityClassName: "system-node-critical", tolerations: [{ operator: "Exists" }] });
 });
 
-test("the plugin's service account may read claims, and nothing else", async () => {
+test("the plugin's service account may only get ResourceClaims", async () => {
   const documents = parseAllDocuments(await read("service_account.yaml")).map((document) => document.toJS());
   const rules = documents.flatMap(({ rules = [] }) => rules);
   expect(rules).toEqual([{ apiGroups: ["resource.k8s.io"], resources: ["resourceclaims"], verbs: ["get"] }]);

@@ -4,18 +4,18 @@ import { type ListAndWatchResponse, ListAndWatchResponseSchema } from "../proto/
 import { type GpuUnits, unitIds } from "./devices.ts";
 
 /**
- * The list of these units as a message that is already encoded, GPU by GPU: 100,000 messages, one for each device, would be made and
- * encoded for longer than the kubelet should wait. The library writes fields that it does not know as they are.
+ * Encodes a list of units GPU by GPU. Creating and encoding 100,000 messages, one per device, would take longer than the kubelet should
+ * wait. The protobuf library writes unknown fields as they are.
  */
-export function listOf(gpus: Iterable<GpuUnits>): ListAndWatchResponse {
+export function encodeList(gpus: Iterable<GpuUnits>): ListAndWatchResponse {
   const list = create(ListAndWatchResponseSchema);
   list.$unknown = Array.from(gpus, devicesField);
   return list;
 }
 
-/** `repeated Device devices = 1`, of one GPU. The first tag is the library's to write. */
+/** `repeated Device devices = 1` for one GPU. The library writes the first tag. */
 function devicesField(gpu: GpuUnits): UnknownField {
-  const health = field(2, gpu.healthy ? "Healthy" : "Unhealthy"); // the spelling is the kubelet's (constants.go)
+  const health = field(2, gpu.healthy ? "Healthy" : "Unhealthy"); // spelled as in the kubelet's constants.go
   const devices = unitIds(gpu).map((id) => field(1, field(1, id) + health));
   return { no: 1, wireType: WireType.LengthDelimited, data: Buffer.from(devices.join("").slice(1), "latin1") };
 }

@@ -2,16 +2,16 @@ import { expect, test } from "bun:test";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ListAndWatchResponseSchema } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
 import { unitIds } from "./devices.ts";
-import { listOf } from "./encoding.ts";
+import { encodeList } from "./encoding.ts";
 
-test("listOf() is on the wire the list of all devices, with the kubelet's spelling of health", () => {
+test("encodeList() encodes the list of all devices, with the kubelet's spelling of health", () => {
   const gpus = [
     { server: "a:1", name: "0a1b2c3d", count: 100, healthy: true },
     { server: "a:1", name: "zzzzzzzz", count: 1, healthy: false },
   ];
   const { devices, $unknown } = fromBinary(
     ListAndWatchResponseSchema,
-    toBinary(ListAndWatchResponseSchema, listOf(gpus)),
+    toBinary(ListAndWatchResponseSchema, encodeList(gpus)),
   );
   expect(devices.map(({ ID, health }) => [ID, health])).toEqual(
     gpus.flatMap((gpu) => unitIds(gpu).map((id) => [id, gpu.healthy ? "Healthy" : "Unhealthy"])),
@@ -19,6 +19,6 @@ test("listOf() is on the wire the list of all devices, with the kubelet's spelli
   expect($unknown).toBeUndefined();
 });
 
-test("listOf() of nothing is an empty list", () => {
-  expect(toBinary(ListAndWatchResponseSchema, listOf([]))).toHaveLength(0);
+test("encodeList() encodes no GPUs as an empty list", () => {
+  expect(toBinary(ListAndWatchResponseSchema, encodeList([]))).toHaveLength(0);
 });

@@ -10,14 +10,15 @@ export interface HeldUnits {
   readonly units: number;
 }
 
-/** How long the kubelet may take to answer, in ms. */
+/** Time limit for the kubelet's answer, in ms. */
 const TIMEOUT = 2000;
 
 /**
- * Who holds units on this node: the kubelet's PodResourcesLister is the truth about it, also after a crash of the plugin (KEP-2043).
+ * The units that the containers of this node hold. The kubelet's PodResourcesLister is the source of truth, also after a crash of the
+ * plugin (KEP-2043).
  *
- * @param socket path of the kubelet's pod-resources socket.
- * @throws {ConnectError} when the kubelet does not answer.
+ * @param socket path of the kubelet's pod-resources socket
+ * @throws {ConnectError} if the kubelet does not answer.
  */
 export async function readHeldUnits(socket: string, resourceName: string): Promise<HeldUnits[]> {
   using kubelet = connectUnix(socket);

@@ -14,7 +14,7 @@ function container(name: string, devices: Record<string, string[]>): MessageInit
   return { name, devices: lists };
 }
 
-test("readHeldUnits() tells what each container holds of the resource, and none that holds nothing", async () => {
+test("readHeldUnits() returns the units of each container, and omits containers without units", async () => {
   await using folder = await mkdtempDisposable(join(tmpdir(), "held-"));
   const path = join(folder.path, "kubelet.sock");
   const podResources = [
@@ -39,7 +39,7 @@ test("readHeldUnits() tells what each container holds of the resource, and none 
   ]);
 });
 
-test("readHeldUnits() adds up the lists of one container: the kubelet gives one for each NUMA node", async () => {
+test("readHeldUnits() adds up the lists of a container: the kubelet sends one per NUMA node", async () => {
   await using folder = await mkdtempDisposable(join(tmpdir(), "held-"));
   const path = join(folder.path, "kubelet.sock");
   const devices = [["a-00"], ["a-01", "a-02"]].map((deviceIds) => ({ resourceName: RESOURCE, deviceIds }));
@@ -53,7 +53,7 @@ test("readHeldUnits() adds up the lists of one container: the kubelet gives one 
   expect(await readHeldUnits(path, RESOURCE)).toEqual([{ namespace: "n", pod: "p", container: "c", units: 3 }]);
 });
 
-test("readHeldUnits() says so when no kubelet answers", async () => {
+test("readHeldUnits() throws an error with the socket's path when no kubelet responds", async () => {
   expect(await readHeldUnits("/nowhere/kubelet.sock", RESOURCE).then(String, String)).toContain(
     "/nowhere/kubelet.sock",
   );

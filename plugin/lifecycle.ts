@@ -7,61 +7,64 @@ import type { Latest } from "../program/latest.ts";
 import type { Logger } from "../program/log/log.ts";
 import { DevicePlugin, Registration } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
 import type { UnitList } from "./devices.ts";
-import { identityOf, untilReplaced, waitInDirectory } from "./file_watch.ts";
+import { createFileWatch, type FileWatch, fileIdentity } from "./file_watch.ts";
 import type { PluginMetrics } from "./metrics.ts";
-import { checkSocketDirectory, freshSocketName, removeStaleSockets } from "./plugin_sockets.ts";
+import { checkSocketDirectory, removeStaleSockets, uniqueSocketName } from "./plugin_sockets.ts";
 import { keepRegistered } from "./registration_loop.ts";
 import { createDevicePluginService, OPTIONS } from "./service.ts";
 
 export interface LifecycleOptions {
   /** The kubelet's device-plugins directory. */
   directory: string;
-  /** What the plugin's socket names begin with. */
+  /** Prefix of the names of the plugin's sockets. */
   socketName: string;
   resourceName: string;
   units: Latest<UnitList>;
   log: Logger;
   metrics: PluginMetrics;
-  /** Told when the kubelet has taken the list, and when it is no longer registered. */
+  /** Called with true once the kubelet has received the list, and with false when the registration ends. */
   onRegistered: (registered: boolean) => void;
   backoff?: Backoff;
-  /** How long the kubelet may take to answer Register, and then to ask for the list, in ms. */
+  /** Time limit for the kubelet's answer to Register, and then for its call of ListAndWatch, in ms. */
   registrationTimeout?: number;
   signal: AbortSignal;
 }
 
 /**
- * Waits for the first list and for the kubelet, serves, registers, verifies; and again from the start when any part ends: the kubelet's socket is
- * another, the own socket is gone, or the kubelet has ended the stream. Returns when the signal is aborted.
+ * Waits for the first list and for the kubelet, serves the device plugin, registers it, and verifies the registration. It starts again
+ * when any of these ends: the kubelet replaces its socket, the plugin's own socket disappears, or the kubelet ends the stream. Returns
+ * when the signal is aborted.
  *
- * @throws {ConfigError} when the directory is too long for a socket's path.
- * @throws {DirectoryDeletedError} when it was deleted on the node.
+ * @throws {ConfigError} if the directory leaves no room for the path of a socket.
+ * @throws {DirectoryDeletedError} if the directory was deleted on the node.
  */
 export async function runLifecycle(options: LifecycleOptions): Promise<void> {
   const { directory, socketName, units, log, metrics, signal } = options;
   const { backoff = createBackoff(), registrationTimeout = 10_000 } = options;
   const kubeletSocket = join(directory, "kubelet.sock");
+  const fileWatch = createFileWatch({ log });
   checkSocketDirectory("KUBELET_DIR", directory, socketName);
-  for await (const _ of units.changes(signal)) break; // a registration without a list would be in doubt
+  for await (const _ of units.changes(signal)) break; // a registration without a list could not be verified
   let kubelet: string | undefined;
   const attempt = async () => {
-    kubelet = await waitInDirectory(directory, () => identityOf(kubeletSocket), { log, signal });
+    kubelet = await fileWatch.untilFound(directory, () => fileIdentity(kubeletSocket), signal);
     await removeStaleSockets(directory, socketName);
-    return serveOnce({ ...options, kubeletSocket, kubelet, backoff, registrationTimeout });
+    return serveOnce({ ...options, fileWatch, kubeletSocket, kubelet, backoff, registrationTimeout });
   };
   await keepRegistered(attempt, {
     log,
     registrations: metrics.registrations,
     backoff,
-    untilWorthwhile: (until) => untilReplaced(kubeletSocket, kubelet, { log, signal: until }),
+    untilWorthwhile: (until) => fileWatch.untilReplaced(kubeletSocket, kubelet, until),
     signal,
   });
 }
 
-/** A registration that has lasted so long, in ms, was a good one: the next failure is a new one. */
-const LASTING = 1000;
+/** After this time a registration counts as successful, in ms: the backoff starts again at the next failure. */
+const STABLE = 1000;
 
 interface Attempt extends LifecycleOptions {
+  fileWatch: FileWatch;
   kubeletSocket: string;
   /** Identity of the kubelet's socket at the start of the attempt. */
   kubelet: string;
@@ -69,13 +72,13 @@ interface Attempt extends LifecycleOptions {
   registrationTimeout: number;
 }
 
-/** One registration, from serving to its end. Returns why it ended. */
+/** Runs one registration, from serving to its end. Returns why it ended. */
 async function serveOnce(attempt: Attempt): Promise<string> {
   const { directory, socketName, resourceName, units, log, metrics, onRegistered, signal } = attempt;
-  const { backoff, registrationTimeout, kubeletSocket, kubelet } = attempt;
-  // A fresh name each time: an old instance that ends late can then not take the new one's registration with it
-  // (kubernetes/kubernetes#121994), and an ambiguous Register is never repeated on one endpoint.
-  const endpoint = freshSocketName(socketName);
+  const { backoff, registrationTimeout, fileWatch, kubeletSocket, kubelet } = attempt;
+  // A unique name for each attempt: an old instance that ends late cannot end the registration of a new one
+  // (kubernetes/kubernetes#121994), and Register is never called twice for one endpoint.
+  const endpoint = uniqueSocketName(socketName);
   const path = join(directory, endpoint);
   const listed = Promise.withResolvers<void>();
   const streamEnded = Promise.withResolvers<string>();
@@ -89,34 +92,34 @@ async function serveOnce(attempt: Attempt): Promise<string> {
     listen: { path },
     routes: (router) => router.service(DevicePlugin, service),
   });
-  const own = await identityOf(path);
+  const own = await fileIdentity(path);
 
-  const attemptOver = new AbortController();
-  const untilOver = AbortSignal.any([signal, attemptOver.signal]);
+  const attemptEnded = new AbortController();
+  const untilEnded = AbortSignal.any([signal, attemptEnded.signal]);
   const changed = Promise.race([
-    untilReplaced(kubeletSocket, kubelet, { log, signal: untilOver }).then(() => "The kubelet's socket is another"),
-    untilReplaced(path, own, { log, signal: untilOver }).then(() => "The own socket is gone"),
+    fileWatch.untilReplaced(kubeletSocket, kubelet, untilEnded).then(() => "The kubelet replaced its socket"),
+    fileWatch.untilReplaced(path, own, untilEnded).then(() => "The plugin's socket disappeared"),
   ]);
   const ended = Promise.race([streamEnded.promise, changed]);
-  ended.catch(() => {}); // awaited below, or of no interest once the attempt has failed
-  const takeList = async () => {
-    await register(kubeletSocket, { endpoint, resourceName, signal: untilOver, registrationTimeout });
+  ended.catch(() => {}); // awaited below, unless the attempt fails before
+  const registerAndList = async () => {
+    await register(kubeletSocket, { endpoint, resourceName, signal: untilEnded, registrationTimeout });
     const timeout = AbortSignal.timeout(registrationTimeout);
-    await Promise.race([listed.promise, rejectOn(timeout, "The kubelet did not ask for the list")]);
+    await Promise.race([listed.promise, rejectOn(timeout, "The kubelet did not call ListAndWatch")]);
   };
-  let lasting: ReturnType<typeof setTimeout> | undefined;
+  let stable: ReturnType<typeof setTimeout> | undefined;
   try {
-    const verdict = await Promise.race([takeList(), ended]);
-    if (verdict !== undefined) return verdict;
+    const reason = await Promise.race([registerAndList(), ended]);
+    if (reason !== undefined) return reason;
     log.info("Registered", { resourceName, endpoint });
     metrics.registrations.inc({ result: "registered" });
     onRegistered(true);
-    lasting = setTimeout(backoff.reset, LASTING);
+    stable = setTimeout(backoff.reset, STABLE);
     return await ended;
   } finally {
-    clearTimeout(lasting);
+    clearTimeout(stable);
     onRegistered(false);
-    attemptOver.abort();
+    attemptEnded.abort();
   }
 }
 

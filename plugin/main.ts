@@ -7,22 +7,22 @@ import { createLatest } from "../program/latest.ts";
 import { type Logger, messageOf } from "../program/log/log.ts";
 import { serveProbes } from "../program/probes.ts";
 import { runProgram } from "../program/run.ts";
-import { type UnitList, unitsOf } from "./devices.ts";
+import { listUnits, type UnitList } from "./devices.ts";
 import type { Driver, DriverOptions } from "./driver/driver.ts";
 import { readHeldUnits } from "./held_units.ts";
 import { runLifecycle } from "./lifecycle.ts";
 import { createPluginMetrics } from "./metrics.ts";
 import { type PluginSettings, readSettings } from "./settings.ts";
 
-/** Where a pod with a service account has its token. */
+/** The token of the service account of a pod. */
 const TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/** How long after a registration the memory that it took is given back, in ms. */
+/** How long after the first registration memory is returned to the system, in ms. */
 const SETTLE = 1000;
 
 /**
- * The device plugin: tells the kubelet of its node how many units the pool holds, and which are healthy. Beside it, where the scheduler
- * shares the pool by claims, the driver: tells containers which GPUs they hold.
+ * The device plugin of a node: it reports to the kubelet how many units the pool has, and which are healthy. Beside it runs the DRA
+ * driver, if the scheduler shares the pool by claims.
  */
 await runProgram("device-plugin", async ({ environment, log, signal }) => {
   const settings = readSettings(environment);
@@ -38,19 +38,19 @@ await runProgram("device-plugin", async ({ environment, log, signal }) => {
     notReady: () => (registered ? driver?.notReady() : "Not registered with the kubelet"),
     metrics: metrics.registry,
   });
-  if (part?.index === -1)
-    log.warn("This node is none of SPLIT_NODES: it lists nothing", { node: environment.NODE_NAME });
+  if (part?.index === -1) {
+    log.warn("SPLIT_NODES does not name this node: it lists nothing", { node: environment.NODE_NAME });
+  }
   log.info("Started", { servers, resourceName, metricsPort: probes.port });
 
-  // The first part that ends ends the others.
-  const over = new AbortController();
-  const untilOver = AbortSignal.any([signal, over.signal]);
+  const ended = new AbortController();
+  const untilEnded = AbortSignal.any([signal, ended.signal]);
   const followPool = async () => {
-    for await (const inventory of source(untilOver)) {
-      const list = unitsOf(inventory, { resourceNums, part });
+    for await (const inventory of source(untilEnded)) {
+      const list = listUnits(inventory, { resourceNums, part });
       if (isDeepStrictEqual(list, units.current)) continue;
       if (list.gpus.size === 0) log.warn("The pool has no units", { servers, resourceNums });
-      if (list.unlisted > 0) log.warn("The pool has more units than are listed", { unlisted: list.unlisted });
+      if (list.unlisted > 0) log.warn("The pool has more units than this node may list", { unlisted: list.unlisted });
       units.set(list);
     }
   };
@@ -62,16 +62,16 @@ await runProgram("device-plugin", async ({ environment, log, signal }) => {
     log,
     metrics,
     onRegistered: (value) => {
-      if (value && !registered) setTimeout(giveBackMemory, SETTLE).unref();
+      if (value && !registered) setTimeout(returnMemory, SETTLE).unref();
       registered = value;
     },
-    signal: untilOver,
+    signal: untilEnded,
   });
-  const parts = [followPool(), lifecycle, ...(driver ? [driver.run(untilOver)] : [])];
-  await Promise.all(parts.map((part) => part.finally(() => over.abort())));
+  const parts = [followPool(), lifecycle, ...(driver ? [driver.run(untilEnded)] : [])];
+  await Promise.all(parts.map((part) => part.finally(() => ended.abort()))); // the first part that ends stops the others
 });
 
-/** Loaded only where it runs: the API server's client takes time and memory. */
+/** Loads the driver only if it runs: the API client needs time and memory. */
 async function loadDriver(
   options: Omit<DriverOptions, "request">,
   environment: Environment,
@@ -89,32 +89,32 @@ function decideOnDriver(
   environment: Environment,
 ): { runs: boolean; because: string } {
   if (allocation) return { runs: allocation === "claims", because: `ALLOCATION=${allocation}` };
-  if (environment.KUBECONFIG) return { runs: true, because: "KUBECONFIG names an API server" };
+  if (environment.KUBECONFIG) return { runs: true, because: "KUBECONFIG is set" };
   if (environment.KUBERNETES_SERVICE_HOST && existsSync(TOKEN)) {
-    return { runs: true, because: "There is a service account" };
+    return { runs: true, because: "The pod has a service account" };
   }
   return { runs: false, because: "There is neither a service account nor KUBECONFIG" };
 }
 
-/** What pods hold, while the kubelet tells. Says once that it does not. */
+/** The units that pods hold. Undefined while the kubelet does not answer, which is logged once per reason. */
 function createHeldUnits({ podResourcesSocket, resourceName }: PluginSettings, log: Logger) {
-  let complaint: string | undefined;
+  let logged: string | undefined;
   return async () => {
     try {
       const held = await readHeldUnits(podResourcesSocket, resourceName);
-      complaint = undefined;
+      logged = undefined;
       return held;
     } catch (error) {
       const reason = messageOf(error);
-      if (reason !== complaint) log.warn("Cannot ask the kubelet which units pods hold", { reason });
-      complaint = reason;
+      if (reason !== logged) log.warn("Cannot read from the kubelet which units pods hold", { reason });
+      logged = reason;
       return undefined;
     }
   };
 }
 
-/** Most of a plugin's life is idle: 2.5 MB of 62. */
-function giveBackMemory(): void {
+/** The plugin is idle most of the time. This returns 2.5 MB of 62. */
+function returnMemory(): void {
   Bun.gc(true);
   Bun.shrink();
 }

@@ -13,7 +13,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function kubeletDirectory(): Promise<string> {
+async function createKubeletDirectory(): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), "plugin-"));
   cleanups.push(() => rm(directory, { recursive: true, force: true }));
   return directory;
@@ -41,31 +41,31 @@ function startPlugin(directory: string, environment: Record<string, string>) {
   return start("plugin/main.ts", { KUBELET_DIR: directory, INTERVAL: "0.5", ...environment });
 }
 
-/** Waits until the kubelet sees so many allocatable units of so many in all. */
-async function allocatable(kubelet: SimulatedKubelet, units: number, capacity = units): Promise<void> {
+/** Waits until the kubelet has this many allocatable units and this capacity. */
+async function untilAllocatable(kubelet: SimulatedKubelet, units: number, capacity = units): Promise<void> {
   for await (const resource of kubelet.resource.changes(AbortSignal.timeout(4500))) {
     if (resource.allocatable === units && resource.capacity === capacity) return;
   }
-  throw new Error(`Never ${units} of ${capacity}: ${JSON.stringify(kubelet.resource.current)}`);
+  throw new Error(`Expected ${units} allocatable units of ${capacity}: ${JSON.stringify(kubelet.resource.current)}`);
 }
 
-/** What the plugin answers instead of an allocation. (`expect().rejects` would hold up the connection's events.) */
+/** Calls Allocate and returns the error. `expect().rejects` would block the events of the connection. */
 function refusal(kubelet: SimulatedKubelet, containers: string[][]): Promise<string> {
   return kubelet.callAllocate(containers).then(String, String);
 }
 
-/** The first line that the plugin logs with these words. */
-async function lineWith(plugin: Bun.Subprocess<"ignore", "pipe", "pipe">, words: string): Promise<string> {
-  let text = "";
+/** Waits for a log line of the plugin that contains this text. */
+async function untilLogged(plugin: Bun.Subprocess<"ignore", "pipe", "pipe">, text: string): Promise<string> {
+  let output = "";
   for await (const chunk of plugin.stdout) {
-    text += new TextDecoder().decode(chunk);
-    const line = text.split("\n").find((each) => each.includes(words) && each.endsWith("}"));
+    output += new TextDecoder().decode(chunk);
+    const line = output.split("\n").find((each) => each.includes(text) && each.endsWith("}"));
     if (line) return line;
   }
-  throw new Error(`Never said "${words}": ${text}`);
+  throw new Error(`Never logged "${text}": ${output}`);
 }
 
-/** A port that nobody listens on, for a server that is to come back there. */
+/** A port on which nothing listens, for a server that starts there later. */
 async function freePort(): Promise<string> {
   const server = createServer().listen(0);
   const { port } = server.address() as AddressInfo;
@@ -83,16 +83,16 @@ async function startPoolServer(environment: Record<string, string>) {
   throw new Error("The pool server did not start");
 }
 
-test("the plugin registers RESOURCE_NUMS units, all healthy, when no server is named", async () => {
-  const directory = await kubeletDirectory();
+test("the plugin registers RESOURCE_NUMS healthy units if no server is configured", async () => {
+  const directory = await createKubeletDirectory();
   const kubelet = await startKubelet(directory);
   startPlugin(directory, { RESOURCE_NUMS: "150" });
-  await allocatable(kubelet, 150);
+  await untilAllocatable(kubelet, 150);
   const ids = await kubelet.allocate(150);
   expect(new Set(ids).size).toBe(150);
 });
 
-test("two plugins that split the pool list each GPU once, and together all of them", async () => {
+test("two plugins that split the pool list each GPU exactly once", async () => {
   const server = await startPoolServer({ PORT: "0", GPUS: "5" });
   const environment = { POOL_SERVERS: `127.0.0.1:${server.port}`, SPLIT_NODES: "node-a, node-b" };
   const ids: string[] = [];
@@ -100,33 +100,33 @@ test("two plugins that split the pool list each GPU once, and together all of th
     ["node-a", 300],
     ["node-b", 200],
   ] as const) {
-    const directory = await kubeletDirectory();
+    const directory = await createKubeletDirectory();
     const kubelet = await startKubelet(directory);
     startPlugin(directory, { ...environment, NODE_NAME });
-    await allocatable(kubelet, units);
+    await untilAllocatable(kubelet, units);
     ids.push(...(kubelet.resource.current?.devices.keys() ?? []));
   }
   expect(new Set(ids).size).toBe(500);
 });
 
-test("the plugin lists the pool's units, follows a server's death and return, and keeps their ids", async () => {
-  const directory = await kubeletDirectory();
+test("the plugin lists the pool's units, tracks a server that dies and returns, and keeps the ids", async () => {
+  const directory = await createKubeletDirectory();
   const first = await startPoolServer({ PORT: "0", GPUS: "2" });
   const port = await freePort();
   const second = await startPoolServer({ PORT: port, GPUS: "1" });
   const kubelet = await startKubelet(directory);
   startPlugin(directory, { POOL_SERVERS: `127.0.0.1:${first.port},127.0.0.1:${port}` });
-  await allocatable(kubelet, 300);
+  await untilAllocatable(kubelet, 300);
   const ids = [...(kubelet.resource.current?.devices.keys() ?? [])];
   second.child.kill("SIGKILL");
-  await allocatable(kubelet, 200, 300);
+  await untilAllocatable(kubelet, 200, 300);
   await startPoolServer({ PORT: port, GPUS: "1" });
-  await allocatable(kubelet, 300);
+  await untilAllocatable(kubelet, 300);
   expect([...(kubelet.resource.current?.devices.keys() ?? [])]).toEqual(ids);
 });
 
-test("the plugin follows a servers.conf that changes, and stays with the last good one when it is broken", async () => {
-  const directory = await kubeletDirectory();
+test("the plugin reloads servers.conf when it changes, and keeps the last good one when it is invalid", async () => {
+  const directory = await createKubeletDirectory();
   const [first, second] = await Promise.all([
     startPoolServer({ PORT: "0", SERVER_NAME: "first", GPUS: "2" }),
     startPoolServer({ PORT: "0", SERVER_NAME: "second" }),
@@ -137,31 +137,31 @@ test("the plugin follows a servers.conf that changes, and stays with the last go
   await write(first.port);
   const kubelet = await startKubelet(directory);
   const plugin = startPlugin(directory, { SERVERS_CONF: path, INTERVAL: "0.2" });
-  await allocatable(kubelet, 200);
+  await untilAllocatable(kubelet, 200);
   await write(first.port, second.port);
-  await allocatable(kubelet, 300);
+  await untilAllocatable(kubelet, 300);
   await writeFile(path, "servers: none");
-  expect(await lineWith(plugin, "Cannot use the list of pool servers: the last good one stays in force")).toContain(
+  expect(await untilLogged(plugin, "Cannot use the list of pool servers: keeping the last valid one")).toContain(
     "expected a list of servers",
   );
-  await allocatable(kubelet, 300);
+  await untilAllocatable(kubelet, 300);
   await write(second.port);
-  await allocatable(kubelet, 100);
+  await untilAllocatable(kubelet, 100);
 });
 
-test("the plugin tells its units by server and health, registrations, lists, allocations and round trips", async () => {
-  const directory = await kubeletDirectory();
+test("the metrics show units by server and health, registrations, lists, allocations and round trips", async () => {
+  const directory = await createKubeletDirectory();
   const { port } = await startPoolServer({ PORT: "0" });
   const other = await startPoolServer({ PORT: "0", SERVER_NAME: "other" });
   const kubelet = await startKubelet(directory);
   const POOL_SERVERS = `127.0.0.1:${port},127.0.0.1:${other.port}`;
   const plugin = startPlugin(directory, { POOL_SERVERS, RESOURCE_NUMS: "150" });
-  await allocatable(kubelet, 150);
+  await untilAllocatable(kubelet, 150);
   other.child.kill("SIGKILL");
-  await allocatable(kubelet, 100, 150);
+  await untilAllocatable(kubelet, 100, 150);
   const [id = ""] = await kubelet.allocate(1);
   await refusal(kubelet, [[id, id]]);
-  const { metricsPort } = JSON.parse(await lineWith(plugin, "Started"));
+  const { metricsPort } = JSON.parse(await untilLogged(plugin, "Started"));
   const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
   for (const line of [
     `bitfusion_device_plugin_units{server="127.0.0.1:${port}",health="healthy"} 100`,
@@ -177,73 +177,73 @@ test("the plugin tells its units by server and health, registrations, lists, all
   }
 });
 
-test("a server that is away when the plugin starts takes no units from one that tells its GPUs", async () => {
-  const directory = await kubeletDirectory();
+test("a server that is unreachable when the plugin starts takes no units from one that reports its GPUs", async () => {
+  const directory = await createKubeletDirectory();
   const { port } = await startPoolServer({ PORT: "0" });
   const kubelet = await startKubelet(directory);
   const POOL_SERVERS = `127.0.0.1:${await freePort()},127.0.0.1:${port}`;
   startPlugin(directory, { POOL_SERVERS, RESOURCE_NUMS: "100" });
-  await allocatable(kubelet, 100);
+  await untilAllocatable(kubelet, 100);
 });
 
-test("Allocate refuses unknown, repeated and unhealthy units and says which", async () => {
-  const directory = await kubeletDirectory();
+test("Allocate rejects unknown, repeated and unhealthy units, and names the unit", async () => {
+  const directory = await createKubeletDirectory();
   const server = await startPoolServer({ PORT: "0" });
   const kubelet = await startKubelet(directory);
   startPlugin(directory, { POOL_SERVERS: `127.0.0.1:${server.port}` });
-  await allocatable(kubelet, 100);
+  await untilAllocatable(kubelet, 100);
   const [first = "", second = ""] = kubelet.resource.current?.devices.keys() ?? [];
   expect(await kubelet.callAllocate([[first], [second]])).toBe(2);
   expect(await refusal(kubelet, [[first, "GPU-7"]])).toContain('Unknown unit "GPU-7"');
-  expect(await refusal(kubelet, [[first, first]])).toContain(`Unit "${first}" is asked for twice`);
+  expect(await refusal(kubelet, [[first, first]])).toContain(`Unit "${first}" is requested twice`);
   server.child.kill("SIGKILL");
-  await allocatable(kubelet, 0, 100);
+  await untilAllocatable(kubelet, 0, 100);
   expect(await refusal(kubelet, [[first]])).toContain(`Unhealthy unit "${first}"`);
 });
 
-test("the plugin registers again after a kubelet restart", async () => {
-  const directory = await kubeletDirectory();
+test("the plugin re-registers after a kubelet restart", async () => {
+  const directory = await createKubeletDirectory();
   const kubelet = await startKubelet(directory);
   startPlugin(directory, { RESOURCE_NUMS: "100" });
-  await allocatable(kubelet, 100);
+  await untilAllocatable(kubelet, 100);
   await kubelet[Symbol.asyncDispose]();
   const restarted = await startKubelet(directory);
-  await allocatable(restarted, 100);
+  await untilAllocatable(restarted, 100);
 });
 
 test("the plugin waits for a kubelet that starts later", async () => {
-  const directory = await kubeletDirectory();
+  const directory = await createKubeletDirectory();
   startPlugin(directory, { RESOURCE_NUMS: "100" });
-  await allocatable(await startKubelet(directory), 100);
+  await untilAllocatable(await startKubelet(directory), 100);
 });
 
-test("the plugin ends on SIGTERM with status 0 and leaves no socket behind", async () => {
-  const directory = await kubeletDirectory();
+test("the plugin exits with status 0 on SIGTERM, and removes its socket", async () => {
+  const directory = await createKubeletDirectory();
   const kubelet = await startKubelet(directory);
   const plugin = startPlugin(directory, { RESOURCE_NUMS: "100" });
-  await allocatable(kubelet, 100);
+  await untilAllocatable(kubelet, 100);
   plugin.kill("SIGTERM");
   expect(await plugin.exited).toBe(0);
-  await allocatable(kubelet, 0, 100);
+  await untilAllocatable(kubelet, 0, 100);
   expect(await readdir(directory)).toEqual(["kubelet.sock"]);
 });
 
-test("the plugin removes the socket that a killed instance left, and not that of a live one", async () => {
-  const directory = await kubeletDirectory();
+test("the plugin removes the socket of a killed instance, but not that of a live one", async () => {
+  const directory = await createKubeletDirectory();
   const kubelet = await startKubelet(directory);
   const killed = startPlugin(directory, { RESOURCE_NUMS: "100" });
-  await allocatable(kubelet, 100);
+  await untilAllocatable(kubelet, 100);
   killed.kill("SIGKILL");
-  await allocatable(kubelet, 0, 100);
+  await untilAllocatable(kubelet, 0, 100);
   startPlugin(directory, { RESOURCE_NUMS: "200" });
-  await allocatable(kubelet, 200);
+  await untilAllocatable(kubelet, 200);
   startPlugin(directory, { RESOURCE_NUMS: "300" });
-  await allocatable(kubelet, 300);
-  expect(await readdir(directory)).toHaveLength(3); // the kubelet's and two plugins'
+  await untilAllocatable(kubelet, 300);
+  expect(await readdir(directory)).toHaveLength(3); // the sockets of the kubelet and of two plugins
 });
 
-test("a plugin that the kubelet refuses tries again", async () => {
-  const directory = await kubeletDirectory();
+test("the plugin retries on a new socket when the kubelet refuses it", async () => {
+  const directory = await createKubeletDirectory();
   let refusals = 2;
   const endpoints: string[] = [];
   const kubelet = await startSimulatedKubelet({
@@ -256,23 +256,23 @@ test("a plugin that the kubelet refuses tries again", async () => {
   });
   cleanups.push(() => kubelet[Symbol.asyncDispose]());
   startPlugin(directory, { RESOURCE_NUMS: "100" });
-  await allocatable(kubelet, 100);
+  await untilAllocatable(kubelet, 100);
   expect(new Set(endpoints).size).toBe(3);
 });
 
-/** A node with a kubelet that wants drivers, an API server with one claim, and the plugin's environment for both. */
+/** Starts a kubelet that supports DRA, and an API server with one claim. Returns the plugin's environment for both. */
 async function startDraNode() {
-  const directory = await kubeletDirectory();
+  const directory = await createKubeletDirectory();
   const devices = await startKubelet(directory);
   const registry = join(directory, "registry");
   const kubelet = await startSimulatedDraKubelet({ directory: registry });
   const share = { request: "gpu", driver: "bitfusion.io", pool: "pool", device: "gpu-aaaaaaaa" };
   const results = [{ ...share, consumedCapacity: { units: "60" } }];
   const claim = { namespace: "team", name: "train", uid: "train-1" };
-  const control: { before?: () => Promise<void> } = {};
+  const control: { beforeResponse?: () => Promise<void> } = {};
   const api = startSimulatedApiServer({
     onRequest: async () => {
-      await control.before?.();
+      await control.beforeResponse?.();
       return Response.json({ metadata: claim, status: { allocation: { devices: { results } } } });
     },
   });
@@ -291,17 +291,20 @@ async function startDraNode() {
   return { directory, devices, kubelet, claim, control, environment };
 }
 
-/** Waits until so many instances of the driver are registered. */
-async function driversOf({ plugins }: Awaited<ReturnType<typeof startSimulatedDraKubelet>>, count: number) {
+/** Waits until this many instances of the driver are registered. */
+async function untilDriversRegistered(
+  { plugins }: Awaited<ReturnType<typeof startSimulatedDraKubelet>>,
+  count: number,
+) {
   for await (const all of plugins.changes(AbortSignal.timeout(4500))) if (all.length === count) return;
-  throw new Error(`Never ${count} registered: ${plugins.current?.length}`);
+  throw new Error(`Expected ${count} registered drivers: ${plugins.current?.length}`);
 }
 
-test("the driver runs beside the device plugin where an API server is configured, and both leave nothing behind", async () => {
+test("with an API server, the driver runs beside the device plugin, and both clean up on SIGTERM", async () => {
   const { directory, devices, kubelet, claim, environment } = await startDraNode();
   const plugin = startPlugin(directory, environment);
-  await Promise.all([allocatable(devices, 100), driversOf(kubelet, 1)]);
-  const { metricsPort } = JSON.parse(await lineWith(plugin, "Started"));
+  await Promise.all([untilAllocatable(devices, 100), untilDriversRegistered(kubelet, 1)]);
+  const { metricsPort } = JSON.parse(await untilLogged(plugin, "Started"));
   expect((await fetch(`http://127.0.0.1:${metricsPort}/readyz`)).status).toBe(200);
   await kubelet.prepare([claim]);
   expect(await readdir(environment.CDI_DIR)).toEqual(["bitfusion.io-claim_train-1.json"]);
@@ -312,51 +315,51 @@ test("the driver runs beside the device plugin where an API server is configured
   plugin.kill("SIGTERM");
   expect(await plugin.exited).toBe(0);
   expect(await readdir(directory)).toEqual(expect.arrayContaining(["kubelet.sock"]));
-  for (const folder of [environment.PLUGINS_REGISTRY_DIR, environment.DRIVER_DIR]) {
-    expect(await readdir(folder)).toEqual([]);
+  for (const socketDirectory of [environment.PLUGINS_REGISTRY_DIR, environment.DRIVER_DIR]) {
+    expect(await readdir(socketDirectory)).toEqual([]);
   }
 });
 
-test("SIGKILL while a claim is prepared leaves nothing that a restart does not mend", async () => {
+test("the plugin recovers from SIGKILL while it prepares a claim", async () => {
   const { directory, kubelet, claim, control, environment } = await startDraNode();
-  const asked = Promise.withResolvers<void>();
+  const requested = Promise.withResolvers<void>();
   const never = new Promise<void>(() => {});
-  control.before = () => {
-    asked.resolve();
+  control.beforeResponse = () => {
+    requested.resolve();
     return never;
   };
   const killed = startPlugin(directory, environment);
-  await driversOf(kubelet, 1);
+  await untilDriversRegistered(kubelet, 1);
   const preparing = kubelet.prepare([claim]).then(String, () => "cut off");
-  await asked.promise;
+  await requested.promise;
   killed.kill("SIGKILL");
   expect(await preparing).toBe("cut off");
-  delete control.before;
+  delete control.beforeResponse;
   startPlugin(directory, environment);
-  await driversOf(kubelet, 0); // the killed one's sockets are removed
-  await driversOf(kubelet, 1);
+  await untilDriversRegistered(kubelet, 0); // the sockets of the killed instance are removed
+  await untilDriversRegistered(kubelet, 1);
   expect(await kubelet.prepare([claim])).toMatchObject({ "train-1": { error: "" } });
   expect(await readdir(environment.CDI_DIR)).toEqual(["bitfusion.io-claim_train-1.json"]);
 });
 
-test("the plugin is not ready before the driver is registered where ALLOCATION=claims", async () => {
+test("with ALLOCATION=claims the plugin is not ready before the driver is registered", async () => {
   const { directory, devices, environment } = await startDraNode();
-  const PLUGINS_REGISTRY_DIR = join(directory, "nobody");
+  const PLUGINS_REGISTRY_DIR = join(directory, "unwatched");
   const plugin = startPlugin(directory, { ...environment, PLUGINS_REGISTRY_DIR, ALLOCATION: "claims" });
-  await allocatable(devices, 100);
-  const { metricsPort } = JSON.parse(await lineWith(plugin, "Started"));
-  const answer = await fetch(`http://127.0.0.1:${metricsPort}/readyz`);
-  expect([answer.status, await answer.text()]).toEqual([503, "Driver not registered with the kubelet\n"]);
+  await untilAllocatable(devices, 100);
+  const { metricsPort } = JSON.parse(await untilLogged(plugin, "Started"));
+  const response = await fetch(`http://127.0.0.1:${metricsPort}/readyz`);
+  expect([response.status, await response.text()]).toEqual([503, "Driver not registered with the kubelet\n"]);
 });
 
 test.each([
   [{}, "There is neither a service account nor KUBECONFIG"],
-  // Of a pod whose service account is not mounted.
+  // The pod has no service account token mounted.
   [{ KUBERNETES_SERVICE_HOST: "10.96.0.1" }, "There is neither a service account nor KUBECONFIG"],
   [{ ALLOCATION: "units", KUBECONFIG: "/nowhere" }, "ALLOCATION=units"],
 ])("the driver does not run with %j", async (environment, because) => {
-  const plugin = startPlugin(await kubeletDirectory(), { RESOURCE_NUMS: "100", ...environment });
-  expect(JSON.parse(await lineWith(plugin, "The driver"))).toMatchObject({
+  const plugin = startPlugin(await createKubeletDirectory(), { RESOURCE_NUMS: "100", ...environment });
+  expect(JSON.parse(await untilLogged(plugin, "The driver"))).toMatchObject({
     message: "The driver does not run",
     because,
   });
@@ -373,14 +376,14 @@ test.each([
   [{ POOL_SERVERS: "a:1", SERVERS_CONF: "/x" }, "Cannot use both POOL_SERVERS"],
   [{ SPLIT_NODES: "a,b", RESOURCE_NUMS: "1" }, 'Cannot use SPLIT_NODES="a,b" without NODE_NAME: set both or none'],
   [{ SPLIT_NODES: "a,a", NODE_NAME: "a", RESOURCE_NUMS: "1" }, 'Cannot use SPLIT_NODES="a,a": expected names of nodes'],
-  [{ KUBELET_DIR: `/${"x".repeat(120)}`, RESOURCE_NUMS: "1" }, "a socket's path there has"],
+  [{ KUBELET_DIR: `/${"x".repeat(120)}`, RESOURCE_NUMS: "1" }, "the path of a socket would have"],
   [{ ALLOCATION: "both", RESOURCE_NUMS: "1" }, 'Cannot use ALLOCATION="both": expected claims or units'],
   [{ KUBECONFIG: "/nowhere", RESOURCE_NUMS: "1" }, 'Cannot read KUBECONFIG="/nowhere"'],
   [{ ALLOCATION: "claims", KUBECONFIG: "package.json", RESOURCE_NUMS: "1" }, "Cannot find the API server: expected"],
-])("the plugin refuses %j with one sentence and status 2", async (environment, sentence) => {
+])("the plugin exits with status 2 and a one-line message for %j", async (environment, message) => {
   const plugin = start("plugin/main.ts", environment as Record<string, string>);
   expect(await plugin.exited).toBe(2);
-  const said = await new Response(plugin.stderr).text();
-  expect(said).toContain(sentence);
-  expect(said.trim().split("\n")).toHaveLength(1);
+  const stderr = await new Response(plugin.stderr).text();
+  expect(stderr).toContain(message);
+  expect(stderr.trim().split("\n")).toHaveLength(1);
 });

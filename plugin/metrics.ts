@@ -2,20 +2,20 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom
 import { countUnits, type UnitList } from "./devices.ts";
 import type { HeldUnits } from "./held_units.ts";
 
-/** What is measured, and the registry that tells it. */
+/** The metrics that the device plugin sets, and their registry. */
 export interface PluginMetrics {
   readonly registry: Registry;
   readonly registrations: Counter<"result">;
   readonly listUpdates: Counter;
-  /** Time of each Allocate in seconds. */
+  /** In seconds. */
   readonly allocations: Histogram<"result">;
-  /** Time in seconds until a pool server accepts a connection: one round trip. */
+  /** In seconds. */
   readonly roundTrips: Histogram<"server">;
 }
 
 export interface PluginMetricsOptions {
   units: () => UnitList | undefined;
-  /** What pods hold now; undefined if the kubelet does not tell. Asked at each scrape. */
+  /** The units that pods hold. Undefined if the kubelet does not answer. Called at each scrape. */
   heldUnits: () => Promise<readonly HeldUnits[] | undefined>;
 }
 
@@ -41,7 +41,7 @@ export function createPluginMetrics({ units, heldUnits }: PluginMetricsOptions):
   });
   new Gauge({
     name: `${PREFIX}_unlisted_units`,
-    help: "Units of the pool that are not listed: more than RESOURCE_NUMS, or than the kubelet can read in one message.",
+    help: "Units of the pool that are not listed, because RESOURCE_NUMS or the size of a message to the kubelet is exceeded.",
     registers,
     collect() {
       this.set(units()?.unlisted ?? 0);
@@ -49,7 +49,7 @@ export function createPluginMetrics({ units, heldUnits }: PluginMetricsOptions):
   });
   new Gauge({
     name: `${PREFIX}_held_units`,
-    help: "Units held by containers, as the kubelet's PodResourcesLister says.",
+    help: "Units held by containers, as the kubelet's PodResourcesLister reports.",
     labelNames: ["namespace", "pod", "container"],
     registers,
     async collect() {
@@ -62,7 +62,7 @@ export function createPluginMetrics({ units, heldUnits }: PluginMetricsOptions):
     registry,
     registrations: new Counter({
       name: `${PREFIX}_registrations_total`,
-      help: "Registrations with the kubelet by result.",
+      help: "Registrations of the device plugin with the kubelet by result.",
       labelNames: ["result"],
       registers,
     }),
@@ -73,14 +73,14 @@ export function createPluginMetrics({ units, heldUnits }: PluginMetricsOptions):
     }),
     allocations: new Histogram({
       name: `${PREFIX}_allocation_duration_seconds`,
-      help: "Time of each Allocate call by result.",
+      help: "Duration of Allocate calls by result.",
       labelNames: ["result"],
       buckets: [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 1],
       registers,
     }),
     roundTrips: new Histogram({
       name: "bitfusion_pool_round_trip_seconds",
-      help: "Time until a pool server accepts a connection from this node: one round trip of the network.",
+      help: "Time until a pool server accepts a TCP connection from this node: one network round trip.",
       labelNames: ["server"],
       buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1],
       registers,

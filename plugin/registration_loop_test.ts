@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { Counter, Registry } from "prom-client";
-import { recordingLog, silentLog } from "../program/testing.ts";
+import { createRecordingLog, silentLog } from "../program/testing.ts";
 import { keepRegistered } from "./registration_loop.ts";
 
 const registrations = new Counter({
@@ -11,27 +11,27 @@ const registrations = new Counter({
 });
 const backoff = { wait: async () => {}, reset() {} };
 
-test("keepRegistered() says each reason for a failure once, until it is another", async () => {
+test("keepRegistered() logs a failure again only when its reason changes", async () => {
   const stop = new AbortController();
-  const failures = ["refused", "refused", "refused", "away", "refused"];
+  const failures = ["refused", "refused", "refused", "unreachable", "refused"];
   const lines: string[] = [];
   const attempt = async () => {
     const reason = failures.shift();
     if (reason) throw new Error(reason);
     stop.abort();
-    return "It is over";
+    return "The stream ended";
   };
-  await keepRegistered(attempt, { log: recordingLog(lines), registrations, backoff, signal: stop.signal });
+  await keepRegistered(attempt, { log: createRecordingLog(lines), registrations, backoff, signal: stop.signal });
   expect(lines).toEqual([
     "Registration failed: refused",
-    "Registration failed: away",
+    "Registration failed: unreachable",
     "Registration failed: refused",
-    "Registering again: It is over",
+    "Registering again: The stream ended",
   ]);
   expect((await registrations.get()).values).toEqual([{ value: 5, labels: { result: "failed" } }]);
 });
 
-test("keepRegistered() waits as ever where it cannot be told when that is worthwhile", async () => {
+test("keepRegistered() waits for the backoff if untilWorthwhile() fails", async () => {
   const stop = new AbortController();
   let waits = 0;
   const wait = async () => {
@@ -39,13 +39,13 @@ test("keepRegistered() waits as ever where it cannot be told when that is worthw
   };
   const attempt = async () => {
     if (waits === 2) stop.abort();
-    return "Again";
+    return "The stream ended";
   };
   await keepRegistered(attempt, {
     log: silentLog,
     registrations,
     backoff: { wait, reset() {} },
-    untilWorthwhile: () => Promise.reject(new Error("No right to look")),
+    untilWorthwhile: () => Promise.reject(new Error("Permission denied")),
     signal: stop.signal,
   });
   expect(waits).toBe(3);

@@ -4,25 +4,25 @@ import type { Latest } from "../program/latest.ts";
 import type { Logger } from "../program/log/log.ts";
 import { type DevicePlugin, DevicePluginOptionsSchema } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
 import { countUnits, gpuOf, type UnitList } from "./devices.ts";
-import { listOf } from "./encoding.ts";
+import { encodeList } from "./encoding.ts";
 import type { PluginMetrics } from "./metrics.ts";
 
 export interface DevicePluginServiceOptions {
-  /** What to list; nothing is sent before the first value. */
+  /** The current list. Nothing is sent before there is one. */
   units: Latest<UnitList>;
   log: Logger;
   metrics: Pick<PluginMetrics, "listUpdates" | "allocations">;
-  /** Told of each ListAndWatch stream once its first list is on its way, and of its end. */
+  /** Called for each ListAndWatch stream once its first list is sent, and when it ends. */
   onList: (event: "first" | "end") => void;
 }
 
-/** The options that a plugin tells at registration and when asked: neither optional call is wanted. */
+/** The plugin's options. It needs neither of the optional calls. */
 export const OPTIONS: MessageInitShape<typeof DevicePluginOptionsSchema> = {
   preStartRequired: false,
   getPreferredAllocationAvailable: false,
 };
 
-/** `v1beta1.DevicePlugin` over a list of units that changes. */
+/** `v1beta1.DevicePlugin` for a list of units that changes. */
 export function createDevicePluginService(
   options: DevicePluginServiceOptions,
 ): Partial<ServiceImpl<typeof DevicePlugin>> {
@@ -35,7 +35,7 @@ export function createDevicePluginService(
       try {
         for await (const { gpus, unlisted } of units.changes(signal)) {
           log.info("Sending the list of units", { ...countUnits(gpus.values()), unlisted });
-          yield listOf(gpus.values());
+          yield encodeList(gpus.values());
           metrics.listUpdates.inc();
           if (first) onList("first");
           first = false;
@@ -60,18 +60,17 @@ export function createDevicePluginService(
   };
 }
 
-/** An error ends the pod with UnexpectedAdmissionError, so each of these is one that no other unit could mend. */
+/** An error ends the pod with UnexpectedAdmissionError, so it is thrown only where no other unit would help. */
 function checkIds(ids: readonly string[], list: UnitList | undefined): void {
   const seen = new Set<string>();
   for (const id of ids) {
     const gpu = list && gpuOf(id, list);
     if (!gpu) throw new ConnectError(`Unknown unit "${id}": the pool does not list its GPU`, Code.NotFound);
-    if (!gpu.healthy)
-      throw new ConnectError(
-        `Unhealthy unit "${id}": its GPU on ${gpu.server} does not answer`,
-        Code.FailedPrecondition,
-      );
-    if (seen.has(id)) throw new ConnectError(`Unit "${id}" is asked for twice`, Code.InvalidArgument);
+    if (!gpu.healthy) {
+      const reason = `its GPU on ${gpu.server} is unhealthy or unreachable`;
+      throw new ConnectError(`Unhealthy unit "${id}": ${reason}`, Code.FailedPrecondition);
+    }
+    if (seen.has(id)) throw new ConnectError(`Unit "${id}" is requested twice`, Code.InvalidArgument);
     seen.add(id);
   }
 }

@@ -3,31 +3,26 @@ import { EXPECTED_SERVERS } from "../pool/address.ts";
 import { DRIVER } from "../pool/driver.ts";
 import { POOL_SETTINGS, serversOf } from "../pool/sources/pool_settings.ts";
 import { ConfigError } from "../program/config_error.ts";
-import { type Environment, integer, port, readEnvironment, seconds } from "../program/environment.ts";
+import { type Environment, integer, port, readEnvironment, seconds, setting } from "../program/environment.ts";
 import type { PoolPart } from "./devices.ts";
 
 export interface PluginSettings {
-  /** What the plugin's socket names begin with. */
   readonly socketName: string;
-  /** How often a pool server is looked at, in ms. */
+  /** In ms. */
   readonly interval: number;
   readonly resourceName: string;
   /** The most units that this node lists. */
   readonly resourceNums?: number;
-  /** The part of the pool that this node lists; of index -1 if it is none of the nodes that the pool is split over. */
+  /** The part of the pool that this node lists. Index -1 if the pool is split over other nodes only. */
   readonly part?: PoolPart;
-  /** host:port of each pool server, or the path of a servers.conf that names them. If absent nobody is asked, and all units are always healthy. */
+  /** host:port of each pool server, or the path of a servers.conf. Undefined: all units are always healthy. */
   readonly servers?: readonly string[] | string;
   readonly kubeletDirectory: string;
-  /** Path of the kubelet's PodResourcesLister. */
   readonly podResourcesSocket: string;
-  /** claims: the driver must run; units: it does not. If absent, it runs where an API server is configured. */
+  /** Whether the driver must run (`claims`) or must not (`units`). Undefined: it runs where an API server is configured. */
   readonly allocation?: "claims" | "units";
-  /** Where the kubelet looks for drivers. */
   readonly pluginsRegistryDirectory: string;
-  /** For the driver's own sockets. */
   readonly driverDirectory: string;
-  /** Where the container runtime looks for what claims add to containers. */
   readonly cdiDirectory: string;
   readonly metricsPort: number;
 }
@@ -35,7 +30,7 @@ export interface PluginSettings {
 const EXPECTED_SOCKET_NAME = "expected a file name of letters, digits, dots and dashes";
 const EXPECTED_RESOURCE_NAME = "expected an extended resource such as bitfusion.io/gpu";
 
-/** Names of nodes, separated by commas: DNS subdomains, none twice. */
+/** Names of nodes, separated by commas: DNS subdomains without duplicates. */
 function nodeNames() {
   return v.pipe(
     v.string(),
@@ -43,39 +38,71 @@ function nodeNames() {
     v.check(
       (names) =>
         names.every((name) => /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name)) && new Set(names).size === names.length,
-      "expected names of nodes, separated by commas, none twice",
+      "expected names of nodes, separated by commas, without duplicates",
     ),
   );
 }
 
-/** The names of the original, and where the pool is. @throws {ConfigError} */
-export function readSettings(environment: Environment): PluginSettings {
-  const env = readEnvironment(
-    {
-      SOCKET_NAME: v.optional(v.pipe(v.string(), v.regex(/^[\w.-]{1,40}$/, EXPECTED_SOCKET_NAME)), "bitfusion.io"),
-      INTERVAL: v.optional(seconds({ min: 0.1, max: 3600 }), "10"),
-      RESOURCE_NAME: v.optional(
-        v.pipe(
-          v.string(),
-          v.regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?\/[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?$/, EXPECTED_RESOURCE_NAME),
-        ),
-        "bitfusion.io/gpu",
+/** The variables of the device plugin. SOCKET_NAME, INTERVAL, RESOURCE_NAME and RESOURCE_NUMS are those of the original. */
+export const SETTINGS = {
+  ...POOL_SETTINGS,
+  RESOURCE_NUMS: setting(
+    v.optional(integer({ min: 1, max: 100_000 })),
+    "Without pool servers: the number of units of this node, which are always healthy. With servers that report their GPUs: the most units that this node lists. With servers that report none, such as Bitfusion's own: the units that they share",
+  ),
+  INTERVAL: setting(
+    v.optional(seconds({ min: 0.1, max: 3600 }), "10"),
+    "Seconds between two checks of a pool server. A failure is noticed within two of them",
+  ),
+  SPLIT_NODES: setting(
+    v.optional(nodeNames()),
+    "Names of nodes, separated by commas: each of them lists its part of the pool only",
+  ),
+  NODE_NAME: setting(v.optional(v.string()), "Name of this node, for `SPLIT_NODES`"),
+  ALLOCATION: setting(
+    v.optional(v.picklist(["claims", "units"], "expected claims or units")),
+    "`claims`: the driver must run, which tells containers the GPUs of their claims. `units`: it does not run. Default: it runs where a service account or `KUBECONFIG` exists",
+  ),
+  RESOURCE_NAME: setting(
+    v.optional(
+      v.pipe(
+        v.string(),
+        v.regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?\/[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?$/, EXPECTED_RESOURCE_NAME),
       ),
-      RESOURCE_NUMS: v.optional(integer({ min: 1, max: 100_000 })),
-      ...POOL_SETTINGS,
-      /** Names of the nodes that the pool is split over. */
-      SPLIT_NODES: v.optional(nodeNames()),
-      NODE_NAME: v.optional(v.string()),
-      KUBELET_DIR: v.optional(v.string(), "/var/lib/kubelet/device-plugins"),
-      POD_RESOURCES_SOCKET: v.optional(v.string(), "/var/lib/kubelet/pod-resources/kubelet.sock"),
-      ALLOCATION: v.optional(v.picklist(["claims", "units"], "expected claims or units")),
-      PLUGINS_REGISTRY_DIR: v.optional(v.string(), "/var/lib/kubelet/plugins_registry"),
-      DRIVER_DIR: v.optional(v.string(), `/var/lib/kubelet/plugins/${DRIVER}`),
-      CDI_DIR: v.optional(v.string(), "/var/run/cdi"),
-      METRICS_PORT: v.optional(port(), "0"),
-    },
-    environment,
-  );
+      "bitfusion.io/gpu",
+    ),
+    "The extended resource that the plugin advertises",
+  ),
+  SOCKET_NAME: setting(
+    v.optional(v.pipe(v.string(), v.regex(/^[\w.-]{1,40}$/, EXPECTED_SOCKET_NAME)), "bitfusion.io"),
+    "Prefix of the names of the plugin's sockets",
+  ),
+  KUBELET_DIR: setting(
+    v.optional(v.string(), "/var/lib/kubelet/device-plugins"),
+    "The kubelet's directory of device plugins",
+  ),
+  POD_RESOURCES_SOCKET: setting(
+    v.optional(v.string(), "/var/lib/kubelet/pod-resources/kubelet.sock"),
+    "The kubelet's socket that reports who holds units, for the metrics",
+  ),
+  PLUGINS_REGISTRY_DIR: setting(
+    v.optional(v.string(), "/var/lib/kubelet/plugins_registry"),
+    "The directory in which the kubelet looks for drivers",
+  ),
+  DRIVER_DIR: setting(
+    v.optional(v.string(), `/var/lib/kubelet/plugins/${DRIVER}`),
+    "The directory of the driver's own sockets. The kubelet must see it at the same path",
+  ),
+  CDI_DIR: setting(
+    v.optional(v.string(), "/var/run/cdi"),
+    "The directory in which the container runtime looks for CDI files",
+  ),
+  METRICS_PORT: setting(v.optional(port(), "0"), "Port of `/livez`, `/readyz` and `/metrics`; 0 for any free one"),
+};
+
+/** @throws {ConfigError} */
+export function readSettings(environment: Environment): PluginSettings {
+  const env = readEnvironment(SETTINGS, environment);
   const servers = serversOf(env);
   if (!servers && env.RESOURCE_NUMS === undefined) {
     throw new ConfigError(

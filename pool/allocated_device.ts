@@ -1,4 +1,4 @@
-/** A GPU that the scheduler has chosen for a container. */
+/** A GPU that the scheduler allocated to a container. */
 export interface AllocatedDevice {
   /** Name of the device, as deviceName() derives it from the GPU id. */
   readonly device: string;
@@ -6,13 +6,13 @@ export interface AllocatedDevice {
   readonly units: number;
 }
 
-/** The variable with which the driver tells a container its GPUs. */
+/** The environment variable in which the driver passes a container its GPUs. */
 export const DEVICES_VARIABLE = "BITFUSION_DEVICES";
 
 /** The expected form of {@link DEVICES_VARIABLE}, for error messages. */
 export const EXPECTED_DEVICES = "expected device=units, several separated by commas";
 
-/** The value of {@link DEVICES_VARIABLE}: `gpu-1abc=50,gpu-2def=25`. */
+/** Formats the value of {@link DEVICES_VARIABLE}: `gpu-1abc=50,gpu-2def=25`. */
 export function formatDevices(devices: readonly AllocatedDevice[]): string {
   return devices.map(({ device, units }) => `${device}=${units}`).join(",");
 }
@@ -20,8 +20,8 @@ export function formatDevices(devices: readonly AllocatedDevice[]): string {
 /** Parses the output of {@link formatDevices}. Returns undefined for any other text. */
 export function parseDevices(text: string): AllocatedDevice[] | undefined {
   const devices: AllocatedDevice[] = [];
-  for (const part of text.split(",")) {
-    const [, device, units] = /^([a-z0-9-]+)=(\d{1,3})$/.exec(part) ?? [];
+  for (const entry of text.split(",")) {
+    const [, device, units] = /^([a-z0-9-]+)=(\d{1,3})$/.exec(entry) ?? [];
     if (!device || !units) return undefined;
     devices.push({ device, units: Number(units) });
   }

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { formatDevices, parseDevices } from "./allocated_device.ts";
 
-test("parseDevices() reads what formatDevices() writes", () => {
+test("parseDevices() parses the output of formatDevices()", () => {
   const devices = [
     { device: "gpu-1abc", units: 50 },
     { device: "gpu-2def", units: 100 },

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { splitAddress } from "./address.ts";
 import type { Gpu, PoolServer } from "./inventory.ts";
 
-/** The attributes that filters select GPUs by, and that a device has in Kubernetes. */
+/** The attributes of a device in Kubernetes. Filters select GPUs by them. */
 export interface DeviceAttributes {
   readonly id?: string;
   readonly model?: string;
@@ -17,7 +17,7 @@ export interface DeviceAttributes {
   readonly driverVersion?: string;
 }
 
-/** The attributes of a GPU and its server. */
+/** Returns the attributes of a GPU and its server. */
 export function attributesOf({ address, facts }: Partial<PoolServer>, gpu: Gpu): DeviceAttributes {
   const { id, model, memoryMb } = gpu;
   const { hostname = "", hasRdma, cudaVersion = "", driverVersion = "" } = facts ?? {};
@@ -33,7 +33,7 @@ export function attributesOf({ address, facts }: Partial<PoolServer>, gpu: Gpu):
   };
 }
 
-/** The attributes that hold the address of a server. */
+/** Returns the attributes for the address of a server. */
 export function addressAttributes(address: string): Required<Pick<DeviceAttributes, "server" | "host">> {
   return { server: attributeText(address), host: attributeText(splitAddress(address).host) };
 }
@@ -41,7 +41,10 @@ export function addressAttributes(address: string): Required<Pick<DeviceAttribut
 /** Longest string attribute, in bytes (DeviceAttributeMaxValueLength, k8s.io/api/resource/v1). */
 const MAX_LENGTH = 64;
 
-/** A text as the value of an attribute. A text that is too long for Kubernetes is replaced by its SHA-256, so that filters can still match it. */
+/**
+ * Returns the attribute value for a text. A text of more than 64 bytes becomes its SHA-256, in hex, so that filters can
+ * still match it.
+ */
 export function attributeText(text: string): string {
   if (Buffer.byteLength(text) <= MAX_LENGTH) return text;
   return createHash("sha256").update(text).digest("hex");

@@ -4,10 +4,10 @@ export const DRIVER = "bitfusion.io";
 /** Name of the DeviceClass of the pool's GPUs. */
 export const DEVICE_CLASS = "bitfusion.io";
 
-/** Annotations of a ResourceClaim that repeat what its pod asked for. */
+/** Annotations of a ResourceClaim with the request of its pod. */
 export const CLAIM_ANNOTATIONS = {
-  /** A share in the format of formatShare(). */
+  /** The share, in the format of formatShare(). */
   share: "bitfusion.io/share",
-  /** Filters, as in the annotation of the pod. */
+  /** The filters, in the format of the pod's annotation. */
   filter: "bitfusion-client/filter",
 } as const;

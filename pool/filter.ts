@@ -1,12 +1,12 @@
 import { attributeText, type DeviceAttributes } from "./attributes.ts";
 
-/** A condition on the GPUs that a client takes, such as `server.hostname=gpu-1`. */
+/** A condition that GPUs must meet, such as `server.hostname=gpu-1`. */
 export interface Filter {
   readonly key: string;
   readonly value: string;
 }
 
-/** The filters of the original's client, and the attribute that each compares. */
+/** The attribute that each filter of Bitfusion's client compares. */
 const ATTRIBUTES: Readonly<Record<string, keyof DeviceAttributes>> = {
   "server.addr": "server",
   "server.hostname": "hostname",
@@ -18,6 +18,7 @@ const ATTRIBUTES: Readonly<Record<string, keyof DeviceAttributes>> = {
   "device.phy-memory": "memoryMb",
 };
 
+/** The keys that filters may have. */
 export const FILTER_KEYS: readonly string[] = Object.keys(ATTRIBUTES);
 
 /** The expected form of a filter, for error messages. */
@@ -29,17 +30,22 @@ export function parseFilter(text: string): Filter | undefined {
   return Object.hasOwn(ATTRIBUTES, key) ? { key, value } : undefined;
 }
 
-/** The `key=value` form of a filter. */
+/** Formats a filter as `key=value`. */
 export function formatFilter({ key, value }: Filter): string {
   return `${key}=${value}`;
 }
 
-/** Splits the value of the annotation bitfusion-client/filter: filters are separated by white space. */
+/** Splits the value of the annotation bitfusion-client/filter at white space. */
 export function splitFilters(annotation = ""): string[] {
   return annotation.split(/\s+/).filter(Boolean);
 }
 
-/** The attribute that a filter compares, and the text that it must have. An address matches with and without its port. */
+/**
+ * Returns the attribute that a filter compares, and the value that it must have. A server address without a port
+ * compares the host.
+ *
+ * @throws {TypeError} if the key is unknown.
+ */
 export function attributeOfFilter({ key, value }: Filter): { name: keyof DeviceAttributes; text: string } {
   const attribute = Object.hasOwn(ATTRIBUTES, key) ? ATTRIBUTES[key] : undefined;
   if (!attribute) throw new TypeError(`Unknown filter "${key}"`);

@@ -32,32 +32,32 @@ test.each([
   expect(filter && matchesFilter(filter, attributesOf(SERVER, GPU))).toBe(expected);
 });
 
-test("matchesFilter() finds nothing in what is not known", () => {
+test("matchesFilter() is false if the attribute is unknown", () => {
   for (const key of FILTER_KEYS) expect(matchesFilter({ key, value: "" }, {})).toBe(false);
 });
 
-test("matchesFilter() compares values that are too long for an attribute", () => {
+test("matchesFilter() compares values that exceed the length of an attribute", () => {
   const attributes = attributesOf(SERVER, { ...GPU, id: LONG });
   expect(attributes.id).toHaveLength(64);
   expect(matchesFilter({ key: "device.id", value: LONG }, attributes)).toBe(true);
   expect(matchesFilter({ key: "device.id", value: `${LONG}x` }, attributes)).toBe(false);
 });
 
-test("matchesFilter() takes an IPv6 host with and without its brackets", () => {
+test("matchesFilter() matches an IPv6 server with and without its port", () => {
   const attributes = attributesOf({ address: "[::1]:56001" }, GPU);
   for (const value of ["[::1]", "[::1]:56001"]) {
     expect(matchesFilter({ key: "server.addr", value }, attributes)).toBe(true);
   }
 });
 
-test("parseFilter() takes a value with equal signs", () => {
+test("parseFilter() accepts a value with an equals sign", () => {
   expect(parseFilter("device.id=a=b")).toEqual({ key: "device.id", value: "a=b" });
 });
 
-test.each(["", "device.id", "device.id=", "=a", "toString=1", "server.addr:a"])("parseFilter() refuses %j", (text) => {
+test.each(["", "device.id", "device.id=", "=a", "toString=1", "server.addr:a"])("parseFilter() rejects %j", (text) => {
   expect(parseFilter(text)).toBeUndefined();
 });
 
-test("wantedAttribute() throws on a key that parseFilter() refuses", () => {
+test("attributeOfFilter() throws if the key is unknown", () => {
   expect(() => attributeOfFilter({ key: "toString", value: "1" })).toThrow('Unknown filter "toString"');
 });

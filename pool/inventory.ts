@@ -1,6 +1,6 @@
 import { UNITS_PER_GPU } from "./units.ts";
 
-/** The pool at one moment, as far as it is known here. */
+/** The observed state of the pool at one time. */
 export interface Inventory {
   readonly servers: readonly PoolServer[];
 }
@@ -8,45 +8,48 @@ export interface Inventory {
 export interface PoolServer {
   /** host:port. */
   readonly address: string;
-  /** Whether it answers now, as seen from here. */
+  /** Whether the server is reachable from this program. */
   readonly reachable: boolean;
-  /** What it last told; absent for a server that has never told, such as one that does not speak `bitfusion.pool.v1`. */
+  /**
+   * The last reported GPUs. Undefined if the server never reported, for example because it does not support
+   * `bitfusion.pool.v1`.
+   */
   readonly gpus?: readonly Gpu[];
-  /** What it last told of itself; there if `gpus` is. */
+  /** The last reported facts. Set if and only if `gpus` is set. */
   readonly facts?: ServerFacts;
 }
 
-/** What a server tells of itself, beside its GPUs. */
+/** What a server reports besides its GPUs. */
 export interface ServerFacts {
-  /** Its own name for itself; the same after any restart. */
+  /** The server's name for itself. Stable across restarts. */
   readonly hostname: string;
   readonly hasRdma: boolean;
-  /** Empty if it does not say. */
+  /** Empty if the server does not report it. */
   readonly cudaVersion: string;
-  /** Empty if it does not say. */
+  /** Empty if the server does not report it. */
   readonly driverVersion: string;
 }
 
 export interface Gpu {
-  /** Unique in the pool, and the same after any restart. */
+  /** Unique in the pool, and stable across restarts. */
   readonly id: string;
   /** Product name, such as "Tesla T4". */
   readonly model: string;
-  /** Whole memory, in MB (1,000,000 bytes). */
+  /** Total memory, in MB (1,000,000 bytes). */
   readonly memoryMb: number;
   readonly healthy: boolean;
 }
 
 /**
- * Where an inventory comes from: the first as soon as each server has answered or failed to, then the whole again at each
- * change. Ends only with the signal.
+ * Yields the inventory when the state of every server is known, and again at each change. Each one is complete. Ends
+ * with the signal.
  */
 export type InventorySource = (signal: AbortSignal) => AsyncIterable<Inventory>;
 
-/** What one server is found to be, as often as it changes. Ends only with the signal. */
+/** Yields the state of one server, and again when it changes. Ends with the signal. */
 export type ServerSource = (address: string, signal: AbortSignal) => AsyncIterable<PoolServer>;
 
-/** Units of the whole pool, reachable now or not; undefined while a server has never told what it has. */
+/** Returns the units of all servers, reachable or not. Undefined if a server never reported its GPUs. */
 export function totalUnits({ servers }: Inventory): number | undefined {
   let units = 0;
   for (const { gpus } of servers) {

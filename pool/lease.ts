@@ -1,11 +1,11 @@
-/** Who holds a lease: a container, or a command outside Kubernetes. */
-export interface Owner {
+/** The holder of a lease: a container, or a command outside Kubernetes. */
+export interface LeaseOwner {
   readonly namespace: string;
   readonly pod: string;
   readonly container: string;
 }
 
-/** The part of a GPU that a lease holds. */
+/** The units of a GPU that a lease holds. */
 export interface GpuShare {
   readonly gpuId: string;
   /** Percent of the GPU, 1 to 100. */

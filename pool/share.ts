@@ -1,14 +1,16 @@
-/** What a container asks of the pool: a number of different GPUs, and the part of each of them. */
+/**
+ * What a container requests from the pool: a number of different GPUs, and a percentage or the memory of each of them.
+ */
 export type Share =
   | { readonly gpus: number /** Percent of each GPU, 1 to 100. */; readonly percent: number }
   | { readonly gpus: number /** Memory of each GPU, in MB (1,000,000 bytes). */; readonly memoryMb: number };
 
-/** A percentage as the client's option -p takes it: the shortest decimal fraction, such as 0.5, 1 or 0.07. */
+/** Formats a percentage for the client's option -p, as the shortest decimal fraction: `0.5`, `1`, `0.07`. */
 export function percentToFraction(percent: number): string {
   return String(percent / 100);
 }
 
-/** A share in a short form that names can contain: `2x75`, `1x8000mb`. */
+/** Formats a share in a short form that names of objects may contain: `2x75`, `1x8000mb`. */
 export function formatShare(share: Share): string {
   return `${share.gpus}x${"percent" in share ? share.percent : `${share.memoryMb}mb`}`;
 }
@@ -21,7 +23,7 @@ export function parseShare(text: string): Share | undefined {
   return percent === undefined ? { gpus, memoryMb: Number(memory) } : { gpus, percent: Number(percent) };
 }
 
-/** A share in words: `75 % of each of 2 different GPUs`. */
+/** Describes a share in a message: `75 % of each of 2 different GPUs`. */
 export function describeShare(share: Share): string {
   const amount = "percent" in share ? `${share.percent} %` : `${share.memoryMb} MB`;
   return share.gpus === 1 ? `${amount} of one GPU` : `${amount} of each of ${share.gpus} different GPUs`;

@@ -20,7 +20,7 @@ test.each<[Share, number, number, number]>([
   expect([unitsOf(share, gpuMemoryMb), unitsPerGpu(share, gpuMemoryMb)]).toEqual([units, percent]);
 });
 
-test("unitsOf() a memory of n percent is n units, for every n", () => {
+test("unitsOf() n percent of a GPU's memory is n, for every n", () => {
   const percents = Array.from({ length: 100 }, (_, index) => index + 1);
   expect(percents.map((percent) => unitsOf({ gpus: 1, memoryMb: percent * 160 }, 16_000))).toEqual(percents);
 });
@@ -31,11 +31,11 @@ test.each([
   [7, "0.07"],
   [1, "0.01"],
   [29, "0.29"],
-])("percentToFraction() makes %d %s", (percent, fraction) => {
+])("percentToFraction() formats %d as %s", (percent, fraction) => {
   expect(percentToFraction(percent)).toBe(fraction);
 });
 
-test("percentToFraction() is short and exact for all of 1 to 100", () => {
+test("percentToFraction() is short and exact for 1 to 100", () => {
   for (let percent = 1; percent <= 100; percent += 1) {
     const fraction = percentToFraction(percent);
     expect(fraction).toMatch(/^(1|0\.\d\d?)$/);

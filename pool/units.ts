@@ -4,8 +4,8 @@ import type { Share } from "./share.ts";
 export const UNITS_PER_GPU = 100;
 
 /**
- * The units that Kubernetes counts for a share. The arithmetic is exact: in floating point, 1120 MB of 16000 MB would be 8 units
- * instead of 7.
+ * Returns the total units of a share on all its GPUs. The arithmetic is exact: in floating point, 1120 MB of 16000 MB
+ * would be 8 units instead of 7.
  *
  * @param gpuMemoryMb memory of one GPU in MB, at least 1. Only memory shares need it.
  */
@@ -15,7 +15,7 @@ export function unitsOf(share: Share, gpuMemoryMb: number): number {
 }
 
 /**
- * The units that a share takes of each of its GPUs.
+ * Returns the units of a share on each of its GPUs.
  *
  * @param gpuMemoryMb memory of that GPU in MB, at least 1. Only memory shares need it.
  */

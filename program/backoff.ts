@@ -1,22 +1,22 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 export interface BackoffOptions {
-  /** First wait, in ms. */
+  /** First delay, in ms. */
   initial?: number;
-  /** Longest wait, in ms. */
+  /** Longest delay, in ms. */
   max?: number;
-  /** From 0 (inclusive) to 1; spreads the waits of many nodes. */
+  /** Returns a number from 0 (inclusive) to 1. Jitter spreads the retries of many nodes. */
   random?: () => number;
 }
 
 export interface Backoff {
-  /** Waits between half of the current time and all of it, and doubles it. Rejects when the signal is aborted. */
+  /** Waits for 50 to 100 % of the current delay, then doubles the delay. Rejects when the signal is aborted. */
   wait(signal: AbortSignal): Promise<void>;
-  /** The next wait is the first again. */
+  /** Resets the delay to `initial`. */
   reset(): void;
 }
 
-/** Exponential backoff with jitter. */
+/** Creates an exponential backoff with jitter. */
 export function createBackoff({ initial = 100, max = 10_000, random = Math.random }: BackoffOptions = {}): Backoff {
   let current = initial;
   return {

@@ -1,32 +1,32 @@
-/** How long a program may take to end after SIGTERM, in ms. */
-const GRACE = 5000;
+/** Time from SIGTERM to SIGKILL, in ms. */
+const GRACE_PERIOD = 5000;
 
-/** A program of this project, running on its own. */
+/** A program of this repository in a child process. Disposal sends SIGTERM, and SIGKILL after five seconds. */
 export interface Program extends AsyncDisposable {
   readonly pid: number;
-  /** What its first JSON log line with this message says. Rejects with all it wrote if it ends without one. */
+  /** The first JSON log line whose message is `ready`. Rejects with the output of the program if it ends before. */
   readonly started: Promise<Record<string, unknown>>;
-  /** As `kill -9` does. Resolves once it is gone. */
+  /** Sends SIGKILL. Resolves when the process has ended. */
   kill(): Promise<void>;
 }
 
 export interface ProgramOptions {
   environment: Record<string, string>;
-  /** Message of the log line that tells it is ready. */
+  /** Message of the log line that the program writes when it is ready. */
   ready: string;
 }
 
-/** Starts `bun FILE` with this environment. Disposal ends it and waits for its end. */
+/** Starts `bun FILE` with this environment. Disposal ends the program and waits until it has ended. */
 export function startProgram(file: string, { environment, ready }: ProgramOptions): Program {
   const child = Bun.spawn([process.execPath, file], {
     env: { PATH: process.env.PATH, TMPDIR: process.env.TMPDIR, ...environment },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const started = Promise.withResolvers<Record<string, unknown>>();
-  started.promise.catch(() => {}); // whoever needs it awaits it
-  void follow();
+  started.promise.catch(() => {}); // no unhandled rejection if the caller does not await it
+  void readOutput();
 
-  async function follow(): Promise<void> {
+  async function readOutput(): Promise<void> {
     let text = "";
     const decoder = new TextDecoder();
     for await (const chunk of child.stdout) {
@@ -46,9 +46,9 @@ export function startProgram(file: string, { environment, ready }: ProgramOption
     },
     async [Symbol.asyncDispose]() {
       child.kill("SIGTERM");
-      const limit = setTimeout(() => child.kill("SIGKILL"), GRACE);
+      const timer = setTimeout(() => child.kill("SIGKILL"), GRACE_PERIOD);
       await child.exited;
-      clearTimeout(limit);
+      clearTimeout(timer);
     },
   };
 }

@@ -1,4 +1,6 @@
-/** Bad input from whoever starts a program: said in one sentence, with exit status 2 and no stack trace. */
+/**
+ * Invalid configuration. The program prints the message in one line, without a stack trace, and exits with status 2.
+ */
 export class ConfigError extends Error {
   override name = "ConfigError";
 }

@@ -1,9 +1,9 @@
 import * as v from "valibot";
 
-/** Says which field is wrong, its value and what would be right: `servers.0.addresses is "x": expected a list`. */
+/** Describes an issue by field, value and expectation: `servers.0.addresses is "x": expected a list`. */
 export function describeIssue(issue: v.BaseIssue<unknown>): string {
   const field = v.getDotPath(issue) ?? "the document";
-  if (issue.expected === "never") return `${field} is unknown here`;
+  if (issue.expected === "never") return `${field} is not a known field`;
   const expectation = issue.message.startsWith("expected") ? issue.message : `expected ${issue.expected}`;
   if (issue.received === "undefined") {
     return issue.message.startsWith("Invalid key") ? `${field} is not set` : `${field} is not set: ${expectation}`;

@@ -11,17 +11,17 @@ const Document = v.strictObject({
 
 test.each<[string, unknown, string]>([
   ["a field that is not set", {}, "name is not set"],
-  ["a wrong value and what would be right", { name: "x", mode: "c" }, 'mode is "c": expected a or b'],
-  ["a wrong type", { name: "x", count: "1" }, 'count is "1": expected number'],
+  ["an invalid value, and what is expected", { name: "x", mode: "c" }, 'mode is "c": expected a or b'],
+  ["a value of the wrong type", { name: "x", count: "1" }, 'count is "1": expected number'],
   [
-    "the way to a deep field",
+    "the path of a nested field",
     { name: "x", servers: [{ addresses: "y" }] },
     'servers.0.addresses is "y": expected a list',
   ],
-  ["no value that is an object", { name: {} }, "name: expected string"],
-  ["an unknown field", { name: "x", nmae: "y" }, "nmae is unknown here"],
+  ["an object without its value", { name: {} }, "name: expected string"],
+  ["an unknown field", { name: "x", nmae: "y" }, "nmae is not a known field"],
   ["the document itself", "x", 'the document is "x": expected Object'],
-])("describeIssue() names %s", (_, document, expected) => {
+])("describeIssue() reports %s", (_, document, expected) => {
   const { issues } = v.safeParse(Document, document);
   expect(issues?.map(describeIssue)[0]).toBe(expected);
 });

@@ -5,21 +5,21 @@ import { ConfigError } from "./config_error.ts";
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * Reads the variables that `entries` names; an empty one counts as not set. Issue messages say what would be right
- * ("expected …").
+ * Reads and validates the variables that `entries` names. An empty variable counts as not set. The messages of the
+ * schemas must state what is expected ("expected …").
  *
- * @throws {ConfigError} names the first variable that is wrong, its value and what would be right.
+ * @throws {ConfigError} names the first invalid variable, its value and what is expected.
  */
 export function readEnvironment<const Entries extends v.ObjectEntries>(
   entries: Entries,
   environment: Environment,
 ): v.InferOutput<v.ObjectSchema<Entries, undefined>> {
-  const given = Object.fromEntries(Object.keys(entries).map((name) => [name, environment[name] || undefined]));
-  const result = v.safeParse(v.object(entries), given);
+  const variables = Object.fromEntries(Object.keys(entries).map((name) => [name, environment[name] || undefined]));
+  const result = v.safeParse(v.object(entries), variables);
   if (result.success) return result.output;
   const [issue] = result.issues;
   const name = v.getDotPath(issue) ?? "the environment";
-  const value = given[name];
+  const value = variables[name];
   throw new ConfigError(
     value === undefined
       ? `Cannot start without ${name}: ${issue.message}`
@@ -27,7 +27,12 @@ export function readEnvironment<const Entries extends v.ObjectEntries>(
   );
 }
 
-/** A whole number in decimal digits. */
+/** A setting with its description, in Markdown, for docs/settings.md. */
+export function setting<const Schema extends v.GenericSchema>(schema: Schema, description: string) {
+  return v.pipe(schema, v.description(description));
+}
+
+/** A setting that is a whole number in decimal digits. */
 export function integer({ min, max }: { min: number; max: number }) {
   const expected = `expected a whole number from ${min} to ${max}`;
   return v.pipe(
@@ -39,7 +44,7 @@ export function integer({ min, max }: { min: number; max: number }) {
   );
 }
 
-/** A time in seconds, decimals allowed; the output is in whole milliseconds. */
+/** A setting that is a time in seconds, with decimals allowed. The output is in whole ms. */
 export function seconds({ min, max }: { min: number; max: number }) {
   const expected = `expected seconds from ${min} to ${max}`;
   return v.pipe(
@@ -52,7 +57,7 @@ export function seconds({ min, max }: { min: number; max: number }) {
   );
 }
 
-/** A TCP port; 0 stands for any free one. */
+/** A setting that is a TCP port. 0 selects a free port. */
 export function port() {
   return integer({ min: 0, max: 65535 });
 }

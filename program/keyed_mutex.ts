@@ -1,6 +1,7 @@
-/** Runs the functions for one key one after the other, in order. Functions for different keys run concurrently. */
+/** Runs functions with the same key one at a time, in order. Functions with different keys run concurrently. */
 export type KeyedMutex = <T>(key: string, run: () => Promise<T>) => Promise<T>;
 
+/** Creates a mutex without any running functions. */
 export function createKeyedMutex(): KeyedMutex {
   const tails = new Map<string, Promise<void>>();
   return (key, run) => {

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { createKeyedMutex } from "./keyed_mutex.ts";
 
-test("KeyedMutex runs the functions for one key in order, and those for other keys concurrently", async () => {
+test("KeyedMutex runs functions with the same key in order, and those with other keys concurrently", async () => {
   const mutex = createKeyedMutex();
   const events: string[] = [];
   const first = Promise.withResolvers<void>();
@@ -24,10 +24,10 @@ test("KeyedMutex runs the functions for one key in order, and those for other ke
   expect(events.slice(3)).toEqual(["a1 ends", "a2 starts", "a2 ends", "a3 starts", "a3 ends"]);
 });
 
-test("KeyedMutex runs the next function after one that throws", async () => {
+test("KeyedMutex runs the next function after a function that throws", async () => {
   const mutex = createKeyedMutex();
-  const broken = mutex("a", () => Promise.reject(new Error("Broken"))).catch(String);
+  const failed = mutex("a", () => Promise.reject(new Error("failed"))).catch(String);
   const next = mutex("a", async () => "next");
-  expect(await broken).toBe("Error: Broken");
+  expect(await failed).toBe("Error: failed");
   expect(await next).toBe("next");
 });

@@ -1,17 +1,21 @@
-/** A value that changes: each reader sees the newest, none sees a change twice, and slow readers skip what is already old. */
+/**
+ * A value that changes. Each reader gets the newest value, and each value at most once. A slow reader skips outdated
+ * values.
+ */
 export interface Latest<T> {
   readonly current: T | undefined;
   set(value: T): void;
-  /** The current value at once, if there is one, then each newer one, until the signal is aborted. */
+  /** Yields the current value if it is set, then each newer value. Ends with the signal. */
   changes(signal: AbortSignal): AsyncIterable<T>;
 }
 
+/** Creates a value that is `initial`, or not set yet. */
 export function createLatest<T extends {}>(initial?: T): Latest<T> {
   let current = initial;
-  let woken = Promise.withResolvers<void>();
-  const wake = () => {
-    woken.resolve();
-    woken = Promise.withResolvers();
+  let changed = Promise.withResolvers<void>();
+  const notify = () => {
+    changed.resolve();
+    changed = Promise.withResolvers();
   };
   return {
     get current() {
@@ -19,23 +23,23 @@ export function createLatest<T extends {}>(initial?: T): Latest<T> {
     },
     set(value) {
       current = value;
-      wake();
+      notify();
     },
     async *changes(signal) {
-      signal.addEventListener("abort", wake, { once: true });
+      signal.addEventListener("abort", notify, { once: true });
       try {
-        let seen: T | undefined;
+        let last: T | undefined;
         while (!signal.aborted) {
-          const next = woken.promise;
-          if (current !== undefined && current !== seen) {
-            seen = current;
+          const next = changed.promise;
+          if (current !== undefined && current !== last) {
+            last = current;
             yield current;
           } else {
             await next;
           }
         }
       } finally {
-        signal.removeEventListener("abort", wake);
+        signal.removeEventListener("abort", notify);
       }
     },
   };

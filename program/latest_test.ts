@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { createLatest } from "./latest.ts";
 
-test("changes() gives the current value at once, then each newer one", async () => {
+test("changes() yields the current value immediately, then each newer value", async () => {
   const latest = createLatest(1);
   const stop = new AbortController();
   const seen: number[] = [];
@@ -23,7 +23,7 @@ test("changes() waits for the first value", async () => {
   await values.return?.();
 });
 
-test("changes() skips what is already old", async () => {
+test("changes() skips outdated values", async () => {
   const latest = createLatest("a");
   const values = latest.changes(AbortSignal.timeout(4000))[Symbol.asyncIterator]();
   expect((await values.next()).value).toBe("a");
@@ -36,7 +36,7 @@ test("changes() skips what is already old", async () => {
   await values.return?.();
 });
 
-test("changes() does not give the value that is set again", async () => {
+test("changes() does not yield a value that is set again", async () => {
   const value = { a: 1 };
   const latest = createLatest<object>(value);
   const values = latest.changes(AbortSignal.timeout(4000))[Symbol.asyncIterator]();
@@ -49,7 +49,7 @@ test("changes() does not give the value that is set again", async () => {
   await values.return?.();
 });
 
-test("changes() gives every reader the newest", async () => {
+test("changes() yields the newest value to every reader", async () => {
   const latest = createLatest("a");
   const readers = [1, 2].map(() => latest.changes(AbortSignal.timeout(4000))[Symbol.asyncIterator]());
   const read = () => Promise.all(readers.map(async (values) => (await values.next()).value));
@@ -60,7 +60,7 @@ test("changes() gives every reader the newest", async () => {
   for (const values of readers) await values.return?.();
 });
 
-test("changes() ends when the signal is aborted, before and while it waits", async () => {
+test("changes() ends when the signal is aborted, before or while it waits", async () => {
   const latest = createLatest("a");
   expect(await Array.fromAsync(latest.changes(AbortSignal.abort()))).toEqual([]);
   const stop = new AbortController();

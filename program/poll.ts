@@ -6,17 +6,21 @@ import { ConfigError } from "./config_error.ts";
 export interface PollOptions {
   /** Time between two reads, in ms. */
   period: number;
-  /** Called when a read fails, once per message. The last good value stays in force. */
+  /**
+   * Called when a read fails; repeated failures with the same message are reported once. The last valid value stays in
+   * use.
+   */
   onFailure: (error: unknown) => void;
-  /** Waits between reads while the first value is missing. */
+  /** Delays between reads until the first succeeds. */
   backoff?: Backoff;
 }
 
 /**
- * Reads a value and yields it, then reads it again every `period` and yields each change. It suits files that the kubelet mounts,
- * whose changes no watch reports reliably. The first read is retried with backoff until it succeeds. Ends with the signal.
+ * Reads a value and yields it, then reads it again every `period` and yields each change. Use it for files that the
+ * kubelet mounts: no file watch reports their changes reliably. The first read is retried with backoff until it
+ * succeeds. Ends with the signal.
  *
- * @throws {ConfigError} if the first read throws one: retrying does not help against bad input.
+ * @throws {ConfigError} if the first read throws one: retries do not fix invalid input.
  */
 export async function* poll<T>(
   read: () => Promise<T>,
@@ -40,6 +44,6 @@ export async function* poll<T>(
       reported = message;
     }
     const wait = last ? sleep(period, undefined, { signal }) : backoff.wait(signal);
-    await wait.catch(() => {}); // rejects only when the signal is aborted
+    await wait.catch(() => {}); // rejects only when aborted
   }
 }

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { Gauge, Registry } from "prom-client";
 import { serveProbes } from "./probes.ts";
 
-test("serveProbes() answers /livez, /readyz with what is missing, /metrics, and 404 to all else", async () => {
+test("serveProbes() serves /livez, /readyz with what is missing, and /metrics, and responds 404 to other paths", async () => {
   const metrics = new Registry();
   new Gauge({ name: "units", help: "Units.", registers: [metrics] }).set(7);
   let missing: string | undefined = "Not registered with the kubelet";
@@ -19,13 +19,13 @@ test("serveProbes() answers /livez, /readyz with what is missing, /metrics, and 
   expect(await get("/")).toEqual([404, "Not found\n"]);
 });
 
-test("serveProbes() says that the metrics are Prometheus' text", async () => {
+test("serveProbes() serves metrics with the content type of the Prometheus text format", async () => {
   await using probes = serveProbes({ port: 0, notReady: () => undefined, metrics: new Registry() });
   const response = await fetch(`http://127.0.0.1:${probes.port}/metrics`);
   expect(response.headers.get("Content-Type")).toStartWith("text/plain; version=0.0.4");
 });
 
-test("serveProbes() frees the port when it is disposed of", async () => {
+test("disposal of serveProbes() frees the port", async () => {
   const options = { notReady: () => undefined, metrics: new Registry() };
   const first = serveProbes({ port: 0, ...options });
   await fetch(`http://127.0.0.1:${first.port}/livez`);

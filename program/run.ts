@@ -5,15 +5,15 @@ import { createLogger, createLogOutput, type Logger } from "./log/log.ts";
 export interface ProgramContext {
   readonly environment: Environment;
   readonly log: Logger;
-  /** Writes a line to the output of the log. */
+  /** Writes a line to the log output. */
   readonly writeLine: (line: string) => void;
-  /** Aborted by SIGTERM or SIGINT: end what runs, release what is held, return. */
+  /** Aborted on SIGTERM or SIGINT. The program then stops its work, releases its resources and returns. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Runs a long-lived program until it returns, and exits: 0 when it returned, 2 on a {@link ConfigError}, 1 on anything else.
- * A second signal ends it at once.
+ * Runs a program until `main` returns, then exits the process: with 0, with 2 on a {@link ConfigError}, with 1 on any
+ * other error. A second signal exits with 1 immediately.
  */
 export async function runProgram(name: string, main: (context: ProgramContext) => Promise<void>): Promise<never> {
   const stop = new AbortController();

@@ -5,7 +5,7 @@ const PRELUDE = ["config_error.ts", "run.ts"]
   .map((name) => `import * as ${name.split(".")[0]} from ${JSON.stringify(join(import.meta.dir, name))};`)
   .join("\n");
 
-/** A process that runs `main`, the source of a function, as the program "fixture". */
+/** Starts a process that runs `main`, the source of a function, as the program "fixture". */
 function start(main: string) {
   return Bun.spawn([process.execPath, "-e", `${PRELUDE}\nawait run.runProgram("fixture", ${main});`], {
     env: { PATH: process.env.PATH, GREETING: "hello" },
@@ -13,26 +13,27 @@ function start(main: string) {
   });
 }
 
-async function outcome(main: string) {
+/** Runs `main`. Returns the exit status and output of the process. */
+async function runToEnd(main: string) {
   await using child = start(main);
   const [status, stdout, stderr] = await Promise.all([child.exited, child.stdout.text(), child.stderr.text()]);
   return { status, stdout, stderr };
 }
 
-test.concurrent("runProgram() exits with 0 when the program returns, which sees its environment", async () => {
-  const { status, stdout } = await outcome(`async ({ environment, log }) => log.info(environment.GREETING)`);
+test.concurrent("runProgram() passes the environment, and exits with 0 when the program returns", async () => {
+  const { status, stdout } = await runToEnd(`async ({ environment, log }) => log.info(environment.GREETING)`);
   expect(status).toBe(0);
   expect(JSON.parse(stdout)).toMatchObject({ level: "INFO", message: "hello", logger: "fixture" });
 });
 
-test.concurrent("runProgram() says a ConfigError in one line and exits with 2", async () => {
+test.concurrent("runProgram() prints a ConfigError in one line and exits with 2", async () => {
   const main = `async () => { throw new config_error.ConfigError("Cannot use A=1: expected 2"); }`;
-  expect(await outcome(main)).toEqual({ status: 2, stdout: "", stderr: "fixture: Cannot use A=1: expected 2\n" });
+  expect(await runToEnd(main)).toEqual({ status: 2, stdout: "", stderr: "fixture: Cannot use A=1: expected 2\n" });
 });
 
 test.concurrent("runProgram() logs an unexpected error with its cause as JSON and exits with 1", async () => {
   const main = `async () => { throw new Error("a", { cause: new Error("b") }); }`;
-  const { status, stdout, stderr } = await outcome(main);
+  const { status, stdout, stderr } = await runToEnd(main);
   expect({ status, stderr }).toEqual({ status: 1, stderr: "" });
   expect(JSON.parse(stdout)).toMatchObject({
     level: "FATAL",
@@ -42,7 +43,7 @@ test.concurrent("runProgram() logs an unexpected error with its cause as JSON an
 });
 
 test.concurrent.each(["SIGTERM", "SIGINT"] as const)(
-  "runProgram() aborts the program's signal on %s and exits with 0 once it has returned",
+  "runProgram() aborts the signal on %s, and exits with 0 when the program returns",
   async (name) => {
     await using child = start(`async ({ log, signal }) => {
       const aborted = new Promise((resolve) => signal.addEventListener("abort", resolve));
@@ -62,7 +63,7 @@ test.concurrent.each(["SIGTERM", "SIGINT"] as const)(
   },
 );
 
-test.concurrent("runProgram() ends at once on a second signal", async () => {
+test.concurrent("runProgram() exits immediately on a second signal", async () => {
   await using child = start(`async ({ log, signal }) => {
     signal.addEventListener("abort", () => log.info("aborted"));
     setInterval(() => {}, 1000);
@@ -73,7 +74,7 @@ test.concurrent("runProgram() ends at once on a second signal", async () => {
   expect(await child.exited).toBe(1);
 });
 
-/** The messages of a log, line by line. */
+/** Yields the message of each log line. */
 async function* messagesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
   let text = "";
   for await (const chunk of stream.pipeThrough(new TextDecoderStream())) {

@@ -2,17 +2,17 @@ import { createServer } from "node:net";
 import { getLogger } from "@logtape/logtape";
 import type { Logger } from "./log/log.ts";
 
-/** A logger without output: only programs configure logging. */
+/** A logger without output: only createLogger() configures sinks. */
 export const silentLog: Logger = getLogger("test");
 
-/** A logger that appends "message: reason" to `lines`. */
-export function recordingLog(lines: string[]): Logger {
-  const keep = (message: string, { reason }: { reason?: string } = {}) => lines.push(`${message}: ${reason}`);
-  const log = { info: keep, warn: keep, error: keep, with: () => log };
+/** Creates a logger that appends "message: reason" to `lines`. */
+export function createRecordingLog(lines: string[]): Logger {
+  const append = (message: string, { reason }: { reason?: string } = {}) => lines.push(`${message}: ${reason}`);
+  const log = { info: append, warn: append, error: append, with: () => log };
   return log as never;
 }
 
-/** A TCP port on which nothing listens. */
+/** Returns a TCP port on 127.0.0.1 on which no server listens. */
 export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

@@ -19,13 +19,13 @@ test.concurrent.each([
     'Cannot use GPU_MEMORY="16GB": expected the memory of one GPU: MB, or a quantity such as 16G',
   ],
   [{ LEASE_TIME: "0" }, 'Cannot use LEASE_TIME="0": expected seconds from 0.1 to 3600'],
-])("the pool server says in one sentence what is wrong with %j, with status 2", async (environment, sentence) => {
+])("the pool server rejects %j in one line and exits with 2", async (environment, message) => {
   await using server = start(environment);
   const [status, stdout, stderr] = await Promise.all([server.exited, server.stdout.text(), server.stderr.text()]);
-  expect([status, stdout, stderr]).toEqual([2, "", `bitfusion-server: ${sentence}\n`]);
+  expect([status, stdout, stderr]).toEqual([2, "", `bitfusion-server: ${message}\n`]);
 });
 
-test.concurrent("the pool server has the GPUs that it is told, and exits with 0 on SIGTERM", async () => {
+test.concurrent("the pool server has the configured GPUs, and exits with 0 on SIGTERM", async () => {
   await using server = start({ PORT: "0", GPUS: "2", GPU_MEMORY: "8000", SERVER_NAME: "gpu-1", LEASE_TIME: "1.001" });
   const log = server.stdout.pipeThrough(new TextDecoderStream()).values();
   const { message, port } = JSON.parse((await log.next()).value ?? "");

@@ -20,17 +20,18 @@ export interface PoolServiceOptions {
   facts: ServerFacts;
   gpus: readonly Gpu[];
   ledger: Ledger;
-  /** How long a lease lives that nobody renews, in ms. */
+  /** Time until a lease that is not renewed expires, in ms. */
   timeToLive: number;
   log: Logger;
 }
 
-const SHORTEST_HEARTBEAT = 100;
+/** Minimum of heartbeat_interval, in ms. */
+const MIN_HEARTBEAT_INTERVAL = 100;
 
-/** A server does not know the address that a client has for it. */
+/** The filters that a server evaluates. It does not know the address under which a client reaches it. */
 const SERVER_FILTERS = FILTER_KEYS.filter((key) => key !== "server.addr");
 
-/** `bitfusion.pool.v1.PoolService` over a ledger. Logs each lease's grant, refusal and end. */
+/** Creates `bitfusion.pool.v1.PoolService` for a ledger. It logs when a lease is granted, refused or ended. */
 export function createPoolService(options: PoolServiceOptions): ServiceImpl<typeof PoolService> {
   const { facts, gpus, ledger, timeToLive, log } = options;
   const inventory = create(InventorySchema, {
@@ -50,15 +51,15 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
 
     async *watchInventory({ heartbeatInterval }, { signal }) {
       const interval = heartbeatInterval ? durationMs(heartbeatInterval) : 1000;
-      if (interval < SHORTEST_HEARTBEAT) {
+      if (interval < MIN_HEARTBEAT_INTERVAL) {
         throw new ConnectError(
-          `heartbeat_interval is ${interval} ms: expected ${SHORTEST_HEARTBEAT} or more`,
+          `heartbeat_interval is ${interval} ms: expected ${MIN_HEARTBEAT_INTERVAL} or more`,
           Code.InvalidArgument,
         );
       }
       while (!signal.aborted) {
         yield { inventory };
-        await sleep(interval, undefined, { signal }).catch(() => {}); // only the signal ends it early
+        await sleep(interval, undefined, { signal }).catch(() => {}); // rejects only when aborted
       }
     },
 
@@ -89,7 +90,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       const { availableGpus, capableGpus } = result;
       log.info("Claim refused", { owner: { namespace, pod, container }, share, gpuIds, availableGpus, capableGpus });
       throw new ConnectError(
-        `${availableGpus} of this server's ${gpus.length} GPUs can give the share now, ${share.gpus} are asked for`,
+        `${availableGpus} of this server's ${gpus.length} GPUs are available, ${share.gpus} are requested`,
         Code.ResourceExhausted,
         undefined,
         [{ desc: ShortageSchema, value: result }],
@@ -124,6 +125,7 @@ function shareOf({ gpus, share }: ClaimRequest): Share {
   throw new ConnectError(`${value}: expected percent from 1 to 100, or memory_mb of 1 or more`, Code.InvalidArgument);
 }
 
+/** @throws {ConnectError} when gpu_ids has an unknown GPU, a GPU twice, or not as many GPUs as requested. */
 function checkGpuIds({ gpus: count, gpuIds }: ClaimRequest, gpus: readonly Gpu[]): void {
   if (gpuIds.length === 0) return;
   const unknown = gpuIds.find((id) => gpus.every((gpu) => gpu.id !== id));

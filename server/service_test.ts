@@ -8,7 +8,7 @@ import { type PoolServerOptions, startPoolServer } from "./testing.ts";
 
 const OWNER = { namespace: "default", pod: "a", container: "main" };
 
-/** A server, and a client with a real connection to it. */
+/** Starts a server and connects a client to it. */
 async function connect(options: PoolServerOptions = {}) {
   const server = await startPoolServer(options);
   const channel = connectTcp(server.address);
@@ -21,21 +21,21 @@ async function connect(options: PoolServerOptions = {}) {
   };
 }
 
-/** What a call is refused with. */
-async function refusal(call: Promise<unknown>): Promise<ConnectError> {
+/** Returns the error of a call that must fail. */
+async function errorOf(call: Promise<unknown>): Promise<ConnectError> {
   try {
     await call;
   } catch (error) {
     return ConnectError.from(error);
   }
-  throw new Error("The call was not refused");
+  throw new Error("The call succeeded");
 }
 
 function claimPercent(client: Client<typeof PoolService>, gpus: number, value: number) {
   return client.claim({ owner: OWNER, gpus, share: { case: "percent", value } });
 }
 
-test("getInventory() and watchInventory() tell the server's name and GPUs", async () => {
+test("getInventory() and watchInventory() return the server's name and GPUs", async () => {
   await using server = await connect({ hostname: "gpu-1", gpus: 2, memoryMb: 8000 });
   const expected = {
     hostname: "gpu-1",
@@ -62,7 +62,7 @@ const SHARE = "expected percent from 1 to 100, or memory_mb of 1 or more";
 
 test.each<[string, MessageInitShape<typeof ClaimRequestSchema>, string]>([
   ["no GPUs", { gpus: 0, share: { case: "percent", value: 1 } }, "gpus is 0: expected 1 or more"],
-  ["less than no GPUs", { gpus: -1, share: { case: "percent", value: 1 } }, "gpus is -1: expected 1 or more"],
+  ["a negative number of GPUs", { gpus: -1, share: { case: "percent", value: 1 } }, "gpus is -1: expected 1 or more"],
   ["0 percent", { gpus: 1, share: { case: "percent", value: 0 } }, `percent is 0: ${SHARE}`],
   ["101 percent", { gpus: 1, share: { case: "percent", value: 101 } }, `percent is 101: ${SHARE}`],
   ["no memory", { gpus: 1, share: { case: "memoryMb", value: 0n } }, `memoryMb is 0: ${SHARE}`],
@@ -78,27 +78,27 @@ test.each<[string, MessageInitShape<typeof ClaimRequestSchema>, string]>([
     "gpu_ids is server/0, server/0: expected 2 different GPUs",
   ],
   [
-    "another number of GPUs than it names",
+    "a number of GPUs that differs from the number of ids",
     { gpus: 2, share: { case: "percent", value: 1 }, gpuIds: ["server/0"] },
     "gpu_ids is server/0: expected 2 different GPUs",
   ],
-])("claim() refuses %s with INVALID_ARGUMENT and says what would be right", async (_, request, message) => {
+])("claim() rejects %s with INVALID_ARGUMENT and reports what is expected", async (_, request, message) => {
   await using server = await connect();
-  const error = await refusal(server.client.claim(request));
+  const error = await errorOf(server.client.claim(request));
   expect([Code[error.code], error.rawMessage]).toEqual(["InvalidArgument", message]);
 });
 
-test("watchInventory() refuses a heartbeat under 100 ms", async () => {
+test("watchInventory() rejects a heartbeat interval below 100 ms", async () => {
   await using server = await connect();
   const updates = server.client.watchInventory({ heartbeatInterval: durationFromMs(99) });
-  const error = await refusal(Array.fromAsync(updates));
+  const error = await errorOf(Array.fromAsync(updates));
   expect([Code[error.code], error.rawMessage]).toEqual([
     "InvalidArgument",
     "heartbeat_interval is 99 ms: expected 100 or more",
   ]);
 });
 
-test("claim() grants a lease that listLeases() tells without its id", async () => {
+test("claim() grants a lease, which listLeases() returns without its id", async () => {
   await using server = await connect({ gpus: 2, timeToLive: 15_000, now: () => 1_700_000_000_000 });
   const { lease, timeToLive } = await claimPercent(server.client, 2, 30);
   expect(lease?.id).toBeTruthy();
@@ -114,7 +114,7 @@ test("claim() grants a lease that listLeases() tells without its id", async () =
   expect(leases).toEqual([{ ...(lease ?? raise()), id: "" }]);
 });
 
-test("claim() takes only GPUs that every filter matches", async () => {
+test("claim() takes only GPUs that match every filter", async () => {
   await using server = await connect({ gpus: 3 });
   const share = { case: "percent", value: 10 } as const;
   const filters = [
@@ -123,40 +123,40 @@ test("claim() takes only GPUs that every filter matches", async () => {
   ];
   const { lease } = await server.client.claim({ owner: OWNER, gpus: 1, share, filters });
   expect(lease?.gpus.map(({ gpuId }) => gpuId)).toEqual(["server/1"]);
-  const error = await refusal(server.client.claim({ owner: OWNER, gpus: 2, share, filters }));
+  const error = await errorOf(server.client.claim({ owner: OWNER, gpus: 2, share, filters }));
   expect(error.findDetails(ShortageSchema)).toMatchObject([{ availableGpus: 1, capableGpus: 1 }]);
 });
 
-test("claim() takes exactly the GPUs that are named, and never another", async () => {
+test("claim() takes exactly the GPUs in gpuIds", async () => {
   await using server = await connect({ gpus: 3 });
   const share = { case: "percent", value: 60 } as const;
   const { lease } = await server.client.claim({ owner: OWNER, gpus: 1, share, gpuIds: ["server/1"] });
   expect(lease?.gpus.map(({ gpuId }) => gpuId)).toEqual(["server/1"]);
-  const full = await refusal(server.client.claim({ owner: OWNER, gpus: 1, share, gpuIds: ["server/1"] }));
+  const full = await errorOf(server.client.claim({ owner: OWNER, gpus: 1, share, gpuIds: ["server/1"] }));
   expect(full.findDetails(ShortageSchema)).toMatchObject([{ availableGpus: 0, capableGpus: 1 }]);
-  const unknown = await refusal(server.client.claim({ owner: OWNER, gpus: 1, share, gpuIds: ["server/7"] }));
+  const unknown = await errorOf(server.client.claim({ owner: OWNER, gpus: 1, share, gpuIds: ["server/7"] }));
   expect([Code[unknown.code], unknown.rawMessage]).toEqual([
     "NotFound",
     'gpu_ids has "server/7": this server has no such GPU',
   ]);
 });
 
-test("claim() counts memory in percents of the GPU", async () => {
+test("claim() converts memory to percent of the GPU", async () => {
   await using server = await connect({ memoryMb: 16_000 });
   const { lease } = await server.client.claim({ owner: OWNER, gpus: 1, share: { case: "memoryMb", value: 1120n } });
   expect(lease?.gpus.map(({ units }) => units)).toEqual([7]);
 });
 
-test("claim() refuses what does not fit with RESOURCE_EXHAUSTED and the Shortage", async () => {
+test("claim() rejects a claim that does not fit with RESOURCE_EXHAUSTED and a Shortage", async () => {
   await using server = await connect({ gpus: 2 });
   await claimPercent(server.client, 1, 60);
-  const error = await refusal(claimPercent(server.client, 2, 50));
+  const error = await errorOf(claimPercent(server.client, 2, 50));
   expect(Code[error.code]).toBe("ResourceExhausted");
-  expect(error.rawMessage).toBe("1 of this server's 2 GPUs can give the share now, 2 are asked for");
+  expect(error.rawMessage).toBe("1 of this server's 2 GPUs are available, 2 are requested");
   expect(error.findDetails(ShortageSchema)).toMatchObject([{ availableGpus: 1, capableGpus: 2 }]);
 });
 
-test("release() frees the GPUs, and is no error for a lease that has ended", async () => {
+test("release() frees the GPUs, and succeeds for a lease that has ended", async () => {
   await using server = await connect();
   const { lease } = await claimPercent(server.client, 1, 100);
   const leaseId = lease?.id ?? raise();
@@ -165,7 +165,7 @@ test("release() frees the GPUs, and is no error for a lease that has ended", asy
   await claimPercent(server.client, 1, 100);
 });
 
-test("renew() keeps a lease over its first expiry; nobody renews one that has ended", async () => {
+test("renew() extends a lease, and fails with NOT_FOUND for one that has ended", async () => {
   let time = 1_700_000_000_000;
   await using server = await connect({ timeToLive: 1000, now: () => time });
   const { lease } = await claimPercent(server.client, 1, 100);
@@ -176,16 +176,16 @@ test("renew() keeps a lease over its first expiry; nobody renews one that has en
   time += 999;
   expect((await server.client.listLeases({})).leases).toHaveLength(1);
   time += 1;
-  const error = await refusal(server.client.renew({ leaseId }));
+  const error = await errorOf(server.client.renew({ leaseId }));
   expect([Code[error.code], error.rawMessage]).toEqual(["NotFound", "No such lease: it has ended"]);
   expect((await server.client.listLeases({})).leases).toEqual([]);
 });
 
-test("claim() gets what an expired lease held", async () => {
+test("claim() takes the GPUs of an expired lease", async () => {
   let time = 1_700_000_000_000;
   await using server = await connect({ timeToLive: 1000, now: () => time });
   await claimPercent(server.client, 1, 100);
-  await refusal(claimPercent(server.client, 1, 1));
+  await errorOf(claimPercent(server.client, 1, 1));
   time += 1000;
   await claimPercent(server.client, 1, 100);
 });

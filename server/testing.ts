@@ -6,12 +6,12 @@ import { createLedger, type Ledger } from "./leases/ledger.ts";
 import { createPoolService } from "./service.ts";
 
 export interface PoolServerOptions {
-  /** 0 for any free one. */
+  /** 0: any free port. */
   port?: number;
   hostname?: string;
   gpus?: number;
   memoryMb?: number;
-  /** In ms. */
+  /** Time until a lease that is not renewed expires, in ms. */
   timeToLive?: number;
   now?: () => number;
 }
@@ -24,7 +24,7 @@ export interface RunningPoolServer extends AsyncDisposable {
   readonly ledger: Ledger;
 }
 
-/** A simulated pool server in this process, for tests. Its GPUs are `hostname/0`, `hostname/1` and so on. */
+/** Starts a simulated pool server in this process, for tests. Its GPUs are `hostname/0`, `hostname/1` and so on. */
 export async function startPoolServer({
   port = 0,
   hostname = "server",

@@ -1,28 +1,32 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import "reflect-metadata"; // before x509, whose dependency injection wants it
+import "reflect-metadata"; // must precede x509, whose dependency injection needs it
 import * as x509 from "@peculiar/x509";
 
-/** What a TLS server presents, and what its clients must trust. All in PEM. */
+/** The certificate and key of a TLS server, and the CAs that its clients trust. All in PEM. */
 export interface Certificate {
   readonly cert: string;
   readonly key: string;
-  /** The CA that signed it, and after a renewal the one before: servers that present the old one stay trusted. */
+  /**
+   * The CA that signed `cert`. After a renewal also the previous CA, so that clients trust replicas with the old
+   * certificate.
+   */
   readonly ca: string;
 }
 
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
+/** Lifetime of a certificate, in ms. */
 const LIFETIME = 90 * 24 * 3600_000;
-/** Clocks differ. */
-const BACKDATED = 3600_000;
+/** How far in the past the validity starts, in ms: clocks differ. */
+const CLOCK_SKEW = 3600_000;
 
 /**
- * A CA and a certificate that it signed for `dnsNames`. The CA's key is thrown away: a renewal makes a new CA, so no key that
- * could sign anything else is ever kept.
+ * Creates a CA, and a server certificate for `dnsNames` that it signs. The key of the CA is discarded, so that it can
+ * sign nothing else. A renewal creates a new CA.
  *
  * @param now ms since the epoch.
  */
 export async function createCertificate(dnsNames: readonly [string, ...string[]], now: number): Promise<Certificate> {
-  const notBefore = new Date(now - BACKDATED);
+  const notBefore = new Date(now - CLOCK_SKEW);
   const notAfter = new Date(now + LIFETIME);
   const caKeys = await crypto.subtle.generateKey(ALGORITHM, false, ["sign", "verify"]);
   const ca = await x509.X509CertificateGenerator.createSelfSigned({
@@ -58,16 +62,21 @@ export async function createCertificate(dnsNames: readonly [string, ...string[]]
   return { cert: certificate.toString("pem"), key, ca: ca.toString("pem") };
 }
 
-/** A new certificate whose bundle still trusts the CA of the one before. */
-export function afterRenewal(renewed: Certificate, before: Certificate): Certificate {
-  const [previous = ""] = x509.PemConverter.decode(before.ca).map((der) =>
+/** Returns `renewed` with the newest CA of `previous` added to its CAs. A CA that is not PEM is ignored. */
+export function trustPreviousCa(renewed: Certificate, previous: Certificate): Certificate {
+  const [previousCa = ""] = x509.PemConverter.decode(previous.ca).map((der) =>
     x509.PemConverter.encode(der, "CERTIFICATE"),
   );
-  return { ...renewed, ca: `${renewed.ca}\n${previous}` };
+  return { ...renewed, ca: `${renewed.ca}\n${previousCa}` };
 }
 
-/** Whether key and certificate belong together, it is for all of `dnsNames`, and in the first two thirds of its life. */
-export function isFresh({ cert, key }: Certificate, dnsNames: readonly string[], now: number): boolean {
+/**
+ * Whether a certificate needs no renewal: it matches its key and all of `dnsNames`, and is in the first two thirds of
+ * its lifetime.
+ *
+ * @param now ms since the epoch.
+ */
+export function isUsable({ cert, key }: Certificate, dnsNames: readonly string[], now: number): boolean {
   try {
     const certificate = new X509Certificate(cert);
     const [from, to] = [certificate.validFromDate.getTime(), certificate.validToDate.getTime()];
@@ -78,6 +87,6 @@ export function isFresh({ cert, key }: Certificate, dnsNames: readonly string[],
       certificate.checkPrivateKey(createPrivateKey(key))
     );
   } catch {
-    return false; // no certificate, or no key: make one
+    return false; // cannot be parsed: a new one is needed
   }
 }

@@ -4,8 +4,8 @@ import { type Inventory, totalUnits } from "../pool/inventory.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { serveProbes } from "../program/probes.ts";
 import { type ProgramContext, runProgram } from "../program/run.ts";
+import { writeCaBundles } from "./certificates/ca_bundles.ts";
 import { type CertificateSource, createFileSource, createSecretSource } from "./certificates/certificate_source.ts";
-import { writeCaBundles } from "./certificates/registration.ts";
 import { ALLOCATIONS, waitForAllocation } from "./claims/allocation.ts";
 import { createClaimTemplates, keepClean } from "./claims/claim_templates.ts";
 import type { Catalogue } from "./clients/catalogue.ts";
@@ -17,20 +17,20 @@ import { createApp } from "./review/app.ts";
 import { createMetrics } from "./review/metrics.ts";
 import { createHttpsServer } from "./review/server.ts";
 import { readSettings } from "./settings.ts";
-import { createTokenCopier, tokensAreThere } from "./tokens/tokens.ts";
+import { assumeTokenExists, createTokenCopier } from "./tokens/tokens.ts";
 
-/** Name of the webhook's Service, and of its registrations (webhook/deploy). */
+/** Name of the webhook's Service and of its webhook configurations (webhook/deploy). */
 const NAME = "bitfusion-webhook";
 
-/** Name of the program in its log. */
+/** Name of the program in its logs. */
 const PROGRAM = "webhook";
 
-/** How often a pool server is looked at, in ms. */
+/** How often a pool server is polled, in ms. */
 const POOL_INTERVAL = 10_000;
 
 type Settings = ReturnType<typeof readSettings>;
 
-/** The admission webhook: makes annotated pods run under the pool's client. */
+/** The admission webhook: attaches the pool's client to annotated pods. */
 await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
   const settings = readSettings(environment);
   const { TOTAL_GPU_MEMORY: gpuMemoryMb, POOL_SERVERS: servers } = settings;
@@ -51,10 +51,11 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
   let catalogue = (await catalogues.next()).value as Catalogue;
 
   let ready = false;
-  let allocation = settings.ALLOCATION ?? (api && servers ? undefined : "units"); // of an unnamed pool nothing is published
+  // without POOL_SERVERS nothing is published
+  let allocation = settings.ALLOCATION ?? (api && servers ? undefined : "units");
   const notReady = () => {
     if (!ready) return "No certificate yet";
-    return allocation ? undefined : "Not known yet whether the API server offers claims by capacity";
+    return allocation ? undefined : "Not known yet whether the API server supports claims by capacity";
   };
   const detail = () => `ok: ALLOCATION=${allocation}`;
   const claimTemplates = api && createClaimTemplates({ ...api, log, now: Date.now });
@@ -65,10 +66,10 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
       allocation: allocation ?? "units",
       ...(gpuMemoryMb === undefined ? {} : { gpuMemoryMb }),
     }),
-    ensureTokens:
+    ensureToken:
       api && settings.TOKENS === "copy"
         ? createTokenCopier({ core: api.core, log, copies: metrics.tokenCopies })
-        : tokensAreThere,
+        : assumeTokenExists,
     ensureClaimTemplates: async (namespace, templates) => claimTemplates?.ensure(namespace, templates),
   });
   const app = createApp({
@@ -93,7 +94,7 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
     for await (const next of catalogues) {
       catalogue = next;
       metrics.catalogueReloads.inc({ result: "taken" });
-      log.info("Client catalogue taken", { clients: next.clients.map(({ name }) => name) });
+      log.info("Client catalogue loaded", { clients: next.clients.map(({ name }) => name) });
     }
   };
   const followPool = async () => {
@@ -102,16 +103,18 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
     for await (const inventory of source(signal)) pool = inventory;
   };
   const allocate = async () => {
-    if (!api) return; // nobody to ask, nothing to make
+    if (!api) return; // nothing can be detected or created
     allocation ??= await waitForAllocation(api.resource, { namespace: settings.POD_NAMESPACE, log, signal });
-    if (!allocation) return; // told to end before it was known
+    if (!allocation) return; // the program ended before the API server responded
     log.info("Allocation", { allocation, meaning: ALLOCATIONS[allocation] });
     if (claimTemplates && allocation === "claims") await keepClean(claimTemplates, { log, signal });
   };
   await Promise.all([serve(), followClients(), followPool(), allocate()]);
 });
 
-/** The files that are named, or else a Secret of our own. */
+/**
+ * The certificate in TLS_CERT_FILE and TLS_KEY_FILE if they are set, else one in a Secret that the webhook maintains.
+ */
 function certificateSource(
   api: KubernetesApi | undefined,
   { TLS_CERT_FILE, TLS_KEY_FILE, POD_NAMESPACE }: Settings,

@@ -12,7 +12,7 @@ import { decodePatch } from "./testing.ts";
 
 const SERVICE = "bitfusion-webhook.bitfusion-system.svc";
 
-/** The program as the image has it, in one minified file: it starts in half the time. */
+/** The program in one minified file, as in the image. It starts in half the time. */
 const folder = await mkdtemp(join(tmpdir(), "webhook-"));
 afterAll(() => rm(folder, { recursive: true, force: true }));
 await Bun.build({ entrypoints: [join(import.meta.dir, "main.ts")], outdir: folder, target: "bun", minify: true });
@@ -69,7 +69,7 @@ interface Review {
   response: { uid: string; allowed: boolean; patch?: string; status?: { message: string } };
 }
 
-/** Sends a pod as the API server does: to the Service's name, trusting the registered CA only. */
+/** Sends a pod as the API server does: to the name of the Service, trusting only the CA of the caBundle. */
 async function mutate(port: number, ca: string, servername = "localhost"): Promise<Review> {
   const body = JSON.stringify({
     apiVersion: "admission.k8s.io/v1",
@@ -97,7 +97,7 @@ async function mutate(port: number, ca: string, servername = "localhost"): Promi
   return (await new Response(response as unknown as ReadableStream).json()) as Review;
 }
 
-test("the webhook injects pods over HTTPS with TLS files, is measured, and ends on SIGTERM with status 0", async () => {
+test("the webhook serves HTTPS with TLS files, exports metrics, and exits with status 0 on SIGTERM", async () => {
   const { child, port, metricsPort } = await start({ ...TLS, TOTAL_GPU_MEMORY: "16G" });
   const { response } = await mutate(port, certificate.ca);
   expect(response).toMatchObject({ uid: "u", allowed: true });
@@ -105,7 +105,7 @@ test("the webhook injects pods over HTTPS with TLS files, is measured, and ends 
   applyPatch(injected, decodePatch(response.patch ?? ""));
   expect(injected.spec.containers[0]?.resources.limits).toEqual({ "bitfusion.io/gpu": "50" } as object as never);
   expect(await mutate(port, other.ca).then(String, String)).toContain("certificate");
-  const get = (path: string) => fetch(`http://localhost:${metricsPort}${path}`).then((answer) => answer.text());
+  const get = (path: string) => fetch(`http://localhost:${metricsPort}${path}`).then((response) => response.text());
   expect(await get("/readyz")).toBe("ok: ALLOCATION=units\n");
   expect(await get("/metrics")).toContain(
     'bitfusion_webhook_review_duration_seconds_count{webhook="mutate",result="patched",reason="injected"} 1',
@@ -115,23 +115,23 @@ test("the webhook injects pods over HTTPS with TLS files, is measured, and ends 
   expect(await new Response(child.stderr).text()).toBe("");
 });
 
-test("the webhook makes its own certificate, registers its CA and copies the tokens", async () => {
+test("the webhook creates its certificate, writes the caBundles and copies the token", async () => {
   const api = startSimulatedApiServer({ tls: other });
   cleanups.push(() => api[Symbol.asyncDispose]());
   const clientConfig = { service: { namespace: "bitfusion-system", name: "bitfusion-webhook" } };
   const webhook = { name: "pods.bitfusion.io", clientConfig, admissionReviewVersions: ["v1"], sideEffects: "None" };
-  const registration = { metadata: { name: "bitfusion-webhook" }, webhooks: [webhook] };
+  const configuration = { metadata: { name: "bitfusion-webhook" }, webhooks: [webhook] };
   for (const webhooks of [api.mutatingWebhooks, api.validatingWebhooks])
-    webhooks.set("bitfusion-webhook", registration);
+    webhooks.set("bitfusion-webhook", configuration);
   const KUBECONFIG = join(folder, "config");
   await writeFile(KUBECONFIG, kubeconfigOf(api.url, { ca: other.ca, token: "t" }));
   const { port, metricsPort } = await start({ KUBECONFIG, TOTAL_GPU_MEMORY: "16000" });
-  const [registered = "", validating] = [api.mutatingWebhooks, api.validatingWebhooks].map(
+  const [mutating = "", validating] = [api.mutatingWebhooks, api.validatingWebhooks].map(
     (webhooks) => webhooks.get("bitfusion-webhook")?.webhooks?.[0]?.clientConfig.caBundle,
   );
-  expect(registered).not.toBe("");
-  expect(validating).toBe(registered);
-  const ca = Buffer.from(registered, "base64").toString();
+  expect(mutating).not.toBe("");
+  expect(validating).toBe(mutating);
+  const ca = Buffer.from(mutating, "base64").toString();
   expect(api.secrets.get("bitfusion-system/bitfusion-webhook-tls")?.type).toBe("kubernetes.io/tls");
 
   const refused = await mutate(port, ca, SERVICE);
@@ -140,7 +140,7 @@ test("the webhook makes its own certificate, registers its CA and copies the tok
   api.secrets.set("kube-system/bitfusion-secret", { data: { "ca.crt": "eA==" } });
   expect((await mutate(port, ca, SERVICE)).response.allowed).toBe(true);
   expect(api.secrets.get("team/bitfusion-secret")?.data).toEqual({ "ca.crt": "eA==" });
-  const metrics = await fetch(`http://localhost:${metricsPort}/metrics`).then((answer) => answer.text());
+  const metrics = await fetch(`http://localhost:${metricsPort}/metrics`).then((response) => response.text());
   expect(metrics).toContain('bitfusion_webhook_token_copies_total{operation="create"} 1');
   expect(metrics).toContain(
     'bitfusion_webhook_review_duration_seconds_count{webhook="mutate",result="denied",reason="tokens"} 1',
@@ -163,11 +163,11 @@ test.concurrent.each<[sentence: string, environment: Record<string, string>]>([
   ['Cannot use TOKENS="maybe": expected copy or off', { ...TLS, TOKENS: "maybe" }],
   ['Cannot use TOTAL_GPU_MEMORY="lots": expected the memory of one GPU: MB', { ...TLS, TOTAL_GPU_MEMORY: "lots" }],
   ['Cannot read KUBECONFIG="/nowhere/config": ENOENT', { KUBECONFIG: "/nowhere/config" }],
-])("the webhook says %s, in one sentence, and ends with status 2", async (sentence, environment) => {
+])("the webhook prints %s on one line and exits with status 2", async (sentence, environment) => {
   const child = spawn(environment);
-  const [said, logged] = await Promise.all([new Response(child.stderr).text(), new Response(child.stdout).text()]);
-  expect(said).toStartWith(`webhook: ${sentence}`);
-  expect(said.trim().split("\n")).toHaveLength(1);
+  const [printed, logged] = await Promise.all([new Response(child.stderr).text(), new Response(child.stdout).text()]);
+  expect(printed).toStartWith(`webhook: ${sentence}`);
+  expect(printed.trim().split("\n")).toHaveLength(1);
   expect(logged).toBe("");
   expect(await child.exited).toBe(2);
 });

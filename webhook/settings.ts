@@ -1,34 +1,45 @@
-import { join } from "node:path";
 import * as v from "valibot";
 import { gpuMemory } from "../kubernetes/objects/gpu_memory.ts";
 import { poolServers } from "../pool/address.ts";
 import { ConfigError } from "../program/config_error.ts";
-import { type Environment, port, readEnvironment } from "../program/environment.ts";
+import { type Environment, port, readEnvironment, setting } from "../program/environment.ts";
 
-/** What the webhook is told by its environment. */
+/** The variables of the webhook. */
+export const SETTINGS = {
+  PORT: setting(v.optional(port(), "8443"), "HTTPS port: `POST /mutate`, `POST /validate`, `/livez`, `/readyz`"),
+  METRICS_PORT: setting(v.optional(port(), "0"), "Port of `/livez`, `/readyz` and `/metrics`; 0 for any free one"),
+  TLS_CERT_FILE: setting(
+    v.optional(v.string()),
+    "Certificate that another program keeps. Default: the webhook creates its own and shares it in a Secret",
+  ),
+  TLS_KEY_FILE: setting(v.optional(v.string()), "Key of that certificate"),
+  CLIENTS_FILE: setting(v.optional(v.string(), "webhook/deploy/clients.yaml"), "The client catalogue"),
+  TOKENS: setting(
+    v.optional(v.picklist(["copy", "off"], "expected copy or off"), "copy"),
+    "`copy`: the webhook copies the pool's token into the namespaces of annotated pods. `off`: the namespaces must have it",
+  ),
+  ALLOCATION: setting(
+    v.optional(v.picklist(["claims", "units"], "expected claims or units")),
+    "`claims`: the scheduler shares the pool exactly. `units`: each node counts by itself. Default: `claims` if `POOL_SERVERS` is set and the API server supports it",
+  ),
+  TOTAL_GPU_MEMORY: setting(
+    v.optional(gpuMemory()),
+    "Memory of one GPU, in MB or as a quantity. Without it, `bitfusion.io/gpu-memory` is refused",
+  ),
+  POOL_SERVERS: setting(
+    v.optional(poolServers()),
+    "`host:port` of each pool server, separated by commas. The webhook refuses pods that the whole pool could never hold",
+  ),
+  POD_NAMESPACE: setting(v.optional(v.string(), "bitfusion-system"), "Namespace of the webhook"),
+};
+
+/**
+ * Reads the settings of the webhook.
+ *
+ * @throws {ConfigError} names the variable, its value and what is expected.
+ */
 export function readSettings(environment: Environment) {
-  const env = readEnvironment(
-    {
-      PORT: v.optional(port(), "8443"),
-      METRICS_PORT: v.optional(port(), "0"),
-      /** A certificate that someone else keeps; without it the webhook makes its own and shares it by a Secret. */
-      TLS_CERT_FILE: v.optional(v.string()),
-      TLS_KEY_FILE: v.optional(v.string()),
-      /** The client catalogue. */
-      CLIENTS_FILE: v.optional(v.string(), join(import.meta.dir, "deploy/clients.yaml")),
-      /** copy: into the namespaces of annotated pods; off: they are taken to be there. */
-      TOKENS: v.optional(v.picklist(["copy", "off"], "expected copy or off"), "copy"),
-      /** claims: the scheduler shares the pool; units: each node counts for itself. Without it: claims of a pool that is named, where the API server offers them. */
-      ALLOCATION: v.optional(v.picklist(["claims", "units"], "expected claims or units")),
-      /** Memory of one GPU, for shares of memory. */
-      TOTAL_GPU_MEMORY: v.optional(gpuMemory()),
-      /** The pool, to refuse what it can never hold; without it nothing is refused for that. */
-      POOL_SERVERS: v.optional(poolServers()),
-      /** Where the webhook runs, in a cluster. */
-      POD_NAMESPACE: v.optional(v.string(), "bitfusion-system"),
-    },
-    environment,
-  );
+  const env = readEnvironment(SETTINGS, environment);
   if ((env.TLS_CERT_FILE === undefined) !== (env.TLS_KEY_FILE === undefined)) {
     const [given, missing] = env.TLS_CERT_FILE ? ["TLS_CERT_FILE", "TLS_KEY_FILE"] : ["TLS_KEY_FILE", "TLS_CERT_FILE"];
     throw new ConfigError(

@@ -3,13 +3,13 @@ import { ConfigError } from "../program/config_error.ts";
 import { readCatalogue } from "./clients/catalogue.ts";
 import { readSettings } from "./settings.ts";
 
-test("readSettings() needs nothing, and then names a catalogue that is there", async () => {
+test("readSettings() has a default for each variable, and the default catalogue exists", async () => {
   const { CLIENTS_FILE, ...others } = readSettings({});
   expect(others).toEqual({ PORT: 8443, METRICS_PORT: 0, TOKENS: "copy", POD_NAMESPACE: "bitfusion-system" });
   expect((await readCatalogue(CLIENTS_FILE)).clients).not.toBeEmpty();
 });
 
-test("readSettings() reads what is set, and takes an empty variable for none", () => {
+test("readSettings() reads the variables, and treats an empty one as not set", () => {
   const files = { TLS_CERT_FILE: "/tls/tls.crt", TLS_KEY_FILE: "/tls/tls.key", CLIENTS_FILE: "/etc/clients.yaml" };
   const environment = { ...files, PORT: "0", METRICS_PORT: "9090", TOKENS: "off", POD_NAMESPACE: "", HOME: "/root" };
   expect(readSettings(environment)).toEqual({
@@ -21,7 +21,7 @@ test("readSettings() reads what is set, and takes an empty variable for none", (
   });
 });
 
-test("readSettings() reads the pool's servers", () => {
+test("readSettings() reads the addresses of the pool servers", () => {
   expect(readSettings({ POOL_SERVERS: "gpu-1:56001,gpu-2:56001" }).POOL_SERVERS).toEqual([
     "gpu-1:56001",
     "gpu-2:56001",
@@ -34,7 +34,7 @@ test.each<[text: string, megabytes: number]>([
   ["16Gi", 17_179],
   ["16384M", 16_384],
   ["1.6e10", 16_000],
-])("readSettings() takes TOTAL_GPU_MEMORY=%s for %d MB", (text, megabytes) => {
+])("readSettings() reads TOTAL_GPU_MEMORY=%s as %d MB", (text, megabytes) => {
   expect(readSettings({ TOTAL_GPU_MEMORY: text }).TOTAL_GPU_MEMORY).toBe(megabytes);
 });
 
@@ -52,6 +52,6 @@ test.each<[environment: Record<string, string>, message: string]>([
   [{ TOTAL_GPU_MEMORY: "16k" }, `Cannot use TOTAL_GPU_MEMORY="16k": ${MEMORY}`],
   [{ TLS_CERT_FILE: "/c" }, 'Cannot use TLS_CERT_FILE="/c" without TLS_KEY_FILE: set both or none'],
   [{ TLS_KEY_FILE: "/k" }, 'Cannot use TLS_KEY_FILE="/k" without TLS_CERT_FILE: set both or none'],
-])("readSettings() refuses %j and says what would be right", (environment, message) => {
+])("readSettings() refuses %j and reports what is expected", (environment, message) => {
   expect(() => readSettings(environment)).toThrow(new ConfigError(message));
 });

@@ -18,7 +18,7 @@ export const MEMORY = "bitfusion.io/gpu-memory";
 export const UNITS = "bitfusion.io/gpu";
 export const BINARY = "/bitfusion/bin/bitfusion";
 
-/** The client of the deployed catalogue's default. */
+/** The default client of the deployed catalogue. */
 export function testClient(overrides: Partial<ClientDefinition> = {}): ClientDefinition {
   return {
     name: "simulated",
@@ -43,7 +43,7 @@ export function testClient(overrides: Partial<ClientDefinition> = {}): ClientDef
   };
 }
 
-/** A client that is a library and a variable: it leaves commands alone, and needs no token. */
+/** A client that consists of a library and an environment variable. It does not wrap commands and needs no token. */
 export function lupineClient(): ClientDefinition {
   const { binary: _, ...client } = testClient({
     name: "lupine",
@@ -57,18 +57,18 @@ export function lupineClient(): ClientDefinition {
   return client;
 }
 
-/** The first is the default. */
+/** A catalogue whose default is the first client. */
 export function testCatalogue(...clients: [ClientDefinition, ...ClientDefinition[]]): Catalogue {
   return { default: clients[0].name, clients };
 }
 
-/** Frozen: whoever writes to it fails. */
+/** Frozen: a write throws. */
 export const settings: InjectionSettings = deepFreeze({ catalogue: testCatalogue(testClient()) });
 export const lupineSettings: InjectionSettings = deepFreeze({ catalogue: testCatalogue(lupineClient()) });
 
 export const claimSettings: InjectionSettings = deepFreeze({ ...settings, gpuMemoryMb: 16_000, allocation: "claims" });
 
-/** A pool of one server with so many GPUs of 16 GB. */
+/** A pool of one server with this many GPUs of 16 GB. */
 export function poolOf(count: number): Inventory {
   const gpus = Array.from({ length: count }, (_, index) => ({
     id: `gpu-${index}`,
@@ -87,7 +87,7 @@ export function deepFreeze<T>(value: T): T {
   return value;
 }
 
-/** A container that asks for a share, and what else it is to have. */
+/** A container that requests a share. `extra` adds or replaces fields. */
 export function gpu(
   extra: JsonObject = {},
   limits: Record<string, string | number> = { [NUM]: 1, [PERCENT]: 50 },
@@ -95,7 +95,7 @@ export function gpu(
   return { name: "train", image: "pytorch", command: ["python", "x.py"], resources: { limits }, ...extra };
 }
 
-/** An annotated pod. */
+/** A pod with the annotation. */
 export function pod(
   containers: Container[],
   { spec = {}, annotations = {} }: { spec?: JsonObject; annotations?: Record<string, string> } = {},
@@ -103,14 +103,14 @@ export function pod(
   return { metadata: { name: "p", annotations: { [MODE]: "yes", ...annotations } }, spec: { ...spec, containers } };
 }
 
-/** A pod's creation. */
+/** A request to create a pod. */
 export function requestOf(object: unknown, changes: Partial<AdmissionRequest> = {}): AdmissionRequest {
   const resource = { group: "", version: "v1", resource: "pods" };
   const defaults = { uid: "uid-1", name: "", namespace: "team", dryRun: false };
   return { ...defaults, resource, operation: "CREATE", object, ...changes };
 }
 
-/** What the API server sends when a pod is created. */
+/** The AdmissionReview that the API server sends when a pod is created. */
 export function reviewOf(object: unknown, request: Record<string, unknown> = {}) {
   const resource = { group: "", version: "v1", resource: "pods" };
   return {
@@ -120,18 +120,18 @@ export function reviewOf(object: unknown, request: Record<string, unknown> = {})
   };
 }
 
-/** inject() in the pod's mode, as mutate() calls it. */
+/** Calls inject() with the mode of the pod, as mutate() does. */
 export function injectAnnotated(given: Pod, using = settings): ReturnType<typeof inject> {
   const mode = readMode(given.metadata.annotations ?? {});
   return mode === "off" ? undefined : inject(deepFreeze(given), mode, using);
 }
 
-/** What the API server makes of the pod: the patch goes over the wire, and all of its operations succeed. */
+/** The pod with the patch of inject() applied. Throws if an operation fails. */
 export function injected(given: Pod, using = settings): Pod {
   return patched(given, injectAnnotated(given, using)?.patch ?? []);
 }
 
-/** What the API server makes of the pod after mutate(). */
+/** The pod with the patch of mutate() applied. Throws if an operation fails. */
 export function mutated(given: Pod, using = settings): Pod {
   const decision = mutate(requestOf(deepFreeze(given)), using);
   return patched(given, decision.result === "patched" ? decision.patch : []);
@@ -152,10 +152,10 @@ export function names(list: readonly JsonObject[] | undefined): unknown[] {
   return (list ?? []).map(({ name }) => name);
 }
 
-/** What another webhook does to every container: a variable and a mount, and a sidecar at the end. */
+/** The pod after another webhook has added a variable and a mount to each container, and appended a sidecar. */
 export function meshed(given: Pod, sidecar: Container = { name: "proxy", image: "envoy" }): Pod {
   const { spec, ...rest } = structuredClone(given);
-  const equip = (container: Container): Container => ({
+  const extend = (container: Container): Container => ({
     ...container,
     env: [...(container.env ?? []), { name: "MESH", value: "on" }],
     volumeMounts: [...(container.volumeMounts ?? []), { name: "mesh", mountPath: "/var/run/mesh" }],
@@ -165,14 +165,14 @@ export function meshed(given: Pod, sidecar: Container = { name: "proxy", image: 
     ...rest,
     spec: {
       ...spec,
-      ...(initContainers ? { initContainers: initContainers.map(equip) } : {}),
-      containers: [...spec.containers, sidecar].map(equip),
+      ...(initContainers ? { initContainers: initContainers.map(extend) } : {}),
+      containers: [...spec.containers, sidecar].map(extend),
       volumes: [...(spec.volumes ?? []), { name: "mesh", emptyDir: {} }],
     },
   };
 }
 
-/** What the API server fills in. */
+/** The pod with the defaults that the API server sets. */
 export function defaulted(given: Pod): Pod {
   const result = structuredClone(given);
   for (const container of [...(result.spec.initContainers ?? []), ...result.spec.containers]) {
@@ -191,11 +191,11 @@ export function defaulted(given: Pod): Pod {
   return Object.assign(result.spec, { restartPolicy: "Always", dnsPolicy: "ClusterFirst" }) && result;
 }
 
-/** JSON as it comes over the wire, never under a name that inject() reads. */
+/** Fields with any JSON value, under names that inject() does not read. */
 const unknownFields = fc
   .dictionary(
     fc.string({ maxLength: 4 }).map((key) => `x-${key}`),
-    // rfc6902 loses a key "__proto__" when it applies a patch, and the API server does not
+    // unlike the API server, rfc6902 loses a key "__proto__" when it applies a patch
     fc.jsonValue({ maxDepth: 2 }).filter((value) => !JSON.stringify(value).includes("__proto__")),
     { maxKeys: 3 },
   )
@@ -215,9 +215,10 @@ const limits = fc.record(
   { cpu: fc.constantFrom("1", 2), [NUM]: fc.integer({ min: 1, max: 3 }), [PERCENT]: fc.integer({ min: 1, max: 100 }) },
   { requiredKeys: [] },
 );
-const resources = fc
-  .tuple(unknownFields, limits, fc.boolean())
-  .map(([extra, list, asks]) => ({ ...extra, limits: asks ? { ...list, [NUM]: list[NUM] ?? 1 } : { cpu: "1" } }));
+const resources = fc.tuple(unknownFields, limits, fc.boolean()).map(([extra, list, requestsShare]) => ({
+  ...extra,
+  limits: requestsShare ? { ...list, [NUM]: list[NUM] ?? 1 } : { cpu: "1" },
+}));
 const fields = {
   command: fc.array(fc.string(), { minLength: 2, maxLength: 3 }),
   args: fc.array(fc.string(), { maxLength: 2 }),
@@ -226,7 +227,7 @@ const fields = {
   volumeMounts: named("v", {}).map((list) => list.map((mount, index) => ({ ...mount, mountPath: `/m${index}` }))),
 };
 const containers = named("c", fields, ["command"]);
-/** Pods with all that inject() has to cope with, some of which ask for shares. */
+/** Pods with everything that inject() must handle. Some request shares. */
 export const annotatedPods: fc.Arbitrary<Pod> = fc
   .tuple(
     fc.tuple(unknownFields, unknownFields, unknownFields),
@@ -237,7 +238,7 @@ export const annotatedPods: fc.Arbitrary<Pod> = fc
     fc.option(fc.record({ limits }), { nil: undefined }),
     fc.constantFrom("yes", "injection"),
   )
-  .map(([[top, meta, spec], annotations, mains, inits, volumes, whole, mode]) => ({
+  .map(([[top, meta, spec], annotations, mains, inits, volumes, podResources, mode]) => ({
     ...top,
     metadata: { ...meta, annotations: { ...annotations, [MODE]: mode } },
     spec: {
@@ -245,6 +246,6 @@ export const annotatedPods: fc.Arbitrary<Pod> = fc
       containers: mains,
       ...(inits ? { initContainers: inits } : {}),
       ...(volumes ? { volumes } : {}),
-      ...(whole ? { resources: whole } : {}),
+      ...(podResources ? { resources: podResources } : {}),
     },
   })) as unknown as fc.Arbitrary<Pod>;

@@ -1,13 +1,13 @@
-/** Seeded randomness: the same seed gives the same values. */
+/** A seeded random number generator: the same seed gives the same values. */
 export interface Random {
-  /** A whole number from 0 to limit - 1. */
+  /** Returns a whole number from 0 to limit - 1. */
   below(limit: number): number;
-  /** Whether an event of this probability happens. */
+  /** Returns true with this probability. */
   chance(probability: number): boolean;
   pick<T>(list: readonly T[]): T;
 }
 
-/** Mulberry32. */
+/** Creates a generator that uses Mulberry32. */
 export function createRandom(seed: number): Random {
   let state = seed | 0;
   const next = () => {

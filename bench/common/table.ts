@@ -1,4 +1,4 @@
-/** Rows as a Markdown table, with a column for each key that one of them has. */
+/** Formats rows as a Markdown table, with a column for each key that any row has. */
 export function toMarkdown(rows: readonly Readonly<Record<string, string>>[]): string {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |\n`;

@@ -12,20 +12,20 @@ import type { Gpu } from "../../pool/inventory.ts";
 import { type InventoryServer, startInventoryServer } from "../../pool/sources/testing.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
 import { median } from "../common/statistics.ts";
-import type { SubjectReport } from "./subject.ts";
+import type { LeaderReport } from "./leader_process.ts";
 
 const SIZES = [1000, 10_000];
 const GPUS_PER_SERVER = 100;
-/** Claims that exist all the time. */
+/** Claims of another driver that exist during the entire measurement. */
 const CLAIMS = 50_000;
-/** Claims that come, are allocated and go. */
-const EVENTS = 1000;
-/** Pods that wait, each for another share. */
+/** Watch events of claims that are created and then allocated: two for each claim. */
+const CLAIM_EVENTS = 1000;
+/** Waiting pods, each with a different share. */
 const WAITING = 1000;
 const CHANGES = 20;
 const CLAIMS_PATH = "/apis/resource.k8s.io/v1/namespaces/bench/resourceclaims";
 
-/** The controller's leader beside a simulated API server with 50,000 claims, at two sizes of pool. */
+/** Measures the controller's leader against a simulated API server with 50,000 claims, at two pool sizes. */
 export async function benchController(): Promise<Record<string, string>[]> {
   const rows: Record<string, string>[] = [];
   for (const gpus of SIZES) rows.push(await benchSize(gpus));
@@ -53,61 +53,61 @@ async function benchSize(count: number): Promise<Record<string, string>> {
     pool.push(servers.use(await startInventoryServer({ gpus: gpus.slice(index, index + GPUS_PER_SERVER) })));
   }
   for (let index = 0; index < CLAIMS; index++) store.put(`${CLAIMS_PATH}/old-${index}`, otherClaim(`old-${index}`));
-  await using subject = await startSubject(
+  await using leader = await startLeaderProcess(
     api.url,
     pool.map(({ address }) => address),
   );
 
-  await until(() => devices(store).length === count);
-  const start = await subject.report();
-  const row = { GPUs: String(count), claims: String(CLAIMS), "stall at the start": ms(start.stall) };
+  await waitFor(() => devices(store).length === count);
+  const start = await leader.report();
+  const row = { GPUs: String(count), claims: String(CLAIMS), "event loop stall at start": ms(start.stall) };
 
   const [device] = devices(store);
-  const before = await subject.report();
-  for (let index = 0; index < EVENTS; index += 2) {
+  const before = await leader.report();
+  for (let index = 0; index < CLAIM_EVENTS; index += 2) {
     const name = `new-${index}`;
     store.put(`${CLAIMS_PATH}/${name}`, waitingClaim(name, 1));
     store.put(`${CLAIMS_PATH}/${name}`, allocatedClaim(name, device ?? "", 0.1));
-    if (index % 50 === 0) await sleep(1); // as fast as a scheduler, not all at once
+    if (index % 50 === 0) await sleep(1); // about the rate of a scheduler, not all at once
   }
-  await subject.until(({ waitingClaims, held }) => waitingClaims === 0 && held > 0);
-  const after = await subject.report();
+  await leader.waitFor(({ waitingClaims, held }) => waitingClaims === 0 && held > 0);
+  const after = await leader.report();
 
-  const deaths: number[] = [];
+  const taintTimes: number[] = [];
   for (let change = 0; change < CHANGES; change++) {
     const healthy = change % 2 === 1;
     const at = performance.now();
     const [first] = pool;
     first?.setGpus(first.gpus.map((gpu, index) => (index === 0 ? { ...gpu, healthy } : gpu)));
-    await until(() => devicesWithTaint(store) === (healthy ? 0 : 1));
-    deaths.push(performance.now() - at);
+    await waitFor(() => devicesWithTaint(store) === (healthy ? 0 : 1));
+    taintTimes.push(performance.now() - at);
   }
 
-  const busy = await subject.report();
+  const busy = await leader.report();
   for (let index = 0; index < WAITING; index++) {
     const name = `waiting-${index}`;
     created.set(name, performance.now());
     store.put(`${CLAIMS_PATH}/${name}`, waitingClaim(name, 33, `device.id=none-${index}`));
   }
-  await until(() => reported.size >= 1);
+  await waitFor(() => reported.size >= 1);
   const [first] = reported;
   const firstEvent = (first?.[1] ?? Number.NaN) - (created.get(first?.[0] ?? "") ?? Number.NaN);
-  await until(() => reported.size >= WAITING / 10, 60_000);
-  const waiting = await subject.report();
+  await waitFor(() => reported.size >= WAITING / 10, 60_000);
+  const waiting = await leader.report();
   return {
     ...row,
-    "CPU per 1,000 claim events": ms(((after.cpu - before.cpu) / EVENTS) * 1000),
-    "stall while claims change": ms(after.stall),
-    "GPU unhealthy to tainted": ms(median(deaths)),
-    "pod created to event": ms(firstEvent),
-    [`stall with ${WAITING} waiting`]: ms(waiting.stall),
-    "CPU with them": `${(((waiting.cpu - busy.cpu) / firstEventSpan(reported, created)) * 100).toFixed(0)} %`,
+    "CPU per 1,000 claim events": ms(((after.cpu - before.cpu) / CLAIM_EVENTS) * 1000),
+    "stall during claim events": ms(after.stall),
+    "GPU unhealthy to taint": ms(median(taintTimes)),
+    "claim created to event": ms(firstEvent),
+    [`stall with ${WAITING} waiting pods`]: ms(waiting.stall),
+    [`CPU with ${WAITING} waiting pods`]: `${(((waiting.cpu - busy.cpu) / eventSpan(reported, created)) * 100).toFixed(0)} %`,
     RSS: `${(waiting.memory / 2 ** 20).toFixed(0)} MiB`,
   };
 }
 
-/** From the creation of the waiting claims to the last event so far, in ms. */
-function firstEventSpan(reported: ReadonlyMap<string, number>, created: ReadonlyMap<string, number>): number {
+/** Returns the time from the creation of the first waiting claim to the last event so far, in ms. */
+function eventSpan(reported: ReadonlyMap<string, number>, created: ReadonlyMap<string, number>): number {
   return Math.max(...reported.values()) - Math.min(...created.values());
 }
 
@@ -126,7 +126,7 @@ function slicesOf({ objects }: ObjectStore): ResourceSlice[] {
   }
 }
 
-/** pool/device of each. */
+/** Returns pool/device of each published GPU. */
 function devices(store: ObjectStore): string[] {
   return slicesOf(store).flatMap(({ spec }) => (spec.devices ?? []).map(({ name }) => `${spec.pool.name}/${name}`));
 }
@@ -135,7 +135,7 @@ function devicesWithTaint(store: ObjectStore): number {
   return slicesOf(store).flatMap(({ spec }) => (spec.devices ?? []).filter(({ taints }) => taints)).length;
 }
 
-/** A claim as large as they are, of another driver. */
+/** Creates an allocated claim of another driver, of realistic size. */
 function otherClaim(name: string): KubernetesObject {
   return claimObject(name, "gpu.example", { devices: { results: [allocation("gpu.example", "node/gpu-0", 100)] } });
 }
@@ -183,38 +183,38 @@ function claimObject(name: string, deviceClassName: string, allocated?: object, 
   return claim as unknown as KubernetesObject;
 }
 
-interface Subject extends AsyncDisposable {
-  /** Its longest stall is that since the last call. */
-  report(): Promise<SubjectReport>;
-  until(isExpected: (report: SubjectReport) => boolean): Promise<void>;
+interface LeaderProcess extends AsyncDisposable {
+  /** Returns the current measurements. `stall` is the longest since the last call. */
+  report(): Promise<LeaderReport>;
+  waitFor(isExpected: (report: LeaderReport) => boolean): Promise<void>;
 }
 
-async function startSubject(url: string, poolServers: readonly string[]): Promise<Subject> {
+async function startLeaderProcess(url: string, poolServers: readonly string[]): Promise<LeaderProcess> {
   const folder = await mkdtemp(join(tmpdir(), "bench-"));
   const kubeconfig = join(folder, "kubeconfig");
   await writeFile(kubeconfig, kubeconfigOf(url));
-  const child = Bun.spawn([process.execPath, join(import.meta.dir, "subject.ts")], {
+  const child = Bun.spawn([process.execPath, join(import.meta.dir, "leader_process.ts")], {
     env: { PATH: process.env.PATH, KUBECONFIG: kubeconfig, POOL_SERVERS: poolServers.join(",") },
     stdio: ["pipe", "pipe", "inherit"],
   });
   const lines = child.stdout.getReader();
   let stall = 0;
-  const look = async () => {
+  const readReport = async () => {
     child.stdin.write("\n");
     await child.stdin.flush();
     const { value } = await lines.read();
-    const report = JSON.parse(new TextDecoder().decode(value)) as SubjectReport;
+    const report = JSON.parse(new TextDecoder().decode(value)) as LeaderReport;
     stall = Math.max(stall, report.stall);
     return report;
   };
   return {
     async report() {
-      const report = { ...(await look()), stall };
+      const report = { ...(await readReport()), stall };
       stall = 0;
       return report;
     },
-    async until(isExpected) {
-      while (!isExpected(await look())) await sleep(20);
+    async waitFor(isExpected) {
+      while (!isExpected(await readReport())) await sleep(20);
     },
     async [Symbol.asyncDispose]() {
       child.kill("SIGKILL");
@@ -224,10 +224,10 @@ async function startSubject(url: string, poolServers: readonly string[]): Promis
   };
 }
 
-async function until(isTrue: () => boolean, timeout = 30_000): Promise<void> {
+async function waitFor(isMet: () => boolean, timeout = 30_000): Promise<void> {
   const deadline = performance.now() + timeout;
-  while (!isTrue()) {
-    if (performance.now() > deadline) throw new Error(`Waited ${timeout} ms for ${isTrue}`);
+  while (!isMet()) {
+    if (performance.now() > deadline) throw new Error(`Waited ${timeout} ms for ${isMet}`);
     await sleep(1);
   }
 }

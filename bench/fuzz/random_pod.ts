@@ -24,7 +24,7 @@ const COMMANDS: readonly string[][] = [["nvidia-smi; sleep 1"], ["bitfusion", "r
 const NAMES = ["LD_LIBRARY_PATH", "BITFUSION_POD", "A", "", "__proto__", "a/b~c", "ü😀"];
 const NAMESPACES = ["team", "default", "", "kube-system"];
 
-/** An AdmissionReview as an API server sends it, of a pod that is often right and sometimes odd. */
+/** Creates an AdmissionReview as an API server sends it, with a pod that is mostly valid and sometimes odd. */
 export function randomReview(random: Random) {
   return {
     apiVersion: "admission.k8s.io/v1",
@@ -54,8 +54,8 @@ function randomPod(random: Random) {
       },
     },
     spec: {
-      containers: several(random, 1 + random.below(3), randomContainer),
-      ...(random.chance(0.3) ? { initContainers: several(random, random.below(3), randomContainer) } : {}),
+      containers: arrayOf(random, 1 + random.below(3), randomContainer),
+      ...(random.chance(0.3) ? { initContainers: arrayOf(random, random.below(3), randomContainer) } : {}),
       ...(random.chance(0.5)
         ? { volumes: [{ name: random.chance(0.95) ? "data" : "bitfusion-client", emptyDir: {} }] }
         : {}),
@@ -71,7 +71,7 @@ function randomContainer(random: Random, index: number) {
     image: "registry.example/training:1",
     ...(random.chance(0.97) ? { command: random.chance(0.9) ? ["python3", "train.py"] : random.pick(COMMANDS) } : {}),
     ...(random.chance(0.4) ? { args: ["--epochs=90"] } : {}),
-    ...(random.chance(0.5) ? { env: several(random, random.below(5), randomVariable) } : {}),
+    ...(random.chance(0.5) ? { env: arrayOf(random, random.below(5), randomVariable) } : {}),
     resources: {
       limits,
       ...(random.chance(0.3) ? { requests: random.chance(0.9) ? limits : randomResources(random) } : {}),
@@ -101,6 +101,6 @@ function randomVariable(random: Random, index: number) {
     : { name, valueFrom: { fieldRef: { fieldPath: "metadata.name" } } };
 }
 
-function several<T>(random: Random, count: number, make: (random: Random, index: number) => T): T[] {
+function arrayOf<T>(random: Random, count: number, make: (random: Random, index: number) => T): T[] {
   return Array.from({ length: count }, (_, index) => make(random, index));
 }

@@ -1,9 +1,9 @@
 import { createRandom, type Random } from "../common/random.ts";
 import { randomReview } from "./random_pod.ts";
 
-/** A request of the fuzz test. */
+/** One request of the fuzz test. */
 export interface RandomRequest {
-  /** What was done to it. */
+  /** How the body was generated. */
   readonly kind: string;
   readonly path: "/mutate" | "/validate";
   readonly type: string;
@@ -22,20 +22,20 @@ const TYPES = [
 const ODD = [null, true, 0, -1, 1e308, "", "x", [], {}, [[]], "__proto__", { name: null }, { name: "a", value: 1 }];
 const KEYS = ["name", "spec", "metadata", "__proto__", "constructor", "toString", "length", "", "a/b~c"];
 
-/** Of 100,000 requests, those below this number are of this kind. */
+/** Kinds of requests. A request belongs to the first kind whose `below` exceeds a random number from 0 to 99,999. */
 const KINDS: readonly (readonly [below: number, kind: string, make: Make])[] = [
   [30_000, "review", (random) => JSON.stringify(randomReview(random))],
-  [70_000, "review with odd values", (random) => JSON.stringify(mutated(random, 1 + random.below(4)))],
+  [70_000, "review with odd values", (random) => JSON.stringify(withOddValues(random, 1 + random.below(4)))],
   [78_000, "truncated", (random) => truncated(random, JSON.stringify(randomReview(random)))],
-  [86_000, "wrong bytes", (random) => withWrongBytes(random, JSON.stringify(randomReview(random)))],
-  [93_000, "JSON", (random) => JSON.stringify(randomJson(random, 4)) ?? "null"],
-  [98_000, "bytes", (random) => Uint8Array.from({ length: random.below(300) }, () => random.below(256))],
-  [99_890, "deep", deep],
+  [86_000, "corrupted bytes", (random) => withCorruptedBytes(random, JSON.stringify(randomReview(random)))],
+  [93_000, "random JSON", (random) => JSON.stringify(randomJson(random, 4)) ?? "null"],
+  [98_000, "random bytes", (random) => Uint8Array.from({ length: random.below(300) }, () => random.below(256))],
+  [99_890, "deeply nested", deeplyNested],
   [99_990, "large", large],
   [100_000, "too large", (random) => `{"a":"${"x".repeat(7 * 1024 * 1024 + random.below(1024 * 1024))}"}`],
 ];
 
-/** The request of this number: the same again for the same seed. */
+/** Creates the request with this index. The same seed and index give the same request. */
 export function createRandomRequest(seed: number, index: number): RandomRequest {
   const random = createRandom(Math.imul(seed, 0x9e3779b1) ^ Math.imul(index + 1, 0x85ebca6b));
   const place = random.below(100_000);
@@ -45,8 +45,8 @@ export function createRandomRequest(seed: number, index: number): RandomRequest 
   return { kind, path, type, body: make(random) };
 }
 
-/** A review in which some values, wherever they are, have become others, or are gone, or are there twice. */
-function mutated(random: Random, times: number): unknown {
+/** Creates a review in which some values, at random places, are replaced, removed or duplicated. */
+function withOddValues(random: Random, times: number): unknown {
   const review = randomReview(random);
   const pod = review.request.object;
   for (let time = 0; time < times; time++) {
@@ -54,8 +54,8 @@ function mutated(random: Random, times: number): unknown {
     for (;;) {
       const key = random.pick([...Object.keys(place), "x"]);
       const value = place[key];
-      const goesOn = typeof value === "object" && value !== null && Object.keys(value).length > 0;
-      if (goesOn && random.chance(0.85)) {
+      const canDescend = typeof value === "object" && value !== null && Object.keys(value).length > 0;
+      if (canDescend && random.chance(0.85)) {
         place = value as Record<string, unknown>;
         continue;
       }
@@ -75,7 +75,7 @@ function change(random: Random, place: Record<string, unknown>, key: string): vo
   else define(place, random.pick(KEYS), place[key]);
 }
 
-/** Also where an assignment would set the prototype. */
+/** Sets a property, also `__proto__`, where an assignment would set the prototype. */
 function define(place: object, key: string, value: unknown): void {
   Object.defineProperty(place, key, { value, enumerable: true, configurable: true, writable: true });
 }
@@ -93,14 +93,14 @@ function truncated(random: Random, text: string): string {
   return text.slice(0, random.below(text.length));
 }
 
-function withWrongBytes(random: Random, text: string): Uint8Array {
+function withCorruptedBytes(random: Random, text: string): Uint8Array {
   const bytes = Buffer.from(text);
   for (let left = 1 + random.below(4); left > 0; left--) bytes[random.below(bytes.length)] = random.below(256);
   return bytes;
 }
 
-/** Where the API server would put anything: somewhere in the pod, or instead of the review. */
-function deep(random: Random): string {
+/** Creates a review with a deeply nested value in it, or only the nested value. */
+function deeplyNested(random: Random): string {
   const depth = 2 ** (4 + random.below(14));
   const value = random.chance(0.5)
     ? "[".repeat(depth) + "]".repeat(depth)
@@ -110,7 +110,7 @@ function deep(random: Random): string {
   return JSON.stringify(randomReview(random)).replace(place, () => `${place}${value},"x":`);
 }
 
-/** Up to 1 MB, mostly one long list. */
+/** Creates a review of up to 1 MB with a long list of environment variables. */
 function large(random: Random): string {
   const review = randomReview(random);
   const count = random.below(15_000);

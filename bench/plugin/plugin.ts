@@ -5,17 +5,17 @@ import { compile } from "../common/compile.ts";
 import { benchScale } from "./plugin_scale.ts";
 import { benchStart } from "./plugin_start.ts";
 
-/** The plugin, compiled as its image has it. Two tables: its start, and its work at several sizes. */
+/** Measures the plugin, compiled as in its image. Returns two tables: its start, and its work at several pool sizes. */
 export async function benchPlugin(): Promise<Record<string, string>[][]> {
   const folder = await mkdtemp(join(tmpdir(), "bench-"));
   try {
-    await writeFile(join(folder, "nothing.ts"), 'console.log("");');
-    const nothing = await compile(join(folder, "nothing.ts"), join(folder, "nothing"));
+    await writeFile(join(folder, "empty.ts"), 'console.log("");');
+    const empty = await compile(join(folder, "empty.ts"), join(folder, "empty"));
     const plugin = await compile("plugin/main.ts", join(folder, "plugin"));
-    const bare = await compile("bench/plugin/bare_plugin.ts", join(folder, "bare"));
+    const baseline = await compile("bench/plugin/baseline_plugin.ts", join(folder, "baseline"));
     return [
-      await benchStart({ nothing, plugin, directory: join(folder, "kubelet") }),
-      await benchScale({ plugin, bare, folder }),
+      await benchStart({ empty, plugin, directory: join(folder, "kubelet") }),
+      await benchScale({ plugin, baseline, folder }),
     ];
   } finally {
     await rm(folder, { recursive: true, force: true });

@@ -1,75 +1,75 @@
 import { mkdtemp } from "node:fs/promises";
 import { join } from "node:path";
-import { unitIds, unitsOf } from "../../plugin/devices.ts";
+import { listUnits, unitIds } from "../../plugin/devices.ts";
 import { startInventoryServer } from "../../pool/sources/testing.ts";
-import { processorTime, residentMemory } from "../common/process_usage.ts";
+import { cpuTime, residentMemory } from "../common/process_usage.ts";
 import { median, percentile } from "../common/statistics.ts";
 import { dialPlugin, type RawPlugin, startRawKubelet } from "./raw_kubelet.ts";
 
 export interface ScalePrograms {
-  /** Compiled plugin/main.ts. */
+  /** Path of the compiled plugin/main.ts. */
   readonly plugin: string;
-  /** Compiled bench/plugin/bare_plugin.ts. */
-  readonly bare: string;
-  /** For sockets. */
+  /** Path of the compiled bench/plugin/baseline_plugin.ts. */
+  readonly baseline: string;
+  /** Folder for sockets. */
   readonly folder: string;
 }
 
-/** A device plugin under test, as a kubelet has dialled it. */
-interface Subject extends AsyncDisposable {
+/** A device plugin under test, dialed by a kubelet. */
+interface PluginProcess extends AsyncDisposable {
   readonly pid: number;
   readonly plugin: RawPlugin;
-  /** From the pool's first inventory to the last byte of the first list, in ms; NaN where there is none. */
+  /** From the pool's first inventory to the last byte of the first list, in ms; NaN for the baseline. */
   readonly firstList: number;
-  /** Ids to allocate. */
+  /** Device IDs to allocate. */
   readonly ids: readonly string[];
-  /** Makes it send a list. */
+  /** Causes the plugin to send a list. */
   change(): void;
 }
 
 const SIZES = [1000, 10_000, 100_000];
 const CHANGES = 20;
 const ALLOCATIONS = 10_000;
-/** Units that each Allocate asks for. */
+/** Units that each Allocate call requests. */
 const ALLOCATED = 50;
-/** How long after its first list a plugin is taken to be idle, in ms. */
+/** Time after the first list until the plugin counts as idle, in ms. */
 const SETTLE = 3000;
-/** How long idle processor time is measured, in ms. */
+/** Time over which idle CPU usage is measured, in ms. */
 const IDLE = 60_000;
 
-/** Each size of pool: the plugin, and beside it a service on the same library that does nothing but send. */
+/** Measures the plugin at each pool size, and a service on the same library that only sends and responds. */
 export async function benchScale(programs: ScalePrograms): Promise<Record<string, string>[]> {
   const rows: Record<string, string>[] = [];
   for (const units of SIZES) {
-    await using bare = await startBare(programs, units);
+    await using baseline = await startBaseline(programs, units);
     await using plugin = await startPlugin(programs, units);
     const measured = [
-      { name: "bare", ...(await measure(bare)) },
+      { name: "baseline", ...(await measure(baseline)) },
       { name: "plugin", ...(await measure(plugin)) },
     ];
-    const idle = await Promise.all([bare, plugin].map(idleShare));
-    const [limit = Number.NaN, own = Number.NaN] = measured.map(({ allocate }) => median(allocate));
+    const idle = await Promise.all([baseline, plugin].map(idleShare));
+    const [baselineMedian = Number.NaN, pluginMedian = Number.NaN] = measured.map(({ allocate }) => median(allocate));
     for (const [index, { name, bytes, change, memory, allocate }] of measured.entries()) {
       rows.push({
-        units: name === "bare" ? String(units) : "",
+        units: name === "baseline" ? String(units) : "",
         service: name,
-        "first list ms": name === "bare" ? "" : plugin.firstList.toFixed(0),
+        "first list ms": name === "baseline" ? "" : plugin.firstList.toFixed(0),
         "change to sent ms": median(change).toFixed(1),
         "message KB": (bytes / 1000).toFixed(0),
         "RSS MiB": (memory / 2 ** 20).toFixed(0),
         "idle CPU": `${((idle[index] ?? Number.NaN) * 100).toFixed(2)} %`,
         "Allocate p50 µs": (percentile(allocate, 0.5) * 1000).toFixed(0),
         "Allocate p99 µs": (percentile(allocate, 0.99) * 1000).toFixed(0),
-        "ratio of p50": name === "bare" ? "" : (own / limit).toFixed(2),
+        "Allocate p50 ratio": name === "baseline" ? "" : (pluginMedian / baselineMedian).toFixed(2),
       });
     }
   }
   return rows;
 }
 
-async function measure({ pid, plugin, ids, change }: Subject) {
+async function measure({ pid, plugin, ids, change }: PluginProcess) {
   await Bun.sleep(SETTLE);
-  const memory = await residentMemory(pid); // after start and first list, as most plugins are for most of their life
+  const memory = await residentMemory(pid); // after start and first list: the usual state of a plugin
   const times: number[] = [];
   let bytes = 0;
   for (let index = 0; index < CHANGES; index++) {
@@ -89,11 +89,11 @@ async function measure({ pid, plugin, ids, change }: Subject) {
   return { memory, bytes, change: times, allocate };
 }
 
-/** The share of one core that it uses while nothing happens. */
-async function idleShare({ pid }: Subject): Promise<number> {
-  const [start, before] = [performance.now(), await processorTime(pid)];
+/** Returns the fraction of one core that the process uses while idle. */
+async function idleShare({ pid }: PluginProcess): Promise<number> {
+  const [start, before] = [performance.now(), await cpuTime(pid)];
   await Bun.sleep(IDLE);
-  return ((await processorTime(pid)) - before) / ((performance.now() - start) / 1000);
+  return ((await cpuTime(pid)) - before) / ((performance.now() - start) / 1000);
 }
 
 async function next({ lists }: RawPlugin, last = lists.current) {
@@ -101,9 +101,9 @@ async function next({ lists }: RawPlugin, last = lists.current) {
   throw new Error("No list within 30 s");
 }
 
-async function startBare({ bare, folder }: ScalePrograms, units: number): Promise<Subject> {
-  const socket = join(await mkdtemp(join(folder, "bare-")), "bare.sock");
-  const child = Bun.spawn([bare], {
+async function startBaseline({ baseline, folder }: ScalePrograms, units: number): Promise<PluginProcess> {
+  const socket = join(await mkdtemp(join(folder, "baseline-")), "baseline.sock");
+  const child = Bun.spawn([baseline], {
     env: { SOCKET: socket, UNITS: String(units) },
     stdio: ["pipe", "pipe", "inherit"],
   });
@@ -127,7 +127,7 @@ async function startBare({ bare, folder }: ScalePrograms, units: number): Promis
   };
 }
 
-async function startPlugin({ plugin: program, folder }: ScalePrograms, units: number): Promise<Subject> {
+async function startPlugin({ plugin: program, folder }: ScalePrograms, units: number): Promise<PluginProcess> {
   const directory = await mkdtemp(join(folder, "kubelet-"));
   const gpus = Array.from({ length: units / 100 }, (_, index) => ({
     id: `GPU-fef8089b-4820-abfc-e83e-${index}`,
@@ -144,8 +144,9 @@ async function startPlugin({ plugin: program, folder }: ScalePrograms, units: nu
   });
   const plugin = await kubelet.plugin;
   const first = await next(plugin, undefined);
-  const listed = unitsOf({ servers: [{ address: pool.address, reachable: true, gpus }] });
-  const ids = [...listed.gpus.values()].slice(1, 2).flatMap(unitIds).slice(0, ALLOCATED); // the first GPU's health changes
+  const listed = listUnits({ servers: [{ address: pool.address, reachable: true, gpus }] });
+  // Not of the first GPU: its health changes.
+  const ids = [...listed.gpus.values()].slice(1, 2).flatMap(unitIds).slice(0, ALLOCATED);
   return {
     pid: child.pid,
     plugin,

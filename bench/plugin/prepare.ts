@@ -12,25 +12,25 @@ import { percentile } from "../common/statistics.ts";
 
 const CLAIMS = 1000;
 
-/** NodePrepareResources of the compiled plugin, one claim a call, beside a service on the same library that does nothing. */
+/** Measures NodePrepareResources of the compiled plugin, and of a service on the same library that does nothing. */
 export async function benchPrepare(): Promise<Record<string, string>[]> {
   const folder = await mkdtemp(join(tmpdir(), "bench-"));
   try {
-    const bare = await timesOfBare(folder);
-    const driver = await timesOfDriver(folder);
+    const baseline = await measureBaseline(folder);
+    const driver = await measureDriver(folder);
     return [
-      { "one claim a call": "a service that does nothing", ...summary(bare) },
-      { "one claim a call": "driver: claim read from the API server, file written", ...summary(driver) },
+      { "one claim per call": "service that does nothing", ...summary(baseline) },
+      { "one claim per call": "driver: reads the claim from the API server, writes the CDI file", ...summary(driver) },
     ];
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-async function timesOfBare(folder: string): Promise<number[]> {
-  const bare = await compile("bench/plugin/bare_plugin.ts", join(folder, "bare"));
-  const SOCKET = join(folder, "bare.sock");
-  const child = Bun.spawn([bare], { env: { SOCKET }, stdio: ["pipe", "pipe", "inherit"] });
+async function measureBaseline(folder: string): Promise<number[]> {
+  const baseline = await compile("bench/plugin/baseline_plugin.ts", join(folder, "baseline"));
+  const SOCKET = join(folder, "baseline.sock");
+  const child = Bun.spawn([baseline], { env: { SOCKET }, stdio: ["pipe", "pipe", "inherit"] });
   for await (const _ of child.stdout) break;
   using channel = connectUnix(SOCKET);
   const client = createClient(DRAPlugin, channel.transport);
@@ -42,7 +42,7 @@ async function timesOfBare(folder: string): Promise<number[]> {
   }
 }
 
-async function timesOfDriver(folder: string): Promise<number[]> {
+async function measureDriver(folder: string): Promise<number[]> {
   const store = createObjectStore();
   await using api = startSimulatedApiServer({ onRequest: (request) => store.answer(request) });
   const kubeconfig = join(folder, "kubeconfig");
@@ -62,8 +62,8 @@ async function timesOfDriver(folder: string): Promise<number[]> {
     return await measure(
       async (uid) => {
         const name = `claim-${uid}`;
-        const answers = await kubelet.prepare([{ namespace: "team", name, uid }]);
-        if (answers[uid]?.error !== "") throw new Error(answers[uid]?.error);
+        const results = await kubelet.prepare([{ namespace: "team", name, uid }]);
+        if (results[uid]?.error !== "") throw new Error(results[uid]?.error);
       },
       (uid) => {
         const result = {

@@ -7,25 +7,25 @@ import { serveGrpc } from "../../grpc/server.ts";
 import { createLatest, type Latest } from "../../program/latest.ts";
 import { DevicePlugin, Registration } from "../../proto/gen/deviceplugin/v1beta1/api_pb.ts";
 
-/** A list as it came, not decoded: decoding 100,000 devices would take longer than what is measured. */
+/** A device list as received, not decoded: decoding 100,000 devices would take longer than what is measured. */
 export interface RawList {
-  /** Size of the message. */
+  /** Size of the message, in bytes. */
   readonly bytes: number;
-  /** When its last byte was there, as performance.now(). */
+  /** When the last byte arrived, as performance.now(). */
   readonly at: number;
 }
 
-/** The plugin as a kubelet sees it. */
+/** A kubelet's connection to a plugin. */
 export interface RawPlugin extends Disposable {
   readonly lists: Latest<RawList>;
   /** Calls Allocate for one container. */
   allocate(ids: readonly string[]): Promise<void>;
 }
 
-/** gRPC's length-prefixed message without content. */
+/** An empty length-prefixed message of gRPC. */
 const EMPTY_MESSAGE = Buffer.alloc(5);
 
-/** Dials a plugin's socket and asks for the list. */
+/** Dials a plugin's socket and calls ListAndWatch. */
 export function dialPlugin(path: string): RawPlugin {
   const lists = createLatest<RawList>();
   const session = connectHttp2("http://localhost", { createConnection: () => connect(path) });
@@ -44,16 +44,16 @@ export function dialPlugin(path: string): RawPlugin {
       if (head.length < 5) return;
       if (header > 0) missing = head.readUInt32BE(1);
       rest = rest.subarray(header);
-      const taken = Math.min(missing, rest.length);
-      missing -= taken;
-      rest = rest.subarray(taken);
+      const consumed = Math.min(missing, rest.length);
+      missing -= consumed;
+      rest = rest.subarray(consumed);
       if (missing > 0) return;
       lists.set({ bytes: head.readUInt32BE(1), at: performance.now() });
       head = Buffer.alloc(0);
       if (rest.length === 0) return;
     }
   });
-  for (const emitter of [stream, session]) emitter.on("error", () => {}); // the plugin's end
+  for (const emitter of [stream, session]) emitter.on("error", () => {}); // the plugin has ended
   stream.end(EMPTY_MESSAGE);
   const channel = connectUnix(path);
   const client = createClient(DevicePlugin, channel.transport);
@@ -69,7 +69,7 @@ export function dialPlugin(path: string): RawPlugin {
   };
 }
 
-/** A kubelet that dials the first plugin that registers. */
+/** Starts a kubelet that dials the first plugin that registers. */
 export async function startRawKubelet(directory: string): Promise<{ plugin: Promise<RawPlugin> } & AsyncDisposable> {
   const plugin = Promise.withResolvers<RawPlugin>();
   const server = await serveGrpc({

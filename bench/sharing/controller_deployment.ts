@@ -2,7 +2,7 @@ import { kubectl } from "../../e2e/steps/kubectl.ts";
 
 const NAMESPACE = ["-n", "bitfusion-system"];
 
-/** Sets the number of the controller's replicas, and waits until that many run. Slices stay when the last one ends. */
+/** Sets the number of controller replicas, and waits until that many run. With 0 replicas the ResourceSlices remain. */
 export async function scaleController(replicas: number): Promise<void> {
   await kubectl("scale", ...NAMESPACE, "deployment/bitfusion-controller", `--replicas=${replicas}`);
   if (replicas > 0) {

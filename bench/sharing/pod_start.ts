@@ -5,7 +5,7 @@ import { percentile } from "../common/statistics.ts";
 
 const PODS = 20;
 
-/** From a pod's creation until its container runs, one after the other: with a claim, and with units alone. */
+/** Measures the time from a pod's creation until it is ready, one pod at a time: with units only, and with a claim. */
 export async function benchPodStart(): Promise<Record<string, string>[]> {
   const rows: Record<string, string>[] = [];
   for (const allocation of ["units", "claims"]) {
@@ -14,7 +14,7 @@ export async function benchPodStart(): Promise<Record<string, string>[]> {
     await kubectl("create", "namespace", namespace);
     const times: number[] = [];
     for (let index = 0; index < PODS; index++) times.push(await timeToReady(namespace, `pod-${index}`));
-    times.shift(); // the namespace's tokens and template are made for it
+    times.shift(); // the webhook creates the namespace's token and claim template for the first pod
     const ms = (fraction: number) => `${percentile(times, fraction).toFixed(0)} ms`;
     rows.push({ "pod created to running": `ALLOCATION=${allocation}`, p50: ms(0.5), p90: ms(0.9) });
   }

@@ -11,7 +11,7 @@ import { scaleController } from "./controller_deployment.ts";
 const GPUS = 1000;
 const CHANGES = 20;
 
-/** Time and bytes to publish 1,000 GPUs, and one change among them, by the leader's work in this process. */
+/** Measures what it takes to publish 1,000 GPUs, and a change of one of them. The leader runs in this process. */
 export async function benchPublishing(request: KubernetesRequest): Promise<Record<string, string>[]> {
   await scaleController(0);
   await kubectl("delete", "resourceslices", "--all");
@@ -30,7 +30,7 @@ export async function benchPublishing(request: KubernetesRequest): Promise<Recor
   const of = (key: keyof typeof all) => median(changes.map((change) => change[key]));
   return [
     row("1,000 GPUs", all),
-    row("one change among them", { time: of("time"), bytes: of("bytes"), writes: of("writes") }),
+    row("a change of one of them", { time: of("time"), bytes: of("bytes"), writes: of("writes") }),
   ];
 }
 
@@ -38,8 +38,8 @@ function startLeader(request: KubernetesRequest) {
   const inventory = createLatest<Inventory>();
   const writes = createLatest({ bytes: 0, count: 0, devices: 0, tainted: 0, at: 0 });
   const stop = new AbortController();
-  const counted: KubernetesRequest = async (path, options = {}) => {
-    const answer = await request(path, options);
+  const countingRequest: KubernetesRequest = async (path, options = {}) => {
+    const response = await request(path, options);
     const { devices = [] } = (options.body as { spec?: { devices?: { taints?: object }[] } } | undefined)?.spec ?? {};
     const last = writes.current;
     if (options.method && last) {
@@ -51,10 +51,10 @@ function startLeader(request: KubernetesRequest) {
         at: performance.now(),
       });
     }
-    return answer;
+    return response;
   };
   const work = createLeaderWork({
-    request: counted,
+    request: countingRequest,
     inventory: (signal) => inventory.changes(signal),
     record: async () => {},
     log: silentLog,
@@ -62,7 +62,7 @@ function startLeader(request: KubernetesRequest) {
   });
   const ended = work.run(stop.signal);
   return {
-    /** Publishes a pool in which one GPU, or none, is unhealthy. Resolves after the last write. */
+    /** Publishes a pool in which the GPU of this index, if any, is unhealthy. Resolves after the last write. */
     async publish(unhealthy?: number): Promise<{ time: number; bytes: number; writes: number }> {
       const isFirst = inventory.current === undefined;
       writes.set({ bytes: 0, count: 0, devices: 0, tainted: 0, at: 0 });

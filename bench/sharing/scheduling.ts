@@ -1,4 +1,4 @@
-import { until } from "../../e2e/steps/kubectl.ts";
+import { waitFor } from "../../e2e/steps/kubectl.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import { type ApiObject, watchObjects } from "../../kubernetes/watch.ts";
 import { silentLog } from "../../program/testing.ts";
@@ -6,18 +6,18 @@ import { claimTemplateOf } from "../../webhook/claims/claim.ts";
 
 const NAMESPACE = "bench-scheduling";
 const PODS = 500;
-/** Nodes that are objects only: the scheduler binds to them, and nothing runs. */
+/** Nodes that exist only as objects: the scheduler binds pods to them, but no kubelet runs. */
 const NODES = 5;
-/** How often their kubelets, which are not there, would say that they live, in ms. */
-const HEARTBEAT = 10_000;
-/** Pods that are created at the same time. */
+/** Interval of the node status updates that stand in for the kubelets' heartbeats, in ms. */
+const HEARTBEAT_INTERVAL = 10_000;
+/** Concurrent requests that create pods. */
 const PARALLEL = 16;
 
 interface Pod extends ApiObject {
   readonly spec: { readonly nodeName?: string };
 }
 
-/** 500 pods against 1,000 published GPUs: from the first creation until the last is bound, with a claim each and without. */
+/** Measures the time from the first creation until 500 pods are bound, with 1,000 GPUs: without and with claims. */
 export async function benchScheduling(request: KubernetesRequest): Promise<Record<string, string>[]> {
   const template = claimTemplateOf({ gpus: 1, percent: 50 }, { filters: [], gpuMemoryMb: 0 });
   await request("/api/v1/namespaces", { method: "POST", body: { metadata: { name: NAMESPACE } } });
@@ -25,9 +25,9 @@ export async function benchScheduling(request: KubernetesRequest): Promise<Recor
     method: "POST",
     body: { metadata: { name: template.name }, spec: { spec: template.spec } },
   });
-  // Pods are refused before the namespace has its service account.
+  // Pods are rejected until the namespace has its service account.
   const account = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/default`;
-  await until("the service account", () => request(account).then(Boolean, () => false));
+  await waitFor("the service account", () => request(account).then(Boolean, () => false));
   await using _nodes = await startNodes(request);
   const claims = { resourceClaims: [{ name: "gpu", resourceClaimTemplateName: template.name }] };
   const without = await schedule(request, "without", {});
@@ -40,7 +40,7 @@ export async function benchScheduling(request: KubernetesRequest): Promise<Recor
   return [row("without claims", without), row("with a claim each, 1,000 GPUs in 16 slices", withClaims)];
 }
 
-/** Seconds until all are bound. */
+/** Creates the pods and waits until all are bound. Returns the seconds this took. @throws {Error} after ten minutes. */
 async function schedule(
   request: KubernetesRequest,
   prefix: string,
@@ -81,6 +81,7 @@ async function schedule(
   return ((await bound) - start) / 1000;
 }
 
+/** Creates the nodes and keeps them Ready. Disposal deletes them. */
 async function startNodes(request: KubernetesRequest): Promise<AsyncDisposable> {
   const names = Array.from({ length: NODES }, (_, index) => `bench-${index}`);
   const resources = { cpu: "64", memory: "256Gi", pods: "500" };
@@ -89,17 +90,18 @@ async function startNodes(request: KubernetesRequest): Promise<AsyncDisposable> 
     const body = { metadata: { name, labels: { bench: NAMESPACE, "kubernetes.io/hostname": name } }, status };
     await request("/api/v1/nodes", { method: "POST", body });
   }
-  const beat = async () => {
+  const sendHeartbeats = async () => {
     for (const name of names) {
       const node = (await (await request(`/api/v1/nodes/${name}`)).json()) as { status: object };
       const body = { ...node, status: { ...node.status, conditions: [ready()] } };
-      await request(`/api/v1/nodes/${name}/status`, { method: "PUT", body }).catch(() => {}); // a conflict: at the next beat
+      // A conflict does not matter: the next heartbeat follows.
+      await request(`/api/v1/nodes/${name}/status`, { method: "PUT", body }).catch(() => {});
     }
   };
-  const heartbeat = setInterval(() => void beat(), HEARTBEAT);
+  const timer = setInterval(() => void sendHeartbeats(), HEARTBEAT_INTERVAL);
   return {
     async [Symbol.asyncDispose]() {
-      clearInterval(heartbeat);
+      clearInterval(timer);
       for (const name of names) await request(`/api/v1/nodes/${name}`, { method: "DELETE" });
     },
   };

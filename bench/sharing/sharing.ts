@@ -5,19 +5,19 @@ import { benchPodStart } from "./pod_start.ts";
 import { benchPublishing } from "./publishing.ts";
 import { benchScheduling } from "./scheduling.ts";
 
-/** What exact sharing costs, on a kind cluster of its own: a pod's start, the scheduler's work, the controller's, and the node driver's. */
+/** Measures the cost of exact sharing on a new kind cluster: pod start, scheduling, publishing, preparing claims. */
 export async function benchSharing(): Promise<Record<string, string>[][]> {
   const stop = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.once(signal, () => stop.abort(new Error(`Received ${signal}`)));
   const prepare = await benchPrepare();
-  return withCluster({ signal: stop.signal }, async ({ kubeconfig, say }) => {
-    process.env.KUBECONFIG = kubeconfig; // kubectl's, and ours
-    say("starting pods with and without claims");
+  return withCluster({ signal: stop.signal }, async ({ kubeconfig, logProgress }) => {
+    process.env.KUBECONFIG = kubeconfig; // for kubectl and connectKubernetes()
+    logProgress("starting pods with and without claims");
     const starts = await benchPodStart();
-    say("publishing 1,000 GPUs");
+    logProgress("publishing 1,000 GPUs");
     const published = await benchPublishing(connectKubernetes().request);
-    say("scheduling 500 pods with and without claims");
+    logProgress("scheduling 500 pods with and without claims");
     const scheduled = await benchScheduling(connectKubernetes().request);
     return [starts, scheduled, published, prepare];
   });

@@ -1,19 +1,19 @@
-/** An answer of HTTP/1.1. */
-export interface Answer {
+/** An HTTP/1.1 response. */
+export interface HttpResponse {
   readonly status: number;
   readonly body: Buffer;
 }
 
-/** A keep-alive connection over TLS that sends requests as they are: fetch would cost more than the servers that are measured. */
+/** A keep-alive connection over TLS that sends raw requests: fetch would use more CPU than the measured servers. */
 export interface Connection extends Disposable {
   readonly isOpen: boolean;
-  /** One at a time. Rejects when the connection ends before the whole answer is there. */
-  send(request: Uint8Array): Promise<Answer>;
+  /** Sends a request, one at a time. Rejects if the connection ends before the complete response. */
+  send(request: Uint8Array): Promise<HttpResponse>;
 }
 
 export interface ConnectionOptions {
   port: number;
-  /** What the server's certificate is signed by, in PEM. */
+  /** The CA certificate that signed the server's certificate, in PEM. */
   ca: string;
 }
 
@@ -25,14 +25,14 @@ export async function connect({ port, ca }: ConnectionOptions): Promise<Connecti
   let isOpen = true;
   let unsent: Uint8Array = EMPTY;
   let received = EMPTY;
-  let waiting: PromiseWithResolvers<Answer> | undefined;
+  let pending: PromiseWithResolvers<HttpResponse> | undefined;
   const opened = Promise.withResolvers<void>();
   const end = (error?: Error | null) => {
     isOpen = false;
-    const reason = error ?? new Error("Connection ended before the answer");
+    const reason = error ?? new Error("Connection ended before the response");
     opened.reject(reason);
-    waiting?.reject(reason);
-    waiting = undefined;
+    pending?.reject(reason);
+    pending = undefined;
   };
   const socket = await Bun.connect({
     hostname: "127.0.0.1",
@@ -43,12 +43,12 @@ export async function connect({ port, ca }: ConnectionOptions): Promise<Connecti
       drain: flush,
       data(_, chunk) {
         received = received.length === 0 ? Buffer.from(chunk) : Buffer.concat([received, chunk]);
-        const answer = readAnswer(received);
-        if (!answer) return;
+        const response = parseResponse(received);
+        if (!response) return;
         received = EMPTY;
-        const { resolve } = waiting ?? {};
-        waiting = undefined;
-        resolve?.(answer);
+        const { resolve } = pending ?? {};
+        pending = undefined;
+        resolve?.(response);
       },
       end: () => end(),
       close: (_, error) => end(error),
@@ -66,8 +66,8 @@ export async function connect({ port, ca }: ConnectionOptions): Promise<Connecti
       return isOpen;
     },
     send(request) {
-      waiting = Promise.withResolvers();
-      const { promise } = waiting;
+      pending = Promise.withResolvers();
+      const { promise } = pending;
       if (!isOpen) end();
       unsent = request;
       flush();
@@ -77,8 +77,8 @@ export async function connect({ port, ca }: ConnectionOptions): Promise<Connecti
   };
 }
 
-/** Undefined while a part is missing. Chunked answers are none of the servers' here. */
-function readAnswer(received: Buffer): Answer | undefined {
+/** Parses a response. Returns undefined while it is incomplete. Supports no chunked encoding: the servers use none. */
+function parseResponse(received: Buffer): HttpResponse | undefined {
   const end = received.indexOf(HEAD_END);
   if (end < 0) return undefined;
   const head = received.toString("latin1", 0, end);

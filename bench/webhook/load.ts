@@ -2,19 +2,19 @@ import { readFile } from "node:fs/promises";
 import { connect } from "./connection.ts";
 import { createRequest, createReview } from "./review.ts";
 
-/** What to send. */
+/** The requests to send. */
 export interface Load {
   readonly port: number;
-  /** Path of the CA's certificate in PEM. */
+  /** Path of the CA certificate, in PEM. */
   readonly ca: string;
-  /** Size of each AdmissionReview. */
+  /** Size of each AdmissionReview, in bytes. */
   readonly bytes: number;
   readonly connections: number;
-  /** How many reviews, split over the connections; all are opened at the same time. */
+  /** Number of reviews, split over the connections, which all open at the same time. */
   readonly reviews: number;
 }
 
-/** What came of it. Times in ms. */
+/** The results of a load. Times in ms. */
 export interface LoadResult {
   readonly perSecond: number;
   readonly total: number;
@@ -23,7 +23,7 @@ export interface LoadResult {
   readonly failures: number;
 }
 
-/** Runs a load in a process of its own, so that measuring takes no time from what it measures. */
+/** Sends a load from a separate process, to keep the cost of measuring apart. @throws {Error} if the process fails. */
 export async function runLoad(load: Load): Promise<LoadResult> {
   const child = Bun.spawn([process.execPath, import.meta.path, JSON.stringify(load)], {
     stdio: ["ignore", "pipe", "inherit"],

@@ -2,24 +2,24 @@ import { join } from "node:path";
 import { runLoad } from "./load.ts";
 import { createTlsFolder, startServer } from "./server_process.ts";
 
-/** After so many reviews the compiler is done and the heap has its size. */
+/** Reviews after which the JIT compiler is done and the heap has its final size. */
 const WARM_UP = 10_000;
 
-/** Resident memory of the webhook after 10,000 reviews of 20 KB pods, and after so many. */
+/** Measures the webhook's resident memory after 10,000 reviews of 20 KB pods, and after `reviews`. */
 export async function benchMemory({ reviews }: { reviews: number }): Promise<Record<string, string>[]> {
   await using tls = await createTlsFolder();
   await using webhook = await startServer("webhook/main.ts", { tls: tls.path, environment: { TOKENS: "off" } });
   const load = { port: webhook.port, ca: join(tls.path, "ca.pem"), bytes: 20_000, connections: 16 };
   const early = await memoryAfter(WARM_UP);
   const late = await memoryAfter(reviews - WARM_UP);
-  const text = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
+  const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
   return [
-    { reviews: String(WARM_UP), memory: text(early) },
-    { reviews: String(reviews), memory: text(late), ratio: (late / early).toFixed(2) },
+    { reviews: String(WARM_UP), memory: megabytes(early) },
+    { reviews: String(reviews), memory: megabytes(late), ratio: (late / early).toFixed(2) },
   ];
 
-  async function memoryAfter(more: number): Promise<number> {
-    const { failures } = await runLoad({ ...load, reviews: more });
+  async function memoryAfter(count: number): Promise<number> {
+    const { failures } = await runLoad({ ...load, reviews: count });
     if (failures > 0) throw new Error(`${failures} reviews failed`);
     return webhook.memory();
   }

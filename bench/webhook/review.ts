@@ -1,16 +1,16 @@
-/** An AdmissionReview of about this many bytes: a pod as a training operator makes it, that asks for half a GPU. */
+/** Creates an AdmissionReview of about this many bytes: a pod as training operators create it, with half a GPU. */
 export function createReview(bytes: number): string {
   const small = JSON.stringify(reviewWith([]));
   const variable = (index: number) => ({
     name: `SERVICE_${index}_ENDPOINT`,
     value: `https://service-${index}.team.svc:8443/v1`,
   });
-  const each = JSON.stringify(variable(10_000)).length + 1;
-  const count = Math.max(0, Math.round((bytes - small.length) / each));
+  const bytesPerVariable = JSON.stringify(variable(10_000)).length + 1;
+  const count = Math.max(0, Math.round((bytes - small.length) / bytesPerVariable));
   return JSON.stringify(reviewWith(Array.from({ length: count }, (_, index) => variable(index))));
 }
 
-/** A POST of this body over HTTP/1.1. */
+/** Creates an HTTP/1.1 POST request with this body. */
 export function createRequest(
   body: string | Uint8Array,
   { path = "/mutate", type = "application/json" } = {},
@@ -118,7 +118,7 @@ function podWith(env: readonly object[]) {
   };
 }
 
-/** Who set which field, as the API server keeps it: about as long as the pod itself. */
+/** Creates managedFields as the API server adds them: about as large as the pod itself. */
 function managedFields(volumes: readonly string[]) {
   const fields = (list: readonly [string, object][]) => Object.fromEntries(list);
   return {

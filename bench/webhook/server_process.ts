@@ -4,21 +4,21 @@ import { join } from "node:path";
 import { createCertificate } from "../../tls/certificate.ts";
 import { residentMemory } from "../common/process_usage.ts";
 
-/** How long a server may take to end after SIGTERM, in ms. */
+/** Time until SIGKILL follows SIGTERM, in ms. */
 const GRACE = 10_000;
 
-/** As webhook/deploy/deployment.yaml has it: the memory's limit, and how much of it is filled before the first collection. */
+/** As in webhook/deploy/deployment.yaml: the memory limit, and the heap size at which garbage collection starts. */
 const HEAP = { BUN_JSC_forceRAMSize: String(512 * 2 ** 20), BUN_JSC_largeHeapSize: String(64 * 2 ** 20) };
 
-/** A server under test, in a process of its own. */
+/** A server under test, in a separate process. */
 export interface ServerProcess extends AsyncDisposable {
   readonly port: number;
   readonly pid: number;
-  /** Resident memory now, in bytes. */
+  /** Returns the resident memory, in bytes. */
   memory(): Promise<number>;
 }
 
-/** A folder with a certificate for localhost, as servers read it: cert.pem, key.pem, ca.pem. */
+/** Creates a folder with a certificate for localhost: cert.pem, key.pem, ca.pem. Disposal removes it. */
 export async function createTlsFolder(): Promise<{ path: string; ca: string } & AsyncDisposable> {
   const path = await mkdtemp(join(tmpdir(), "bench-"));
   const certificate = await createCertificate(["localhost"], Date.now());
@@ -26,7 +26,7 @@ export async function createTlsFolder(): Promise<{ path: string; ca: string } & 
   return { path, ca: certificate.ca, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 
-/** Starts `bun FILE` on any free port. Reads all that it logs, as a container runtime does. Disposal waits for its end. */
+/** Starts `bun FILE` on any free port. Reads the complete log, like a container runtime. Disposal ends the process. */
 export async function startServer(
   file: string,
   { tls, environment = {} }: { tls: string; environment?: Record<string, string> },
@@ -55,7 +55,7 @@ export async function startServer(
       serving.resolve(JSON.parse(line).port);
       text = undefined;
     }
-    serving.reject(new Error(`${file} ended before it served: ${text}`));
+    serving.reject(new Error(`${file} ended before it logged "Serving": ${text}`));
   }
 
   return {

@@ -5,15 +5,15 @@ import { type LoadResult, runLoad } from "./load.ts";
 import { createRequest, createReview } from "./review.ts";
 import { createTlsFolder, type ServerProcess, startServer } from "./server_process.ts";
 
-/** Rounds in which both servers get the same load in turn: the machine's drift then falls on both. */
+/** Measured rounds. In each, both servers get the same load in turn, so that drift of the machine affects both. */
 const ROUNDS = 15;
 
-/** Rounds before those, for the compiler: it is done with the webhook after about 15,000 reviews. */
+/** Rounds that are not measured, for the JIT compiler: it needs about 15,000 reviews for the webhook. */
 const WARM_UP = 2;
 
 interface Case {
   readonly name: string;
-  /** Size of each AdmissionReview. */
+  /** Size of each AdmissionReview, in bytes. */
   readonly bytes: number;
   readonly connections: number;
   readonly reviews: number;
@@ -25,7 +25,7 @@ const CASES: readonly Case[] = [
   { name: "20 KB pod, 1,000 connections, one review each", bytes: 20_000, connections: 1000, reviews: 1000 },
 ];
 
-/** POST /mutate of the webhook over TLS, beside a bare Bun.serve that parses and serialises the same bodies. */
+/** Measures POST /mutate of the webhook over TLS, and of a bare Bun.serve that parses and serializes the same bodies. */
 export async function benchWebhook(): Promise<Record<string, string>[]> {
   const rows: Record<string, string>[] = [];
   for (const each of CASES) rows.push(...(await benchCase(each)));
@@ -35,20 +35,23 @@ export async function benchWebhook(): Promise<Record<string, string>[]> {
 async function benchCase({ name, ...load }: Case): Promise<Record<string, string>[]> {
   await using tls = await createTlsFolder();
   await using webhook = await startServer("webhook/main.ts", { tls: tls.path, environment: { TOKENS: "off" } });
-  const ANSWER = await answerOf(webhook, tls.ca, load.bytes);
-  await using bare = await startServer("bench/webhook/bare_server.ts", { tls: tls.path, environment: { ANSWER } });
+  const ANSWER = await webhookResponse(webhook, tls.ca, load.bytes);
+  await using baseline = await startServer("bench/webhook/baseline_server.ts", {
+    tls: tls.path,
+    environment: { ANSWER },
+  });
   const measure = ({ port }: ServerProcess) => runLoad({ port, ca: join(tls.path, "ca.pem"), ...load });
-  for (let round = 0; round < WARM_UP; round++) for (const server of [webhook, bare]) await measure(server);
-  const rounds: { webhook: LoadResult; bare: LoadResult }[] = [];
+  for (let round = 0; round < WARM_UP; round++) for (const server of [webhook, baseline]) await measure(server);
+  const rounds: { webhook: LoadResult; baseline: LoadResult }[] = [];
   for (let round = 0; round < ROUNDS; round++) {
-    rounds.push({ webhook: await measure(webhook), bare: await measure(bare) });
+    rounds.push({ webhook: await measure(webhook), baseline: await measure(baseline) });
   }
-  const ratio = median(rounds.map((round) => round.webhook.perSecond / round.bare.perSecond));
+  const ratio = median(rounds.map((round) => round.webhook.perSecond / round.baseline.perSecond));
   return [
     row(
       name,
-      "bare",
-      rounds.map((round) => round.bare),
+      "baseline",
+      rounds.map((round) => round.baseline),
     ),
     {
       ...row(
@@ -56,24 +59,25 @@ async function benchCase({ name, ...load }: Case): Promise<Record<string, string
         "webhook",
         rounds.map((round) => round.webhook),
       ),
-      "ratio of reviews/s": ratio.toFixed(2),
+      "reviews/s ratio": ratio.toFixed(2),
     },
   ];
 }
 
-async function answerOf({ port }: ServerProcess, ca: string, bytes: number): Promise<string> {
+/** Returns the webhook's response body to a review of this size. */
+async function webhookResponse({ port }: ServerProcess, ca: string, bytes: number): Promise<string> {
   using connection = await connect({ port, ca });
   return (await connection.send(createRequest(createReview(bytes)))).body.toString();
 }
 
 function row(name: string, server: string, results: readonly LoadResult[]): Record<string, string> {
-  const of = (key: keyof LoadResult) => median(results.map((result) => result[key]));
+  const medianOf = (key: keyof LoadResult) => median(results.map((result) => result[key]));
   return {
     load: name,
     server,
-    "reviews/s": of("perSecond").toFixed(0),
-    "p50 ms": of("p50").toFixed(1),
-    "p99 ms": of("p99").toFixed(1),
+    "reviews/s": medianOf("perSecond").toFixed(0),
+    "p50 ms": medianOf("p50").toFixed(1),
+    "p99 ms": medianOf("p99").toFixed(1),
     failures: String(results.reduce((sum, { failures }) => sum + failures, 0)),
   };
 }

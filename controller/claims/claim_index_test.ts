@@ -7,7 +7,7 @@ import { type ClaimSummary, createClaimIndex, summarizeClaim } from "./claim_ind
 
 const [A, B, C] = ["a", "b", "c"].map((id) => `bitfusion-0/${deviceName(id)}`) as [string, string, string];
 
-/** A change that a watch yields. */
+/** The change that a watch yields for a created or updated claim. */
 function put(name: string, options: Parameters<typeof claim>[1]) {
   const object = summarizeClaim(claim(name, options)) as ClaimSummary;
   return { type: "put", key: `team/${name}`, object } as const;
@@ -34,14 +34,14 @@ test("createClaimIndex() returns the devices that no claim holds any more", () =
   expect(index.apply({ type: "replace", objects: new Map() })).toEqual([A]);
 });
 
-test("createClaimIndex() is synced once it has been given all claims", () => {
+test("createClaimIndex() is synced after a complete list of claims", () => {
   const index = createClaimIndex();
   expect(index.isSynced).toBe(false);
   index.apply({ type: "replace", objects: new Map() });
   expect(index.isSynced).toBe(true);
 });
 
-test("createClaimIndex() lists the claims that wait, until they are allocated or deleted", () => {
+test("createClaimIndex() lists waiting claims until they are allocated or deleted", () => {
   const index = createClaimIndex();
   index.apply(put("x", {}));
   index.apply(put("y", {}));
@@ -51,7 +51,7 @@ test("createClaimIndex() lists the claims that wait, until they are allocated or
   expect(index.waiting.size).toBe(0);
 });
 
-test("createClaimIndex() agrees with a sum over all claims, whatever the changes", () => {
+test("createClaimIndex() matches a sum over all claims after any changes", () => {
   const change = fc.record({
     name: fc.constantFrom("x", "y", "z"),
     kind: fc.constantFrom("allocated", "waiting", "deleted", "relisted"),
@@ -76,8 +76,8 @@ test("createClaimIndex() agrees with a sum over all claims, whatever the changes
         const held = new Map<string, number>();
         for (const { status } of claims.values()) {
           for (const { pool, device, consumedCapacity } of status?.allocation?.devices?.results ?? []) {
-            const of = `${pool}/${device}`;
-            held.set(of, (held.get(of) ?? 0) + Number(consumedCapacity?.units));
+            const heldKey = `${pool}/${device}`;
+            held.set(heldKey, (held.get(heldKey) ?? 0) + Number(consumedCapacity?.units));
           }
         }
         expect(index.held).toEqual(held);
@@ -88,7 +88,7 @@ test("createClaimIndex() agrees with a sum over all claims, whatever the changes
   );
 });
 
-test("summarizeClaim() keeps what a waiting claim asks for, and the pod that it is for", () => {
+test("summarizeClaim() returns the request of a waiting claim, and its pod", () => {
   const annotations = { "bitfusion.io/share": "2x8000mb", "bitfusion-client/filter": "device.name=T4\tserver.addr=s" };
   expect(summarizeClaim(claim("c", { count: 2, units: 50, annotations, pod: "train" }))?.waiting).toEqual({
     namespace: "team",
@@ -106,7 +106,7 @@ test("summarizeClaim() keeps what a waiting claim asks for, and the pod that it 
   });
 });
 
-test("summarizeClaim() ignores devices of other drivers, and claims for other classes", () => {
+test("summarizeClaim() ignores devices of other drivers and claims for other device classes", () => {
   const { metadata, spec, status } = claim("c", { allocated: { [A]: 5 } });
   const results = status?.allocation?.devices?.results?.map((result) => ({ ...result, driver: "gpu.example" })) ?? [];
   expect(summarizeClaim({ metadata, spec, status: { allocation: { devices: { results } } } })).toBeUndefined();
@@ -120,7 +120,7 @@ test("summarizeClaim() ignores a waiting claim that is being deleted", () => {
   expect(summarizeClaim({ metadata: deleted, spec })).toBeUndefined();
 });
 
-test("summarizeClaim() takes a request without capacity, or with one that is no number, as a whole GPU", () => {
+test("summarizeClaim() treats a request without a valid number of units as a request for an entire GPU", () => {
   for (const capacity of [{}, { capacity: { requests: { units: "many" } } }]) {
     const spec = { devices: { requests: [{ exactly: { deviceClassName: "bitfusion.io", ...capacity } }] } };
     expect(summarizeClaim({ ...claim("c"), spec })?.waiting?.request).toMatchObject({ count: 1, units: 100 });

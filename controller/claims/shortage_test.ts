@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { deviceName } from "../../pool/device_name.ts";
 import { createSlicePlanner } from "../slices/plan.ts";
-import { applied, claim, gpu, inventoryOf, server } from "../testing.ts";
+import { applyPlan, claim, gpu, inventoryOf, server } from "../testing.ts";
 import { summarizeClaim, type WaitingRequest } from "./claim_index.ts";
 import { describeShortage } from "./shortage.ts";
 import { createSupply } from "./supply.ts";
@@ -9,12 +9,12 @@ import { createSupply } from "./supply.ts";
 const [A, B] = ["a", "b"].map((id) => `bitfusion-0/${deviceName(id)}`) as [string, string];
 const inventory = inventoryOf(
   server("s:1", [gpu("a"), gpu("b")]),
-  server("away:1", [gpu("c", { memoryMb: 8000, model: "Old" })], { reachable: false }),
+  server("unreachable:1", [gpu("c", { memoryMb: 8000, model: "Old" })], { reachable: false }),
 );
 const planSlices = createSlicePlanner();
-const slices = applied([], planSlices({ inventory, slices: [], held: new Map() }, { now: 0 }));
+const slices = applyPlan([], planSlices({ inventory, slices: [], held: new Map() }, { now: 0 }));
 
-/** The shortage of a claim while so many units of a and b are held. GPU c is unreachable. */
+/** The shortage of a claim while this many units of a and b are held. GPU c is unreachable. */
 function shortageOf(options: Parameters<typeof claim>[1], held: Readonly<Record<string, number>>) {
   const { waiting } = summarizeClaim(claim("c", options)) ?? {};
   return describeShortage(waiting?.request as WaitingRequest, createSupply()(slices, new Map(Object.entries(held))));
@@ -54,7 +54,7 @@ test.each<[held: Record<string, number>, claim: Parameters<typeof claim>[1], sho
     { units: 50, annotations: filtered("server.addr=s:1 device.name=New") },
     "needs 50 % of one GPU that matches server.addr=s:1 and device.name=New; the pool has none",
   ],
-])("describeShortage() with %j held, of a request for %j, is %j", (held, options, shortage) => {
+])("describeShortage() with %j held and a request for %j returns %j", (held, options, shortage) => {
   expect(shortageOf(options, held)).toBe(shortage as never);
 });
 

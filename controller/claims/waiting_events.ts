@@ -12,7 +12,7 @@ export interface WaitingEventsOptions {
   record: EventRecorder;
   log: Logger;
   /** How long a claim must wait before its pod gets an event, in ms. */
-  patience?: number;
+  gracePeriod?: number;
   /** Time between two checks of a claim, in ms: the pool changes faster than a user reads. */
   interval?: number;
   /** Time between two rounds, in ms. */
@@ -31,13 +31,13 @@ const MAX_SHORTAGES = 30;
  * signal is aborted.
  */
 export async function reportWaitingPods(options: WaitingEventsOptions): Promise<void> {
-  const { claims, patience = 5000, interval = 30_000, period = 1000, signal } = options;
+  const { claims, gracePeriod = 5000, interval = 30_000, period = 1000, signal } = options;
   const states = new Map<string, WaitingState>();
   while (!signal.aborted) {
     await sleep(period, undefined, { signal }).catch(() => {}); // rejects only when aborted
     const now = performance.now();
     for (const key of states.keys()) if (!claims.waiting.has(key)) states.delete(key);
-    for (const key of claims.waiting.keys()) if (!states.has(key)) states.set(key, { checkAt: now + patience });
+    for (const key of claims.waiting.keys()) if (!states.has(key)) states.set(key, { checkAt: now + gracePeriod });
     const due = [...states].filter(([, { checkAt }]) => checkAt <= now);
     if (due.length > 0 && !signal.aborted) await report(due, options, () => performance.now() + interval);
   }

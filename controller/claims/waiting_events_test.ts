@@ -7,11 +7,11 @@ import { claim } from "../testing.ts";
 import { createClaimIndex, summarizeClaim } from "./claim_index.ts";
 import { reportWaitingPods, type WaitingEventsOptions } from "./waiting_events.ts";
 
-/** Reports the pods of waiting claims on a pool with one GPU, until disposal. */
+/** Runs reportWaitingPods() on a pool with one GPU until disposal. */
 function report(waiting: readonly ResourceClaim[], options: Partial<WaitingEventsOptions> = {}) {
   const claims = createClaimIndex();
   const events = createLatest<readonly RecordedEvent[]>([]);
-  const looks = createLatest(0);
+  const supplyReads = createLatest(0);
   const pool = { free: 30 };
   const stop = new AbortController();
   const add = (each: ResourceClaim) => {
@@ -22,12 +22,12 @@ function report(waiting: readonly ResourceClaim[], options: Partial<WaitingEvent
   const ended = reportWaitingPods({
     claims,
     supply: () => {
-      looks.set((looks.current ?? 0) + 1);
+      supplyReads.set((supplyReads.current ?? 0) + 1);
       return [{ attributes: { memoryMb: 16_000 }, isTainted: false, held: 100 - pool.free, free: pool.free }];
     },
     record: async (event) => events.set([...(events.current ?? []), event]),
     log: silentLog,
-    patience: 0,
+    gracePeriod: 0,
     interval: 0,
     period: 5,
     signal: stop.signal,
@@ -41,10 +41,10 @@ function report(waiting: readonly ResourceClaim[], options: Partial<WaitingEvent
       for await (const list of events.changes(AbortSignal.timeout(4000))) if (list.length >= count) return list;
       throw new Error(`Waited 4 s for ${count} events: ${JSON.stringify(events.current)}`);
     },
-    /** Resolves after so many more rounds. */
+    /** Resolves after this many more rounds. */
     async rounds(count: number): Promise<void> {
-      const start = looks.current ?? 0;
-      for await (const look of looks.changes(AbortSignal.timeout(4000))) if (look >= start + count) return;
+      const start = supplyReads.current ?? 0;
+      for await (const reads of supplyReads.changes(AbortSignal.timeout(4000))) if (reads >= start + count) return;
     },
     async [Symbol.asyncDispose]() {
       stop.abort();
@@ -53,7 +53,7 @@ function report(waiting: readonly ResourceClaim[], options: Partial<WaitingEvent
   };
 }
 
-test("reportWaitingPods() tells the user of a waiting pod what is missing, once, and again when that changes", async () => {
+test("reportWaitingPods() records once what a waiting pod lacks, and again when that changes", async () => {
   await using reporting = report([claim("c", { units: 60, namespace: "team", pod: "train" })]);
   await reporting.until(1);
   await reporting.rounds(3);
@@ -71,7 +71,7 @@ test("reportWaitingPods() tells the user of a waiting pod what is missing, once,
   ]);
 });
 
-test("reportWaitingPods() does not follow every change of the pool", async () => {
+test("reportWaitingPods() does not check a claim again at every change of the pool", async () => {
   await using reporting = report([claim("one", { units: 60, pod: "one" })], { interval: 60_000 });
   await reporting.until(1);
   reporting.pool.free = 50;
@@ -82,12 +82,12 @@ test("reportWaitingPods() does not follow every change of the pool", async () =>
 
 test("reportWaitingPods() waits before the first event of a pod", async () => {
   const start = performance.now();
-  await using reporting = report([claim("c", { units: 60 })], { patience: 100 });
+  await using reporting = report([claim("c", { units: 60 })], { gracePeriod: 100 });
   await reporting.until(1);
   expect(performance.now() - start).toBeGreaterThanOrEqual(100);
 });
 
-test("reportWaitingPods() records at most ten events in a round, and all of them in the end", async () => {
+test("reportWaitingPods() records at most ten events in a round, and eventually all of them", async () => {
   const claims = Array.from({ length: 35 }, (_, index) => claim(`c${index}`, { units: 60, pod: `p${index}` }));
   await using reporting = report(claims, { interval: 60_000, period: 200 });
   await reporting.until(1);
@@ -104,10 +104,10 @@ test("reportWaitingPods() skips a claim without a pod", async () => {
   expect((await reporting.until(1)).map(({ object }) => object.name)).toEqual(["train"]);
 });
 
-test("reportWaitingPods() goes on when an event cannot be recorded", async () => {
+test("reportWaitingPods() continues when an event cannot be recorded", async () => {
   const recorded = Promise.withResolvers<void>();
-  const answers = [() => Promise.reject(new Error("forbidden")), async () => recorded.resolve()];
+  const results = [() => Promise.reject(new Error("forbidden")), async () => recorded.resolve()];
   const waiting = [claim("one", { units: 60 }), claim("other", { units: 60 })];
-  await using _ = report(waiting, { record: () => answers.shift()?.() ?? Promise.resolve() });
+  await using _ = report(waiting, { record: () => results.shift()?.() ?? Promise.resolve() });
   await recorded.promise;
 });

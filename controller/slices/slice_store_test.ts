@@ -12,7 +12,7 @@ function put(name: string, resourceVersion: string) {
   } as const;
 }
 
-test("createSliceStore() keeps the newest version of a slice, in whichever order changes arrive", () => {
+test("createSliceStore() keeps the newest version of a slice, in whatever order changes arrive", () => {
   const store = createSliceStore();
   expect(store.apply(put("a", "5"))).toBe(true);
   expect(store.apply(put("a", "4"))).toBe(false);
@@ -21,7 +21,7 @@ test("createSliceStore() keeps the newest version of a slice, in whichever order
   expect(store.slices.get("a")?.metadata.resourceVersion).toBe("10");
 });
 
-test("createSliceStore() does not bring a slice back that was deleted after the write", () => {
+test("createSliceStore() does not restore a slice that was deleted after the write", () => {
   const store = createSliceStore();
   store.apply(put("a", "5"));
   expect(store.apply({ type: "delete", key: "a", resourceVersion: "7" })).toBe(true);
@@ -32,7 +32,7 @@ test("createSliceStore() does not bring a slice back that was deleted after the 
   expect(store.slices.size).toBe(1);
 });
 
-test("createSliceStore() is synced once it has been given all slices, and forgets those that are not among them", () => {
+test("createSliceStore() is synced after a complete list, and drops slices that are not in it", () => {
   const store = createSliceStore();
   store.apply(put("a", "1"));
   expect(store.isSynced).toBe(false);

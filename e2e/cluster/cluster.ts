@@ -9,63 +9,66 @@ import { createCluster, deleteCluster } from "./kind.ts";
 import { SERVERS, startPool } from "./pool.ts";
 
 export interface ClusterRunOptions {
-  /** Leaves cluster and pool for the user to look at. */
+  /** Keeps the cluster and the pool for inspection. */
   keep?: boolean;
   signal: AbortSignal;
 }
 
-/** A cluster on which everything is installed as README says. */
+/** A cluster with everything installed as README describes. */
 export interface ClusterRun {
-  /** Path of its credentials. */
+  /** Path of the cluster's kubeconfig. */
   readonly kubeconfig: string;
-  /** Says what is done, and when. */
-  say(text: string): void;
+  /** Prints the current step, with the seconds since the start. */
+  logProgress(step: string): void;
 }
 
-/** Does the work on a kind cluster of its own, with the pool's servers beside it, and removes both. */
+/** Runs `work` on a new kind cluster with pool servers outside it. Removes both unless `keep`. Returns the result. */
 export async function withCluster<T>(
   { keep = false, signal }: ClusterRunOptions,
   work: (run: ClusterRun) => Promise<T>,
 ): Promise<T> {
-  // The reaper removes the containers of a run that crashed, and would remove those that are to be kept.
+  // Ryuk removes the containers of a crashed run. It would also remove those to keep.
   if (keep) process.env.TESTCONTAINERS_RYUK_DISABLED = "true";
   const folder = await mkdtemp(join(tmpdir(), "bitfusion-e2e-"));
   const kubeconfig = join(folder, "kubeconfig");
   const start = performance.now();
-  const say = (text: string) =>
-    console.log(`${((performance.now() - start) / 1000).toFixed(1).padStart(6)} s  ${text}`);
+  const logProgress = (step: string) =>
+    console.log(`${((performance.now() - start) / 1000).toFixed(1).padStart(6)} s  ${step}`);
   try {
-    say("making images and cluster");
-    await together(signal, buildImages, (either) => createCluster({ name: CLUSTER, kubeconfig, signal: either }));
-    say("starting the pool's servers");
+    logProgress("building images and creating the cluster");
+    await runConcurrently(signal, buildImages, (signal) => createCluster({ name: CLUSTER, kubeconfig, signal }));
+    logProgress("starting the pool servers");
     await using _pool = await startPool({ keep });
-    say("loading images");
+    logProgress("loading images");
     await loadImages(CLUSTER, signal);
-    say("installing");
+    logProgress("installing");
     await install(kubeconfig, signal).catch(async (error) => {
       await diagnose("install", { kubeconfig });
       throw error;
     });
-    return await work({ kubeconfig, say });
+    return await work({ kubeconfig, logProgress });
   } finally {
     if (keep && !signal.aborted) {
-      console.log(`The cluster stays, and the pool's servers beside it. To use them, and to remove them:
+      console.log(`The cluster and the pool servers are kept. To use and to remove them:
   kind export kubeconfig --name ${CLUSTER}
   kind delete cluster --name ${CLUSTER}; docker rm --force ${SERVERS.map(({ name }) => name).join(" ")}`);
     } else {
-      say("removing the cluster");
+      logProgress("removing the cluster");
       await deleteCluster(CLUSTER, kubeconfig);
     }
     await rm(folder, { recursive: true, force: true });
-    say("done");
+    logProgress("done");
   }
 }
 
-/** Does both at once. When one fails the other is stopped, and has ended before the failure is thrown. */
-async function together(signal: AbortSignal, ...parts: ((signal: AbortSignal) => Promise<void>)[]): Promise<void> {
+/** Runs tasks concurrently. If one fails, aborts the others, waits until they have ended, and throws the failure. */
+async function runConcurrently(
+  signal: AbortSignal,
+  ...tasks: ((signal: AbortSignal) => Promise<void>)[]
+): Promise<void> {
   const failed = new AbortController();
-  const either = AbortSignal.any([signal, failed.signal]);
-  const running = parts.map((part) => part(either).catch((error) => failed.abort(error)));
+  const anySignal = AbortSignal.any([signal, failed.signal]);
+  const running = tasks.map((task) => task(anySignal).catch((error) => failed.abort(error)));
   await Promise.all(running);
   failed.signal.throwIfAborted();
 }

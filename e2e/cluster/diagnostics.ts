@@ -4,22 +4,22 @@ import { exec } from "../steps/exec.ts";
 import { SERVERS } from "./pool.ts";
 
 export interface DiagnosticsOptions {
-  /** Where the failure was; all namespaces if absent. */
+  /** The namespace of the failure; all namespaces if absent. */
   namespace?: string;
-  /** KUBECONFIG if absent. */
+  /** Path of a kubeconfig; the environment's KUBECONFIG if absent. */
   kubeconfig?: string;
 }
 
-/** Keeps what is needed to understand a failure in reports/e2e/<subject>. */
+/** Writes object states, events and logs to reports/e2e/<subject>, to debug a failure. */
 export async function diagnose(subject: string, { namespace, kubeconfig }: DiagnosticsOptions): Promise<void> {
   const folder = join("reports/e2e", subject.replaceAll(/[^\w]+/g, "-"));
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
-  const where = namespace ? ["-n", namespace] : ["-A"];
+  const namespaces = namespace ? ["-n", namespace] : ["-A"];
   const sources: Record<string, string[]> = {
     nodes: ["kubectl", "describe", "nodes"],
-    pods: ["kubectl", "describe", "pods", ...where],
-    "pods.yaml": ["kubectl", "get", "pods", "-o", "yaml", ...where],
+    pods: ["kubectl", "describe", "pods", ...namespaces],
+    "pods.yaml": ["kubectl", "get", "pods", "-o", "yaml", ...namespaces],
     events: ["kubectl", "events", "-A"],
     system: ["kubectl", "describe", "pods", "-n", "bitfusion-system"],
     plugin: [
@@ -31,12 +31,18 @@ export async function diagnose(subject: string, { namespace, kubeconfig }: Diagn
       "--all-pods",
       "--prefix",
     ],
-    webhook: ["kubectl", "logs", "-n", "bitfusion-system", "deployment/bitfusion-webhook", "--all-pods", "--prefix"],
+    ...Object.fromEntries(
+      ["webhook", "controller"].map((name) => [
+        name,
+        ["kubectl", "logs", "-n", "bitfusion-system", `deployment/bitfusion-${name}`, "--all-pods", "--prefix"],
+      ]),
+    ),
     ...Object.fromEntries(SERVERS.map(({ name }) => [name, ["docker", "logs", name]])),
   };
   const env = kubeconfig ? { KUBECONFIG: kubeconfig } : {};
   for (const [name, command] of Object.entries(sources)) {
-    await writeFile(join(folder, `${name}.txt`), await exec(command, { env }).catch(String)); // as much as there is
+    // Continue if a command fails: the others may still work.
+    await writeFile(join(folder, `${name}.txt`), await exec(command, { env }).catch(String));
   }
   console.error(`Diagnostics are in ${folder}`);
 }

@@ -4,12 +4,12 @@ import { WORKERS } from "../steps/kubectl.ts";
 interface Image {
   readonly name: string;
   readonly dockerfile: string;
-  /** The nodes that run it; none for the pool's servers, which are not in the cluster. */
+  /** The nodes that run it. Absent for pool servers, which are not in the cluster. */
   readonly nodes?: "all" | "workers";
 }
 
 export const SERVER_IMAGE = "bitfusion-server:0.1.0";
-/** What test pods run. */
+/** The image of test pods. */
 export const WORKLOAD = "bitfusion-e2e-workload:0.1.0";
 
 export const IMAGES: readonly Image[] = [
@@ -23,18 +23,18 @@ export const IMAGES: readonly Image[] = [
 
 /** Builds each image from this checkout. */
 export async function buildImages(signal: AbortSignal): Promise<void> {
-  // One after the other: they share their first stage.
+  // Sequentially: the images share their first stage.
   for (const { name, dockerfile } of IMAGES) {
     const options = ["-f", dockerfile, "-t", name];
     await exec(["docker", "build", "--quiet", ...options, "."], { signal });
   }
 }
 
-/** Puts them into the cluster's nodes that run them. */
+/** Loads each image onto the cluster nodes that run it. */
 export async function loadImages(cluster: string, signal: AbortSignal): Promise<void> {
   const load = (names: readonly string[], ...options: string[]) =>
     exec(["kind", "load", "docker-image", "--name", cluster, ...options, ...names], { signal });
-  const of = (nodes: Image["nodes"]) => IMAGES.filter((image) => image.nodes === nodes).map(({ name }) => name);
-  await load(of("all"));
-  await load(of("workers"), `--nodes=${WORKERS.join(",")}`);
+  const imagesOn = (nodes: Image["nodes"]) => IMAGES.filter((image) => image.nodes === nodes).map(({ name }) => name);
+  await load(imagesOn("all"));
+  await load(imagesOn("workers"), `--nodes=${WORKERS.join(",")}`);
 }

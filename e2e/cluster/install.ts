@@ -1,9 +1,9 @@
 import { exec } from "../steps/exec.ts";
-import { INSTALL, MAKE_SECRET, ROLLOUT } from "./commands.ts";
+import { CREATE_SECRET, INSTALL, ROLLOUT } from "./commands.ts";
 
-/** Installs as README says, and waits until all of it is ready. */
+/** Installs everything as README describes, and waits until it is ready. @throws {ExecError} if a command fails. */
 export async function install(kubeconfig: string, signal: AbortSignal): Promise<void> {
-  for (const command of [INSTALL, MAKE_SECRET, ...ROLLOUT]) {
+  for (const command of [INSTALL, CREATE_SECRET, ...ROLLOUT]) {
     await exec(command.split(" "), { env: { KUBECONFIG: kubeconfig }, signal });
   }
 }

@@ -2,12 +2,12 @@ import { exec } from "../steps/exec.ts";
 
 export interface ClusterOptions {
   name: string;
-  /** Where the credentials are written; the user's own kubeconfig is left alone. */
+  /** Path to write the credentials to. The user's own kubeconfig is not changed. */
   kubeconfig: string;
   signal: AbortSignal;
 }
 
-/** Makes a cluster as kind/cluster.yaml says, in place of one that an earlier run left behind. */
+/** Creates a cluster from kind/cluster.yaml. Replaces a cluster that an earlier run left behind. */
 export async function createCluster({ name, kubeconfig, signal }: ClusterOptions): Promise<void> {
   await deleteCluster(name, kubeconfig);
   const image = process.env.KIND_NODE_IMAGE;
@@ -15,7 +15,7 @@ export async function createCluster({ name, kubeconfig, signal }: ClusterOptions
   await exec(["kind", "create", "cluster", ...options, ...(image ? ["--image", image] : [])], { signal });
 }
 
-/** No error if there is none. */
+/** Deletes a cluster. No error if it does not exist. */
 export async function deleteCluster(name: string, kubeconfig: string): Promise<void> {
   await exec(["kind", "delete", "cluster", "--name", name, "--kubeconfig", kubeconfig]);
 }

@@ -2,18 +2,18 @@ import { GenericContainer, type StartedTestContainer, Wait } from "testcontainer
 import { exec } from "../steps/exec.ts";
 import { SERVER_IMAGE } from "./images.ts";
 
-/** The servers that kind/kustomization.yaml and kind/tokens name. */
+/** The pool servers that kind/kustomization.yaml and kind/tokens refer to. */
 export const SERVERS = [
   { name: "bitfusion-pool-a", gpus: 2 },
   { name: "bitfusion-pool-b", gpus: 1 },
 ] as const;
 
-/** Units of the whole pool. */
+/** Units of the entire pool. */
 export const POOL_UNITS = 300;
 
-/** Starts the pool's servers in containers beside the cluster, on its network, as in life. Disposal removes them, unless they are to be kept. */
+/** Starts the pool servers outside the cluster, on its network, as in production. Disposal removes them unless `keep`. */
 export async function startPool({ keep }: { keep: boolean }): Promise<AsyncDisposable> {
-  await exec(["docker", "rm", "--force", ...SERVERS.map(({ name }) => name)]); // of a run that was kept
+  await exec(["docker", "rm", "--force", ...SERVERS.map(({ name }) => name)]); // left by a run with --keep
   const started: StartedTestContainer[] = [];
   const stop = async () => {
     if (!keep) await Promise.all(started.map((container) => container.stop()));

@@ -4,7 +4,7 @@ import { ROLLOUT } from "../cluster/commands.ts";
 import { WORKLOAD } from "../cluster/images.ts";
 import { POOL_UNITS } from "../cluster/pool.ts";
 import { exec } from "../steps/exec.ts";
-import { apply, get, kubectl, refusal, until, waitForSuccess } from "../steps/kubectl.ts";
+import { apply, get, kubectl, rejectionMessage, waitFor, waitForSuccess } from "../steps/kubectl.ts";
 import { type PodManifest, pod, share, sharePod } from "../steps/pods.ts";
 import { leasesOf } from "../steps/pool_log.ts";
 import { scenario } from "../steps/scenario.ts";
@@ -13,7 +13,7 @@ const UNITS = "bitfusion.io/gpu";
 const WEBHOOK = "app.kubernetes.io/name=bitfusion-webhook";
 const SHOW_GPUS = ["printenv", "BITFUSION_GPUS"];
 
-/** Units of each GPU that a pod's containers have held, on whichever servers. */
+/** Returns by container the units of each GPU that a pod has leased, on any pool server. */
 async function unitsByContainer(namespace: string, name: string): Promise<Record<string, number[]>> {
   const units: Record<string, number[]> = {};
   for (const { owner, gpus } of await leasesOf(namespace, name)) {
@@ -22,39 +22,39 @@ async function unitsByContainer(namespace: string, name: string): Promise<Record
   return units;
 }
 
-scenario.concurrent("mode injection brings client and tokens, and leaves the command alone", async (namespace) => {
-  const command = ["/bitfusion/bin/bitfusion", "run", "-n", "1", "-p", "0.2", "--", ...SHOW_GPUS];
-  const containers = [{ name: "main", command, resources: share(1, 20) }];
-  await apply(pod({ namespace, name: "own", mode: "injection", containers }));
-  await waitForSuccess(namespace, "own");
-  expect(await unitsByContainer(namespace, "own")).toEqual({ main: [20] });
-});
+scenario.concurrent(
+  "mode injection adds the client and the token but does not change the command",
+  async (namespace) => {
+    const command = ["/bitfusion/bin/bitfusion", "run", "-n", "1", "-p", "0.2", "--", ...SHOW_GPUS];
+    const containers = [{ name: "main", command, resources: share(1, 20) }];
+    await apply(pod({ namespace, name: "own", mode: "injection", containers }));
+    await waitForSuccess(namespace, "own");
+    expect(await unitsByContainer(namespace, "own")).toEqual({ main: [20] });
+  },
+);
 
-scenario.concurrent("mode none leaves the pod alone", async (namespace) => {
+scenario.concurrent("mode none does not change the pod", async (namespace) => {
   await apply(pod({ namespace, name: "none", mode: "none", containers: [{ name: "main", command: ["true"] }] }));
   await waitForSuccess(namespace, "none");
   expect((await get<PodManifest>("pod", "none", "-n", namespace)).spec.initContainers).toBeUndefined();
 });
 
-scenario.concurrent(
-  "several containers, a GPU init container and a sidecar each get their own share",
-  async (namespace) => {
-    const initContainers = [
-      { name: "prepare", command: SHOW_GPUS, resources: share(1, 10) },
-      { name: "proxy", restartPolicy: "Always" as const, command: ["sleep", "600"] },
-    ];
-    const containers = [
-      { name: "one", command: SHOW_GPUS, resources: share(1, 30) },
-      { name: "two", command: SHOW_GPUS, resources: share(2, 20) },
-      { name: "none", command: ["echo", "no GPU"] },
-    ];
-    await apply(pod({ namespace, name: "many", mode: "yes", initContainers, containers }));
-    await waitForSuccess(namespace, "many");
-    expect(await unitsByContainer(namespace, "many")).toEqual({ prepare: [10], one: [30], two: [20, 20] });
-  },
-);
+scenario.concurrent("each GPU container and GPU init container of a pod gets its own share", async (namespace) => {
+  const initContainers = [
+    { name: "prepare", command: SHOW_GPUS, resources: share(1, 10) },
+    { name: "proxy", restartPolicy: "Always" as const, command: ["sleep", "600"] },
+  ];
+  const containers = [
+    { name: "one", command: SHOW_GPUS, resources: share(1, 30) },
+    { name: "two", command: SHOW_GPUS, resources: share(2, 20) },
+    { name: "none", command: ["echo", "no GPU"] },
+  ];
+  await apply(pod({ namespace, name: "many", mode: "yes", initContainers, containers }));
+  await waitForSuccess(namespace, "many");
+  expect(await unitsByContainer(namespace, "many")).toEqual({ prepare: [10], one: [30], two: [20, 20] });
+});
 
-scenario.concurrent("a share of memory is counted in units of a GPU", async (namespace) => {
+scenario.concurrent("a memory limit is converted to units of a GPU", async (namespace) => {
   const resources = { limits: { "bitfusion.io/gpu-amount": 1, "bitfusion.io/gpu-memory": "4480M" } };
   await apply(
     pod({ namespace, name: "memory", mode: "all", containers: [{ name: "main", command: SHOW_GPUS, resources }] }),
@@ -65,14 +65,14 @@ scenario.concurrent("a share of memory is counted in units of a GPU", async (nam
   expect(await unitsByContainer(namespace, "memory")).toEqual({ main: [28] });
 });
 
-scenario.concurrent("a Job's pods, which have no name yet, get their share", async (namespace) => {
+scenario.concurrent("pods of a Job, which have no name at admission, get their share", async (namespace) => {
   const { metadata, spec } = sharePod({ namespace, name: "job", num: 1, percent: 5 });
   const template = { metadata: { annotations: metadata.annotations }, spec };
   await apply({ apiVersion: "batch/v1", kind: "Job", metadata: { name: "job", namespace }, spec: { template } });
   await kubectl("wait", "-n", namespace, "job/job", "--for=condition=Complete", "--timeout=120s");
 });
 
-scenario.concurrent("a ResourceQuota counts units, and cpu and memory of the injected container", async (namespace) => {
+scenario.concurrent("a ResourceQuota counts units, and the CPU and memory of the init container", async (namespace) => {
   const hard = { [`requests.${UNITS}`]: 100, "requests.cpu": 1, "limits.memory": "1Gi" };
   await apply({ apiVersion: "v1", kind: "ResourceQuota", metadata: { name: "quota", namespace }, spec: { hard } });
   const manifest = (name: string, percent: number) => {
@@ -80,10 +80,12 @@ scenario.concurrent("a ResourceQuota counts units, and cpu and memory of the inj
     return pod({ namespace, name, mode: "yes", containers: [{ name: "main", command: ["sleep", "600"], resources }] });
   };
   await apply(manifest("fits", 60));
-  expect(await refusal(manifest("exceeds", 60))).toContain(`exceeded quota: quota, requested: requests.${UNITS}=60`);
+  expect(await rejectionMessage(manifest("exceeds", 60))).toContain(
+    `exceeded quota: quota, requested: requests.${UNITS}=60`,
+  );
 });
 
-scenario.concurrent("LimitRange defaults and maxima hold for the injected container", async (namespace) => {
+scenario.concurrent("the init container complies with the defaults and maximums of a LimitRange", async (namespace) => {
   const limits = [{ type: "Container", default: { cpu: "1", memory: "512Mi" }, max: { cpu: "1", memory: "512Mi" } }];
   await apply({ apiVersion: "v1", kind: "LimitRange", metadata: { name: "range", namespace }, spec: { limits } });
   await apply(sharePod({ namespace, name: "ranged", num: 1, percent: 5 }));
@@ -91,7 +93,7 @@ scenario.concurrent("LimitRange defaults and maxima hold for the injected contai
 });
 
 scenario.concurrent(
-  "the init container keeps within a pod's own limits, and leaves it Guaranteed",
+  "the init container stays within pod-level limits, and a Guaranteed pod stays Guaranteed",
   async (namespace) => {
     const small = { cpu: "500m", memory: "192Mi" }; // less than the init container's own limits
     await apply(sharePod({ namespace, name: "small", num: 1, percent: 5, limits: small }));
@@ -104,48 +106,51 @@ scenario.concurrent(
   },
 );
 
-scenario.concurrent("a restricted pod stays restricted, and finds its token without being root", async (namespace) => {
-  await kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted");
-  const securityContext = { runAsNonRoot: true, runAsUser: 1000, seccompProfile: { type: "RuntimeDefault" } };
-  const restricted = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } };
-  const containers = [{ name: "main", command: SHOW_GPUS, resources: share(1, 5), securityContext: restricted }];
-  await apply(pod({ namespace, name: "restricted", mode: "yes", containers, securityContext }));
-  await waitForSuccess(namespace, "restricted");
-});
-
 scenario.concurrent(
-  "a pod that asks without the annotation, or for units by hand, is refused with what to do",
+  "a pod complies with Pod Security restricted, and reads its token as non-root",
   async (namespace) => {
-    const asking = pod({
-      namespace,
-      name: "asking",
-      containers: [{ name: "main", command: ["true"], resources: share(1, 5) }],
-    });
-    expect(await refusal(asking)).toContain(
-      `which has no effect without the annotation auto-management/bitfusion: "yes"`,
-    );
-    const resources = { limits: { [UNITS]: 5 } };
-    const counting = pod({ namespace, name: "counting", containers: [{ name: "main", command: ["true"], resources }] });
-    expect(await refusal(counting)).toContain("expected bitfusion.io/gpu-num and bitfusion.io/gpu-percent");
+    await kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted");
+    const securityContext = { runAsNonRoot: true, runAsUser: 1000, seccompProfile: { type: "RuntimeDefault" } };
+    const restricted = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } };
+    const containers = [{ name: "main", command: SHOW_GPUS, resources: share(1, 5), securityContext: restricted }];
+    await apply(pod({ namespace, name: "restricted", mode: "yes", containers, securityContext }));
+    await waitForSuccess(namespace, "restricted");
   },
 );
 
-scenario.concurrent("a share that the whole pool cannot hold is refused at once", async (namespace) => {
-  expect(await refusal(sharePod({ namespace, name: "huge", num: 4, percent: 100 }))).toContain(
+scenario.concurrent(
+  "a share without the annotation, or a limit in units, is rejected with a message that says what to set",
+  async (namespace) => {
+    const notAnnotated = pod({
+      namespace,
+      name: "not-annotated",
+      containers: [{ name: "main", command: ["true"], resources: share(1, 5) }],
+    });
+    expect(await rejectionMessage(notAnnotated)).toContain(
+      `which has no effect without the annotation auto-management/bitfusion: "yes"`,
+    );
+    const resources = { limits: { [UNITS]: 5 } };
+    const withUnits = pod({ namespace, name: "units", containers: [{ name: "main", command: ["true"], resources }] });
+    expect(await rejectionMessage(withUnits)).toContain("expected bitfusion.io/gpu-num and bitfusion.io/gpu-percent");
+  },
+);
+
+scenario.concurrent("a share larger than the entire pool is rejected at admission", async (namespace) => {
+  expect(await rejectionMessage(sharePod({ namespace, name: "huge", num: 4, percent: 100 }))).toContain(
     `requests 400 units of ${UNITS}, but the whole pool has ${POOL_UNITS}`,
   );
 });
 
-scenario.concurrent("a value that does nothing is answered with a warning", async (namespace) => {
+scenario.concurrent("an annotation that has no effect causes a warning", async (namespace) => {
   const manifest = JSON.stringify(
     pod({ namespace, name: "idle", mode: "yes", containers: [{ name: "main", command: ["true"] }] }),
   );
-  const answer = await exec(["sh", "-c", "kubectl apply -f - 2>&1"], { stdin: manifest });
-  expect(answer).toContain("Warning: Annotation auto-management/bitfusion has no effect");
+  const output = await exec(["sh", "-c", "kubectl apply -f - 2>&1"], { stdin: manifest });
+  expect(output).toContain("Warning: Annotation auto-management/bitfusion has no effect");
 });
 
 scenario(
-  "a change of the client catalogue is taken without a restart, and a broken one reported and not taken",
+  "the webhook loads a changed client catalogue without a restart, and reports and ignores an invalid one",
   async (namespace) => {
     const data = (text: string) => JSON.stringify({ data: { "clients.yaml": text } });
     const original = await readFile("webhook/deploy/clients.yaml", "utf8");
@@ -160,22 +165,24 @@ scenario(
         "-p",
         data(text),
       );
-      // A changed pod has its volumes looked at now, not within a minute.
+      // The kubelet updates the volumes of a changed pod immediately, not within a minute.
       const stamp = `e2e=${crypto.randomUUID()}`;
       await kubectl("annotate", "pods", "-n", "bitfusion-system", "-l", WEBHOOK, "--overwrite", stamp);
     };
-    const wanted = sharePod({ namespace, name: "chosen", num: 1, percent: 5 });
-    wanted.metadata.annotations = { ...wanted.metadata.annotations, "bitfusion-client/os": "e2e" };
-    expect(await refusal(wanted)).toContain('No client has bitfusion-client/os "e2e": expected one of linux 1');
+    const manifest = sharePod({ namespace, name: "chosen", num: 1, percent: 5 });
+    manifest.metadata.annotations = { ...manifest.metadata.annotations, "bitfusion-client/os": "e2e" };
+    expect(await rejectionMessage(manifest)).toContain(
+      'No client has bitfusion-client/os "e2e": expected one of linux 1',
+    );
     try {
       await change(original.replace("image: bitfusion-client:0.1.0", "imagine: bitfusion-client:0.1.0"));
-      await until("an Event of the ConfigMap", async () => {
+      await waitFor("an Event about the ConfigMap", async () => {
         const events = await kubectl("events", "-n", "bitfusion-system", "--for=configmap/bitfusion-clients");
         return events.includes("CatalogueRefused");
       });
       await apply(sharePod({ namespace, name: "meanwhile", num: 1, percent: 5 }));
       await change(original.replace("os: linux", "os: e2e"));
-      await until("the new catalogue", () => apply(wanted).then(Boolean, () => false));
+      await waitFor("the new catalogue", () => apply(manifest).then(Boolean, () => false));
       await waitForSuccess(namespace, "chosen");
     } finally {
       await change(original);
@@ -184,7 +191,7 @@ scenario(
 );
 
 scenario(
-  "with all replicas gone other pods are created as ever, and annotated ones are refused with a reason",
+  "without webhook replicas, pods without the annotation are created and annotated pods are rejected with a reason",
   async (namespace) => {
     const scale = (replicas: number) =>
       kubectl("scale", "-n", "bitfusion-system", "deployment/bitfusion-webhook", `--replicas=${replicas}`);
@@ -203,7 +210,7 @@ scenario(
         "true",
       );
       await waitForSuccess(namespace, "plain");
-      expect(await refusal(sharePod({ namespace, name: "annotated", num: 1, percent: 5 }))).toContain(
+      expect(await rejectionMessage(sharePod({ namespace, name: "annotated", num: 1, percent: 5 }))).toContain(
         'failed calling webhook "mutate.bitfusion.io"',
       );
     } finally {
@@ -211,7 +218,7 @@ scenario(
       for (const command of ROLLOUT) await exec(command.split(" "));
     }
     const manifest = sharePod({ namespace, name: "annotated", num: 1, percent: 5 });
-    await until("the Service to reach the replicas again", () => apply(manifest).then(Boolean, () => false));
+    await waitFor("the Service to route to the replicas again", () => apply(manifest).then(Boolean, () => false));
     await waitForSuccess(namespace, "annotated");
   },
 );

@@ -1,22 +1,22 @@
 import { expect } from "bun:test";
 import { POOL_UNITS } from "../cluster/pool.ts";
-import { apply, get, kubectl, refusal, waitForSuccess, waitForUnits } from "../steps/kubectl.ts";
+import { apply, get, kubectl, rejectionMessage, waitForSuccess, waitForUnits } from "../steps/kubectl.ts";
 import { examplePod, type PodManifest, pod, sharePod } from "../steps/pods.ts";
 import { leasesOf } from "../steps/pool_log.ts";
 import { scenario } from "../steps/scenario.ts";
 
-scenario.concurrent("kubectl apply -k . is accepted by the API server", async () => {
-  const answer = await kubectl("apply", "-k", ".", "--dry-run=server");
-  expect(answer).toContain("daemonset.apps/bitfusion-device-plugin");
-  expect(answer).toContain("deployment.apps/bitfusion-webhook");
+scenario.concurrent("the API server accepts kubectl apply -k .", async () => {
+  const output = await kubectl("apply", "-k", ".", "--dry-run=server");
+  expect(output).toContain("daemonset.apps/bitfusion-device-plugin");
+  expect(output).toContain("deployment.apps/bitfusion-webhook");
 });
 
-scenario.concurrent("every node shows the pool's units as allocatable", async () => {
+scenario.concurrent("every worker node reports the pool's units as capacity and allocatable", async () => {
   await waitForUnits("allocatable", POOL_UNITS);
   await waitForUnits("capacity", POOL_UNITS);
 });
 
-scenario.concurrent("the original's example pod completes, on a lease of exactly its share", async (namespace) => {
+scenario.concurrent("the example pod completes with a lease of exactly its share", async (namespace) => {
   await apply(await examplePod(namespace));
   expect(await waitForSuccess(namespace, "bf-pkgs")).toContain("total images/sec");
   const leases = await leasesOf(namespace, "bf-pkgs");
@@ -25,27 +25,33 @@ scenario.concurrent("the original's example pod completes, on a lease of exactly
   ]);
 });
 
-scenario.concurrent("a pod of 2 GPUs at 75 percent gets 150 units, on two different GPUs", async (namespace) => {
-  await apply(sharePod({ namespace, name: "two", num: 2, percent: 75 }));
-  await waitForSuccess(namespace, "two");
-  const { spec } = await get<PodManifest>("pod", "two", "-n", namespace);
-  expect(spec.containers[0]?.resources).toEqual({
-    limits: { "bitfusion.io/gpu": "150" },
-    requests: { "bitfusion.io/gpu": "150" },
-    claims: [{ name: "bitfusion-main" }],
-  });
-  const shares = (await leasesOf(namespace, "two")).flatMap(({ gpus }) => gpus);
-  expect(shares.map(({ units }) => units)).toEqual([75, 75]);
-  expect(new Set(shares.map(({ gpuId }) => gpuId)).size).toBe(2);
-});
+scenario.concurrent(
+  "a pod that requests 2 GPUs at 75 percent gets 150 units on two different GPUs",
+  async (namespace) => {
+    await apply(sharePod({ namespace, name: "two", num: 2, percent: 75 }));
+    await waitForSuccess(namespace, "two");
+    const { spec } = await get<PodManifest>("pod", "two", "-n", namespace);
+    expect(spec.containers[0]?.resources).toEqual({
+      limits: { "bitfusion.io/gpu": "150" },
+      requests: { "bitfusion.io/gpu": "150" },
+      claims: [{ name: "bitfusion-main" }],
+    });
+    const shares = (await leasesOf(namespace, "two")).flatMap(({ gpus }) => gpus);
+    expect(shares.map(({ units }) => units)).toEqual([75, 75]);
+    expect(new Set(shares.map(({ gpuId }) => gpuId)).size).toBe(2);
+  },
+);
 
-scenario.concurrent("a wrong percent is refused with container, key, value and range", async (namespace) => {
-  expect(await refusal(sharePod({ namespace, name: "wrong", num: 1, percent: 150 }))).toContain(
-    `Container "main": limits["bitfusion.io/gpu-percent"] is "150": expected a whole number from 1 to 100`,
-  );
-});
+scenario.concurrent(
+  "an invalid percent is rejected with a message that has container, key, value and range",
+  async (namespace) => {
+    expect(await rejectionMessage(sharePod({ namespace, name: "wrong", num: 1, percent: 150 }))).toContain(
+      `Container "main": limits["bitfusion.io/gpu-percent"] is "150": expected a whole number from 1 to 100`,
+    );
+  },
+);
 
-scenario.concurrent("a pod without the annotation runs untouched", async (namespace) => {
+scenario.concurrent("a pod without the annotation runs unchanged", async (namespace) => {
   await apply(pod({ namespace, name: "plain", containers: [{ name: "main", command: ["echo", "hello"] }] }));
   expect(await waitForSuccess(namespace, "plain")).toBe("hello\n");
   const { metadata, spec } = await get<PodManifest>("pod", "plain", "-n", namespace);
@@ -55,10 +61,13 @@ scenario.concurrent("a pod without the annotation runs untouched", async (namesp
   expect(spec.containers[0]?.resources).toEqual({});
 });
 
-scenario.concurrent("the tokens reach the pod's namespace, and a dry run writes none", async (namespace) => {
-  const manifest = sharePod({ namespace, name: "dry", num: 1, percent: 1 });
-  await apply(manifest, "--dry-run=server");
-  expect(await kubectl("get", "secrets", "-n", namespace, "-o", "name")).toBe("");
-  await apply(manifest);
-  expect(await kubectl("get", "secrets", "-n", namespace, "-o", "name")).toBe("secret/bitfusion-secret\n");
-});
+scenario.concurrent(
+  "the webhook copies the token into the pod's namespace, but not on a dry run",
+  async (namespace) => {
+    const manifest = sharePod({ namespace, name: "dry", num: 1, percent: 1 });
+    await apply(manifest, "--dry-run=server");
+    expect(await kubectl("get", "secrets", "-n", namespace, "-o", "name")).toBe("");
+    await apply(manifest);
+    expect(await kubectl("get", "secrets", "-n", namespace, "-o", "name")).toBe("secret/bitfusion-secret\n");
+  },
+);

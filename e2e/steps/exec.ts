@@ -1,4 +1,4 @@
-/** A program that ended with another status than 0, and all that it said. */
+/** A program ended with a status other than 0. Has the complete output of the program. */
 export class ExecError extends Error {
   override name = "ExecError";
   readonly output: string;
@@ -14,7 +14,7 @@ export interface ExecOptions {
   signal?: AbortSignal;
 }
 
-/** Runs a program, no shell. Returns what it wrote to standard output. @throws {ExecError} */
+/** Runs a program without a shell. Returns its standard output. @throws {ExecError} if its exit status is not 0. */
 export async function exec(command: readonly string[], { stdin, env, signal }: ExecOptions = {}): Promise<string> {
   const child = Bun.spawn([...command], {
     env: { ...process.env, ...env },

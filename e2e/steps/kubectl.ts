@@ -3,25 +3,25 @@ import { ExecError, exec } from "./exec.ts";
 /** Name of the kind cluster. */
 export const CLUSTER = "bitfusion-e2e";
 
-/** Nodes that run pods. */
+/** Names of the worker nodes, which run pods. */
 export const WORKERS = [`${CLUSTER}-worker`, `${CLUSTER}-worker2`] as const;
 
-/** A user's kubectl. Returns what it wrote to standard output. @throws {ExecError} */
+/** Runs kubectl. Returns its standard output. @throws {ExecError} if its exit status is not 0. */
 export function kubectl(...args: string[]): Promise<string> {
   return exec(["kubectl", ...args]);
 }
 
-/** `kubectl apply -f -` of one object. @throws {ExecError} with the API server's answer. */
+/** Runs `kubectl apply -f -` for one object. Returns its output. @throws {ExecError} with the API server's message. */
 export function apply(object: object, ...options: string[]): Promise<string> {
   return exec(["kubectl", "apply", "-f", "-", ...options], { stdin: JSON.stringify(object) });
 }
 
-/** What the API server has. */
+/** Runs `kubectl get -o json`. Returns the parsed object or list. @throws {ExecError} */
 export async function get<T>(...args: string[]): Promise<T> {
   return JSON.parse(await kubectl("get", "-o", "json", ...args));
 }
 
-/** Waits until every worker shows so many units. @throws {ExecError} after two minutes. */
+/** Waits until every node reports this many units. @throws {ExecError} after two minutes. */
 export async function waitForUnits(
   kind: "allocatable" | "capacity",
   units: number,
@@ -31,23 +31,23 @@ export async function waitForUnits(
   await kubectl("wait", "--timeout=120s", `--for=${path}`, ...nodes.map((node) => `node/${node}`));
 }
 
-/** Waits until a pod has succeeded, and returns its log. @throws {ExecError} after two minutes. */
+/** Waits until a pod has succeeded. Returns its log. @throws {ExecError} after two minutes. */
 export async function waitForSuccess(namespace: string, name: string): Promise<string> {
   await kubectl("wait", "-n", namespace, `pod/${name}`, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s");
   return kubectl("logs", "-n", namespace, name, "--all-containers");
 }
 
-/** The API server's words when it refuses an object. @throws {Error} when it does not. */
-export async function refusal(object: object): Promise<string> {
-  const answer = await apply(object).catch((error) => error);
-  if (answer instanceof ExecError) return answer.output;
-  throw answer instanceof Error ? answer : new Error(`Expected a refusal: ${answer}`);
+/** Applies an object that must be rejected. Returns the API server's message. @throws {Error} if it is accepted. */
+export async function rejectionMessage(object: object): Promise<string> {
+  const result = await apply(object).catch((error) => error);
+  if (result instanceof ExecError) return result.output;
+  throw result instanceof Error ? result : new Error(`Expected a rejection: ${result}`);
 }
 
-/** Looks again and again, where there is no event to wait for. @throws {Error} after two minutes. */
-export async function until(what: string, check: () => Promise<boolean>): Promise<void> {
+/** Polls a condition that `kubectl wait` cannot express. @throws {Error} after two minutes. */
+export async function waitFor(what: string, isMet: () => Promise<boolean>): Promise<void> {
   const deadline = performance.now() + 120_000;
-  while (!(await check())) {
+  while (!(await isMet())) {
     if (performance.now() > deadline) throw new Error(`Waited two minutes for ${what}`);
     await Bun.sleep(500);
   }

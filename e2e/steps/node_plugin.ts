@@ -3,7 +3,7 @@ import { get, kubectl } from "./kubectl.ts";
 
 const NAMESPACE = "bitfusion-system";
 
-/** Name of the plugin's pod on a node. Of two, in a rolling update, the newer. */
+/** Returns the name of the plugin's pod on a node: during a rolling update, the newer one. */
 async function pluginPod(node: string): Promise<string> {
   const { items } = await get<{ items: { metadata: { name: string } }[] }>(
     "pods",
@@ -19,7 +19,7 @@ async function pluginPod(node: string): Promise<string> {
   return name;
 }
 
-/** The plugin's metrics on a node, through the API server: value by name and labels, as Prometheus' text says them. */
+/** Reads a node's plugin metrics through the API server. Keys are name and labels, as in the Prometheus text format. */
 export async function pluginMetrics(node: string): Promise<ReadonlyMap<string, number>> {
   const path = `/api/v1/namespaces/${NAMESPACE}/pods/${await pluginPod(node)}:8080/proxy/metrics`;
   const lines = (await kubectl("get", "--raw", path)).split("\n").filter((line) => line && !line.startsWith("#"));
@@ -31,7 +31,7 @@ export async function pluginMetrics(node: string): Promise<ReadonlyMap<string, n
   );
 }
 
-/** The units that each container of a pod holds, by its name: what the kubelet's PodResourcesLister says. */
+/** Returns the units that a pod holds, by container name, as the kubelet's PodResourcesLister reports them. */
 export async function heldUnits(node: string, namespace: string, pod: string): Promise<Record<string, number>> {
   const held: Record<string, number> = {};
   for (const [series, units] of await pluginMetrics(node)) {
@@ -41,13 +41,13 @@ export async function heldUnits(node: string, namespace: string, pod: string): P
   return held;
 }
 
-/** The plugin's sockets on a node: each registration is on one of its own. */
+/** Returns the plugin's socket names on a node. Each registration uses a new socket. */
 export async function pluginSockets(node: string): Promise<string[]> {
   const names = await exec(["docker", "exec", node, "ls", "/var/lib/kubelet/device-plugins"]);
   return names.split("\n").filter((name) => name.startsWith("bitfusion.io-"));
 }
 
-/** Ends the plugin on a node as a crash does; the kubelet starts it again. */
+/** Kills the plugin on a node, like a crash. The kubelet restarts it. */
 export async function killPlugin(node: string): Promise<void> {
   await exec(["docker", "exec", node, "pkill", "-KILL", "-x", "device-plugin"]);
 }

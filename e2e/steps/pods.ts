@@ -15,7 +15,7 @@ export interface ContainerManifest {
   securityContext?: object;
 }
 
-/** A Pod as these tests write it. */
+/** The fields of a Pod that these tests use. */
 export interface PodManifest {
   apiVersion: "v1";
   kind: "Pod";
@@ -32,7 +32,7 @@ export interface PodManifest {
   status?: { qosClass: string };
 }
 
-/** The original's example, with an image and a namespace that are here. Its host path is that of kind/cluster.yaml. */
+/** Returns the original project's example with a test's image and namespace. kind/cluster.yaml has its host path. */
 export async function examplePod(namespace: string): Promise<PodManifest> {
   const pod: PodManifest = parse(await readFile("examples/pod.yaml", "utf8"));
   pod.metadata.namespace = namespace;
@@ -44,20 +44,20 @@ export async function examplePod(namespace: string): Promise<PodManifest> {
 export interface PodOptions {
   namespace: string;
   name: string;
-  /** Value of auto-management/bitfusion; not annotated if absent. */
+  /** Value of auto-management/bitfusion; no annotation if absent. */
   mode?: string;
   containers: ContainerManifest[];
   initContainers?: ContainerManifest[];
-  /** Runs on this node only. */
+  /** The node to run on; any node if absent. */
   node?: string;
   /** Value of bitfusion-client/filter. */
   filter?: string;
   securityContext?: object;
-  /** Limits of the pod as a whole. */
+  /** Pod-level limits. */
   limits?: Record<string, string | number>;
 }
 
-/** A pod that runs once; its containers have an image unless they name one. */
+/** Creates a pod that runs once. Containers without an image get the test image. */
 export function pod({
   namespace,
   name,
@@ -80,7 +80,7 @@ export function pod({
     metadata: { name, namespace, annotations },
     spec: {
       restartPolicy: "Never",
-      terminationGracePeriodSeconds: 1, // `sleep` as process 1 does not hear SIGTERM
+      terminationGracePeriodSeconds: 1, // `sleep` as process 1 ignores SIGTERM
       containers: containers.map(withImage),
       ...(initContainers ? { initContainers: initContainers.map(withImage) } : {}),
       ...(node ? { nodeSelector: { "kubernetes.io/hostname": node } } : {}),
@@ -90,7 +90,7 @@ export function pod({
   };
 }
 
-/** A limit of `num` GPUs at `percent` each. */
+/** Returns limits of `num` GPUs at `percent` each. */
 export function share(num: number, percent: number): { limits: Record<string, number> } {
   return { limits: { "bitfusion.io/gpu-num": num, "bitfusion.io/gpu-percent": percent } };
 }
@@ -101,7 +101,7 @@ export interface SharePodOptions extends Omit<PodOptions, "containers"> {
   command?: string[];
 }
 
-/** An annotated pod with one container, `main`, that asks for a share. */
+/** Creates an annotated pod with one container, `main`, that requests a share. */
 export function sharePod({
   num,
   percent,

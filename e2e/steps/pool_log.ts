@@ -9,10 +9,10 @@ const Line = v.object({
   gpus: v.optional(v.array(v.object({ gpuId: v.string(), units: v.number() })), []),
 });
 
-/** What a server of the pool says of a claim. */
+/** A line about a claim or lease in a pool server's log. */
 export type PoolEvent = v.InferOutput<typeof Line>;
 
-/** What the servers' own logs say of a namespace's claims, in order. */
+/** Reads from the pool servers' logs the events of a namespace, ordered by time. */
 export async function poolEvents(namespace: string): Promise<PoolEvent[]> {
   const logs = await Promise.all(SERVERS.map(({ name }) => exec(["docker", "logs", name])));
   return logs
@@ -25,36 +25,37 @@ export async function poolEvents(namespace: string): Promise<PoolEvent[]> {
     .sort((a, b) => a["@timestamp"].localeCompare(b["@timestamp"]));
 }
 
-/** What came of a load. */
-export interface LoadRecord {
+/** Totals over a list of pool events. */
+export interface LeaseSummary {
   readonly granted: number;
   readonly refused: number;
-  /** Leases that were held at the same time, at the most. */
-  readonly mostLeases: number;
-  /** Units of one GPU that were held at the same time, at the most. */
-  readonly mostUnits: number;
+  /** Most leases held at the same time. */
+  readonly maxLeases: number;
+  /** Most units of one GPU held at the same time. */
+  readonly maxUnits: number;
 }
 
-export function recordOf(events: readonly PoolEvent[]): LoadRecord {
+/** Adds up pool events that are ordered by time. */
+export function summarizeLeases(events: readonly PoolEvent[]): LeaseSummary {
   const units = new Map<string, number>();
-  const record = { granted: 0, refused: 0, mostLeases: 0, mostUnits: 0 };
+  const summary = { granted: 0, refused: 0, maxLeases: 0, maxUnits: 0 };
   let leases = 0;
   for (const { message, gpus } of events) {
     if (message === "Claim refused") {
-      record.refused += 1;
+      summary.refused += 1;
       continue;
     }
     const sign = message === "Lease granted" ? 1 : -1;
-    if (sign > 0) record.granted += 1;
+    if (sign > 0) summary.granted += 1;
     leases += sign;
-    for (const { gpuId, units: own } of gpus) units.set(gpuId, (units.get(gpuId) ?? 0) + sign * own);
-    record.mostLeases = Math.max(record.mostLeases, leases);
-    record.mostUnits = Math.max(record.mostUnits, ...units.values());
+    for (const { gpuId, units: leased } of gpus) units.set(gpuId, (units.get(gpuId) ?? 0) + sign * leased);
+    summary.maxLeases = Math.max(summary.maxLeases, leases);
+    summary.maxUnits = Math.max(summary.maxUnits, ...units.values());
   }
-  return record;
+  return summary;
 }
 
-/** The leases that a pod has had. */
+/** Returns every lease that was granted to a pod, also if it has ended. */
 export async function leasesOf(namespace: string, pod: string): Promise<PoolEvent[]> {
   const events = await poolEvents(namespace);
   return events.filter(({ message, owner }) => message === "Lease granted" && owner.pod === pod);

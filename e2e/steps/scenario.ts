@@ -2,15 +2,12 @@ import { test } from "bun:test";
 import { diagnose } from "../cluster/diagnostics.ts";
 import { kubectl } from "./kubectl.ts";
 
-/**
- * A test in a namespace of its own, which is removed afterwards. When it fails, what is needed to understand it is kept in
- * reports/e2e/<its name>.
- */
+/** Defines a test with its own namespace, deleted afterwards. A failure writes diagnostics to reports/e2e/<name>. */
 export function scenario(name: string, run: (namespace: string) => Promise<void>): void {
   test(name, inNamespace(name, run));
 }
 
-/** A {@link scenario} that leaves the cluster's programs and the pool's servers alone, and minds nobody beside it. */
+/** Defines a {@link scenario} that runs in parallel. It must not disturb installed programs or pool servers. */
 scenario.concurrent = (name: string, run: (namespace: string) => Promise<void>): void => {
   test.concurrent(name, inNamespace(name, run));
 };

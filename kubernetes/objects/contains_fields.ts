@@ -1,6 +1,6 @@
 /**
- * Whether an object that the API server stores has all fields of `expected`. It may have more: the API server fills in defaults. Lists
- * must have the same length.
+ * Whether an object that the API server stores has all fields of `expected`. It may have more: the API server fills in
+ * defaults. Lists must have the same length.
  */
 export function containsFields(stored: unknown, expected: unknown): boolean {
   if (typeof expected !== "object" || expected === null) return stored === expected;

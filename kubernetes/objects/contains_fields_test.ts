@@ -12,6 +12,6 @@ test.each<[description: string, stored: unknown, expected: unknown, result: bool
   ["a longer list", [1, 2], [1], false],
   ["a shorter list", [1], [1, 2], false],
   ["an object instead of a list", { 0: "a", length: 1 }, ["a"], false],
-])("containsFields() judges %s", (_, stored, expected, result) => {
+])("containsFields() of %s", (_, stored, expected, result) => {
   expect(containsFields(stored, expected)).toBe(result);
 });

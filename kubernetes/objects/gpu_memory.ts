@@ -4,8 +4,8 @@ import { ONE, parseQuantity } from "./quantity.ts";
 const EXPECTED = "expected the memory of one GPU: MB, or a quantity such as 16G";
 
 /**
- * A setting for the memory of one GPU. A bare number is in MB (1,000,000 bytes), as in the original; anything else is a Kubernetes
- * quantity. The output is in whole MB.
+ * A setting for the memory of one GPU. A bare number is in MB (1,000,000 bytes), as in Bitfusion. Any other text is a
+ * Kubernetes quantity. The output is in whole MB.
  */
 export function gpuMemory() {
   return v.pipe(

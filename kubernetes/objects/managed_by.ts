@@ -1,12 +1,12 @@
 /** A recommended label (kubernetes.io/docs/concepts/overview/working-with-objects/common-labels). */
 const LABEL = "app.kubernetes.io/managed-by";
 
-/** The label that marks objects which a program creates and may change. */
+/** Returns the label of objects that a program creates and may change. */
 export function managedBy(program: string): Record<string, string> {
   return { [LABEL]: program };
 }
 
-/** A label selector for {@link managedBy}. */
+/** Returns a label selector for {@link managedBy}. */
 export function managedBySelector(program: string): string {
   return `${LABEL}=${program}`;
 }

@@ -1,4 +1,4 @@
-/** Powers of ten and of two of a quantity's suffixes (k8s.io/apimachinery/pkg/api/resource/suffix.go). */
+/** The suffixes of quantities as powers of ten and two (k8s.io/apimachinery/pkg/api/resource/suffix.go). */
 const SUFFIXES: Readonly<Record<string, readonly [base: bigint, exponent: number]>> = {
   n: [10n, -9],
   u: [10n, -6],
@@ -23,16 +23,19 @@ const QUANTITY =
 
 const NANO = 9;
 
-/** A Kubernetes quantity as an exact number of billionths, the finest that Kubernetes keeps; finer ones are rounded up. */
+/**
+ * A Kubernetes quantity as an exact number of billionths, the highest precision that Kubernetes keeps. Finer values are
+ * rounded up.
+ */
 export type Nanos = bigint;
 
-/** One whole, in billionths. */
+/** The quantity 1, in billionths. */
 export const ONE: Nanos = 10n ** BigInt(NANO);
 
 /**
- * Parses a quantity in each form that Kubernetes accepts: `1`, `"1"`, `1e2`, `0.5`, `500m`, `16Gi`.
+ * Parses a quantity in any form that Kubernetes accepts: `1`, `"1"`, `1e2`, `0.5`, `500m`, `16Gi`.
  *
- * @throws {SyntaxError} quotes the text and names the forms.
+ * @throws {SyntaxError} if the value is not a quantity. The message quotes it and states what is expected.
  */
 export function parseQuantity(value: string | number): Nanos {
   const groups = QUANTITY.exec(String(value))?.groups;
@@ -49,7 +52,7 @@ export function parseQuantity(value: string | number): Nanos {
   return sign === "-" ? -nanos : nanos;
 }
 
-/** The quantity as a whole number, or undefined if it is none, or beyond what a number holds exactly. */
+/** Returns a quantity as a number. Returns undefined if it is not a whole number, or not a safe integer. */
 export function toInteger(nanos: Nanos): number | undefined {
   const whole = Number(nanos / ONE);
   return nanos % ONE === 0n && Number.isSafeInteger(whole) ? whole : undefined;

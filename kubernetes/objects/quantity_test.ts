@@ -36,7 +36,7 @@ test.each<[value: string | number, nanos: bigint]>([
   ["-1", -ONE],
   ["-500m", -ONE / 2n],
   ["-0", 0n],
-])("parseQuantity() reads %p as %p billionths", (value, nanos) => {
+])("parseQuantity() parses %p as %p billionths", (value, nanos) => {
   expect(parseQuantity(value)).toBe(nanos);
 });
 
@@ -46,7 +46,7 @@ test.each<[value: string, nanos: bigint]>([
   ["0.0000000011", 2n],
   ["1e-10", 1n],
   ["-0.1n", -1n], // away from zero, as Kubernetes does
-])("parseQuantity() rounds %p, finer than a billionth, up", (value, nanos) => {
+])("parseQuantity() rounds %p up to a billionth", (value, nanos) => {
   expect(parseQuantity(value)).toBe(nanos);
 });
 
@@ -72,7 +72,7 @@ test.each([
   "Infinity",
   "1e999",
   "１",
-])("parseQuantity() rejects %j, quotes it and names the forms", (value) => {
+])("parseQuantity() rejects %j, quotes it and states what is expected", (value) => {
   expect(() => parseQuantity(value)).toThrow(
     new SyntaxError(`Cannot parse quantity "${value}": expected a number, such as 1, 500m, 1e2 or 16Gi`),
   );
@@ -83,7 +83,7 @@ test("parseQuantity() rejects NaN and Infinity given as numbers", () => {
   expect(() => parseQuantity(Number.POSITIVE_INFINITY)).toThrow('Cannot parse quantity "Infinity"');
 });
 
-test("parseQuantity() agrees with multiplication for whole numbers with any suffix of one and more", () => {
+test("parseQuantity() multiplies whole numbers by any suffix that is at least 1", () => {
   const factors = { "": 1n, k: 1000n, M: 1000n ** 2n, G: 1000n ** 3n, T: 1000n ** 4n, P: 1000n ** 5n, E: 1000n ** 6n };
   const binary = { Ki: 1024n, Mi: 1024n ** 2n, Gi: 1024n ** 3n, Ti: 1024n ** 4n, Pi: 1024n ** 5n, Ei: 1024n ** 6n };
   const suffix = fc.constantFrom(...Object.entries({ ...factors, ...binary }));
@@ -94,7 +94,7 @@ test("parseQuantity() agrees with multiplication for whole numbers with any suff
   );
 });
 
-test("parseQuantity() reads each number as JavaScript prints it", () => {
+test("parseQuantity() parses numbers as JavaScript formats them", () => {
   fc.assert(
     fc.property(fc.integer({ min: -1_000_000, max: 1_000_000 }), (thousandths) => {
       expect(parseQuantity(thousandths / 1000)).toBe(BigInt(thousandths) * (ONE / 1000n));
@@ -113,6 +113,6 @@ test.each<[string, number | undefined]>([
   ["9007199254740991", 9007199254740991],
   ["9007199254740993", undefined],
   ["1E", undefined],
-])("toInteger() makes of %p %p", (text, expected) => {
+])("toInteger() converts %p to %p", (text, expected) => {
   expect(toInteger(parseQuantity(text))).toBe(expected as number);
 });

@@ -38,7 +38,7 @@ export interface DeviceRequest {
     readonly deviceClassName: string;
     readonly allocationMode?: "ExactCount" | "All";
     readonly count?: number;
-    /** Quantities by name of the capacity. */
+    /** Quantities by capacity name. */
     readonly capacity?: { readonly requests?: Readonly<Record<string, string>> };
     readonly selectors?: readonly { readonly cel: { readonly expression: string } }[];
   };
@@ -53,6 +53,6 @@ export interface DeviceAllocation {
   readonly request: string;
   /** Identifies one of several allocations of a device. */
   readonly shareID?: string;
-  /** Quantities by name of the capacity. */
+  /** Quantities by capacity name. */
   readonly consumedCapacity?: Readonly<Record<string, string>>;
 }

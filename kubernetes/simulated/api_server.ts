@@ -10,13 +10,13 @@ import { applyPatch } from "rfc6902";
 import { connectKubernetes, type KubernetesApi } from "../client.ts";
 
 export interface SimulatedApiServerOptions {
-  /** HTTPS with these; plain HTTP without. */
+  /** Serves HTTPS with these options; plain HTTP if undefined. */
   tls?: NonNullable<Bun.TLSOptions>;
-  /** Called with each request; what it returns is answered instead. */
+  /** Called with each request. A response that it returns replaces that of the server. */
   onRequest?: (request: Request) => Response | undefined | Promise<Response | undefined>;
 }
 
-/** As much of an API server's store as the webhook talks to: Secrets, and the registrations of webhooks. */
+/** An API server with the objects that the webhook uses: Secrets and webhook configurations. */
 export interface SimulatedApiServer extends AsyncDisposable {
   readonly url: string;
   /** By namespace/name. */
@@ -25,24 +25,25 @@ export interface SimulatedApiServer extends AsyncDisposable {
   readonly mutatingWebhooks: Map<string, V1MutatingWebhookConfiguration>;
   /** By name. */
   readonly validatingWebhooks: Map<string, V1ValidatingWebhookConfiguration>;
-  /** What was asked, such as "GET /api/v1/namespaces/default/secrets/x". */
+  /** Method and path of each request, such as "GET /api/v1/namespaces/default/secrets/x". */
   readonly requests: string[];
 }
 
+/** Starts an API server on localhost, on a free port. */
 export function startSimulatedApiServer({ tls, onRequest }: SimulatedApiServerOptions = {}): SimulatedApiServer {
   const secrets = new Map<string, V1Secret>();
-  const registrations = {
+  const webhookConfigurations = {
     mutating: new Map<string, V1MutatingWebhookConfiguration>(),
     validating: new Map<string, V1ValidatingWebhookConfiguration>(),
   };
   const requests: string[] = [];
   let version = 0;
 
-  function stored(secret: V1Secret, namespace: string, name: string): V1Secret {
+  function store(secret: V1Secret, namespace: string, name: string): V1Secret {
     const metadata = { ...secret.metadata, namespace, name, resourceVersion: String(++version) };
-    const result = { apiVersion: "v1", kind: "Secret", ...secret, metadata };
-    secrets.set(`${namespace}/${name}`, result);
-    return result;
+    const stored = { apiVersion: "v1", kind: "Secret", ...secret, metadata };
+    secrets.set(`${namespace}/${name}`, stored);
+    return stored;
   }
 
   const server = Bun.serve({
@@ -51,23 +52,23 @@ export function startSimulatedApiServer({ tls, onRequest }: SimulatedApiServerOp
     async fetch(request) {
       const { pathname } = new URL(request.url);
       requests.push(`${request.method} ${pathname}`);
-      return (await onRequest?.(request)) ?? (await answer(request, pathname));
+      return (await onRequest?.(request)) ?? (await respond(request, pathname));
     },
   });
 
-  async function answer(request: Request, pathname: string): Promise<Response> {
+  async function respond(request: Request, pathname: string): Promise<Response> {
     const [, namespace, secret] = /^\/api\/v1\/namespaces\/([^/]+)\/secrets(?:\/([^/]+))?$/.exec(pathname) ?? [];
-    if (namespace) return answerSecret(request, namespace, secret);
+    if (namespace) return respondWithSecret(request, namespace, secret);
     const [, kind, name = ""] =
       /^\/apis\/admissionregistration.k8s.io\/v1\/(mutating|validating)webhookconfigurations\/([^/]+)$/.exec(
         pathname,
       ) ?? [];
     return kind
-      ? answerWebhook(request, registrations[kind as keyof typeof registrations], name)
+      ? respondWithWebhook(request, webhookConfigurations[kind as keyof typeof webhookConfigurations], name)
       : status(404, "NotFound");
   }
 
-  async function answerWebhook<T extends object>(request: Request, webhooks: Map<string, T>, name: string) {
+  async function respondWithWebhook<T extends object>(request: Request, webhooks: Map<string, T>, name: string) {
     const configuration = webhooks.get(name);
     if (!configuration) return status(404, "NotFound");
     if (request.method === "GET") return Response.json(configuration);
@@ -79,12 +80,12 @@ export function startSimulatedApiServer({ tls, onRequest }: SimulatedApiServerOp
     return Response.json(patched);
   }
 
-  async function answerSecret(request: Request, namespace: string, name: string | undefined): Promise<Response> {
+  async function respondWithSecret(request: Request, namespace: string, name: string | undefined): Promise<Response> {
     if (request.method === "POST") {
       const secret = (await request.json()) as V1Secret;
-      const created = secret.metadata?.name ?? "";
-      if (secrets.has(`${namespace}/${created}`)) return status(409, "AlreadyExists");
-      return Response.json(stored(secret, namespace, created), { status: 201 });
+      const newName = secret.metadata?.name ?? "";
+      if (secrets.has(`${namespace}/${newName}`)) return status(409, "AlreadyExists");
+      return Response.json(store(secret, namespace, newName), { status: 201 });
     }
     const current = name && secrets.get(`${namespace}/${name}`);
     if (!current) return status(404, "NotFound");
@@ -93,14 +94,14 @@ export function startSimulatedApiServer({ tls, onRequest }: SimulatedApiServerOp
     const secret = (await request.json()) as V1Secret;
     const expected = secret.metadata?.resourceVersion;
     if (expected && expected !== current.metadata?.resourceVersion) return status(409, "Conflict");
-    return Response.json(stored(secret, namespace, name));
+    return Response.json(store(secret, namespace, name));
   }
 
   return {
     url: `${tls ? "https" : "http"}://localhost:${server.port}`,
     secrets,
-    mutatingWebhooks: registrations.mutating,
-    validatingWebhooks: registrations.validating,
+    mutatingWebhooks: webhookConfigurations.mutating,
+    validatingWebhooks: webhookConfigurations.validating,
     requests,
     [Symbol.asyncDispose]: () => server.stop(true),
   };
@@ -122,7 +123,7 @@ export interface KubeconfigOptions {
   key?: string;
 }
 
-/** A KUBECONFIG (JSON is YAML) that names this server. */
+/** Returns a kubeconfig for this server, as JSON, which is valid YAML. */
 export function kubeconfigOf(url: string, { ca, token, cert, key }: KubeconfigOptions = {}): string {
   const encode = (text: string | undefined) => text && Buffer.from(text).toString("base64");
   return JSON.stringify({
@@ -134,7 +135,7 @@ export function kubeconfigOf(url: string, { ca, token, cert, key }: KubeconfigOp
         cluster: {
           server: url,
           "certificate-authority-data": encode(ca),
-          "insecure-skip-tls-verify": url.startsWith("http:") || undefined, // the client wants it for plain HTTP
+          "insecure-skip-tls-verify": url.startsWith("http:") || undefined, // required for plain HTTP
         },
       },
     ],
@@ -149,8 +150,8 @@ export function kubeconfigOf(url: string, { ca, token, cert, key }: KubeconfigOp
   });
 }
 
-/** What connectKubernetes() makes of this KUBECONFIG. */
-export async function connectWith(kubeconfig: string): Promise<KubernetesApi> {
+/** Calls connectKubernetes() with this kubeconfig. */
+export async function connectWithKubeconfig(kubeconfig: string): Promise<KubernetesApi> {
   const directory = await mkdtemp(join(tmpdir(), "kubeconfig-"));
   try {
     const path = join(directory, "config");
@@ -161,14 +162,14 @@ export async function connectWith(kubeconfig: string): Promise<KubernetesApi> {
   }
 }
 
-/** Runs with these variables set, and puts back what was there. */
+/** Runs a synchronous function with these environment variables, then restores the previous values. */
 export function withEnvironment<T>(variables: Readonly<Record<string, string>>, run: () => T): T {
-  const before = Object.keys(variables).map((name) => [name, process.env[name]] as const);
+  const previous = Object.keys(variables).map((name) => [name, process.env[name]] as const);
   Object.assign(process.env, variables);
   try {
     return run();
   } finally {
-    for (const [name, value] of before) {
+    for (const [name, value] of previous) {
       if (value === undefined) delete process.env[name];
       else process.env[name] = value;
     }

@@ -12,9 +12,12 @@ import {
 import { type PluginInfo, Registration } from "../../proto/gen/pluginregistration/v1/api_pb.ts";
 
 export interface SimulatedDraKubeletOptions {
-  /** The kubelet's plugins_registry; made if need be. */
+  /** The plugins_registry directory of the kubelet. Created if it does not exist. */
   directory: string;
-  /** Called with what each plugin tells of itself: what it throws is the reason to refuse it, and while it waits the kubelet hangs. */
+  /**
+   * Called with the info of each plugin. If it throws, the plugin is refused with that error. While it waits, the
+   * kubelet hangs.
+   */
   onInfo?: (info: PluginInfo) => void | Promise<void>;
 }
 
@@ -25,31 +28,33 @@ interface ClaimId {
 }
 
 /**
- * The part of a kubelet that finds drivers (pluginmanager) and has claims prepared (cm/dra): the real wire format, and the real one's rules
- * where a driver sees them. Disposal is its death: sockets stay.
+ * The parts of a kubelet that discover drivers (pluginmanager) and prepare claims (cm/dra). It uses the real wire
+ * format, and follows the rules that a driver can observe. Disposal is like a crash: sockets remain.
  */
 export interface SimulatedDraKubelet extends AsyncDisposable {
-  /** What the registered plugins tell, in the order of their registration: calls go to the last. */
+  /** The registered plugins in the order of registration. Calls go to the last one. */
   readonly plugins: Latest<readonly PluginInfo[]>;
-  /** The answers by uid. */
+  /** Calls NodePrepareResources. Returns the results by claim UID. */
   prepare(claims: readonly ClaimId[], signal?: AbortSignal): Promise<Record<string, NodePrepareResourceResponse>>;
+  /** Calls NodeUnprepareResources. Returns the results by claim UID. */
   unprepare(claims: readonly ClaimId[], signal?: AbortSignal): Promise<Record<string, NodeUnprepareResourceResponse>>;
 }
 
-/** How long a plugin may take, in ms: for GetInfo, for NotifyRegistrationStatus, and for claims. */
+/** Timeouts of GetInfo, NotifyRegistrationStatus, and the calls for claims, in ms. */
 const TIMEOUTS = { info: 1000, notify: 5000, claims: 45_000 };
 
-/** How often the directory is looked at, in ms. */
-const PERIOD = 10;
+/** How often the directory is polled, in ms. */
+const POLL_INTERVAL = 10;
 
+/** Starts a kubelet that polls the directory for the sockets of plugins. */
 export async function startSimulatedDraKubelet(options: SimulatedDraKubeletOptions): Promise<SimulatedDraKubelet> {
   const { directory, onInfo } = options;
   await mkdir(directory, { recursive: true });
   const plugins = createLatest<readonly PluginInfo[]>([]);
   const registered = new Map<string, { info: PluginInfo; channel: GrpcChannel }>();
-  const tried = new Set<string>();
+  const known = new Set<string>();
   const registrations = new Set<Promise<void>>();
-  const over = new AbortController();
+  const ended = new AbortController();
 
   function publish(): void {
     plugins.set(Array.from(registered.values(), ({ info }) => info));
@@ -61,22 +66,22 @@ export async function startSimulatedDraKubelet(options: SimulatedDraKubeletOptio
   }
 
   async function register(socket: string): Promise<void> {
-    const { signal } = over;
+    const { signal } = ended;
     using channel = connectUnix(join(directory, socket));
     const plugin = createClient(Registration, channel.transport);
     const info = await plugin.getInfo({}, { signal, timeoutMs: TIMEOUTS.info });
-    const refusal = await Promise.try(() => validate(info)).then(() => "", String);
-    if (refusal === "") registered.set(socket, { info, channel: connectUnix(info.endpoint) });
+    const reason = await Promise.try(() => validateInfo(info)).then(() => "", String);
+    if (reason === "") registered.set(socket, { info, channel: connectUnix(info.endpoint) });
     try {
-      const status = { pluginRegistered: refusal === "", error: refusal };
+      const status = { pluginRegistered: reason === "", error: reason };
       await plugin.notifyRegistrationStatus(status, { signal, timeoutMs: TIMEOUTS.notify });
-      if (refusal === "") publish();
+      if (reason === "") publish();
     } catch {
       deregister(socket);
     }
   }
 
-  async function validate(info: PluginInfo): Promise<void> {
+  async function validateInfo(info: PluginInfo): Promise<void> {
     if (info.type !== "DRAPlugin") throw new Error(`no handler registered for plugin type: ${info.type}`);
     if (!info.supportedVersions.includes("v1.DRAPlugin")) throw new Error("none of services supported by the plugin");
     if (plugins.current?.some(({ endpoint }) => endpoint === info.endpoint)) {
@@ -87,28 +92,28 @@ export async function startSimulatedDraKubelet(options: SimulatedDraKubeletOptio
 
   async function reconcile(): Promise<void> {
     const sockets = (await readdir(directory).catch(() => [])).filter((name) => !name.startsWith("."));
-    for (const socket of tried) {
+    for (const socket of known) {
       if (sockets.includes(socket)) continue;
-      tried.delete(socket);
+      known.delete(socket);
       deregister(socket);
     }
     for (const socket of sockets) {
-      if (tried.has(socket)) continue;
-      tried.add(socket);
-      const registration = register(socket).catch(() => void tried.delete(socket)); // tried again
+      if (known.has(socket)) continue;
+      known.add(socket);
+      const registration = register(socket).catch(() => void known.delete(socket)); // retried at the next poll
       registrations.add(registration);
       void registration.finally(() => registrations.delete(registration));
     }
   }
 
   const reconciling = (async () => {
-    while (!over.signal.aborted) {
+    while (!ended.signal.aborted) {
       await reconcile();
-      await sleep(PERIOD, undefined, { signal: over.signal }).catch(() => {});
+      await sleep(POLL_INTERVAL, undefined, { signal: ended.signal }).catch(() => {}); // rejects only when aborted
     }
   })();
 
-  /** A driver's service, at the instance that registered last. */
+  /** Returns a client of the driver instance that registered last. */
   function driver() {
     const last = [...registered.values()].at(-1);
     if (!last) throw new Error("DRA driver is not registered");
@@ -117,18 +122,18 @@ export async function startSimulatedDraKubelet(options: SimulatedDraKubeletOptio
 
   return {
     plugins,
-    async prepare(claims, signal = over.signal) {
+    async prepare(claims, signal = ended.signal) {
       const request = { claims: claims.map(({ namespace, name, uid }) => ({ namespace, name, uid })) };
       const options = { signal, timeoutMs: TIMEOUTS.claims };
-      return complete(claims, (await driver().nodePrepareResources(request, options)).claims);
+      return validateResults(claims, (await driver().nodePrepareResources(request, options)).claims);
     },
-    async unprepare(claims, signal = over.signal) {
+    async unprepare(claims, signal = ended.signal) {
       const request = { claims: claims.map(({ namespace, name, uid }) => ({ namespace, name, uid })) };
       const options = { signal, timeoutMs: TIMEOUTS.claims };
-      return complete(claims, (await driver().nodeUnprepareResources(request, options)).claims);
+      return validateResults(claims, (await driver().nodeUnprepareResources(request, options)).claims);
     },
     async [Symbol.asyncDispose]() {
-      over.abort();
+      ended.abort();
       await reconciling;
       await Promise.all(registrations);
       for (const { channel } of registered.values()) channel[Symbol.dispose]();
@@ -136,12 +141,14 @@ export async function startSimulatedDraKubelet(options: SimulatedDraKubeletOptio
   };
 }
 
-/** The kubelet takes an answer only if it is about each claim asked for, and about no other. */
-function complete<Answer>(claims: readonly ClaimId[], answers: Record<string, Answer>): Record<string, Answer> {
+/**
+ * Returns the results if there is one for each requested claim and for no other. Otherwise throws, as the kubelet does.
+ */
+function validateResults<Result>(claims: readonly ClaimId[], results: Record<string, Result>): Record<string, Result> {
   const uids = new Set(claims.map(({ uid }) => uid));
-  const unknown = Object.keys(answers).find((uid) => !uids.has(uid));
+  const unknown = Object.keys(results).find((uid) => !uids.has(uid));
   if (unknown !== undefined) throw new Error(`result for unknown claim UID ${unknown}`);
-  const skipped = uids.size - Object.keys(answers).length;
+  const skipped = uids.size - Object.keys(results).length;
   if (skipped > 0) throw new Error(`skipped ${skipped} ResourceClaims`);
-  return answers;
+  return results;
 }

@@ -11,44 +11,54 @@ import {
   Registration,
 } from "../../proto/gen/deviceplugin/v1beta1/api_pb.ts";
 
-/** What the kubelet knows of one extended resource. */
+/** The state of one extended resource in the kubelet. */
 export interface NodeResource {
-  /** The plugin's socket, while its ListAndWatch stream is open. */
+  /** Name of the plugin's socket while its ListAndWatch stream is open. */
   readonly endpoint?: string;
-  /** All devices of the last list. */
+  /** Number of devices in the last list. */
   readonly capacity: number;
-  /** The healthy ones. */
+  /** Number of healthy devices. */
   readonly allocatable: number;
   readonly devices: ReadonlyMap<string, { readonly healthy: boolean }>;
 }
 
 export interface SimulatedKubeletOptions {
-  /** Made if need be; every socket in it is removed, as a starting kubelet does. */
+  /** Created if it does not exist. All sockets in it are removed, as the kubelet does when it starts. */
   directory: string;
   resourceName: string;
-  /** Called for each Register, before the plugin is dialled: what it throws is answered, and while it waits the kubelet hangs. */
+  /**
+   * Called for each Register call, before the kubelet dials the plugin. Register fails if it throws, and hangs while it
+   * waits.
+   */
   onRegister?: (request: RegisterRequest) => void | Promise<void>;
-  /** Called once Register is answered: the plugin is dialled only then, and when this has resolved. Within Register if absent. */
+  /**
+   * If set, the kubelet dials the plugin after Register, when this resolves. Otherwise it dials the plugin during
+   * Register.
+   */
   onRegistered?: (request: RegisterRequest) => Promise<void>;
-  /** Called for each list of a plugin. */
+  /** Called for each list that a plugin sends. */
   onList?: (devices: readonly Device[], endpoint: string) => void;
 }
 
-/** How long a plugin may take to answer, in ms; the kubelet itself waits for ever in Allocate. */
+/** Timeout of calls to the plugin, in ms. The real kubelet waits forever in Allocate. */
 const TIMEOUT = 10_000;
 
-/** The device manager of a kubelet, for one resource: the real wire format, and the real one's rules where a plugin sees them. */
+/**
+ * The device manager of a kubelet for one resource. It uses the real wire format, and follows the rules that a plugin
+ * can observe.
+ */
 export interface SimulatedKubelet extends AsyncDisposable {
   readonly resource: Latest<NodeResource>;
-  /** Takes free healthy devices, asks the plugin for them, and keeps them until `free`. Returns their ids. */
+  /** Allocates free healthy devices with a call to the plugin, and holds them until `free`. Returns their ids. */
   allocate(count: number): Promise<string[]>;
   free(ids: readonly string[]): void;
   /** Ends the plugin's ListAndWatch stream. */
   endStream(): void;
-  /** Calls the plugin's Allocate with ids as they are, for one container each. Returns the number of answers. */
+  /** Calls Allocate with the given ids, one list per container. Returns the number of container responses. */
   callAllocate(containers: readonly (readonly string[])[]): Promise<number>;
 }
 
+/** Starts a kubelet that serves Registration on kubelet.sock. */
 export async function startSimulatedKubelet(options: SimulatedKubeletOptions): Promise<SimulatedKubelet> {
   const { directory, resourceName, onRegister, onRegistered, onList } = options;
   await mkdir(directory, { recursive: true });
@@ -56,7 +66,7 @@ export async function startSimulatedKubelet(options: SimulatedKubeletOptions): P
     if (name.endsWith(".sock")) await rm(join(directory, name), { force: true });
 
   const resource = createLatest<NodeResource>({ capacity: 0, allocatable: 0, devices: new Map() });
-  const over = new AbortController();
+  const ended = new AbortController();
   const held = new Set<string>();
   const streams = new Set<Promise<void>>();
   const connected = new Set<string>();
@@ -67,19 +77,19 @@ export async function startSimulatedKubelet(options: SimulatedKubeletOptions): P
     resource.set({ capacity: devices.size, allocatable, devices, ...(endpoint ? { endpoint } : {}) });
   }
 
-  async function follow(channel: GrpcChannel, endpoint: string): Promise<void> {
+  async function followDevices(channel: GrpcChannel, endpoint: string): Promise<void> {
     try {
-      const lists = createClient(DevicePlugin, channel.transport).listAndWatch({}, { signal: over.signal });
+      const lists = createClient(DevicePlugin, channel.transport).listAndWatch({}, { signal: ended.signal });
       for await (const { devices } of lists) {
         onList?.(devices, endpoint);
         setDevices(new Map(devices.map(({ ID, health }) => [ID, { healthy: health === "Healthy" }])), endpoint);
       }
     } catch {
-      // The end of a stream, however it comes, is for the kubelet the plugin's death.
+      // The kubelet treats any end of the stream as the end of the plugin.
     }
     channel[Symbol.dispose]();
     connected.delete(endpoint);
-    if (resource.current?.endpoint !== endpoint || over.signal.aborted) return;
+    if (resource.current?.endpoint !== endpoint || ended.signal.aborted) return;
     setDevices(new Map([...resource.current.devices.keys()].map((id) => [id, { healthy: false }])));
   }
 
@@ -109,7 +119,7 @@ export async function startSimulatedKubelet(options: SimulatedKubeletOptions): P
     }
     plugin = channel;
     connected.add(endpoint);
-    const stream = follow(channel, endpoint);
+    const stream = followDevices(channel, endpoint);
     streams.add(stream);
     void stream.finally(() => streams.delete(stream));
   }
@@ -141,7 +151,7 @@ export async function startSimulatedKubelet(options: SimulatedKubeletOptions): P
     callAllocate,
     async allocate(count) {
       const free = [...(resource.current?.devices ?? [])].filter(([id, { healthy }]) => healthy && !held.has(id));
-      if (free.length < count) throw new Error(`Insufficient ${resourceName}: ${free.length} free, ${count} asked for`);
+      if (free.length < count) throw new Error(`Insufficient ${resourceName}: ${free.length} free, ${count} requested`);
       const ids = free.slice(0, count).map(([id]) => id);
       await callAllocate([ids]);
       for (const id of ids) held.add(id);
@@ -151,7 +161,7 @@ export async function startSimulatedKubelet(options: SimulatedKubeletOptions): P
       for (const id of ids) held.delete(id);
     },
     async [Symbol.asyncDispose]() {
-      over.abort();
+      ended.abort();
       await Promise.all(streams);
       await server[Symbol.asyncDispose]();
     },

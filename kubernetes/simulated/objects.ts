@@ -1,25 +1,28 @@
 import type { KubernetesObject } from "@kubernetes/client-node";
 
-/** Objects of any kind by their path, such as /apis/resource.k8s.io/v1/namespaces/team/resourceclaimtemplates/x. */
+/** Objects of any kind by path, such as /apis/resource.k8s.io/v1/namespaces/team/resourceclaimtemplates/x. */
 export interface ObjectStore {
   readonly objects: Map<string, KubernetesObject>;
-  /** Creates or changes an object, as somebody else does. */
+  /** Creates or replaces an object, as another client does. */
   put(path: string, object: KubernetesObject): void;
-  /** Removes an object, as somebody else does. */
+  /** Removes an object, as another client does. */
   remove(path: string): void;
   /**
-   * Ends all watches, as a restart of the API server does. With `forget`, earlier versions are gone (410). With `broken`, the
-   * connections are reset instead of closed.
+   * Ends all watches, as a restart of the API server does. With `forget`, earlier resource versions expire (410 Gone).
+   * With `broken`, the connections are reset instead of closed.
    */
   endWatches(options?: { forget?: boolean; broken?: boolean }): void;
-  /** What an API server answers; undefined for a path that is not one of objects. */
+  /**
+   * Returns the response of an API server. Undefined for a path that does not name objects, and for an unsupported
+   * method.
+   */
   answer(request: Request): Promise<Response | undefined>;
 }
 
 const PATH =
   /^(?<group>\/api\/v1|\/apis\/[^/]+\/[^/]+)(?:\/namespaces\/(?<namespace>[^/]+))?\/(?<resource>[a-z]+)(?:\/(?<name>[^/]+))?$/;
 
-/** What a watch tells, and whom it concerns. */
+/** A change, as watches report it. */
 interface WatchEvent {
   readonly version: number;
   readonly path: string;
@@ -27,7 +30,7 @@ interface WatchEvent {
   readonly object: KubernetesObject;
 }
 
-type Tell = (event: WatchEvent) => void;
+type Listener = (event: WatchEvent) => void;
 
 export interface ObjectStoreOptions {
   /** Changes each object before it is stored, as defaulting does. */
@@ -35,24 +38,24 @@ export interface ObjectStoreOptions {
 }
 
 /**
- * GET, LIST in pages, WATCH, POST, PUT, PATCH (merge) and DELETE, with label and field selectors, resourceVersions, preconditions and dry
- * runs.
+ * Creates a store that supports GET, LIST with pages, WATCH, POST, PUT, PATCH (merge) and DELETE, with label and field
+ * selectors, resource versions, preconditions and dry runs of POST.
  */
 export function createObjectStore({ defaults = (object) => object }: ObjectStoreOptions = {}): ObjectStore {
   const objects = new Map<string, KubernetesObject>();
   const history: WatchEvent[] = [];
-  const watches = new Map<Tell, (broken: boolean) => void>();
+  const watches = new Map<Listener, (broken: boolean) => void>();
   let version = 0;
-  let oldest = 0;
+  let oldestVersion = 0;
 
   function list(url: URL): Response {
     const { limit, continue: token } = Object.fromEntries(url.searchParams);
     const [listed = version, start = 0] = token?.split(":").map(Number) ?? [];
-    if (listed < oldest) return failure(410, "Expired");
-    const wanted = [...objects].filter(([path, object]) => isWanted(url, path, object)).map(([, object]) => object);
-    const end = limit ? start + Number(limit) : wanted.length;
-    const rest = end < wanted.length ? { continue: `${listed}:${end}` } : {};
-    return Response.json({ metadata: { resourceVersion: String(listed), ...rest }, items: wanted.slice(start, end) });
+    if (listed < oldestVersion) return failure(410, "Expired");
+    const selected = [...objects].filter(([path, object]) => isSelected(url, path, object)).map(([, object]) => object);
+    const end = limit ? start + Number(limit) : selected.length;
+    const rest = end < selected.length ? { continue: `${listed}:${end}` } : {};
+    return Response.json({ metadata: { resourceVersion: String(listed), ...rest }, items: selected.slice(start, end) });
   }
 
   function watch(url: URL, signal: AbortSignal): Response {
@@ -60,20 +63,20 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
     const stream = new ReadableStream<string>({
       start(controller) {
         const send = (event: object) => controller.enqueue(`${JSON.stringify(event)}\n`);
-        if (since < oldest) {
+        if (since < oldestVersion) {
           send({ type: "ERROR", object: { kind: "Status", code: 410, message: "too old resource version" } });
           return controller.close();
         }
-        const tell: Tell = ({ path, type, object }) => {
-          if (isWanted(url, path, object)) send({ type, object });
+        const listener: Listener = ({ path, type, object }) => {
+          if (isSelected(url, path, object)) send({ type, object });
         };
         const end = (broken: boolean) => {
-          if (!watches.delete(tell)) return;
+          if (!watches.delete(listener)) return;
           if (broken) controller.error(new Error("Connection reset"));
           else controller.close();
         };
-        for (const event of history) if (event.version > since) tell(event);
-        watches.set(tell, end);
+        for (const event of history) if (event.version > since) listener(event);
+        watches.set(listener, end);
         signal.addEventListener("abort", () => end(false), { once: true });
       },
     });
@@ -83,7 +86,7 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
   function record(path: string, type: WatchEvent["type"], object: KubernetesObject): void {
     const event = { version, path, type, object };
     history.push(event);
-    for (const tell of watches.keys()) tell(event);
+    for (const listener of watches.keys()) listener(event);
   }
 
   function store(path: string, object: KubernetesObject, isDryRun: boolean): KubernetesObject {
@@ -138,7 +141,7 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
     put: (path, object) => void store(path, object, false),
     remove,
     endWatches({ forget = false, broken = false } = {}) {
-      if (forget) oldest = ++version;
+      if (forget) oldestVersion = ++version;
       for (const end of [...watches.values()]) end(broken);
     },
     async answer(request) {
@@ -159,7 +162,7 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
   };
 }
 
-/** JSON Merge Patch (RFC 7386), of objects only. */
+/** Applies a JSON Merge Patch (RFC 7386) to an object. */
 function mergePatch<T extends object>(target: T, patch: object): T {
   const result: Record<string, unknown> = { ...(target as Record<string, unknown>) };
   for (const [key, value] of Object.entries(patch)) {
@@ -170,11 +173,13 @@ function mergePatch<T extends object>(target: T, patch: object): T {
   return result as T;
 }
 
-function isWanted({ pathname, searchParams }: URL, path: string, object: KubernetesObject): boolean {
+/** Whether the collection and selectors of a request's URL include an object. */
+function isSelected({ pathname, searchParams }: URL, path: string, object: KubernetesObject): boolean {
   const { metadata } = object;
   const { group, namespace, resource } = PATH.exec(pathname)?.groups ?? {};
-  const own = PATH.exec(path)?.groups ?? {};
-  if (own.group !== group || own.resource !== resource || (namespace && own.namespace !== namespace)) return false;
+  const actual = PATH.exec(path)?.groups ?? {};
+  if (actual.group !== group || actual.resource !== resource || (namespace && actual.namespace !== namespace))
+    return false;
   const [label = "", value] = searchParams.get("labelSelector")?.split("=") ?? [];
   const [field = "", expected] = searchParams.get("fieldSelector")?.split("=") ?? [];
   return (
@@ -183,7 +188,7 @@ function isWanted({ pathname, searchParams }: URL, path: string, object: Kuberne
   );
 }
 
-/** The value at a path such as spec.driver. */
+/** Returns the value at a path such as spec.driver. */
 function fieldOf(object: unknown, path: string): unknown {
   return path.split(".").reduce((value, key) => (value as Record<string, unknown> | undefined)?.[key], object);
 }

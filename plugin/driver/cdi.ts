@@ -5,35 +5,35 @@ import { describeIssue } from "../../program/describe_issue.ts";
 import type { ClaimId, GpuShare } from "./claim.ts";
 
 /*
- * What the container runtime adds to the containers of a claim, by the Container Device Interface
- * (github.com/cncf-tags/container-device-interface, SPEC.md): a file for each claim, of one device.
+ * CDI files tell the container runtime what to add to the containers of a claim (Container Device Interface,
+ * github.com/cncf-tags/container-device-interface, SPEC.md). Each claim has a file with one device.
  */
 
-/** A claim whose file is there. */
+/** A prepared claim, as its CDI file describes it. */
 export interface PreparedClaim extends ClaimId {
   readonly shares: readonly GpuShare[];
 }
 
-/** Vendor and class: letters, digits, dots and dashes. */
+/** Vendor and class of the devices. */
 const KIND = `${DRIVER}/claim`;
 
-/** The first that has annotations; those of Kubernetes 1.36's container runtimes know it. */
+/** The first version with annotations. The container runtimes of Kubernetes 1.36 support it. */
 const CDI_VERSION = "0.6.0";
 
-/** Whose file it is: claims that are gone cannot be asked. Keys as those of Kubernetes' annotations. */
+/** Annotations that identify the claim, since a deleted claim can no longer be read. */
 const ANNOTATIONS = {
   namespace: `${DRIVER}/namespace`,
   name: `${DRIVER}/name`,
   shares: `${DRIVER}/shares`,
 } as const;
 
-/** The name of a claim's device, for the kubelet to give to the container runtime. */
-export function cdiDeviceOf(uid: string): string {
+/** The fully qualified name of a claim's device, which the kubelet passes to the container runtime. */
+export function cdiDeviceName(uid: string): string {
   return `${KIND}=${uid}`;
 }
 
-/** The content of a claim's file: the same for the same claim. */
-export function cdiSpecOf({ namespace, name, uid, shares }: PreparedClaim): string {
+/** The content of a claim's CDI file. Equal claims have equal files. */
+export function formatCdiSpec({ namespace, name, uid, shares }: PreparedClaim): string {
   const spec = {
     cdiVersion: CDI_VERSION,
     kind: KIND,
@@ -74,11 +74,11 @@ const Spec = v.object({
 });
 
 /**
- * The claim that a file of {@link cdiSpecOf} is for.
+ * Parses the output of {@link formatCdiSpec}.
  *
- * @throws {Error} names the field, its value and what would be right.
+ * @throws {Error} names the field, its value and what is expected.
  */
-export function preparedClaimOf(text: string): PreparedClaim {
+export function parseCdiSpec(text: string): PreparedClaim {
   const result = v.safeParse(v.pipe(v.string(), v.parseJson(undefined, "expected JSON"), Spec), text);
   if (!result.success) throw new Error(describeIssue(result.issues[0]));
   const { annotations, devices } = result.output;

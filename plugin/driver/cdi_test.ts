@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { parseDevices } from "../../pool/allocated_device.ts";
-import { cdiDeviceOf, cdiSpecOf, type PreparedClaim, preparedClaimOf } from "./cdi.ts";
+import { cdiDeviceName, formatCdiSpec, type PreparedClaim, parseCdiSpec } from "./cdi.ts";
 
 const CLAIM: PreparedClaim = {
   namespace: "team",
@@ -12,14 +12,14 @@ const CLAIM: PreparedClaim = {
   ],
 };
 
-/** What a container of the claim has in its environment. */
+/** The environment variables of a container with this claim. */
 function environmentOf(claim: PreparedClaim): Record<string, string> {
-  const [device] = JSON.parse(cdiSpecOf(claim)).devices;
+  const [device] = JSON.parse(formatCdiSpec(claim)).devices;
   return Object.fromEntries(device.containerEdits.env.map((variable: string) => variable.split(/=(.*)/s, 2)));
 }
 
-test("cdiSpecOf() is one device, named by the claim's uid, that tells the container its GPUs", () => {
-  expect(JSON.parse(cdiSpecOf(CLAIM))).toEqual({
+test("formatCdiSpec() returns one device, named after the claim's uid, that tells the container its GPUs", () => {
+  expect(JSON.parse(formatCdiSpec(CLAIM))).toEqual({
     cdiVersion: "0.6.0",
     kind: "bitfusion.io/claim",
     annotations: {
@@ -29,37 +29,37 @@ test("cdiSpecOf() is one device, named by the claim's uid, that tells the contai
     },
     devices: [{ name: CLAIM.uid, containerEdits: { env: ["BITFUSION_DEVICES=gpu-aaaaaaaa=60,gpu-bbbbbbbb=60"] } }],
   });
-  expect(cdiDeviceOf(CLAIM.uid)).toBe(`bitfusion.io/claim=${CLAIM.uid}`);
+  expect(cdiDeviceName(CLAIM.uid)).toBe(`bitfusion.io/claim=${CLAIM.uid}`);
 });
 
-test("cdiSpecOf() is the same for the same claim", () => {
-  expect(cdiSpecOf(structuredClone(CLAIM))).toBe(cdiSpecOf(CLAIM));
+test("formatCdiSpec() returns equal text for equal claims", () => {
+  expect(formatCdiSpec(structuredClone(CLAIM))).toBe(formatCdiSpec(CLAIM));
 });
 
-test("cdiSpecOf() tells the pool's client what it reads", () => {
+test("formatCdiSpec() writes devices that the pool's client can parse", () => {
   expect(parseDevices(environmentOf(CLAIM).BITFUSION_DEVICES ?? "")).toEqual([
     { device: "gpu-aaaaaaaa", units: 60 },
     { device: "gpu-bbbbbbbb", units: 60 },
   ]);
 });
 
-test("cdiSpecOf() adds up the shares that several requests have of one GPU", () => {
+test("formatCdiSpec() adds up the shares of one GPU", () => {
   const [share] = CLAIM.shares;
   const shares = [30, 45].map((units, index) => ({ ...share, request: `r${index}`, units }) as never);
   expect(environmentOf({ ...CLAIM, shares }).BITFUSION_DEVICES).toBe("gpu-aaaaaaaa=75");
 });
 
-test("preparedClaimOf() reads what cdiSpecOf() tells", () => {
-  expect(preparedClaimOf(cdiSpecOf(CLAIM))).toEqual(CLAIM);
+test("parseCdiSpec() parses the output of formatCdiSpec()", () => {
+  expect(parseCdiSpec(formatCdiSpec(CLAIM))).toEqual(CLAIM);
 });
 
 test.each([
   ["", 'the document is "": expected JSON'],
   ["{", 'the document is "{": expected JSON'],
   ["[]", "annotations is not set"],
-  [cdiSpecOf(CLAIM).replace("bitfusion.io/namespace", "x"), "bitfusion.io/namespace is not set"],
-  [cdiSpecOf(CLAIM).replace('"[', '"x['), "bitfusion.io/shares is "],
-  [cdiSpecOf(CLAIM).replace('\\"units\\":60', '\\"units\\":\\"60\\"'), 'units is "60": expected number'],
-])("preparedClaimOf() says what is wrong with %j", (text, message) => {
-  expect(() => preparedClaimOf(text)).toThrow(message);
+  [formatCdiSpec(CLAIM).replace("bitfusion.io/namespace", "x"), "bitfusion.io/namespace is not set"],
+  [formatCdiSpec(CLAIM).replace('"[', '"x['), "bitfusion.io/shares is "],
+  [formatCdiSpec(CLAIM).replace('\\"units\\":60', '\\"units\\":\\"60\\"'), 'units is "60": expected number'],
+])("parseCdiSpec() rejects %j and names the field", (text, message) => {
+  expect(() => parseCdiSpec(text)).toThrow(message);
 });

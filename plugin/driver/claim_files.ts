@@ -1,68 +1,68 @@
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { DRIVER } from "../../pool/driver.ts";
-import { cdiSpecOf, type PreparedClaim, preparedClaimOf } from "./cdi.ts";
+import { formatCdiSpec, type PreparedClaim, parseCdiSpec } from "./cdi.ts";
 
-/** The files that tell the container runtime of prepared claims. They are all that is known of these, also after a restart. */
+/** The CDI files of prepared claims. They are the only record of prepared claims, also after a restart of the driver. */
 export interface ClaimFiles {
-  /** The uids of the claims that have one. */
+  /** The uids of the claims that have a file. */
   list(): Promise<string[]>;
   /**
-   * Undefined if there is none.
+   * Undefined if the claim has no file.
    *
-   * @throws {Error} names the file when it is none of ours, and says why.
+   * @throws {Error} names the file and why it is not valid.
    */
   read(uid: string): Promise<PreparedClaim | undefined>;
-  /** Whole or not at all. Nothing once the signal is aborted, nor where the same is there already. */
+  /** Writes atomically. Does nothing if the file has the same content, and throws once the signal is aborted. */
   write(claim: PreparedClaim, signal: AbortSignal): Promise<void>;
-  /** Fine where there is none. */
+  /** No error if the claim has no file. */
   remove(uid: string): Promise<void>;
-  /** Removes what instances left behind that were killed in mid write. */
+  /** Removes temporary files that instances left behind when they were killed while writing. */
   removeUnfinished(): Promise<void>;
 }
 
-/** The container runtime reads names that end so, in this directory and no deeper. */
-const ENDING = ".json";
+/** The container runtime reads the files with this suffix in the CDI directory, and no subdirectories. */
+const SUFFIX = ".json";
 const PREFIX = `${DRIVER}-claim_`;
-const UNFINISHED = ".tmp";
+const UNFINISHED_SUFFIX = ".tmp";
 
-/** Safe in a path, and in the name of a CDI device. Kubernetes' are UUIDs. */
+/** Safe in a path, and in the name of a CDI device. The uids of Kubernetes are UUIDs. */
 const UID = /^[0-9A-Za-z]([0-9A-Za-z-]{0,61}[0-9A-Za-z])?$/;
 
 export function createClaimFiles(directory: string): ClaimFiles {
   function pathOf(uid: string): string {
     if (!UID.test(uid)) throw new Error(`Cannot use the uid "${uid}": expected letters, digits and dashes`);
-    return join(directory, PREFIX + uid + ENDING);
+    return join(directory, PREFIX + uid + SUFFIX);
   }
 
-  async function ownNames(ending: string): Promise<string[]> {
-    const names = await unlessMissing(readdir(directory));
-    return (names ?? []).filter((name) => name.startsWith(PREFIX) && name.endsWith(ending));
+  async function ownNames(suffix: string): Promise<string[]> {
+    const names = await ignoreMissing(readdir(directory));
+    return (names ?? []).filter((name) => name.startsWith(PREFIX) && name.endsWith(suffix));
   }
 
   return {
     async list() {
-      const names = await ownNames(ENDING);
-      return names.map((name) => name.slice(PREFIX.length, -ENDING.length)).filter((uid) => UID.test(uid));
+      const names = await ownNames(SUFFIX);
+      return names.map((name) => name.slice(PREFIX.length, -SUFFIX.length)).filter((uid) => UID.test(uid));
     },
     async read(uid) {
       const path = pathOf(uid);
-      const text = await unlessMissing(readFile(path, "utf8"));
+      const text = await ignoreMissing(readFile(path, "utf8"));
       if (text === undefined) return undefined;
       try {
-        return preparedClaimOf(text);
+        return parseCdiSpec(text);
       } catch (error) {
         throw new Error(`Cannot use ${path}`, { cause: error });
       }
     },
     async write(claim, signal) {
       const path = pathOf(claim.uid);
-      const content = cdiSpecOf(claim);
-      if ((await unlessMissing(readFile(path, "utf8"))) === content) return;
+      const content = formatCdiSpec(claim);
+      if ((await ignoreMissing(readFile(path, "utf8"))) === content) return;
       await mkdir(directory, { recursive: true });
-      const unfinished = `${path}.${crypto.randomUUID().slice(0, 8)}${UNFINISHED}`;
+      const unfinished = `${path}.${crypto.randomUUID().slice(0, 8)}${UNFINISHED_SUFFIX}`;
       try {
-        await writeThrough(unfinished, content);
+        await writeAndSync(unfinished, content);
         signal.throwIfAborted();
         await rename(unfinished, path);
       } catch (error) {
@@ -74,20 +74,20 @@ export function createClaimFiles(directory: string): ClaimFiles {
       await rm(pathOf(uid), { force: true });
     },
     async removeUnfinished() {
-      // An overlapping instance that is writing just now fails, and the kubelet asks it again.
-      for (const name of await ownNames(UNFINISHED)) await rm(join(directory, name), { force: true });
+      // If another instance is writing at the moment, its write fails, and the kubelet tries again.
+      for (const name of await ownNames(UNFINISHED_SUFFIX)) await rm(join(directory, name), { force: true });
     },
   };
 }
 
-/** To the disk: a rename that outlives a power cut must not name an empty file. */
-async function writeThrough(path: string, content: string): Promise<void> {
+/** Syncs the file to disk: after a power failure, the rename must not lead to an empty file. */
+async function writeAndSync(path: string, content: string): Promise<void> {
   await using file = await open(path, "wx", 0o644);
   await file.writeFile(content);
   await file.sync();
 }
 
-async function unlessMissing<T>(reading: Promise<T>): Promise<T | undefined> {
+async function ignoreMissing<T>(reading: Promise<T>): Promise<T | undefined> {
   try {
     return await reading;
   } catch (error) {

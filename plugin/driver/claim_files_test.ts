@@ -18,7 +18,7 @@ function temporaryFolder() {
   return mkdtempDisposable(join(tmpdir(), "cdi-"));
 }
 
-test("write() leaves one file that everybody can read, read() gives it back, remove() removes it", async () => {
+test("write() creates one world-readable file, read() returns its claim, and remove() removes it", async () => {
   await using folder = await temporaryFolder();
   const files = createClaimFiles(folder.path);
   expect(await files.read("a-1")).toBeUndefined();
@@ -32,7 +32,7 @@ test("write() leaves one file that everybody can read, read() gives it back, rem
   expect(await readdir(folder.path)).toEqual([]);
 });
 
-test("write() leaves a file alone that is right, and replaces one that is not", async () => {
+test("write() keeps a file that is up to date, and replaces any other", async () => {
   await using folder = await temporaryFolder();
   const files = createClaimFiles(folder.path);
   await files.write(CLAIM, signal);
@@ -45,7 +45,7 @@ test("write() leaves a file alone that is right, and replaces one that is not", 
   expect(await files.read("a-1")).toEqual(CLAIM);
 });
 
-test("write() makes the directory, also again", async () => {
+test("write() creates the directory, and recreates it after a deletion", async () => {
   await using folder = await temporaryFolder();
   const directory = join(folder.path, "run/cdi");
   const files = createClaimFiles(directory);
@@ -56,14 +56,14 @@ test("write() makes the directory, also again", async () => {
   expect(await files.list()).toEqual(["a-1"]);
 });
 
-test("write() leaves nothing once the signal is aborted", async () => {
+test("write() leaves no file if the signal is aborted", async () => {
   await using folder = await temporaryFolder();
   const files = createClaimFiles(folder.path);
   expect(await files.write(CLAIM, AbortSignal.abort()).then(String, ({ name }) => name)).toBe("AbortError");
   expect(await readdir(folder.path)).toEqual([]);
 });
 
-test("list(), read() and removeUnfinished() keep to our own files", async () => {
+test("list() and removeUnfinished() ignore files of other programs", async () => {
   await using folder = await temporaryFolder();
   const files = createClaimFiles(folder.path);
   await files.write(CLAIM, signal);
@@ -76,7 +76,7 @@ test("list(), read() and removeUnfinished() keep to our own files", async () => 
   expect(await readFile(join(folder.path, FILE), "utf8")).toContain("gpu-aaaaaaaa=60");
 });
 
-test("read() names a file that is none of ours and says why", async () => {
+test("read() names the file that it cannot parse, and the reason", async () => {
   await using folder = await temporaryFolder();
   await writeFile(join(folder.path, FILE), "{}");
   const error = await createClaimFiles(folder.path)
@@ -87,7 +87,7 @@ test("read() names a file that is none of ours and says why", async () => {
 });
 
 test.each(["", "../../etc/passwd", "a/b", "a.b", "-a", "a-", "a".repeat(64)])(
-  "a claim of uid %j touches no file",
+  "createClaimFiles() rejects the uid %j and touches no file",
   async (uid) => {
     await using folder = await temporaryFolder();
     const files = createClaimFiles(folder.path);

@@ -3,11 +3,11 @@ import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import type { ReadClaim } from "./claim.ts";
 
-/** Reads claims from the API server, with the deadline that each call to it has. */
+/** Reads claims from the API server. */
 export function createClaimReader(request: KubernetesRequest): ReadClaim {
-  return async ({ namespace, name }, signal) => {
-    const [inNamespace, itsName] = [namespace, name].map(encodeURIComponent);
-    const path = `/apis/resource.k8s.io/v1/namespaces/${inNamespace}/resourceclaims/${itsName}`;
+  return async (claim, signal) => {
+    const [namespace, name] = [claim.namespace, claim.name].map(encodeURIComponent);
+    const path = `/apis/resource.k8s.io/v1/namespaces/${namespace}/resourceclaims/${name}`;
     try {
       const response = await request(path, { signal });
       return (await response.json()) as ResourceClaim;

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { DeviceAllocation, ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
-import { sharesOf, whyLost } from "./claim.ts";
+import { allocatedShares, reasonForLoss } from "./claim.ts";
 
 const ID = { namespace: "team", name: "train-gpu", uid: "a-1" };
 const EXPECTED = "expected a whole number from 1 to 100";
@@ -18,9 +18,9 @@ function claimWith(...results: DeviceAllocation[]): ResourceClaim {
   };
 }
 
-test("sharesOf() tells pool, device, request, share and units of each device", () => {
+test("allocatedShares() returns the pool, device, request, share id and units of each device", () => {
   const second = result({ device: "gpu-bbbbbbbb", shareID: "s-2", consumedCapacity: { units: "100", memory: "8Gi" } });
-  expect(sharesOf(claimWith(result({ shareID: "s-1" }), second), ID)).toEqual([
+  expect(allocatedShares(claimWith(result({ shareID: "s-1" }), second), ID)).toEqual([
     { request: "gpu", pool: "pool", device: "gpu-aaaaaaaa", shareId: "s-1", units: 60 },
     { request: "gpu", pool: "pool", device: "gpu-bbbbbbbb", shareId: "s-2", units: 100 },
   ]);
@@ -31,64 +31,64 @@ test.each([
   ["100", 100],
   ["1e2", 100],
   ["60000m", 60],
-])("sharesOf() reads %s as %i units", (quantity, units) => {
-  expect(sharesOf(claimWith(result({ consumedCapacity: { units: quantity } })), ID)).toMatchObject([{ units }]);
+])("allocatedShares() parses %s as %i units", (quantity, units) => {
+  expect(allocatedShares(claimWith(result({ consumedCapacity: { units: quantity } })), ID)).toMatchObject([{ units }]);
 });
 
-test("sharesOf() leaves other drivers' devices out, and the name of an alternative", () => {
+test("allocatedShares() ignores devices of other drivers, and the name of the chosen alternative", () => {
   const others = result({ driver: "gpu.example.com", consumedCapacity: {} });
   const alternative = result({ request: "gpu/large" });
-  expect(sharesOf(claimWith(others, alternative), ID)).toMatchObject([{ request: "gpu", units: 60 }]);
+  expect(allocatedShares(claimWith(others, alternative), ID)).toMatchObject([{ request: "gpu", units: 60 }]);
 });
 
 const path = "Claim team/train-gpu: status.allocation.devices.results";
 
 test.each<[what: string, claim: ResourceClaim | undefined, message: string]>([
-  ["that is gone", undefined, 'Claim team/train-gpu: there is none: expected the one of uid "a-1"'],
+  ["that does not exist", undefined, 'Claim team/train-gpu: it does not exist: expected a claim with uid "a-1"'],
   [
-    "of another uid",
+    "with another uid",
     { ...claimWith(result()), metadata: { name: ID.name, uid: "a-2" } },
     'Claim team/train-gpu: metadata.uid is "a-2": expected "a-1"',
   ],
   [
     "that is not allocated",
     { ...claimWith(), status: {} },
-    "Claim team/train-gpu: status.allocation is not set: expected what the scheduler has allocated",
+    "Claim team/train-gpu: status.allocation is not set: expected an allocation by the scheduler",
   ],
   [
-    "that has others' devices only",
+    "that has only devices of other drivers",
     claimWith(result({ driver: "gpu.example.com" })),
-    `${path} has no device of driver bitfusion.io: expected one or more`,
+    `${path} has no device of driver bitfusion.io: expected at least one`,
   ],
   [
-    "without capacity",
+    "without units",
     claimWith(result(), result({ consumedCapacity: { memory: "1Gi" } })),
     `${path}.1.consumedCapacity.units is not set: ${EXPECTED}`,
   ],
   [
-    "of no units",
+    "of 0 units",
     claimWith(result({ consumedCapacity: { units: "0" } })),
     `${path}.0.consumedCapacity.units is "0": ${EXPECTED}`,
   ],
   [
-    "of more than a GPU",
+    "of more than 100 units",
     claimWith(result({ consumedCapacity: { units: "101" } })),
     `${path}.0.consumedCapacity.units is "101": ${EXPECTED}`,
   ],
   [
-    "of part of a unit",
+    "of a fraction of a unit",
     claimWith(result({ consumedCapacity: { units: "500m" } })),
     `${path}.0.consumedCapacity.units is "500m": ${EXPECTED}`,
   ],
   [
-    "of something else",
+    "of units that are not a quantity",
     claimWith(result({ consumedCapacity: { units: "half" } })),
     `${path}.0.consumedCapacity.units is "half": ${EXPECTED}`,
   ],
-])("sharesOf() refuses a claim %s", (_, claim, message) => {
-  expect(() => sharesOf(claim, ID)).toThrow(new Error(message));
+])("allocatedShares() rejects a claim %s", (_, claim, message) => {
+  expect(() => allocatedShares(claim, ID)).toThrow(new Error(message));
 });
 
-test("whyLost() finds nothing wrong with a claim that is allocated, whatever it has", () => {
-  expect(whyLost(claimWith(), ID)).toBeUndefined();
+test("reasonForLoss() returns undefined for an allocated claim, even without devices", () => {
+  expect(reasonForLoss(claimWith(), ID)).toBeUndefined();
 });

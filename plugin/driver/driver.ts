@@ -9,28 +9,24 @@ import { createClaimReader } from "./claim_reader.ts";
 import { type RegistrationState, runDriverLifecycle } from "./lifecycle.ts";
 import { createDriverMetrics } from "./metrics.ts";
 import { createDriverService } from "./service.ts";
-import { keepSwept } from "./sweep.ts";
+import { runSweeper } from "./sweep.ts";
 
 export interface Driver {
-  /** What it still waits for; undefined when it is ready. */
+  /** What the driver still waits for. Undefined if it is ready. */
   notReady(): string | undefined;
-  /** Until the signal is aborted. */
+  /** Returns when the signal is aborted. */
   run(signal: AbortSignal): Promise<void>;
 }
 
 export interface DriverOptions {
   settings: Pick<PluginSettings, "allocation" | "pluginsRegistryDirectory" | "driverDirectory" | "cdiDirectory">;
-  /** Of the API server. */
   request: KubernetesRequest;
-  /** Where its metrics are told. */
+  /** The registry of its metrics. */
   registry: Registry;
   log: Logger;
 }
 
-/**
- * The node's part of Dynamic Resource Allocation: the kubelet has it prepare the claims of its pods, and it tells their containers which
- * GPUs they hold.
- */
+/** The DRA driver of a node: it prepares the claims of pods for the kubelet, and tells their containers which GPUs they hold. */
 export function createDriver({ settings, request, registry, log: parent }: DriverOptions): Driver {
   const { pluginsRegistryDirectory, driverDirectory, cdiDirectory, allocation } = settings;
   const log = parent.with({ driver: DRIVER });
@@ -47,12 +43,12 @@ export function createDriver({ settings, request, registry, log: parent }: Drive
   return {
     notReady() {
       if (state === "registered") return undefined;
-      // A kubelet that has no drivers is fine, unless they were asked for.
+      // A kubelet that supports no drivers is fine, unless the driver was requested.
       return state === "refused" && allocation === undefined ? undefined : "Driver not registered with the kubelet";
     },
     async run(signal) {
       await files.removeUnfinished().catch((error) => {
-        log.warn("Cannot look for unfinished files of claims", { reason: messageOf(error) });
+        log.warn("Cannot remove unfinished files of claims", { reason: messageOf(error) });
       });
       const lifecycle = runDriverLifecycle({
         registryDirectory: pluginsRegistryDirectory,
@@ -65,7 +61,7 @@ export function createDriver({ settings, request, registry, log: parent }: Drive
         },
         signal,
       });
-      await Promise.all([lifecycle, keepSwept({ files, readClaim, mutex, log, signal })]);
+      await Promise.all([lifecycle, runSweeper({ files, readClaim, mutex, log, signal })]);
     },
   };
 }

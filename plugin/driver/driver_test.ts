@@ -4,32 +4,33 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import type { V1DeviceRequestAllocationResult } from "@kubernetes/client-node";
 import { Registry } from "prom-client";
-import { connectWith, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
+import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
 import {
   type SimulatedDraKubelet,
   type SimulatedDraKubeletOptions,
   startSimulatedDraKubelet,
 } from "../../kubernetes/simulated/dra_kubelet.ts";
 import { createObjectStore } from "../../kubernetes/simulated/objects.ts";
-import { recordingLog } from "../../program/testing.ts";
+import { createRecordingLog } from "../../program/testing.ts";
 import type { PluginInfo } from "../../proto/gen/pluginregistration/v1/api_pb.ts";
-import { cdiSpecOf } from "./cdi.ts";
+import { formatCdiSpec } from "./cdi.ts";
 import type { ClaimId } from "./claim.ts";
 import { createDriver } from "./driver.ts";
 
 /*
- * What the kubelet asks of a driver, from its source (pkg/kubelet/pluginmanager, pkg/kubelet/cm/dra). Tests name the rule.
+ * The kubelet's rules for DRA drivers, from its source (pkg/kubelet/pluginmanager, pkg/kubelet/cm/dra). Each test names
+ * its rule.
  *
- *  1 A socket in the registry tells type, name, endpoint and services; the kubelet says what became of it.
- *  2 A restarted kubelet comes again to the sockets that it finds, and has the claims prepared again of pods that it starts again.
- *  3 A socket that is gone from the registry is a driver that is gone.
- *  4 An endpoint is registered once. Several instances are registered at once; calls go to the one that came last.
- *  5 Each claim of a call has an answer, and an error of its own: an error of the call is one of all its claims.
- *  6 A claim is prepared any number of times.
- *  7 A claim is unprepared any number of times, also one that was never prepared, or is gone.
- *  8 A call that the kubelet gives up is as one that was never made: what comes next may go to another instance.
+ *  1 A socket in the registry reports type, name, endpoint and services. The kubelet reports the result.
+ *  2 A restarted kubelet registers the sockets that it finds, and prepares the claims of the pods that it starts again.
+ *  3 When a socket disappears from the registry, the kubelet deregisters the driver.
+ *  4 An endpoint is registered once. Several instances can be registered at once. Calls go to the latest.
+ *  5 Each claim of a call needs its own result, and has its own error. An error of the call fails all its claims.
+ *  6 A claim can be prepared any number of times.
+ *  7 A claim can be unprepared any number of times, even if it was never prepared or no longer exists.
+ *  8 A call that the kubelet cancels counts as never made. The next call may go to another instance.
  *  9 A kubelet that has forgotten a claim never unprepares it.
- * 10 At the end the registration goes first.
+ * 10 A driver that ends removes its registration first.
  */
 
 const CLAIMS = "/apis/resource.k8s.io/v1/namespaces/team/resourceclaims";
@@ -38,23 +39,23 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-type Answer = Response | undefined | Promise<Response | undefined>;
+type MaybeResponse = Response | undefined | Promise<Response | undefined>;
 
-/** A node's directories, and an API server that can be told to fail. */
+/** Creates the directories of a node, and starts an API server that can be made to fail. */
 async function startNode() {
   const root = await mkdtemp(join(tmpdir(), "node-"));
   cleanups.push(() => rm(root, { recursive: true, force: true }));
   const store = createObjectStore();
-  const control: { onRequest?: (request: Request) => Answer } = {};
+  const control: { onRequest?: (request: Request) => MaybeResponse } = {};
   const api = startSimulatedApiServer({
     onRequest: async (request) => (await control.onRequest?.(request)) ?? store.answer(request),
   });
   cleanups.push(() => api[Symbol.asyncDispose]());
-  const { request } = await connectWith(kubeconfigOf(api.url));
+  const { request } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const directories = { registry: join(root, "registry"), driver: join(root, "driver"), cdi: join(root, "cdi") };
   await mkdir(directories.cdi);
 
-  /** A claim that the scheduler has given 60 percent of a GPU, if nothing else is said. */
+  /** Adds a claim. By default, the scheduler has allocated 60 percent of a GPU to it. */
   function addClaim(
     name: string,
     results: Partial<V1DeviceRequestAllocationResult>[] = [{}],
@@ -67,7 +68,7 @@ async function startNode() {
     return { namespace: "team", name, uid };
   }
 
-  /** An instance of the driver, until the end of the test. */
+  /** Runs an instance of the driver until the end of the test. */
   function startDriver({ allocation }: { allocation?: "claims" } = {}) {
     const registry = new Registry();
     const lines: string[] = [];
@@ -80,7 +81,7 @@ async function startNode() {
       },
       request,
       registry,
-      log: recordingLog(lines),
+      log: createRecordingLog(lines),
     });
     const stop = new AbortController();
     const ended = driver.run(stop.signal);
@@ -101,17 +102,17 @@ async function startNode() {
   return { directories, objects: store.objects, control, requests: api.requests, addClaim, startDriver, startKubelet };
 }
 
-/** A node with one instance of the driver that its kubelet knows. */
-async function startRegistered() {
+/** Starts a node with one instance of the driver, which is registered with the kubelet. */
+async function startNodeWithDriver() {
   const node = await startNode();
   const kubelet = await node.startKubelet();
   const driver = node.startDriver();
-  const plugins = await registered(kubelet);
+  const plugins = await untilRegistered(kubelet);
   return { ...node, kubelet, driver, plugins };
 }
 
-/** Waits until so many instances are registered, of which none is among `others`. */
-async function registered(
+/** Waits until this many instances are registered, none of them among `others`. */
+async function untilRegistered(
   { plugins }: SimulatedDraKubelet,
   count = 1,
   others: readonly PluginInfo[] = [],
@@ -121,11 +122,11 @@ async function registered(
       return all;
     }
   }
-  throw new Error(`Never ${count} registered: ${plugins.current?.map(({ endpoint }) => endpoint)}`);
+  throw new Error(`Expected ${count} registered instances: ${plugins.current?.map(({ endpoint }) => endpoint)}`);
 }
 
-/** The names of the claims' files and whatever else is there. */
-function filesOf(...claims: ClaimId[]): string[] {
+/** The names of the files of these claims, sorted. */
+function fileNames(...claims: ClaimId[]): string[] {
   return claims.map(({ uid }) => `bitfusion.io-claim_${uid}.json`).sort();
 }
 
@@ -133,40 +134,40 @@ async function namesIn(directory: string): Promise<string[]> {
   return (await readdir(directory)).sort();
 }
 
-/** What containers of this claim are told. */
+/** The environment variables of containers with this claim. */
 async function environmentOf(directory: string, { uid }: ClaimId): Promise<string[]> {
   const spec = JSON.parse(await readFile(join(directory, `bitfusion.io-claim_${uid}.json`), "utf8"));
   return spec.devices[0].containerEdits.env;
 }
 
-/** Waits for what nothing tells of. */
+/** Polls until the condition is true. */
 async function until(condition: () => Promise<boolean>): Promise<void> {
   for (const deadline = AbortSignal.timeout(4500); !(await condition()); await Bun.sleep(5)) deadline.throwIfAborted();
 }
 
-/** Waits until the directory holds these, and nothing else. */
+/** Waits until the directory contains exactly these files. */
 async function untilNamesIn(directory: string, names: readonly string[]): Promise<void> {
   await until(async () => Bun.deepEquals(await namesIn(directory), names));
 }
 
-/** Files as an instance has left them that is no more. */
-async function leaveBehind(directory: string, ...claims: ClaimId[]): Promise<void> {
+/** Writes files of claims, as an ended instance leaves them behind. */
+async function leaveFiles(directory: string, ...claims: ClaimId[]): Promise<void> {
   for (const claim of claims) {
     const shares = [{ request: "gpu", pool: "pool", device: "gpu-aaaaaaaa", units: 60 }];
-    await writeFile(join(directory, `bitfusion.io-claim_${claim.uid}.json`), cdiSpecOf({ ...claim, shares }));
+    await writeFile(join(directory, `bitfusion.io-claim_${claim.uid}.json`), formatCdiSpec({ ...claim, shares }));
   }
 }
 
 function unavailable(): Response {
-  return Response.json({ message: "etcd is away" }, { status: 503 });
+  return Response.json({ message: "etcd is down" }, { status: 503 });
 }
 
-test("rule 1: it tells what it is, is ready once it is registered, and its endpoint answers", async () => {
+test("rule 1: the driver reports its facts, is ready once it is registered, and serves its endpoint", async () => {
   const node = await startNode();
   const kubelet = await node.startKubelet();
   const driver = node.startDriver();
   expect(driver.notReady()).toBe("Driver not registered with the kubelet");
-  const [info] = await registered(kubelet);
+  const [info] = await untilRegistered(kubelet);
   expect(info).toMatchObject({ type: "DRAPlugin", name: "bitfusion.io", supportedVersions: ["v1.DRAPlugin"] });
   expect(dirname(info?.endpoint ?? "")).toBe(node.directories.driver);
   expect(driver.notReady()).toBeUndefined();
@@ -187,64 +188,64 @@ test("rule 1: it tells what it is, is ready once it is registered, and its endpo
   expect(await environmentOf(node.directories.cdi, claim)).toEqual(["BITFUSION_DEVICES=gpu-aaaaaaaa=60"]);
 });
 
-test("rule 1: it waits for a kubelet that makes its registry later", async () => {
+test("rule 1: the driver waits for a kubelet that creates its registry later", async () => {
   const node = await startNode();
   const { lines } = node.startDriver();
-  for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
-  await registered(await node.startKubelet());
+  for (let tick = 0; tick < 50; tick++) await new Promise(setImmediate);
+  await untilRegistered(await node.startKubelet());
   expect(lines).toEqual(["Registered: undefined"]);
 });
 
-test("rule 2: a restarted kubelet finds the same instance, and has its claims prepared again", async () => {
-  const { kubelet, plugins: before, ...node } = await startRegistered();
+test("rule 2: a restarted kubelet finds the same instance, and prepares its claims again", async () => {
+  const { kubelet, plugins: before, ...node } = await startNodeWithDriver();
   const claim = node.addClaim("train", [{ shareID: "s-1" }, { device: "gpu-bbbbbbbb", shareID: "s-2" }]);
   const first = await kubelet.prepare([claim]);
   await kubelet[Symbol.asyncDispose]();
   const restarted = await node.startKubelet();
-  expect(await registered(restarted)).toEqual(before);
+  expect(await untilRegistered(restarted)).toEqual(before);
   expect(await restarted.prepare([claim])).toEqual(first);
-  expect(await namesIn(node.directories.cdi)).toEqual(filesOf(claim));
+  expect(await namesIn(node.directories.cdi)).toEqual(fileNames(claim));
 });
 
 test.each(["registry", "driver"] as const)(
-  "rule 3: it serves anew when its socket in the %s directory is deleted",
+  "rule 3: the driver serves new sockets when its socket in the %s directory is deleted",
   async (which) => {
-    const { kubelet, driver, plugins: before, ...node } = await startRegistered();
+    const { kubelet, driver, plugins: before, ...node } = await startNodeWithDriver();
     const directory = node.directories[which];
     const [socket = ""] = await namesIn(directory);
     await rm(join(directory, socket));
-    await registered(kubelet, 1, before);
+    await untilRegistered(kubelet, 1, before);
     expect(driver.notReady()).toBeUndefined();
     expect(await namesIn(directory)).toHaveLength(1);
   },
 );
 
 test.each(["registry", "driver"] as const)(
-  "rule 3: it serves anew when its %s directory is replaced",
+  "rule 3: the driver serves new sockets when its %s directory is replaced",
   async (which) => {
-    const { kubelet, plugins: before, ...node } = await startRegistered();
+    const { kubelet, plugins: before, ...node } = await startNodeWithDriver();
     const directory = node.directories[which];
     await rename(directory, `${directory}.old`);
     await mkdir(directory);
-    await registered(kubelet, 1, before);
+    await untilRegistered(kubelet, 1, before);
   },
 );
 
-test("rule 4: of two instances that overlap the later is called, and claims of the one are the other's", async () => {
-  const { kubelet, driver: old, plugins, ...node } = await startRegistered();
+test("rule 4: instances can overlap, and the later one serves the claims of the earlier one", async () => {
+  const { kubelet, driver: old, plugins, ...node } = await startNodeWithDriver();
   const [first] = plugins as [PluginInfo];
   const claim = node.addClaim("train");
   await kubelet.prepare([claim]);
   node.startDriver();
-  expect((await registered(kubelet, 2))[0]).toEqual(first);
+  expect((await untilRegistered(kubelet, 2))[0]).toEqual(first);
   await old.end();
-  await registered(kubelet, 1, [first]);
+  await untilRegistered(kubelet, 1, [first]);
   expect(await kubelet.prepare([claim])).toMatchObject({ [claim.uid]: { error: "" } });
   await kubelet.unprepare([claim]);
   expect(await namesIn(node.directories.cdi)).toEqual([]);
 });
 
-test("rule 4: refused, it tries again on fresh sockets, and counts that", async () => {
+test("rule 4: the driver retries on new sockets when the kubelet refuses it, and counts the failures", async () => {
   const node = await startNode();
   const seen: string[] = [];
   const kubelet = await node.startKubelet({
@@ -254,7 +255,7 @@ test("rule 4: refused, it tries again on fresh sockets, and counts that", async 
     },
   });
   const { registry, lines } = node.startDriver();
-  await registered(kubelet);
+  await untilRegistered(kubelet);
   expect(new Set(seen).size).toBe(3);
   expect(lines).toContain("Registration failed: The kubelet refuses the driver: Error: Not now");
   const metrics = await registry.metrics();
@@ -262,7 +263,7 @@ test("rule 4: refused, it tries again on fresh sockets, and counts that", async 
   expect(metrics).toContain('bitfusion_driver_registrations_total{result="registered"} 1');
 });
 
-test("rule 4: a kubelet that wants no drivers leaves only one unready that must be there", async () => {
+test("rule 4: if the kubelet supports no drivers, only a driver with ALLOCATION=claims is not ready", async () => {
   const node = await startNode();
   await node.startKubelet({
     onInfo: () => {
@@ -274,196 +275,200 @@ test("rule 4: a kubelet that wants no drivers leaves only one unready that must 
   expect(drivers.map(({ notReady }) => notReady())).toEqual([undefined, "Driver not registered with the kubelet"]);
 });
 
-test("rule 5: each claim has its answer, and the error of one is its own", async () => {
-  const { kubelet, ...node } = await startRegistered();
+test("rule 5: each claim has its own result, and an error does not affect the others", async () => {
+  const { kubelet, ...node } = await startNodeWithDriver();
   const good = node.addClaim("good");
   const other = { ...node.addClaim("other"), uid: "another" };
   const unallocated = node.addClaim("unallocated");
   node.objects.set(`${CLAIMS}/unallocated`, { metadata: { uid: unallocated.uid } });
   const gone = { namespace: "team", name: "gone", uid: "gone-1" };
   const outside = { ...good, uid: "../x" };
-  const answers = await kubelet.prepare([good, other, unallocated, gone, outside]);
-  expect(Object.values(answers).map(({ error }) => error)).toEqual([
+  const results = await kubelet.prepare([good, other, unallocated, gone, outside]);
+  expect(Object.values(results).map(({ error }) => error)).toEqual([
     "",
     expect.stringMatching(/^Claim team\/other: metadata.uid is ".*": expected "another"$/),
-    "Claim team/unallocated: status.allocation is not set: expected what the scheduler has allocated",
-    'Claim team/gone: there is none: expected the one of uid "gone-1"',
+    "Claim team/unallocated: status.allocation is not set: expected an allocation by the scheduler",
+    'Claim team/gone: it does not exist: expected a claim with uid "gone-1"',
     expect.stringContaining('expected "../x"'),
   ]);
-  expect(await namesIn(node.directories.cdi)).toEqual(filesOf(good));
+  expect(await namesIn(node.directories.cdi)).toEqual(fileNames(good));
   expect(Object.values(await kubelet.unprepare([good, outside])).map(({ error }) => error)).toEqual([
     "",
     'Cannot use the uid "../x": expected letters, digits and dashes',
   ]);
 });
 
-test("rule 6: a claim that is prepared twice, also at once and with an API server that is away, has one file", async () => {
-  const { kubelet, driver, ...node } = await startRegistered();
+test("rule 6: preparing a claim twice leaves one file, also concurrently and while the API server is down", async () => {
+  const { kubelet, driver, ...node } = await startNodeWithDriver();
   const claim = node.addClaim("train", [{ shareID: "s-1" }]);
   const [first, second] = await Promise.all([kubelet.prepare([claim]), kubelet.prepare([claim])]);
   expect(second).toEqual(first);
   node.control.onRequest = unavailable;
   expect(await kubelet.prepare([claim])).toEqual(first);
-  expect(driver.lines.at(-2)).toMatch(/^Claim left as it is prepared: .* answered 503: etcd is away$/);
-  expect(await namesIn(node.directories.cdi)).toEqual(filesOf(claim));
+  expect(driver.lines.at(-2)).toMatch(
+    /^Cannot read a claim from the API server: it stays as it was prepared: .* answered 503: etcd is down$/,
+  );
+  expect(await namesIn(node.directories.cdi)).toEqual(fileNames(claim));
 });
 
-test("rule 6: with an API server that is away, no claim is prepared that was not", async () => {
-  const { kubelet, ...node } = await startRegistered();
+test("rule 6: while the API server is down, only claims that are already prepared succeed", async () => {
+  const { kubelet, ...node } = await startNodeWithDriver();
   const claim = node.addClaim("train");
   const namesake = { ...claim, name: "namesake" };
   await kubelet.prepare([claim]);
   await writeFile(join(node.directories.cdi, "bitfusion.io-claim_broken-1.json"), "{}");
   node.control.onRequest = unavailable;
   const broken = { namespace: "team", name: "broken", uid: "broken-1" };
-  const answers = await kubelet.prepare([namesake, node.addClaim("new"), broken]);
-  for (const { error } of Object.values(answers)) expect(error).toMatch(/the API server does not tell it: .* 503/);
+  const results = await kubelet.prepare([namesake, node.addClaim("new"), broken]);
+  for (const { error } of Object.values(results)) expect(error).toMatch(/cannot read it from the API server: .* 503/);
 });
 
-test("rule 6: a claim that is allocated anew has its new devices", async () => {
-  const { kubelet, ...node } = await startRegistered();
+test("rule 6: a reallocated claim gets its new devices", async () => {
+  const { kubelet, ...node } = await startNodeWithDriver();
   const claim = node.addClaim("train");
   await kubelet.prepare([claim]);
   node.addClaim("train", [{ device: "gpu-bbbbbbbb", consumedCapacity: { units: "10" } }], claim.uid);
   await kubelet.prepare([claim]);
   expect(await environmentOf(node.directories.cdi, claim)).toEqual(["BITFUSION_DEVICES=gpu-bbbbbbbb=10"]);
-  expect(await namesIn(node.directories.cdi)).toEqual(filesOf(claim));
+  expect(await namesIn(node.directories.cdi)).toEqual(fileNames(claim));
 });
 
-test("rule 7: to unprepare a claim that is unknown, gone, or unprepared already is fine, and asks nobody", async () => {
-  const { kubelet, ...node } = await startRegistered();
+test("rule 7: unpreparing an unknown, deleted or unprepared claim succeeds without the API server", async () => {
+  const { kubelet, ...node } = await startNodeWithDriver();
   const claim = node.addClaim("train");
   await kubelet.prepare([claim]);
   node.objects.clear();
   node.control.onRequest = unavailable;
   const unknown = { namespace: "team", name: "unknown", uid: "unknown-1" };
-  const asked = node.requests.length;
-  for (let turn = 0; turn < 2; turn++) {
-    const answers = await kubelet.unprepare([claim, unknown]);
-    expect(Object.values(answers).map(({ error }) => error)).toEqual(["", ""]);
+  const requests = node.requests.length;
+  for (let call = 0; call < 2; call++) {
+    const results = await kubelet.unprepare([claim, unknown]);
+    expect(Object.values(results).map(({ error }) => error)).toEqual(["", ""]);
   }
-  expect(node.requests).toHaveLength(asked);
+  expect(node.requests).toHaveLength(requests);
   expect(await namesIn(node.directories.cdi)).toEqual([]);
 });
 
-test("rule 8: calls for one claim come one after the other, those for others do not wait", async () => {
-  const { kubelet, ...node } = await startRegistered();
+test("rule 8: calls for one claim run one after another, and calls for other claims do not wait", async () => {
+  const { kubelet, ...node } = await startNodeWithDriver();
   const [slow, fast] = [node.addClaim("slow"), node.addClaim("fast")];
-  const asked = Promise.withResolvers<void>();
-  const told = Promise.withResolvers<undefined>();
+  const requested = Promise.withResolvers<void>();
+  const response = Promise.withResolvers<undefined>();
   node.control.onRequest = ({ url }) => {
     if (!url.endsWith("/slow")) return undefined;
-    asked.resolve();
-    return told.promise;
+    requested.resolve();
+    return response.promise;
   };
   const preparing = kubelet.prepare([slow]);
-  await asked.promise;
+  await requested.promise;
   const unpreparing = kubelet.unprepare([slow]);
   await kubelet.prepare([fast]);
-  expect(await namesIn(node.directories.cdi)).toEqual(filesOf(fast));
-  told.resolve(undefined);
+  expect(await namesIn(node.directories.cdi)).toEqual(fileNames(fast));
+  response.resolve(undefined);
   await Promise.all([preparing, unpreparing]);
-  expect(await namesIn(node.directories.cdi)).toEqual(filesOf(fast));
+  expect(await namesIn(node.directories.cdi)).toEqual(fileNames(fast));
 });
 
-test("rule 8: a call that the kubelet gives up, or dies in, leaves no file", async () => {
-  const { kubelet, plugins: before, ...node } = await startRegistered();
+test("rule 8: a call leaves no file if the kubelet cancels it, or dies before it returns", async () => {
+  const { kubelet, plugins: before, ...node } = await startNodeWithDriver();
   const claim = node.addClaim("train");
-  let asked = Promise.withResolvers<void>();
-  const told = Promise.withResolvers<undefined>();
+  let requested = Promise.withResolvers<void>();
+  const response = Promise.withResolvers<undefined>();
   node.control.onRequest = () => {
-    asked.resolve();
-    return told.promise;
+    requested.resolve();
+    return response.promise;
   };
   const stop = new AbortController();
-  const given = kubelet.prepare([claim], stop.signal).catch(String);
-  await asked.promise;
+  const canceled = kubelet.prepare([claim], stop.signal).catch(String);
+  await requested.promise;
   stop.abort();
-  expect(await given).toContain("aborted");
-  asked = Promise.withResolvers();
+  expect(await canceled).toContain("aborted");
+  requested = Promise.withResolvers();
   const cut = kubelet.prepare([claim]).catch(String);
-  await asked.promise;
+  await requested.promise;
   await kubelet[Symbol.asyncDispose]();
   await cut;
-  told.resolve(undefined);
+  response.resolve(undefined);
   delete node.control.onRequest;
   node.objects.clear();
   const restarted = await node.startKubelet();
-  expect(await registered(restarted)).toEqual(before);
-  // Its answer comes after the end of both calls.
-  expect(await restarted.prepare([claim])).toMatchObject({ [claim.uid]: { error: expect.stringContaining("none") } });
+  expect(await untilRegistered(restarted)).toEqual(before);
+  // Calls for one claim run one after another: both earlier calls have ended when this one returns.
+  expect(await restarted.prepare([claim])).toMatchObject({
+    [claim.uid]: { error: expect.stringContaining("does not exist") },
+  });
   expect(await namesIn(node.directories.cdi)).toEqual([]);
 });
 
-test("rule 9: what is left of claims that are gone, replaced or deallocated is removed at start, and each is said once", async () => {
+test("rule 9: on startup, files of deleted, replaced and deallocated claims are removed, each with one log line", async () => {
   const node = await startNode();
   const [held, replaced, freed] = [node.addClaim("held"), node.addClaim("replaced"), node.addClaim("freed")];
   const gone = { namespace: "team", name: "gone", uid: "gone-1" };
-  await leaveBehind(node.directories.cdi, held, replaced, freed, gone);
+  await leaveFiles(node.directories.cdi, held, replaced, freed, gone);
   node.addClaim("replaced");
   node.objects.set(`${CLAIMS}/freed`, { metadata: { uid: freed.uid } });
-  const unfinished = join(node.directories.cdi, `${filesOf(gone)}.0a0b0c0d.tmp`);
+  const unfinished = join(node.directories.cdi, `${fileNames(gone)}.0a0b0c0d.tmp`);
   const foreign = join(node.directories.cdi, "nvidia.com-gpu.json");
   for (const path of [unfinished, foreign]) await writeFile(path, "");
   const { lines, registry } = node.startDriver();
-  await untilNamesIn(node.directories.cdi, [...filesOf(held), basename(foreign)]);
+  await untilNamesIn(node.directories.cdi, [...fileNames(held), basename(foreign)]);
   expect(lines.filter((line) => line.startsWith("Removed")).sort()).toEqual([
-    expect.stringMatching(/^Removed what was left of a claim: metadata.uid is ".*": expected ".*"$/),
-    "Removed what was left of a claim: status.allocation is not set: expected what the scheduler has allocated",
-    'Removed what was left of a claim: there is none: expected the one of uid "gone-1"',
+    'Removed the file of a claim: it does not exist: expected a claim with uid "gone-1"',
+    expect.stringMatching(/^Removed the file of a claim: metadata.uid is ".*": expected ".*"$/),
+    "Removed the file of a claim: status.allocation is not set: expected an allocation by the scheduler",
   ]);
   expect(await registry.metrics()).toContain("bitfusion_driver_prepared_claims 1");
 });
 
-test.each<[string, () => Answer]>([
-  ["fails", unavailable],
-  ["forbids it", () => Response.json({ message: "forbidden" }, { status: 403 })],
-  ["has no claims", () => Response.json({ reason: "NotFound", details: {} }, { status: 404 })],
-])("rule 9: with an API server that %s, files stay until it answers, and that is said once", async (_, failure) => {
+test.each<[string, () => MaybeResponse]>([
+  ["returns an error", unavailable],
+  ["forbids the request", () => Response.json({ message: "forbidden" }, { status: 403 })],
+  ["does not support claims", () => Response.json({ reason: "NotFound", details: {} }, { status: 404 })],
+])("rule 9: while the API server %s, files stay until it recovers, and this is logged once", async (_, failure) => {
   const node = await startNode();
   const gone = { namespace: "team", name: "gone", uid: "gone-1" };
-  await leaveBehind(node.directories.cdi, gone);
-  const askedTwice = Promise.withResolvers<void>();
+  await leaveFiles(node.directories.cdi, gone);
+  const requestedTwice = Promise.withResolvers<void>();
   node.control.onRequest = () => {
-    if (node.requests.length > 2) askedTwice.resolve();
+    if (node.requests.length > 2) requestedTwice.resolve();
     return failure();
   };
   const { lines } = node.startDriver();
-  await askedTwice.promise;
-  expect(await namesIn(node.directories.cdi)).toEqual(filesOf(gone));
-  expect(lines.filter((line) => line.startsWith("Cannot ask"))).toHaveLength(1);
+  await requestedTwice.promise;
+  expect(await namesIn(node.directories.cdi)).toEqual(fileNames(gone));
+  expect(lines.filter((line) => line.startsWith("Cannot find out"))).toHaveLength(1);
   delete node.control.onRequest;
   await untilNamesIn(node.directories.cdi, []);
 });
 
-test("rule 9: a file that cannot be read stays, and the others do not wait for it", async () => {
+test("rule 9: a file that cannot be read stays, and does not delay the others", async () => {
   const node = await startNode();
   const gone = { namespace: "team", name: "gone", uid: "gone-1" };
-  await leaveBehind(node.directories.cdi, gone);
+  await leaveFiles(node.directories.cdi, gone);
   await writeFile(join(node.directories.cdi, "bitfusion.io-claim_newer-1.json"), "{}");
   const { lines } = node.startDriver();
   await untilNamesIn(node.directories.cdi, ["bitfusion.io-claim_newer-1.json"]);
-  expect(lines).toContainEqual(expect.stringMatching(/^A claim's file stays that cannot be read: .* is not set$/));
+  expect(lines).toContainEqual(expect.stringMatching(/^Cannot read the file of a claim: it stays: .* is not set$/));
 });
 
-test("rule 10: it ends with its registration, also in mid call, and leaves nothing", async () => {
-  const { kubelet, driver, ...node } = await startRegistered();
-  const asked = Promise.withResolvers<void>();
+test("rule 10: the driver deregisters when it ends, even during a call, and leaves no files", async () => {
+  const { kubelet, driver, ...node } = await startNodeWithDriver();
+  const requested = Promise.withResolvers<void>();
   node.control.onRequest = () => {
-    asked.resolve();
+    requested.resolve();
     return new Promise<never>(() => {});
   };
   const cut = kubelet.prepare([node.addClaim("train")]).catch(String);
-  await asked.promise;
+  await requested.promise;
   const ended = driver.end();
-  await registered(kubelet, 0);
+  await untilRegistered(kubelet, 0);
   await cut;
   await ended;
   for (const directory of Object.values(node.directories)) expect(await namesIn(directory)).toEqual([]);
 });
 
-test("it removes the sockets that killed instances left, and not those of a live one", async () => {
-  const { kubelet, plugins, ...node } = await startRegistered();
+test("the driver removes the sockets of killed instances, but not those of a live one", async () => {
+  const { kubelet, plugins, ...node } = await startNodeWithDriver();
   for (const [directory, name] of [
     [node.directories.registry, "bitfusion.io-dead.sock"],
     [node.directories.driver, "dra-dead.sock"],
@@ -473,13 +478,13 @@ test("it removes the sockets that killed instances left, and not those of a live
     expect(await namesIn(directory)).toContain(name);
   }
   node.startDriver();
-  expect((await registered(kubelet, 2)).slice(0, 1)).toEqual([...plugins]);
+  expect((await untilRegistered(kubelet, 2)).slice(0, 1)).toEqual([...plugins]);
   expect(await namesIn(node.directories.registry)).toHaveLength(2);
   expect(await namesIn(node.directories.driver)).toHaveLength(2);
 });
 
-test("its metrics tell claims that are prepared, and how long calls took by result", async () => {
-  const { kubelet, driver, ...node } = await startRegistered();
+test("the metrics show the prepared claims and the duration of calls by result", async () => {
+  const { kubelet, driver, ...node } = await startNodeWithDriver();
   const claims = [node.addClaim("a"), node.addClaim("b"), { namespace: "team", name: "gone", uid: "gone-1" }];
   await kubelet.prepare(claims);
   await kubelet.unprepare(claims.slice(0, 1));

@@ -7,18 +7,22 @@ import { type Backoff, createBackoff } from "../../program/backoff.ts";
 import type { Logger } from "../../program/log/log.ts";
 import { DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
 import { Registration } from "../../proto/gen/pluginregistration/v1/api_pb.ts";
-import { identityOf, refuseDeleted, untilReplaced, waitInDirectory } from "../file_watch.ts";
-import { checkSocketDirectory, freshSocketName, removeStaleSockets } from "../plugin_sockets.ts";
+import { assertNotDeleted, createFileWatch, type FileWatch, fileIdentity } from "../file_watch.ts";
+import { checkSocketDirectory, removeStaleSockets, uniqueSocketName } from "../plugin_sockets.ts";
 import { keepRegistered } from "../registration_loop.ts";
 import type { DriverMetrics } from "./metrics.ts";
 
-/** waiting: the kubelet has not come yet; refused: it does not want the driver, such as one without Dynamic Resource Allocation. */
+/**
+ * - `waiting`: the kubelet has not found the driver yet.
+ * - `registered`: the kubelet uses the driver.
+ * - `refused`: the kubelet does not accept the driver, for example because it does not support Dynamic Resource Allocation.
+ */
 export type RegistrationState = "waiting" | "registered" | "refused";
 
 export interface DriverLifecycleOptions {
-  /** Where the kubelet looks for plugins. */
+  /** The directory in which the kubelet looks for plugins. */
   registryDirectory: string;
-  /** For the driver's own sockets; made if need be. */
+  /** The directory of the driver's own sockets. Created if it does not exist. */
   driverDirectory: string;
   service: ServiceImpl<typeof DRAPlugin>;
   log: Logger;
@@ -28,41 +32,44 @@ export interface DriverLifecycleOptions {
   signal: AbortSignal;
 }
 
-/** What the names of the driver's own sockets begin with. */
+/** Prefix of the names of the driver's own sockets. */
 const ENDPOINT = "dra";
 
 /**
- * Serves the driver, and beside it the socket by which the kubelet finds it; and again from the start when one of the two sockets is gone,
- * or when the kubelet refuses. A kubelet that restarts finds the same sockets. Returns when the signal is aborted.
+ * Serves the driver, and the socket by which the kubelet finds it. It starts again when one of the two sockets disappears, or when the
+ * kubelet refuses the driver. A kubelet that restarts finds the same sockets. Returns when the signal is aborted.
  *
- * @throws {ConfigError} when a directory is too long for a socket's path.
- * @throws {DirectoryDeletedError} when one was deleted on the node.
+ * @throws {ConfigError} if a directory leaves no room for the path of a socket.
+ * @throws {DirectoryDeletedError} if a directory was deleted on the node.
  */
 export async function runDriverLifecycle(options: DriverLifecycleOptions): Promise<void> {
   const { registryDirectory, driverDirectory, log, metrics, signal, backoff = createBackoff() } = options;
+  const fileWatch = createFileWatch({ log });
   checkSocketDirectory("PLUGINS_REGISTRY_DIR", registryDirectory, DRIVER);
   checkSocketDirectory("DRIVER_DIR", driverDirectory, ENDPOINT);
   const attempt = async () => {
-    await waitInDirectory(registryDirectory, () => identityOf(registryDirectory), { log, signal }); // the kubelet makes it
+    await fileWatch.untilFound(registryDirectory, () => fileIdentity(registryDirectory), signal); // the kubelet creates it
     await mkdir(driverDirectory, { recursive: true });
-    await refuseDeleted(driverDirectory);
+    await assertNotDeleted(driverDirectory);
     await removeStaleSockets(registryDirectory, DRIVER);
     await removeStaleSockets(driverDirectory, ENDPOINT);
-    return serveOnce({ ...options, backoff });
+    return serveOnce({ ...options, fileWatch, backoff });
   };
   await keepRegistered(attempt, { log, registrations: metrics.registrations, backoff, signal });
 }
 
-/** From serving to the end of it. Returns why it ended; throws what the kubelet says when it refuses. */
-async function serveOnce(options: DriverLifecycleOptions & { backoff: Backoff }): Promise<string> {
-  const { registryDirectory, driverDirectory, service, log, metrics, onState, backoff, signal } = options;
-  // Names that no other instance has: several are then registered at once, and the kubelet calls the one that came last.
-  const endpoint = join(driverDirectory, freshSocketName(ENDPOINT));
-  const registration = join(registryDirectory, freshSocketName(DRIVER));
+/** Runs one registration, from serving to its end. Returns why it ended. Throws the kubelet's message if it refuses the driver. */
+async function serveOnce(
+  options: DriverLifecycleOptions & { fileWatch: FileWatch; backoff: Backoff },
+): Promise<string> {
+  const { registryDirectory, driverDirectory, service, log, metrics, onState, fileWatch, backoff, signal } = options;
+  // Unique names allow several instances to be registered at once. The kubelet calls the one that registered last.
+  const endpoint = join(driverDirectory, uniqueSocketName(ENDPOINT));
+  const registration = join(registryDirectory, uniqueSocketName(DRIVER));
   const refused = Promise.withResolvers<never>();
-  refused.promise.catch(() => {}); // awaited below, or of no interest once it is over
+  refused.promise.catch(() => {}); // awaited below, unless the attempt ends before
   let registered = false;
-  // Disposed of in reverse order: the kubelet forgets the driver once its registration is gone.
+  // Disposed in reverse order: the kubelet deregisters the driver before its endpoint closes.
   await using _driver = await serveGrpc({
     listen: { path: endpoint },
     routes: (router) => router.service(DRAPlugin, service),
@@ -87,16 +94,16 @@ async function serveOnce(options: DriverLifecycleOptions & { backoff: Backoff })
         },
       }),
   });
-  const over = new AbortController();
-  const untilOver = AbortSignal.any([signal, over.signal]);
-  const gone = async (path: string) => {
-    await untilReplaced(path, await identityOf(path), { log, signal: untilOver });
-    return `${path} is gone`;
+  const ended = new AbortController();
+  const untilEnded = AbortSignal.any([signal, ended.signal]);
+  const untilGone = async (path: string) => {
+    await fileWatch.untilReplaced(path, await fileIdentity(path), untilEnded);
+    return `${path} disappeared`;
   };
   try {
-    return await Promise.race([refused.promise, gone(endpoint), gone(registration)]);
+    return await Promise.race([refused.promise, untilGone(endpoint), untilGone(registration)]);
   } finally {
-    over.abort();
+    ended.abort();
     if (registered) onState("waiting");
   }
 }

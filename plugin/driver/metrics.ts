@@ -1,14 +1,15 @@
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 
+/** The metrics that the driver sets. */
 export interface DriverMetrics {
   readonly registrations: Counter<"result">;
-  /** Time of each call for one claim in seconds. */
+  /** In seconds. */
   readonly claims: Histogram<"call" | "result">;
 }
 
 export interface DriverMetricsOptions {
   registry: Registry;
-  /** Counted at each scrape. */
+  /** Number of prepared claims. Called at each scrape. */
   preparedClaims: () => Promise<number>;
 }
 
@@ -27,7 +28,7 @@ export function createDriverMetrics({ registry, preparedClaims }: DriverMetricsO
   return {
     registrations: new Counter({
       name: `${PREFIX}_registrations_total`,
-      help: "Registrations with the kubelet by result.",
+      help: "Registrations of the driver with the kubelet by result.",
       labelNames: ["result"],
       registers,
     }),

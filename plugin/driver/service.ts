@@ -3,8 +3,8 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import type { KeyedMutex } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { DeviceSchema, DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
-import { cdiDeviceOf } from "./cdi.ts";
-import { type ClaimId, type GpuShare, nameOf, type ReadClaim, sharesOf } from "./claim.ts";
+import { cdiDeviceName } from "./cdi.ts";
+import { allocatedShares, type ClaimId, formatClaim, type GpuShare, type ReadClaim } from "./claim.ts";
 import type { ClaimFiles } from "./claim_files.ts";
 import type { DriverMetrics } from "./metrics.ts";
 
@@ -19,20 +19,20 @@ export interface DriverServiceOptions {
 
 type Call = "prepare" | "unprepare";
 
-/** `v1.DRAPlugin`: a claim is prepared once its file is there. What is wrong with one claim is said of that one alone. */
+/** `v1.DRAPlugin`: a claim is prepared once its CDI file exists. An error of one claim does not affect the others. */
 export function createDriverService(options: DriverServiceOptions): ServiceImpl<typeof DRAPlugin> {
   const { files, readClaim, mutex, log, metrics } = options;
 
-  /** The answers for all claims, by uid. */
-  async function answers<Answer>(call: Call, claims: readonly ClaimId[], run: (claim: ClaimId) => Promise<Answer>) {
+  /** The results for all claims, by uid. */
+  async function runAll<Result>(call: Call, claims: readonly ClaimId[], run: (claim: ClaimId) => Promise<Result>) {
     const entries = claims.map(async ({ namespace, name, uid }) => {
       const claim = { namespace, name, uid };
-      return [uid, await answer(call, claim, () => run(claim))] as const;
+      return [uid, await runOne(call, claim, () => run(claim))] as const;
     });
     return Object.fromEntries(await Promise.all(entries));
   }
 
-  async function answer<Answer>(call: Call, claim: ClaimId, run: () => Promise<Answer>) {
+  async function runOne<Result>(call: Call, claim: ClaimId, run: () => Promise<Result>) {
     const observe = metrics.claims.startTimer({ call });
     try {
       const result = await mutex(claim.uid, run);
@@ -48,30 +48,30 @@ export function createDriverService(options: DriverServiceOptions): ServiceImpl<
   }
 
   async function prepare(claim: ClaimId, signal: AbortSignal): Promise<readonly GpuShare[]> {
-    signal.throwIfAborted(); // while it waited for its turn
+    signal.throwIfAborted(); // it may have waited for the mutex
     let current: Awaited<ReturnType<ReadClaim>>;
     try {
       current = await readClaim(claim, signal);
     } catch (error) {
       signal.throwIfAborted();
-      return sharesAsPrepared(claim, error);
+      return preparedShares(claim, error);
     }
-    const shares = sharesOf(current, claim);
-    // Not once the kubelet has given up: it may by then have asked another instance to unprepare the claim.
+    const shares = allocatedShares(current, claim);
+    // Not once the kubelet has given up: it may have asked another instance to unprepare the claim by then.
     await files.write({ ...claim, shares }, signal);
     return shares;
   }
 
   /**
-   * While the API server does not answer, what the claim's file says: a claim is not allocated anew while it is prepared, and the
-   * kubelet has read it itself just before it asks.
+   * The shares in the claim's file, for the time in which the API server does not answer. A prepared claim is not allocated again, and
+   * the kubelet has just read the claim itself.
    */
-  async function sharesAsPrepared(claim: ClaimId, failure: unknown): Promise<readonly GpuShare[]> {
+  async function preparedShares(claim: ClaimId, failure: unknown): Promise<readonly GpuShare[]> {
     const prepared = await files.read(claim.uid).catch(() => undefined);
-    if (!prepared || nameOf(prepared) !== nameOf(claim)) {
-      throw new Error(`Claim ${nameOf(claim)}: the API server does not tell it`, { cause: failure });
+    if (!prepared || formatClaim(prepared) !== formatClaim(claim)) {
+      throw new Error(`Claim ${formatClaim(claim)}: cannot read it from the API server`, { cause: failure });
     }
-    log.warn("Claim left as it is prepared: the API server does not tell it", {
+    log.warn("Cannot read a claim from the API server: it stays as it was prepared", {
       ...claim,
       reason: messageOf(failure),
     });
@@ -80,26 +80,26 @@ export function createDriverService(options: DriverServiceOptions): ServiceImpl<
 
   return {
     async nodePrepareResources({ claims }, { signal }) {
-      const prepared = async (claim: ClaimId) => ({ devices: devicesOf(claim, await prepare(claim, signal)) });
-      return { claims: await answers("prepare", claims, prepared) };
+      const run = async (claim: ClaimId) => ({ devices: toDevices(claim, await prepare(claim, signal)) });
+      return { claims: await runAll("prepare", claims, run) };
     },
     async nodeUnprepareResources({ claims }) {
-      const unprepared = async ({ uid }: ClaimId) => {
+      const run = async ({ uid }: ClaimId) => {
         await files.remove(uid);
         return {};
       };
-      return { claims: await answers("unprepare", claims, unprepared) };
+      return { claims: await runAll("unprepare", claims, run) };
     },
   };
 }
 
-/** Each of the claim's devices, with what tells the container of them all. */
-function devicesOf({ uid }: ClaimId, shares: readonly GpuShare[]): MessageInitShape<typeof DeviceSchema>[] {
+/** The devices of a claim. All refer to the one CDI device, which tells the container about all of them. */
+function toDevices({ uid }: ClaimId, shares: readonly GpuShare[]): MessageInitShape<typeof DeviceSchema>[] {
   return shares.map(({ request, pool, device, shareId }) => ({
     requestNames: [request],
     poolName: pool,
     deviceName: device,
-    cdiDeviceIds: [cdiDeviceOf(uid)],
+    cdiDeviceIds: [cdiDeviceName(uid)],
     ...(shareId === undefined ? {} : { shareId }),
   }));
 }

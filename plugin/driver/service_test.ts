@@ -10,7 +10,7 @@ import type { ClaimFiles } from "./claim_files.ts";
 import { createDriverMetrics } from "./metrics.ts";
 import { createDriverService } from "./service.ts";
 
-test("nodePrepareResources() writes nothing once the kubelet has given up, although the API server has answered", async () => {
+test("nodePrepareResources() writes nothing if the kubelet cancels the call while the claim is read", async () => {
   const stop = new AbortController();
   const written: PreparedClaim[] = [];
   const files: Partial<ClaimFiles> = {

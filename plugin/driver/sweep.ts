@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Backoff, createBackoff } from "../../program/backoff.ts";
 import type { KeyedMutex } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
-import { type ReadClaim, whyLost } from "./claim.ts";
+import { type ReadClaim, reasonForLoss } from "./claim.ts";
 import type { ClaimFiles } from "./claim_files.ts";
 
 export interface SweepOptions {
@@ -14,51 +14,51 @@ export interface SweepOptions {
 }
 
 /**
- * Removes the files of claims that are gone, or no longer allocated: the kubelet unprepares a claim only while it remembers it. In doubt
- * a file stays, for without it no container of its claim can start.
+ * Removes the files of claims that were deleted or deallocated: the kubelet unprepares a claim only while it remembers the claim. In doubt
+ * a file stays, because the containers of its claim cannot start without it.
  *
- * @returns why the API server could not be asked about all of them, if so.
+ * @returns why the API server could not be asked about all claims. Undefined if it could.
  */
 async function sweep({ files, readClaim, mutex, log }: SweepOptions, signal: AbortSignal): Promise<string | undefined> {
   async function removeIfLost(uid: string): Promise<void> {
     const prepared = await files.read(uid).catch((error) => {
-      log.warn("A claim's file stays that cannot be read", { uid, reason: messageOf(error) });
+      log.warn("Cannot read the file of a claim: it stays", { uid, reason: messageOf(error) });
     });
     if (!prepared) return;
-    const lost = whyLost(await readClaim(prepared, signal), prepared);
+    const lost = reasonForLoss(await readClaim(prepared, signal), prepared);
     if (!lost) return;
     await files.remove(uid);
     const { namespace, name } = prepared;
-    log.info("Removed what was left of a claim", { namespace, name, uid, reason: lost });
+    log.info("Removed the file of a claim", { namespace, name, uid, reason: lost });
   }
   const sweeps = (await files.list()).map((uid) => mutex(uid, () => removeIfLost(uid)));
   const outcomes = await Promise.allSettled(sweeps);
-  const doubt = outcomes.find((outcome) => outcome.status === "rejected");
-  return doubt && messageOf(doubt.reason);
+  const failed = outcomes.find((outcome) => outcome.status === "rejected");
+  return failed && messageOf(failed.reason);
 }
 
-export interface KeepSweptOptions extends SweepOptions {
+export interface SweeperOptions extends SweepOptions {
   backoff?: Backoff;
-  /** From one sweep to the next, in ms. */
+  /** Time between two sweeps, in ms. */
   period?: number;
   signal: AbortSignal;
 }
 
 const HOUR = 3_600_000;
 
-/** Sweeps until the API server has told of every claim, and from then on once an hour. */
-export async function keepSwept(options: KeepSweptOptions): Promise<void> {
+/** Sweeps with backoff until the API server has answered for all claims, and then once an hour. Returns when the signal is aborted. */
+export async function runSweeper(options: SweeperOptions): Promise<void> {
   const { log, signal, backoff = createBackoff({ max: 60_000 }), period = HOUR } = options;
-  let complaint: string | undefined;
+  let logged: string | undefined;
   while (!signal.aborted) {
-    const doubt = await sweep(options, signal).catch(messageOf);
+    const failure = await sweep(options, signal).catch(messageOf);
     if (signal.aborted) return;
-    if (doubt !== undefined && doubt !== complaint) {
-      log.warn("Cannot ask whether prepared claims are still there: their files stay", { reason: doubt });
+    if (failure !== undefined && failure !== logged) {
+      log.warn("Cannot find out whether prepared claims still exist: their files stay", { reason: failure });
     }
-    complaint = doubt;
-    if (doubt === undefined) backoff.reset();
-    const wait = doubt === undefined ? sleep(period, undefined, { signal }) : backoff.wait(signal);
-    await wait.catch(() => {}); // only the signal ends it early
+    logged = failure;
+    if (failure === undefined) backoff.reset();
+    const wait = failure === undefined ? sleep(period, undefined, { signal }) : backoff.wait(signal);
+    await wait.catch(() => {}); // rejects only when aborted
   }
 }

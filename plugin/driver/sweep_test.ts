@@ -5,11 +5,11 @@ import { silentLog } from "../../program/testing.ts";
 import type { PreparedClaim } from "./cdi.ts";
 import type { ReadClaim } from "./claim.ts";
 import type { ClaimFiles } from "./claim_files.ts";
-import { keepSwept } from "./sweep.ts";
+import { runSweeper } from "./sweep.ts";
 
 const CLAIM: PreparedClaim = { namespace: "team", name: "train", uid: "a-1", shares: [] };
 
-/** Files in memory, which tell of removals. */
+/** Files in memory. `removed` resolves with the uid of the first removed file. */
 function claimFiles(...claims: PreparedClaim[]) {
   const held = new Map(claims.map((claim) => [claim.uid, claim]));
   const removed = Promise.withResolvers<string>();
@@ -26,7 +26,7 @@ function claimFiles(...claims: PreparedClaim[]) {
 
 function start(files: ClaimFiles, readClaim: ReadClaim) {
   const stop = new AbortController();
-  const ended = keepSwept({
+  const ended = runSweeper({
     files,
     readClaim,
     mutex: createKeyedMutex(),
@@ -45,30 +45,30 @@ function start(files: ClaimFiles, readClaim: ReadClaim) {
 
 const ALLOCATED = { metadata: { name: "c", uid: "a-1" }, spec: {}, status: { allocation: {} } };
 
-test("keepSwept() finds later, too, what the kubelet has forgotten", async () => {
+test("runSweeper() also removes the file of a claim that is deleted later", async () => {
   const { held, removed, files } = claimFiles(CLAIM);
-  let turns = 0;
-  await using _sweeping = start(files, async () => (++turns < 3 ? ALLOCATED : undefined));
+  let reads = 0;
+  await using _sweeping = start(files, async () => (++reads < 3 ? ALLOCATED : undefined));
   expect(await removed).toBe("a-1");
-  expect(turns).toBe(3);
+  expect(reads).toBe(3);
   expect(held.size).toBe(0);
 });
 
-test("keepSwept() removes one claim's file although another's claim cannot be read, and asks for that again", async () => {
-  const { held, removed, files } = claimFiles(CLAIM, { ...CLAIM, name: "doubtful", uid: "a-2" });
-  const askedAgain = Promise.withResolvers<void>();
+test("runSweeper() removes the file of one claim although another claim cannot be read, and retries that one", async () => {
+  const { held, removed, files } = claimFiles(CLAIM, { ...CLAIM, name: "unreadable", uid: "a-2" });
+  const retried = Promise.withResolvers<void>();
   let failures = 0;
   await using _sweeping = start(files, async ({ name }) => {
     if (name === "train") return undefined;
-    if (++failures === 3) askedAgain.resolve();
-    throw new Error("Away");
+    if (++failures === 3) retried.resolve();
+    throw new Error("Unreachable");
   });
   expect(await removed).toBe("a-1");
-  await askedAgain.promise;
+  await retried.promise;
   expect([...held.keys()]).toEqual(["a-2"]);
 });
 
-test("keepSwept() goes on when the files themselves cannot be listed", async () => {
+test("runSweeper() continues when the files cannot be listed", async () => {
   const { removed, files } = claimFiles(CLAIM);
   let failures = 2;
   const list = async () => {

@@ -1,18 +1,22 @@
 import * as v from "valibot";
 import { ConfigError } from "../../program/config_error.ts";
+import { setting } from "../../program/environment.ts";
 import { poolServers } from "../address.ts";
 
-/** Variables of a program that say where the pool is. */
+/** Settings that name the pool servers. Set at most one of them. */
 export const POOL_SETTINGS = {
-  POOL_SERVERS: v.optional(poolServers()),
-  /** Path of a token's servers.conf. */
-  SERVERS_CONF: v.optional(v.string()),
+  POOL_SERVERS: setting(v.optional(poolServers()), "The pool servers: a comma-separated list of `host:port`"),
+  SERVERS_CONF: setting(
+    v.optional(v.string()),
+    "Instead of `POOL_SERVERS`: path of the `servers.conf` of a token, which is read again when it changes",
+  ),
 };
 
 /**
- * The servers that {@link POOL_SETTINGS} name: host:port of each, or the path of a servers.conf; undefined if none are named.
+ * Returns the pool servers of {@link POOL_SETTINGS}: a list of host:port, or the path of a servers.conf. Undefined if
+ * neither is set.
  *
- * @throws {ConfigError} when both are set.
+ * @throws {ConfigError} if both are set.
  */
 export function serversOf({
   POOL_SERVERS,

@@ -2,27 +2,27 @@ import { connect } from "node:net";
 import { splitAddress } from "../address.ts";
 
 /**
- * How long `host:port` takes to accept a TCP connection, in ms: one round trip of the network. Undefined if it does not within
- * `timeout` ms, or once the signal is aborted.
+ * Measures how long `host:port` takes to accept a TCP connection, in ms. This is one network round trip, without the
+ * DNS lookup. Undefined if the connection fails, is not accepted within `timeout` ms, or the signal is aborted.
  */
-export function connectTime(address: string, timeout: number, signal: AbortSignal): Promise<number | undefined> {
+export function measureConnectTime(address: string, timeout: number, signal: AbortSignal): Promise<number | undefined> {
   if (signal.aborted) return Promise.resolve(undefined);
   return new Promise((resolve) => {
     let start = performance.now();
     const socket = connect(splitAddress(address));
     const settle = (time?: number) => {
-      clearTimeout(limit);
-      signal.removeEventListener("abort", refuse);
+      clearTimeout(timer);
+      signal.removeEventListener("abort", fail);
       socket.destroy();
       resolve(time);
     };
-    const refuse = () => settle();
-    const limit = setTimeout(refuse, timeout);
-    signal.addEventListener("abort", refuse, { once: true });
+    const fail = () => settle();
+    const timer = setTimeout(fail, timeout);
+    signal.addEventListener("abort", fail, { once: true });
     socket.once("lookup", () => {
-      start = performance.now(); // DNS is not the pool's
+      start = performance.now(); // exclude the DNS lookup
     });
     socket.once("connect", () => settle(performance.now() - start));
-    socket.once("error", refuse);
+    socket.once("error", fail);
   });
 }

@@ -3,101 +3,104 @@ import { isDeepStrictEqual } from "node:util";
 import { createBackoff } from "../../program/backoff.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { PoolServer, ServerSource } from "../inventory.ts";
-import { connectTime } from "./probe.ts";
-import { type Told, watchServer } from "./watch.ts";
+import { measureConnectTime } from "./probe.ts";
+import { type ReportedInventory, watchServer } from "./watch.ts";
 
 export interface ServerSourceOptions {
-  /** How often a server is looked at, in ms. Death, a hang and return are noticed within twice this time. */
+  /** How often a server is polled, in ms. A crash, a hang and a recovery are detected within twice this time. */
   interval: number;
   log: Logger;
-  /** Told of each time that the server has accepted a connection, and how long it took, in ms: one round trip. */
+  /** Called each time that the server accepts a connection, with the network round-trip time in ms. */
   onRoundTrip?: (address: string, time: number) => void;
 }
 
-/** How long a server may take to say its first word, in ms: what all others have told waits for it. */
-const FIRST_WORD = 2000;
+/**
+ * Longest timeout until the first state of a server is known, in ms: the inventories of all other servers wait for it.
+ */
+const FIRST_STATE_TIMEOUT = 2000;
 
 /**
- * Follows one server in whichever way it allows. One that speaks `bitfusion.pool.v1` is watched: it tells its GPUs, live. One
- * that only accepts connections, as Bitfusion's own do, is asked again at each look: it may just have been slow. One that has ever told
- * is never taken for the latter again.
+ * Creates a source for the state of one server. It watches the GPUs of a server that supports `bitfusion.pool.v1`. A
+ * server that accepts connections but does not report its GPUs, as Bitfusion's own do, is reachable. It may only have
+ * been slow, so each poll tries the watch again. After a first report, a server whose watch fails is unreachable.
  */
 export function createServerSource({ interval, log, onRoundTrip }: ServerSourceOptions): ServerSource {
-  // Together less than two intervals: a look, and two connections in a row that are never answered.
+  // Together less than two intervals: one poll, and two successive connections without a response.
   const period = (interval * 3) / 4;
-  const patience = interval / 2;
-  const silence = (interval * 2) / 3;
-  /** How long it must have failed: a server that just restarts is not dead. */
-  const confirmation = interval / 3;
+  const connectTimeout = interval / 2;
+  const messageTimeout = (interval * 2) / 3;
+  /** How long a server must fail before it is unreachable: it may only be restarting. */
+  const failureGrace = interval / 3;
   return async function* (address, signal) {
     const backoff = createBackoff({ initial: Math.min(100, interval / 10), max: interval / 4 });
-    let told: Told | undefined;
+    let reported: ReportedInventory | undefined;
     let failingSince: number | undefined;
     let last: PoolServer | undefined;
 
-    async function accepts(): Promise<boolean> {
-      const time = await connectTime(address, atFirst(patience), signal);
+    async function acceptsConnection(): Promise<boolean> {
+      const time = await measureConnectTime(address, shortenFirst(connectTimeout), signal);
       if (time !== undefined) onRoundTrip?.(address, time);
       return time !== undefined;
     }
-    function atFirst(time: number): number {
-      return last ? time : Math.min(time, FIRST_WORD);
+    function shortenFirst(timeout: number): number {
+      return last ? timeout : Math.min(timeout, FIRST_STATE_TIMEOUT);
     }
-    function* found(reachable: boolean): Generator<PoolServer> {
-      const server = { address, reachable, ...told };
+    function* update(reachable: boolean): Generator<PoolServer> {
+      const server = { address, reachable, ...reported };
       if (isDeepStrictEqual(server, last)) return;
       if (last?.reachable !== reachable) {
-        log.info(reachable ? "Pool server answers" : "Pool server does not answer", { address });
+        log.info(reachable ? "Pool server is reachable" : "Pool server is not reachable", { address });
       }
       last = server;
       yield server;
     }
-    /** One lost probe is not a death, nor are several within a moment. */
-    function* failed(): Generator<PoolServer> {
+    /** A server is unreachable only if it fails for some time, not after one lost probe or several in a short time. */
+    function* onFailure(): Generator<PoolServer> {
       const now = performance.now();
       failingSince ??= now;
-      if (last === undefined || now - failingSince >= confirmation) yield* found(false);
+      if (last === undefined || now - failingSince >= failureGrace) yield* update(false);
     }
-    function* answered(): Generator<PoolServer> {
+    function* onSuccess(): Generator<PoolServer> {
       failingSince = undefined;
-      yield* found(true);
+      yield* update(true);
     }
 
     while (!signal.aborted) {
       const start = performance.now();
-      if (await accepts()) {
-        using _meter = every(interval, accepts);
+      if (await acceptsConnection()) {
+        using _probes = callEvery(interval, acceptsConnection);
         let messages = 0;
         try {
-          for await (const next of watchServer(address, { silence: atFirst(silence), signal })) {
-            if (!isDeepStrictEqual(next, told)) told = next; // else consumers keep what they derived from it
+          for await (const next of watchServer(address, { messageTimeout: shortenFirst(messageTimeout), signal })) {
+            if (!isDeepStrictEqual(next, reported)) reported = next; // consumers cache by object identity
             messages += 1;
-            if (messages > 1) backoff.reset(); // one that ends each stream at once is not asked again at once
-            yield* answered();
+            if (messages > 1) backoff.reset(); // a server that ends each stream early is retried with backoff
+            yield* onSuccess();
           }
         } catch (error) {
           if (signal.aborted) return;
-          if (!told) {
+          if (!reported) {
             if (!last?.reachable) {
-              log.info("Pool server only accepts connections", { address, reason: messageOf(error) });
+              const reason = messageOf(error);
+              log.info("Pool server accepts connections but does not report its GPUs", { address, reason });
             }
             backoff.reset();
-            yield* answered();
+            yield* onSuccess();
             const rest = Math.max(0, start + period - performance.now());
-            await sleep(rest, undefined, { signal }).catch(() => {}); // only the signal ends it early
+            await sleep(rest, undefined, { signal }).catch(() => {}); // rejects only when aborted
             continue;
           }
         }
       }
       if (signal.aborted) return;
-      yield* failed();
-      await backoff.wait(signal).catch(() => {});
+      yield* onFailure();
+      await backoff.wait(signal).catch(() => {}); // rejects only when aborted
     }
   };
 }
 
-/** Calls again and again, until disposal. */
-function every(interval: number, call: () => unknown): Disposable {
+/** Calls a function every `interval` ms until disposal. */
+function callEvery(interval: number, call: () => unknown): Disposable {
   const timer = setInterval(call, interval);
   return { [Symbol.dispose]: () => clearInterval(timer) };
 }

@@ -11,39 +11,39 @@ import { startInventoryServer } from "./testing.ts";
 
 const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };
 
-/** Follows the server at `address` until disposal. */
+/** Follows the server at an address until disposal. */
 function follow(address: string, interval = 300) {
   const stop = new AbortController();
-  const found = createServerSource({ interval, log: silentLog })(address, stop.signal)[Symbol.asyncIterator]();
+  const states = createServerSource({ interval, log: silentLog })(address, stop.signal)[Symbol.asyncIterator]();
   return {
     stop: () => stop.abort(),
-    next: async (): Promise<PoolServer | undefined> => (await found.next()).value,
-    /** The first state from here on that `matches`. */
+    next: async (): Promise<PoolServer | undefined> => (await states.next()).value,
+    /** Returns the first following state that `matches`. */
     async until(matches: (server: PoolServer) => boolean): Promise<PoolServer> {
       for (;;) {
-        const { done, value } = await found.next();
+        const { done, value } = await states.next();
         if (done) throw new Error("The source has ended");
         if (matches(value)) return value;
       }
     },
     async [Symbol.asyncDispose]() {
       stop.abort();
-      await found.return?.();
+      await states.return?.();
     },
   };
 }
 
 const isReachable = ({ reachable }: PoolServer) => reachable;
-const isAway = ({ reachable }: PoolServer) => !reachable;
+const isUnreachable = ({ reachable }: PoolServer) => !reachable;
 
-test.concurrent("createServerSource() tells a server's GPUs, keeps them when it dies, and finds it again", async () => {
+test.concurrent("createServerSource() yields a server's GPUs, keeps them when it crashes, and yields them again when it returns", async () => {
   const port = await freePort();
   const first = await startInventoryServer({ port, gpus: 2 });
   await using server = follow(first.address);
   const { address, gpus, facts } = first;
   expect(await server.until(({ gpus }) => gpus !== undefined)).toEqual({ address, reachable: true, gpus, facts });
   await first[Symbol.asyncDispose]();
-  expect(await server.until(isAway)).toEqual({ address, reachable: false, gpus, facts });
+  expect(await server.until(isUnreachable)).toEqual({ address, reachable: false, gpus, facts });
   await using second = await startInventoryServer({ port, gpus: 3 });
   expect(await server.until(({ gpus }) => gpus?.length === 3)).toEqual({
     address,
@@ -53,7 +53,7 @@ test.concurrent("createServerSource() tells a server's GPUs, keeps them when it 
   });
 });
 
-test.concurrent("createServerSource() tells each change of the GPUs, and no heartbeat", async () => {
+test.concurrent("createServerSource() yields each change of the GPUs, but no heartbeats", async () => {
   const health = [true, true, false, false, true];
   await using server = await serveGrpc({
     listen: { port: 0 },
@@ -67,11 +67,11 @@ test.concurrent("createServerSource() tells each change of the GPUs, and no hear
       }),
   });
   await using followed = follow(`127.0.0.1:${server.port}`, 6000);
-  const told = [await followed.next(), await followed.next(), await followed.next()];
-  expect(told.map((found) => found?.gpus?.[0]?.healthy)).toEqual([true, false, true]);
+  const states = [await followed.next(), await followed.next(), await followed.next()];
+  expect(states.map((state) => state?.gpus?.[0]?.healthy)).toEqual([true, false, true]);
 });
 
-test.concurrent("createServerSource() takes one broken connection for no death", async () => {
+test.concurrent("createServerSource() keeps a server reachable after one broken connection", async () => {
   let calls = 0;
   await using server = await serveGrpc({
     listen: { port: 0 },
@@ -92,21 +92,21 @@ test.concurrent("createServerSource() takes one broken connection for no death",
   expect(await followed.next()).toMatchObject({ reachable: true, gpus: [{ memoryMb: 2 }] });
 });
 
-test.concurrent("createServerSource() takes no restart for a death, however often it fails meanwhile", async () => {
+test.concurrent("createServerSource() keeps a server reachable during a restart with several failed connections", async () => {
   const port = await freePort();
-  const before = await startInventoryServer({ port, gpus: 1 });
-  await using followed = follow(before.address, 12_000);
+  const first = await startInventoryServer({ port, gpus: 1 });
+  await using followed = follow(first.address, 12_000);
   await followed.until(({ gpus }) => gpus?.length === 1);
   const next = followed.next();
-  await before[Symbol.asyncDispose]();
-  await using starting = await listenSilently((socket) => socket.destroy(), port);
+  await first[Symbol.asyncDispose]();
+  await using starting = await startTcpServer((socket) => socket.destroy(), port);
   for (let attempt = 0; attempt < 3; attempt++) await starting.connections.next();
   await starting[Symbol.asyncDispose]();
-  await using after = await startInventoryServer({ port, gpus: 2 });
-  expect(await next).toMatchObject({ reachable: true, gpus: after.gpus });
+  await using second = await startInventoryServer({ port, gpus: 2 });
+  expect(await next).toMatchObject({ reachable: true, gpus: second.gpus });
 });
 
-test.concurrent("createServerSource() takes a server that is away for not reachable at once, and finds it later", async () => {
+test.concurrent("createServerSource() yields a server that is down as unreachable immediately, and as reachable later", async () => {
   const port = await freePort();
   const address = `127.0.0.1:${port}`;
   await using server = follow(address);
@@ -120,36 +120,36 @@ test.concurrent("createServerSource() takes a server that is away for not reacha
   });
 });
 
-test.concurrent("createServerSource() takes one that only accepts connections for reachable, without GPUs", async () => {
-  await using silent = await listenSilently();
-  await using server = follow(silent.address);
-  expect(await server.next()).toEqual({ address: silent.address, reachable: true });
-  await silent[Symbol.asyncDispose]();
-  expect(await server.until(isAway)).toEqual({ address: silent.address, reachable: false });
+test.concurrent("a server that does not report its GPUs is reachable, without GPUs", async () => {
+  await using tcpServer = await startTcpServer();
+  await using server = follow(tcpServer.address);
+  expect(await server.next()).toEqual({ address: tcpServer.address, reachable: true });
+  await tcpServer[Symbol.asyncDispose]();
+  expect(await server.until(isUnreachable)).toEqual({ address: tcpServer.address, reachable: false });
 });
 
-test.concurrent("createServerSource() asks one that only accepts connections at each look what it has", async () => {
-  await using silent = await listenSilently();
-  await using server = follow(silent.address, 90);
-  expect(await server.next()).toEqual({ address: silent.address, reachable: true });
-  const later = server.next(); // follows on
+test.concurrent("createServerSource() tries the watch at each poll of a server that does not report its GPUs", async () => {
+  await using tcpServer = await startTcpServer();
+  await using server = follow(tcpServer.address, 90);
+  expect(await server.next()).toEqual({ address: tcpServer.address, reachable: true });
+  const later = server.next(); // keeps the source running
   const sockets = [];
-  for (let count = 0; count < 4; count++) sockets.push((await silent.connections.next()).value as Socket);
-  const [, asked, , askedAgain] = sockets; // in front of each question a probe
-  for (const socket of [asked, askedAgain]) {
+  for (let count = 0; count < 4; count++) sockets.push((await tcpServer.connections.next()).value as Socket);
+  const [, firstWatch, , secondWatch] = sockets; // a probe precedes each watch
+  for (const socket of [firstWatch, secondWatch]) {
     if (socket?.bytesRead === 0) await once(socket, "data");
   }
   server.stop();
   expect(await later).toBeUndefined();
 });
 
-test.concurrent("createServerSource() soon tells of one that says nothing at first, however rarely it looks", async () => {
-  await using silent = await listenSilently();
-  await using server = follow(silent.address, 60_000);
-  expect(await server.next()).toEqual({ address: silent.address, reachable: true });
+test.concurrent("createServerSource() yields a server that does not report its GPUs within seconds, even if the interval is long", async () => {
+  await using tcpServer = await startTcpServer();
+  await using server = follow(tcpServer.address, 60_000);
+  expect(await server.next()).toEqual({ address: tcpServer.address, reachable: true });
 });
 
-test.concurrent("createServerSource() asks one that only accepted connections again what it has", async () => {
+test.concurrent("createServerSource() yields the GPUs of a server that reports them only later", async () => {
   let calls = 0;
   await using server = await serveGrpc({
     listen: { port: 0 },
@@ -172,39 +172,39 @@ test.concurrent("createServerSource() asks one that only accepted connections ag
   });
 });
 
-test.concurrent("createServerSource() takes a server that hangs for not reachable until it goes on", async () => {
+test.concurrent("createServerSource() yields a server that hangs as unreachable until it continues", async () => {
   const script = `
     import { startInventoryServer } from ${JSON.stringify(join(import.meta.dir, "testing.ts"))};
     console.log(JSON.stringify({ port: (await startInventoryServer()).port }));`;
   await using child = Bun.spawn([process.execPath, "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
   const address = `127.0.0.1:${await portOf(child.stdout)}`;
   await using server = follow(address);
-  const told = await server.until(({ gpus }) => gpus !== undefined);
-  expect(told.gpus ?? []).toMatchObject([{ model: "Simulated GPU", memoryMb: 16_000, healthy: true }]);
+  const state = await server.until(({ gpus }) => gpus !== undefined);
+  expect(state.gpus ?? []).toMatchObject([{ model: "Simulated GPU", memoryMb: 16_000, healthy: true }]);
   child.kill("SIGSTOP");
-  expect(await server.until(isAway)).toEqual({ ...told, reachable: false });
+  expect(await server.until(isUnreachable)).toEqual({ ...state, reachable: false });
   child.kill("SIGCONT");
-  expect(await server.until(isReachable)).toEqual({ ...told, reachable: true });
+  expect(await server.until(isReachable)).toEqual({ ...state, reachable: true });
 });
 
-test.concurrent("createServerSource() takes one that speaks garbage for one that only accepts connections", async () => {
-  await using server = await listenSilently((socket) => socket.write("HTTP/1.0 200 OK\r\n\r\n\0\xff garbage"));
+test.concurrent("createServerSource() treats a server with invalid responses like one that does not report its GPUs", async () => {
+  await using server = await startTcpServer((socket) => socket.write("HTTP/1.0 200 OK\r\n\r\n\0\xff garbage"));
   await using followed = follow(server.address);
   expect(await followed.next()).toEqual({ address: server.address, reachable: true });
 });
 
-test.concurrent("createServerSource() tells each connection's time, also of a server that it watches", async () => {
+test.concurrent("createServerSource() reports the round-trip time of each connection, also during a watch", async () => {
   await using server = await startInventoryServer();
   const stop = new AbortController();
   const times: number[] = [];
-  const met = Promise.withResolvers<void>();
+  const measured = Promise.withResolvers<void>();
   const onRoundTrip = (address: string, time: number) => {
     expect(address).toBe(server.address);
-    if (times.push(time) === 3) met.resolve();
+    if (times.push(time) === 3) measured.resolve();
   };
   const source = createServerSource({ interval: 30, log: silentLog, onRoundTrip })(server.address, stop.signal);
   const following = Array.fromAsync(source);
-  await met.promise;
+  await measured.promise;
   stop.abort();
   await following;
   expect(Math.min(...times)).toBeGreaterThan(0);
@@ -232,21 +232,21 @@ test.concurrent("createServerSource() ends with the signal and closes its connec
   await ended.promise;
 });
 
-test.concurrent("createServerSource() ends with the signal while it waits for a silent server", async () => {
-  await using silent = await listenSilently();
-  await using followed = follow(silent.address, 60_000);
+test.concurrent("createServerSource() ends with the signal while it waits for a first message", async () => {
+  await using tcpServer = await startTcpServer();
+  await using followed = follow(tcpServer.address, 60_000);
   const next = followed.next();
   // The first connection is the probe, the second one the watch.
-  await silent.connections.next();
-  const watching = (await silent.connections.next()).value as Socket;
+  await tcpServer.connections.next();
+  const watching = (await tcpServer.connections.next()).value as Socket;
   const closed = new Promise((resolve) => watching.once("close", resolve));
   followed.stop();
   expect(await next).toBeUndefined();
   await closed;
 });
 
-/** A server that accepts connections and says nothing else than `greet` does. */
-async function listenSilently(greet: (socket: Socket) => void = () => {}, port = 0) {
+/** Starts a server that accepts connections, calls `greet`, and sends nothing else. */
+async function startTcpServer(greet: (socket: Socket) => void = () => {}, port = 0) {
   const sockets = new Set<Socket>();
   const server = createServer();
   const accepted = new ReadableStream<Socket>({
@@ -272,7 +272,7 @@ async function listenSilently(greet: (socket: Socket) => void = () => {}, port =
   };
 }
 
-/** The port that a program's log tells. */
+/** Returns the port in the first log line that has one. */
 async function portOf(log: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<string> {
   let text = "";
   for await (const chunk of log.pipeThrough(new TextDecoderStream())) {
@@ -280,5 +280,5 @@ async function portOf(log: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<str
     const [, port] = /"port":(\d+)/.exec(text) ?? [];
     if (port) return port;
   }
-  throw new Error(`The program told no port: ${text}`);
+  throw new Error(`The program logged no port: ${text}`);
 }

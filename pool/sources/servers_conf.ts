@@ -29,9 +29,11 @@ const ServersConf = v.object(
 );
 
 /**
- * The servers that a token's servers.conf names, one address each: `reachable`, or the first of `addresses`.
+ * Parses the servers.conf of a token. Returns one address per server, without duplicates: `reachable`, or the first of
+ * `addresses`.
  *
- * @throws {ConfigError} names the file, the field, its value and what would be right.
+ * @param path for error messages.
+ * @throws {ConfigError} names the file, the field, its value and what is expected.
  */
 export function parseServersConf(text: string, path: string): string[] {
   let document: unknown;
@@ -44,14 +46,18 @@ export function parseServersConf(text: string, path: string): string[] {
   if (!result.success) {
     const [issue] = result.issues;
     const field = v.getDotPath(issue);
-    const value = JSON.stringify(issue.input) ?? "absent";
+    const value = JSON.stringify(issue.input) ?? "not set";
     throw new ConfigError(`Cannot use ${path}: ${field ? `${field} is ${value}` : "the document"}: ${issue.message}`);
   }
   const addresses = result.output.servers.map(({ addresses, reachable }) => reachable ?? (addresses[0] as string));
   return [...new Set(addresses)];
 }
 
-/** {@link parseServersConf} of a file. */
+/**
+ * Reads and parses a servers.conf with {@link parseServersConf}.
+ *
+ * @throws {ConfigError} if the file cannot be read or is invalid.
+ */
 export async function readServersConf(path: string): Promise<string[]> {
   try {
     return parseServersConf(await readFile(path, "utf8"), path);

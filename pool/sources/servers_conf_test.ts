@@ -8,21 +8,17 @@ import { parseServersConf, readServersConf } from "./servers_conf.ts";
 test.each<[string, string, string[]]>([
   ["the first address of a server", "servers:\n- addresses: [10.0.0.1:56001, 192.168.0.1:56001]", ["10.0.0.1:56001"]],
   [
-    "the one that is reachable rather",
+    "reachable in preference to addresses",
     "servers:\n- addresses: [10.0.0.1:56001]\n  reachable: 192.168.0.1:56001",
     ["192.168.0.1:56001"],
   ],
-  ["reachable alone", "servers:\n- reachable: a:1", ["a:1"]],
-  ["several servers in their order", "servers:\n- reachable: b:1\n- addresses:\n  - a:1", ["b:1", "a:1"]],
-  [
-    "a server that is named twice once",
-    "servers:\n- reachable: a:1\n- addresses: [a:1]\n- reachable: b:1",
-    ["a:1", "b:1"],
-  ],
-  ["servers whatever else is told of them", "version: 2\nservers:\n- reachable: a:1\n  id: x", ["a:1"]],
+  ["reachable without addresses", "servers:\n- reachable: a:1", ["a:1"]],
+  ["several servers in order", "servers:\n- reachable: b:1\n- addresses:\n  - a:1", ["b:1", "a:1"]],
+  ["a repeated server once", "servers:\n- reachable: a:1\n- addresses: [a:1]\n- reachable: b:1", ["a:1", "b:1"]],
+  ["servers with unknown fields", "version: 2\nservers:\n- reachable: a:1\n  id: x", ["a:1"]],
   ["an IPv6 address", 'servers:\n- reachable: "[fd00::1]:56001"', ["[fd00::1]:56001"]],
   ["JSON", '{"servers":[{"addresses":["a:1"]}]}', ["a:1"]],
-])("parseServersConf() gives %s", (_, text, expected) => {
+])("parseServersConf() returns %s", (_, text, expected) => {
   expect(parseServersConf(text, "/x")).toEqual(expected);
 });
 
@@ -31,26 +27,30 @@ const EXPECTED = "expected host:port, such as 10.202.122.248:56001";
 test.each<[string, string, string]>([
   ["an address without a port", "servers:\n- addresses: [a]", `servers.0.addresses.0 is "a": ${EXPECTED}`],
   ["an address that is a number", "servers:\n- addresses: [a:1, 5]", `servers.0.addresses.1 is 5: ${EXPECTED}`],
-  ["reachable", "servers:\n- reachable: a:1\n- reachable: b:0", `servers.1.reachable is "b:0": ${EXPECTED}`],
   [
-    "addresses that are no list",
+    "an invalid port in reachable",
+    "servers:\n- reachable: a:1\n- reachable: b:0",
+    `servers.1.reachable is "b:0": ${EXPECTED}`,
+  ],
+  [
+    "addresses that are not a list",
     "servers:\n- addresses: a:1",
     'servers.0.addresses is "a:1": expected a list of addresses',
   ],
   ["a server without addresses", "servers:\n- addresses: []", 'servers.0 is {"addresses":[]}: expected addresses'],
-  ["a server that is no mapping", "servers:\n- a:1", 'servers.0 is "a:1": expected addresses'],
-  ["servers that are no list", "servers: a:1", 'servers is "a:1": expected a list of servers'],
-  ["servers that are none", "servers: []", "servers is []: expected at least one server"],
-  ["servers that are absent", "{}", "servers is absent: expected a list under the key servers"],
-  ["a document that is empty", "", "the document: expected a list under the key servers"],
-  ["a document that is a word", "a:1", "the document: expected a list under the key servers"],
-])("parseServersConf() names the field that is wrong: %s", (_, text, message) => {
+  ["a server that is not a mapping", "servers:\n- a:1", 'servers.0 is "a:1": expected addresses'],
+  ["servers that are not a list", "servers: a:1", 'servers is "a:1": expected a list of servers'],
+  ["an empty list of servers", "servers: []", "servers is []: expected at least one server"],
+  ["servers that are not set", "{}", "servers is not set: expected a list under the key servers"],
+  ["an empty document", "", "the document: expected a list under the key servers"],
+  ["a document that is a string", "a:1", "the document: expected a list under the key servers"],
+])("parseServersConf() names the invalid field: %s", (_, text, message) => {
   expect(() => parseServersConf(text, "/x/servers.conf")).toThrow(
     new ConfigError(`Cannot use /x/servers.conf: ${message}`),
   );
 });
 
-test("parseServersConf() says in one line where the YAML is broken", () => {
+test("parseServersConf() reports the position of a YAML syntax error in one line", () => {
   expect(() => parseServersConf("servers:\n- [", "/x/servers.conf")).toThrow(
     expect.objectContaining({
       name: "ConfigError",
@@ -59,9 +59,9 @@ test("parseServersConf() says in one line where the YAML is broken", () => {
   );
 });
 
-test("readServersConf() reads a file, and names the one that is missing or wrong", async () => {
-  await using folder = await mkdtempDisposable(join(tmpdir(), "servers-conf-"));
-  const path = join(folder.path, "servers.conf");
+test("readServersConf() reads a file, and names a file that is missing or invalid", async () => {
+  await using directory = await mkdtempDisposable(join(tmpdir(), "servers-conf-"));
+  const path = join(directory.path, "servers.conf");
   const read = () => readServersConf(path).catch((error) => `${error.name}: ${error.message}`);
   expect(await read()).toStartWith(`ConfigError: Cannot read the pool's servers from ${path}: ENOENT`);
   await writeFile(path, "servers: []");

@@ -1,7 +1,9 @@
 import { once } from "node:events";
 import type { InventorySource } from "../inventory.ts";
 
-/** A pool that nobody can be asked about: one server that always answers and never tells. */
+/**
+ * Yields a pool with one server that is always reachable and never reports its GPUs. For a pool without POOL_SETTINGS.
+ */
 export const staticSource: InventorySource = async function* (signal) {
   yield { servers: [{ address: "static", reachable: true }] };
   if (!signal.aborted) await once(signal, "abort");

@@ -5,27 +5,29 @@ import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { Gpu, ServerFacts } from "../inventory.ts";
 
 export interface InventoryServerOptions {
-  /** TCP port; 0 for any free one. */
+  /** TCP port; 0 selects a free port. */
   port?: number;
   hostname?: string;
-  /** Number of GPUs, or the GPUs. */
+  /** The GPUs, or their number; 1 by default. */
   gpus?: number | readonly Gpu[];
   memoryMb?: number;
 }
 
-/** A pool server that reports an inventory and grants nothing. */
+/** A pool server that reports an inventory and does not grant leases. */
 export interface InventoryServer extends AsyncDisposable {
   readonly address: string;
   readonly port: number;
   readonly gpus: readonly Gpu[];
   readonly facts: ServerFacts;
-  /** Resolves with the time of the first watch, as performance.now(). */
+  /** Resolves with the performance.now() of the first watch. */
   readonly firstWatch: Promise<number>;
-  /** Reports these GPUs from now on. */
+  /** Replaces the reported GPUs. */
   setGpus(gpus: readonly Gpu[]): void;
 }
 
-/** The inventory part of `bitfusion.pool.v1`, on 127.0.0.1. GPUs are called `<hostname>/0`, `<hostname>/1` and so on. */
+/**
+ * Serves the inventory calls of `bitfusion.pool.v1` on 127.0.0.1. GPU ids are `<hostname>/0`, `<hostname>/1` and so on.
+ */
 export async function startInventoryServer(options: InventoryServerOptions = {}): Promise<InventoryServer> {
   const { port = 0, hostname = "server", memoryMb = 16_000 } = options;
   const gpus = typeof options.gpus === "object" ? options.gpus : createGpus(options.gpus ?? 1, { hostname, memoryMb });

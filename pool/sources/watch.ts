@@ -5,40 +5,45 @@ import { type Inventory as InventoryMessage, PoolService } from "../../proto/gen
 import type { Gpu, PoolServer } from "../inventory.ts";
 
 export interface WatchOptions {
-  /** Longest time between two messages, and until the first, in ms. */
-  silence: number;
+  /** Longest time until the first message, and between two messages, in ms. */
+  messageTimeout: number;
   signal: AbortSignal;
 }
 
-/** In ms; servers refuse a shorter one. */
-const SHORTEST_HEARTBEAT = 100;
+/** Shortest heartbeat interval that servers accept, in ms. */
+const MIN_HEARTBEAT_INTERVAL = 100;
 
-/** What a server tells. */
-export type Told = Required<Pick<PoolServer, "gpus" | "facts">>;
+/** The inventory that a server reports. */
+export type ReportedInventory = Required<Pick<PoolServer, "gpus" | "facts">>;
 
 /**
- * What one server that speaks `bitfusion.pool.v1` tells, at each change and heartbeat. Throws when the connection or the
- * stream ends, and when nothing has been heard for `silence` ms.
+ * Watches one server over `bitfusion.pool.v1`. Yields its inventory at each change and heartbeat. Does not return.
+ *
+ * @throws if the connection or the stream ends, no message arrives within `messageTimeout` ms, or the signal is
+ * aborted.
  */
-export async function* watchServer(address: string, { silence, signal }: WatchOptions): AsyncGenerator<Told> {
+export async function* watchServer(
+  address: string,
+  { messageTimeout, signal }: WatchOptions,
+): AsyncGenerator<ReportedInventory> {
   using channel = connectTcp(address);
-  const hung = new AbortController();
-  const limit = setTimeout(
-    () => hung.abort(new DOMException(`Heard nothing for ${Math.round(silence)} ms`, "TimeoutError")),
-    silence,
+  const timedOut = new AbortController();
+  const timer = setTimeout(
+    () => timedOut.abort(new DOMException(`No message for ${Math.round(messageTimeout)} ms`, "TimeoutError")),
+    messageTimeout,
   );
   try {
     const updates = createClient(PoolService, channel.transport).watchInventory(
-      { heartbeatInterval: durationFromMs(Math.max(SHORTEST_HEARTBEAT, Math.round(silence / 3))) },
-      { signal: AbortSignal.any([signal, hung.signal]) },
+      { heartbeatInterval: durationFromMs(Math.max(MIN_HEARTBEAT_INTERVAL, Math.round(messageTimeout / 3))) },
+      { signal: AbortSignal.any([signal, timedOut.signal]) },
     );
     for await (const { inventory } of updates) {
-      limit.refresh();
+      timer.refresh();
       yield { gpus: gpusOf(inventory), facts: factsOf(inventory) };
     }
-    throw new Error("The server has ended the stream");
+    throw new Error("The server ended the stream");
   } finally {
-    clearTimeout(limit);
+    clearTimeout(timer);
   }
 }
 

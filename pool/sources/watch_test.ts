@@ -7,37 +7,43 @@ import { watchServer } from "./watch.ts";
 
 const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };
 
-test("watchServer() gives the server's GPUs and what it tells of itself, again and again", async () => {
+test("watchServer() yields the server's GPUs and facts at each heartbeat", async () => {
   await using server = await startInventoryServer({ gpus: 2, memoryMb: 8000 });
-  let times = 0; // the last one comes after more than 900 ms
-  for await (const told of watchServer(server.address, { silence: 900, signal: AbortSignal.timeout(4000) })) {
-    expect(told).toEqual({ gpus: server.gpus, facts: server.facts });
-    times += 1;
-    if (times === 5) break;
+  let count = 0; // the last message arrives after more than 900 ms
+  for await (const reported of watchServer(server.address, {
+    messageTimeout: 900,
+    signal: AbortSignal.timeout(4000),
+  })) {
+    expect(reported).toEqual({ gpus: server.gpus, facts: server.facts });
+    count += 1;
+    if (count === 5) break;
   }
-  expect(times).toBe(5);
+  expect(count).toBe(5);
 });
 
 test.each([
   [3000, 1000],
   [150, 100],
-])("watchServer() that allows %d ms of silence asks for a heartbeat each %d ms", async (silence, heartbeat) => {
-  let asked: number | undefined;
-  await using server = await serveGrpc({
-    listen: { port: 0 },
-    routes: (router) =>
-      router.service(PoolService, {
-        async *watchInventory({ heartbeatInterval }) {
-          asked = heartbeatInterval && durationMs(heartbeatInterval);
-          yield {};
-        },
-      }),
-  });
-  await failure(watchServer(`127.0.0.1:${server.port}`, { silence, signal: AbortSignal.timeout(4000) }));
-  expect(asked).toBe(heartbeat);
-});
+])(
+  "watchServer() with a message timeout of %d ms requests a heartbeat every %d ms",
+  async (messageTimeout, heartbeat) => {
+    let requested: number | undefined;
+    await using server = await serveGrpc({
+      listen: { port: 0 },
+      routes: (router) =>
+        router.service(PoolService, {
+          async *watchInventory({ heartbeatInterval }) {
+            requested = heartbeatInterval && durationMs(heartbeatInterval);
+            yield {};
+          },
+        }),
+    });
+    await failure(watchServer(`127.0.0.1:${server.port}`, { messageTimeout, signal: AbortSignal.timeout(4000) }));
+    expect(requested).toBe(heartbeat);
+  },
+);
 
-test("watchServer() throws when the server says nothing more", async () => {
+test("watchServer() throws when the server sends no more messages", async () => {
   const ended = Promise.withResolvers<void>();
   await using server = await serveGrpc({
     listen: { port: 0 },
@@ -50,12 +56,12 @@ test("watchServer() throws when the server says nothing more", async () => {
         },
       }),
   });
-  const watching = watchServer(`127.0.0.1:${server.port}`, { silence: 200, signal: AbortSignal.timeout(4000) });
-  expect(await failure(watching)).toContain("Heard nothing for 200 ms");
+  const watching = watchServer(`127.0.0.1:${server.port}`, { messageTimeout: 200, signal: AbortSignal.timeout(4000) });
+  expect(await failure(watching)).toContain("No message for 200 ms");
   await ended.promise;
 });
 
-test("watchServer() throws when the server ends the stream, with an error and without", async () => {
+test("watchServer() throws when the server ends the stream, with or without an error", async () => {
   let error: Error | undefined;
   await using server = await serveGrpc({
     listen: { port: 0 },
@@ -67,13 +73,13 @@ test("watchServer() throws when the server ends the stream, with an error and wi
         },
       }),
   });
-  const options = { silence: 3000, signal: AbortSignal.timeout(4000) };
-  expect(await failure(watchServer(`127.0.0.1:${server.port}`, options))).toBe("The server has ended the stream");
-  error = new Error("out of order");
+  const options = { messageTimeout: 3000, signal: AbortSignal.timeout(4000) };
+  expect(await failure(watchServer(`127.0.0.1:${server.port}`, options))).toBe("The server ended the stream");
+  error = new Error("failed");
   expect(await failure(watchServer(`127.0.0.1:${server.port}`, options))).toContain("internal");
 });
 
-/** The message of what an iteration throws in the end. */
+/** Iterates to the end. Returns the message of the error, if any. */
 async function failure(iterable: AsyncIterable<unknown>): Promise<string | undefined> {
   try {
     for await (const _ of iterable);

@@ -3,12 +3,15 @@ import { createLineOutput } from "./log_output.ts";
 
 export type { Logger };
 
-/** The output of log lines: standard output, which Bun makes non-blocking when `process.stdout` is first used. */
+/**
+ * Returns a function that writes lines to standard output, which Bun makes non-blocking when `process.stdout` is first
+ * used.
+ */
 export function createLogOutput(): (line: string) => void {
   return createLineOutput(process.stdout.fd);
 }
 
-/** Creates the logger of a program, which writes JSON lines. Call it once. */
+/** Creates the logger of a program, which writes JSON lines. Call it once per process. */
 export function createLogger(program: string, writeLine: (line: string) => void): Logger {
   const format = getJsonLinesFormatter({ properties: "flatten" });
   const stdout: Sink = (record) => writeLine(format(record));
@@ -23,7 +26,7 @@ export function createLogger(program: string, writeLine: (line: string) => void)
   return getLogger(program);
 }
 
-/** The message of an error and those of its causes, each once. */
+/** Returns the message of an error, followed by those of its causes that it does not contain. */
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const cause = error.cause === undefined ? "" : messageOf(error.cause);

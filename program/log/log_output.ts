@@ -1,14 +1,14 @@
 import { writeSync } from "node:fs";
 
-/** Time between two attempts while the reader is behind, in ms. */
-const RETRY = 10;
+/** Time between two writes while the pipe is full, in ms. */
+const RETRY_INTERVAL = 10;
 
-/** How long the exit of the process waits for a reader that is behind, in ms. */
+/** How long the exit of the process is delayed while the pipe is full, in ms. */
 const EXIT_TIMEOUT = 1000;
 
 /**
- * Returns a function that writes lines to a non-blocking file descriptor, in order. Lines that a slow reader does not accept yet are
- * queued. When the process exits, in whichever way, the queue is written first.
+ * Returns a function that writes lines to a non-blocking file descriptor, in order. Lines are queued while the reader
+ * is slow. The queue is written before the process exits.
  */
 export function createLineOutput(fd: number): (line: string) => void {
   let queue: string[] = [];
@@ -25,12 +25,12 @@ export function createLineOutput(fd: number): (line: string) => void {
   function flushOrRetry(): void {
     flush();
     isScheduled = unwritten.length > 0;
-    if (isScheduled) setTimeout(flushOrRetry, RETRY).unref();
+    if (isScheduled) setTimeout(flushOrRetry, RETRY_INTERVAL).unref();
   }
 
   process.on("exit", () => {
     const deadline = performance.now() + EXIT_TIMEOUT;
-    for (flush(); unwritten.length > 0 && performance.now() < deadline; flush()) Bun.sleepSync(RETRY);
+    for (flush(); unwritten.length > 0 && performance.now() < deadline; flush()) Bun.sleepSync(RETRY_INTERVAL);
   });
 
   return (line) => {
@@ -39,11 +39,13 @@ export function createLineOutput(fd: number): (line: string) => void {
   };
 }
 
-/** Writes bytes, and returns how many of them are done with. */
+/**
+ * Writes bytes. Returns how many must not be written again: none if the pipe is full, all if the reader has closed it.
+ */
 function writeSome(fd: number, bytes: Uint8Array): number {
   try {
     return writeSync(fd, bytes);
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EAGAIN" ? 0 : bytes.length; // without a reader the program goes on
+    return (error as NodeJS.ErrnoException).code === "EAGAIN" ? 0 : bytes.length;
   }
 }

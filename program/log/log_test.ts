@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { messageOf } from "./log.ts";
 
-test("createLogger() writes JSON lines with properties beside the message, and no terminal commands", async () => {
+test("createLogger() writes JSON lines with flat properties, and escapes control characters", async () => {
   const script = `
     import { createLogger, createLogOutput } from ${JSON.stringify(join(import.meta.dir, "log.ts"))};
     const log = createLogger("program", createLogOutput());
@@ -21,21 +21,21 @@ test("createLogger() writes JSON lines with properties beside the message, and n
 });
 
 test.each<[string, unknown, string]>([
-  ["an error's message", new Error("a"), "a"],
+  ["the message of an error", new Error("a"), "a"],
   ["the messages of its causes", new Error("a", { cause: new Error("b", { cause: new Error("c") }) }), "a: b: c"],
   [
-    "once a cause that the message contains",
+    "only the message if it contains that of the cause",
     new Error("[unavailable] connect ECONNREFUSED x", { cause: new Error("connect ECONNREFUSED x") }),
     "[unavailable] connect ECONNREFUSED x",
   ],
   [
-    "a deeper cause that the message does not contain",
+    "a deeper cause that the message of the error does not contain",
     new Error("call: reset", { cause: new Error("reset", { cause: new Error("peer") }) }),
     "call: reset: reset: peer",
   ],
-  ["a cause that is no error", new Error("a", { cause: "b" }), "a: b"],
-  ["what is no error as a string", "a", "a"],
+  ["a cause that is not an error", new Error("a", { cause: "b" }), "a: b"],
+  ["a value that is not an error as a string", "a", "a"],
   ["undefined", undefined, "undefined"],
-])("messageOf() says %s", (_, error, expected) => {
+])("messageOf() returns %s", (_, error, expected) => {
   expect(messageOf(error)).toBe(expected);
 });

@@ -1,40 +1,47 @@
 import type { Gpu } from "../../pool/inventory.ts";
-import type { GpuShare, Owner } from "../../pool/lease.ts";
+import type { GpuShare, LeaseOwner } from "../../pool/lease.ts";
 import type { Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU, unitsPerGpu } from "../../pool/units.ts";
 
 export interface Lease {
   readonly id: string;
-  readonly owner: Owner;
+  readonly owner: LeaseOwner;
   readonly gpus: readonly GpuShare[];
   /** ms since the epoch. */
   readonly grantedAt: number;
+  /** ms since the epoch. */
   readonly expiresAt: number;
 }
 
-/** What a claim gets: a lease, or how many GPUs could give the share now, and how many if nobody held any. */
+/**
+ * The result of a claim. If it is refused: `availableGpus` can hold the share now, `capableGpus` could if no client
+ * held any.
+ */
 export type ClaimResult = { readonly lease: Lease } | { readonly availableGpus: number; readonly capableGpus: number };
 
 export interface LedgerOptions {
   gpus: readonly Gpu[];
-  /** How long a lease lives that nobody renews, in ms. */
+  /** Time until a lease that is not renewed expires, in ms. */
   timeToLive: number;
-  /** ms since the epoch. */
+  /** The current time in ms since the epoch. */
   now: () => number;
   newId: () => string;
 }
 
-/** Who holds which part of one server's GPUs; never more than 100 percent of one. */
+/** The leases on one server's GPUs. Together they never hold more than 100 percent of a GPU. */
 export interface Ledger {
-  /** Takes the share of `share.gpus` different GPUs among those that `matches` accepts, or nothing. Which, if more would do, is its own choice. */
-  claim(owner: Owner, share: Share, matches: (gpu: Gpu) => boolean): ClaimResult;
+  /** Claims the share of `share.gpus` different GPUs that `matches` accepts, or nothing. The ledger chooses them. */
+  claim(owner: LeaseOwner, share: Share, matches: (gpu: Gpu) => boolean): ClaimResult;
+  /** Restarts the time to live of a lease. Returns undefined if the lease does not exist. */
   renew(id: string): Lease | undefined;
+  /** Ends a lease and returns it. Returns undefined if the lease does not exist. */
   release(id: string): Lease | undefined;
-  /** Ends the leases whose time has passed. */
+  /** Ends the leases that were not renewed in time, and returns them. */
   expire(): Lease[];
   leases(): Lease[];
 }
 
+/** Creates a ledger without leases. Expired leases count until `expire` is called. */
 export function createLedger({ gpus, timeToLive, now, newId }: LedgerOptions): Ledger {
   const leases = new Map<string, Lease>();
 
@@ -52,7 +59,8 @@ export function createLedger({ gpus, timeToLive, now, newId }: LedgerOptions): L
         .filter((gpu) => gpu.healthy && matches(gpu))
         .map((gpu) => ({ gpu, units: unitsPerGpu(share, gpu.memoryMb), free: freeUnits(gpu) }))
         .filter(({ units }) => units <= UNITS_PER_GPU);
-      const available = capable.filter(({ units, free }) => units <= free).sort((a, b) => a.free - b.free); // the fullest that fits: whole GPUs stay whole
+      // best fit: keeps complete GPUs free
+      const available = capable.filter(({ units, free }) => units <= free).sort((a, b) => a.free - b.free);
       if (available.length < share.gpus) return { availableGpus: available.length, capableGpus: capable.length };
       const grantedAt = now();
       const lease: Lease = {

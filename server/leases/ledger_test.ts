@@ -10,7 +10,7 @@ function gpu(id: string, { memoryMb = 16_000, healthy = true }: Partial<Gpu> = {
   return { id, model: "Tesla T4", memoryMb, healthy };
 }
 
-/** A ledger with a clock that stands until it is set. Ids are 1, 2 and so on. */
+/** Creates a ledger with a clock that only tests advance. Lease ids are 1, 2 and so on. */
 function ledgerOf(...gpus: Gpu[]): Ledger & { clock: { time: number } } {
   const clock = { time: 1_000_000 };
   let id = 0;
@@ -18,24 +18,20 @@ function ledgerOf(...gpus: Gpu[]): Ledger & { clock: { time: number } } {
   return { ...createLedger({ gpus, timeToLive: 1000, now: () => clock.time, newId }), clock };
 }
 
-/** The lease that a ledger grants, which it must. */
-function granted(
-  ledger: Ledger,
-  share: Parameters<Ledger["claim"]>[1],
-  matches: (gpu: Gpu) => boolean = anyGpu,
-): Lease {
+/** Claims a share and returns the lease. @throws {Error} when the ledger refuses. */
+function grant(ledger: Ledger, share: Parameters<Ledger["claim"]>[1], matches: (gpu: Gpu) => boolean = anyGpu): Lease {
   const result = ledger.claim(OWNER, share, matches);
   if ("lease" in result) return result.lease;
   throw new Error(`Refused: ${JSON.stringify(result)}`);
 }
 
-function held(lease: Lease): [string, number][] {
+function sharesOf(lease: Lease): [string, number][] {
   return lease.gpus.map(({ gpuId, units }) => [gpuId, units]);
 }
 
-test("claim() tells the lease's owner, GPUs and times", () => {
+test("claim() returns a lease with owner, GPUs and times", () => {
   const ledger = ledgerOf(gpu("a"));
-  expect(granted(ledger, { gpus: 1, percent: 30 })).toEqual({
+  expect(grant(ledger, { gpus: 1, percent: 30 })).toEqual({
     id: "1",
     owner: OWNER,
     gpus: [{ gpuId: "a", units: 30 }],
@@ -44,64 +40,64 @@ test("claim() tells the lease's owner, GPUs and times", () => {
   });
 });
 
-test("claim() gives a GPU up to 100 percent and nothing beyond", () => {
+test("claim() grants up to 100 percent of a GPU", () => {
   const ledger = ledgerOf(gpu("a"));
-  granted(ledger, { gpus: 1, percent: 60 });
+  grant(ledger, { gpus: 1, percent: 60 });
   expect(ledger.claim(OWNER, { gpus: 1, percent: 41 }, anyGpu)).toEqual({ availableGpus: 0, capableGpus: 1 });
-  granted(ledger, { gpus: 1, percent: 40 });
+  grant(ledger, { gpus: 1, percent: 40 });
   expect(ledger.claim(OWNER, { gpus: 1, percent: 1 }, anyGpu)).toEqual({ availableGpus: 0, capableGpus: 1 });
 });
 
-test("claim() takes different GPUs, all or none", () => {
+test("claim() takes different GPUs, all or nothing", () => {
   const ledger = ledgerOf(gpu("a"), gpu("b"));
   expect(
-    held(granted(ledger, { gpus: 2, percent: 50 }))
+    sharesOf(grant(ledger, { gpus: 2, percent: 50 }))
       .map(([id]) => id)
       .toSorted(),
   ).toEqual(["a", "b"]);
-  granted(ledger, { gpus: 1, percent: 50 });
+  grant(ledger, { gpus: 1, percent: 50 });
   expect(ledger.claim(OWNER, { gpus: 2, percent: 50 }, anyGpu)).toEqual({ availableGpus: 1, capableGpus: 2 });
   expect(ledger.leases()).toHaveLength(2);
 });
 
-test("claim() takes the fullest GPU that has room", () => {
+test("claim() takes the fullest GPU that fits", () => {
   const ledger = ledgerOf(gpu("a"), gpu("b"), gpu("c"));
-  granted(ledger, { gpus: 1, percent: 30 }, ({ id }) => id === "b");
-  granted(ledger, { gpus: 1, percent: 80 }, ({ id }) => id === "c");
-  expect(held(granted(ledger, { gpus: 1, percent: 20 }))).toEqual([["c", 20]]);
-  expect(held(granted(ledger, { gpus: 1, percent: 20 }))).toEqual([["b", 20]]);
-  expect(held(granted(ledger, { gpus: 1, percent: 100 }))).toEqual([["a", 100]]);
+  grant(ledger, { gpus: 1, percent: 30 }, ({ id }) => id === "b");
+  grant(ledger, { gpus: 1, percent: 80 }, ({ id }) => id === "c");
+  expect(sharesOf(grant(ledger, { gpus: 1, percent: 20 }))).toEqual([["c", 20]]);
+  expect(sharesOf(grant(ledger, { gpus: 1, percent: 20 }))).toEqual([["b", 20]]);
+  expect(sharesOf(grant(ledger, { gpus: 1, percent: 100 }))).toEqual([["a", 100]]);
 });
 
-test("claim() gives nothing of a GPU that is not healthy or does not match", () => {
+test("claim() skips GPUs that are not healthy or do not match", () => {
   const ledger = ledgerOf(gpu("a", { healthy: false }), gpu("b"), gpu("c"));
   const notB = ({ id }: Gpu) => id !== "b";
   expect(ledger.claim(OWNER, { gpus: 2, percent: 1 }, notB)).toEqual({ availableGpus: 1, capableGpus: 1 });
-  expect(held(granted(ledger, { gpus: 1, percent: 1 }, notB))).toEqual([["c", 1]]);
+  expect(sharesOf(grant(ledger, { gpus: 1, percent: 1 }, notB))).toEqual([["c", 1]]);
 });
 
-test("claim() counts memory in whole percents of each GPU, and a GPU with less as not capable", () => {
+test("claim() rounds memory up to whole percents, and counts a GPU with less memory as not capable", () => {
   const ledger = ledgerOf(gpu("small", { memoryMb: 4000 }), gpu("large"));
   expect(ledger.claim(OWNER, { gpus: 2, memoryMb: 4001 }, anyGpu)).toEqual({ availableGpus: 1, capableGpus: 1 });
-  expect(held(granted(ledger, { gpus: 1, memoryMb: 4001 }))).toEqual([["large", 26]]);
-  expect(held(granted(ledger, { gpus: 2, memoryMb: 1120 }))).toEqual([
+  expect(sharesOf(grant(ledger, { gpus: 1, memoryMb: 4001 }))).toEqual([["large", 26]]);
+  expect(sharesOf(grant(ledger, { gpus: 2, memoryMb: 1120 }))).toEqual([
     ["large", 7],
     ["small", 28],
   ]);
 });
 
-test("release() ends a lease once, and frees its GPUs", () => {
+test("release() ends a lease once and frees its GPUs", () => {
   const ledger = ledgerOf(gpu("a"));
-  const lease = granted(ledger, { gpus: 1, percent: 100 });
+  const lease = grant(ledger, { gpus: 1, percent: 100 });
   expect(ledger.release(lease.id)).toEqual(lease);
   expect(ledger.release(lease.id)).toBeUndefined();
   expect(ledger.release("unknown")).toBeUndefined();
-  granted(ledger, { gpus: 1, percent: 100 });
+  grant(ledger, { gpus: 1, percent: 100 });
 });
 
-test("expire() ends what nobody has renewed in time, which then cannot be renewed", () => {
+test("expire() ends leases that were not renewed in time, which then cannot be renewed", () => {
   const ledger = ledgerOf(gpu("a"));
-  const lease = granted(ledger, { gpus: 1, percent: 100 });
+  const lease = grant(ledger, { gpus: 1, percent: 100 });
   ledger.clock.time += 999;
   expect(ledger.expire()).toEqual([]);
   ledger.clock.time += 1;
@@ -109,12 +105,12 @@ test("expire() ends what nobody has renewed in time, which then cannot be renewe
   expect(ledger.expire()).toEqual([]);
   expect(ledger.leases()).toEqual([]);
   expect(ledger.renew(lease.id)).toBeUndefined();
-  granted(ledger, { gpus: 1, percent: 100 });
+  grant(ledger, { gpus: 1, percent: 100 });
 });
 
-test("renew() sets the expiry anew and nothing else", () => {
+test("renew() changes only the expiry", () => {
   const ledger = ledgerOf(gpu("a"));
-  const lease = granted(ledger, { gpus: 1, percent: 100 });
+  const lease = grant(ledger, { gpus: 1, percent: 100 });
   ledger.clock.time += 999;
   expect(ledger.renew(lease.id)).toEqual({ ...lease, expiresAt: 1_001_999 });
   ledger.clock.time += 999;
@@ -134,7 +130,7 @@ const STEP = fc.oneof(
 );
 const STEPS = fc.array(STEP, { maxLength: 60 });
 
-test("claim() holds its promises over any sequence of claims, releases, renewals and expiries", () =>
+test("claim() never exceeds a GPU in any sequence of claims, releases, renewals and expiries", () =>
   fc.assert(
     fc.property(STEPS, (steps) => {
       const ledger = ledgerOf(gpu("a"), gpu("b", { memoryMb: 8000 }), gpu("c"), gpu("d", { healthy: false }));

@@ -4,15 +4,15 @@ import { isStatus } from "../../kubernetes/error.ts";
 import { ConfigError } from "../../program/config_error.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import { poll } from "../../program/poll.ts";
-import { afterRenewal, type Certificate, createCertificate, isFresh } from "../../tls/certificate.ts";
+import { type Certificate, createCertificate, isUsable, trustPreviousCa } from "../../tls/certificate.ts";
 
-/** How often files and Secret are looked at, in ms. */
+/** How often the files and the Secret are read, in ms. */
 const PERIOD = 30_000;
 
-/** The certificate to serve: the first, then each that takes its place. Ends with the signal. */
+/** Yields the certificate to serve, and each one that replaces it. Ends with the signal. */
 export type CertificateSource = (signal: AbortSignal) => AsyncIterable<Certificate>;
 
-/** Files that someone else keeps. @throws {ConfigError} at first, when one cannot be read. */
+/** Reads a certificate that another program keeps in files. @throws {ConfigError} if a file cannot be read at first. */
 export function createFileSource({ cert, key }: { cert: string; key: string }, log: Logger): CertificateSource {
   return pollCertificate(log, async () => {
     const [certText, keyText] = await Promise.all([readPem("TLS_CERT_FILE", cert), readPem("TLS_KEY_FILE", key)]);
@@ -34,39 +34,47 @@ export interface SecretSourceOptions {
   /** Name of the Secret, of type kubernetes.io/tls. */
   name: string;
   dnsNames: readonly [string, ...string[]];
-  /** Tells whoever connects which CA to trust. Called before a certificate is served, and again at each look: it may have been lost. */
+  /**
+   * Publishes the CA for clients. Called after each read, before the certificate is served: another writer may have
+   * removed the CA.
+   */
   publish: (certificate: Certificate) => Promise<void>;
   log: Logger;
   /** ms since the epoch. */
   now: () => number;
 }
 
-/** A Secret that the webhook's replicas share: whoever finds none, or one that has grown old, makes the next. */
+/**
+ * Keeps the certificate in a Secret that the replicas share. A replica that finds none, or an old one, creates the
+ * next.
+ */
 export function createSecretSource(options: SecretSourceOptions): CertificateSource {
   return pollCertificate(options.log, async () => {
-    const certificate = await shared(options);
+    const certificate = await ensureFreshCertificate(options);
     await options.publish(certificate);
     return certificate;
   });
 }
 
-async function shared({ core, namespace, name, dnsNames, log, now }: SecretSourceOptions): Promise<Certificate> {
+/** The certificate in the Secret. It is created if it is missing, and renewed if it is no longer fresh. */
+async function ensureFreshCertificate(options: SecretSourceOptions): Promise<Certificate> {
+  const { core, namespace, name, dnsNames, log, now } = options;
   for (;;) {
     const secret = await core.readNamespacedSecret({ namespace, name }).catch((error) => {
       if (isStatus(error, 404)) return undefined;
       throw error;
     });
     const current = secret && fromSecret(secret);
-    if (current && isFresh(current, dnsNames, now())) return current;
+    if (current && isUsable(current, dnsNames, now())) return current;
     const created = await createCertificate(dnsNames, now());
-    const data = toData(current ? afterRenewal(created, current) : created);
+    const data = toData(current ? trustPreviousCa(created, current) : created);
     const body: V1Secret = secret ? { ...secret, data } : { metadata: { name }, type: "kubernetes.io/tls", data };
     try {
       if (secret) await core.replaceNamespacedSecret({ namespace, name, body });
       else await core.createNamespacedSecret({ namespace, body });
-      log.info("Certificate made", { namespace, name });
+      log.info("Certificate created", { namespace, name });
     } catch (error) {
-      if (!isStatus(error, 409)) throw error; // another replica was faster: take its
+      if (!isStatus(error, 409)) throw error; // another replica was faster: use its certificate
     }
   }
 }

@@ -4,14 +4,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { V1Secret } from "@kubernetes/client-node";
 import {
-  connectWith,
+  connectWithKubeconfig,
   kubeconfigOf,
   type SimulatedApiServer,
   startSimulatedApiServer,
 } from "../../kubernetes/simulated/api_server.ts";
 import type { Logger } from "../../program/log/log.ts";
-import { recordingLog, silentLog } from "../../program/testing.ts";
-import { type Certificate, createCertificate, isFresh } from "../../tls/certificate.ts";
+import { createRecordingLog, silentLog } from "../../program/testing.ts";
+import { type Certificate, createCertificate, isUsable } from "../../tls/certificate.ts";
 import { type CertificateSource, createFileSource, createSecretSource } from "./certificate_source.ts";
 
 const NAMES = ["localhost"] as const;
@@ -23,11 +23,11 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** What a source gives, and the end of it. */
+/** The certificates of a source, and the controller that ends it. */
 function open(source: CertificateSource) {
-  const over = new AbortController();
-  cleanups.push(() => over.abort());
-  return { iterator: source(over.signal)[Symbol.asyncIterator](), over };
+  const ended = new AbortController();
+  cleanups.push(() => ended.abort());
+  return { iterator: source(ended.signal)[Symbol.asyncIterator](), ended };
 }
 
 async function first(source: CertificateSource): Promise<Certificate> {
@@ -35,7 +35,7 @@ async function first(source: CertificateSource): Promise<Certificate> {
   return value;
 }
 
-/** The next certificate, with the waits in between cut short: the source's own read is still the real one. */
+/** The next certificate. Skips the wait between two reads; the reads themselves are real. */
 async function afterWaiting(iterator: AsyncIterator<Certificate>): Promise<IteratorResult<Certificate>> {
   jest.useFakeTimers();
   try {
@@ -55,27 +55,32 @@ async function files(cert: string, key: string): Promise<{ cert: string; key: st
   return paths;
 }
 
-test("createFileSource() reads the files, and again when they have changed", async () => {
+test("createFileSource() yields the certificate in the files, and again when the files change", async () => {
   const [before, after] = await Promise.all([
     createCertificate(NAMES, Date.now()),
     createCertificate(NAMES, Date.now()),
   ]);
   const paths = await files(before.cert, before.key);
-  const { iterator, over } = open(createFileSource(paths, silentLog));
+  const { iterator, ended } = open(createFileSource(paths, silentLog));
   expect((await iterator.next()).value).toEqual({ ...before, ca: "" });
   await Promise.all([writeFile(paths.cert, after.cert), writeFile(paths.key, after.key)]);
   expect((await afterWaiting(iterator)).value).toEqual({ ...after, ca: "" });
   const end = iterator.next();
-  over.abort();
+  ended.abort();
   expect(await end).toEqual({ done: true, value: undefined });
 });
 
 test.each<[description: string, missing: "cert" | "key", text: string | undefined, message: RegExp]>([
-  ["a certificate that isn't there", "cert", undefined, /^ConfigError: Cannot read TLS_CERT_FILE=".*tls.crt": ENOENT/],
-  ["a key that isn't there", "key", undefined, /^ConfigError: Cannot read TLS_KEY_FILE=".*tls.key": ENOENT/],
-  ["a certificate that is no PEM", "cert", "x", /^ConfigError: Cannot use TLS_CERT_FILE=".*": expected a PEM file$/],
+  [
+    "a certificate file that does not exist",
+    "cert",
+    undefined,
+    /^ConfigError: Cannot read TLS_CERT_FILE=".*tls.crt": ENOENT/,
+  ],
+  ["a key file that does not exist", "key", undefined, /^ConfigError: Cannot read TLS_KEY_FILE=".*tls.key": ENOENT/],
+  ["a certificate that is not PEM", "cert", "x", /^ConfigError: Cannot use TLS_CERT_FILE=".*": expected a PEM file$/],
   ["an empty key", "key", "", /^ConfigError: Cannot use TLS_KEY_FILE=".*": expected a PEM file$/],
-])("createFileSource() refuses %s and names variable and file", async (_, which, text, message) => {
+])("createFileSource() refuses %s and names the variable and the file", async (_, which, text, message) => {
   const { cert, key } = await createCertificate(NAMES, Date.now());
   const paths = await files(cert, key);
   if (text === undefined) await rm(paths[which]);
@@ -90,12 +95,12 @@ interface Setup {
   onRequest?: (request: Request) => Response | undefined | Promise<Response | undefined>;
 }
 
-/** An API server, and a maker of sources on it. */
+/** Starts an API server. Returns it with a function that creates sources. */
 async function start({ now = Date.now(), secret, onRequest, log = silentLog }: Setup = {}) {
   const api = startSimulatedApiServer({ onRequest: (request) => onRequest?.(request) });
   cleanups.push(() => api[Symbol.asyncDispose]());
   if (secret) api.secrets.set(KEY, { ...secret, metadata: { name: "bitfusion-webhook-tls", resourceVersion: "7" } });
-  const { core } = await connectWith(kubeconfigOf(api.url));
+  const { core } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const clock = { now };
   const [namespace = "", name = ""] = KEY.split("/");
   const published: Certificate[] = [];
@@ -118,53 +123,53 @@ function stored({ secrets }: SimulatedApiServer): unknown {
   return { type, data };
 }
 
-test("createSecretSource() makes a certificate when there is no Secret, and keeps it there for others", async () => {
+test("createSecretSource() creates a certificate and stores it if the Secret does not exist", async () => {
   const { api, clock, source } = await start();
   const certificate = await first(source());
-  expect(isFresh(certificate, NAMES, clock.now)).toBe(true);
+  expect(isUsable(certificate, NAMES, clock.now)).toBe(true);
   expect(stored(api)).toEqual(secretOf(certificate));
 });
 
-test("createSecretSource() serves the certificate that another replica has made", async () => {
-  const made = await createCertificate(NAMES, Date.now());
-  const { api, source } = await start({ secret: secretOf(made) });
-  expect(await first(source())).toEqual(made);
+test("createSecretSource() yields the certificate that another replica has created", async () => {
+  const created = await createCertificate(NAMES, Date.now());
+  const { api, source } = await start({ secret: secretOf(created) });
+  expect(await first(source())).toEqual(created);
   expect(api.requests).toHaveLength(1);
 });
 
 test.each([
-  ["make", undefined],
+  ["create", undefined],
   ["renew", 70 * DAY],
-])("createSecretSource() ends with the same certificate when two replicas %s it at the same time", async (_, age) => {
-  // both read before either writes
-  const { promise: both, resolve } = Promise.withResolvers<undefined>();
+])("createSecretSource() yields the same certificate in two replicas that %s it at the same time", async (_, age) => {
+  // both replicas read before either writes
+  const { promise: bothRead, resolve } = Promise.withResolvers<undefined>();
   let reads = 0;
   const { api, source } = await start({
     ...(age ? { secret: secretOf(await createCertificate(NAMES, Date.now() - age)) } : {}),
     onRequest: ({ method }) => {
       if (method === "GET" && ++reads === 2) resolve(undefined);
-      return method === "GET" ? undefined : both;
+      return method === "GET" ? undefined : bothRead;
     },
   });
   const [one, other] = await Promise.all([first(source()), first(source())]);
   expect(one).toEqual(other);
   expect(stored(api)).toEqual(secretOf(one));
-  expect(api.requests.filter((request) => !request.startsWith("GET"))).toHaveLength(2); // one of them a conflict
+  expect(api.requests.filter((request) => !request.startsWith("GET"))).toHaveLength(2); // one is a conflict
 });
 
-test("createSecretSource() replaces an old certificate by one that clients of both trust", async () => {
+test("createSecretSource() replaces an old certificate and keeps the old CA beside the new one", async () => {
   const now = Date.now();
   const old = await createCertificate(NAMES, now - 70 * DAY);
   const { api, source } = await start({ now, secret: secretOf(old) });
   const renewed = await first(source());
   expect(renewed.cert).not.toBe(old.cert);
-  expect(isFresh(renewed, NAMES, now)).toBe(true);
+  expect(isUsable(renewed, NAMES, now)).toBe(true);
   expect(renewed.ca.match(/BEGIN CERTIFICATE/g)).toHaveLength(2);
   expect(renewed.ca).toContain(old.ca.trim());
   expect(stored(api)).toEqual(secretOf(renewed));
 });
 
-test("createSecretSource() replaces what is no certificate for its names", async () => {
+test("createSecretSource() replaces a certificate for other names, and an incomplete Secret", async () => {
   const now = Date.now();
   const other = await createCertificate(["elsewhere"], now);
   for (const secret of [
@@ -173,28 +178,28 @@ test("createSecretSource() replaces what is no certificate for its names", async
     { type: "Opaque" },
   ]) {
     const { api, source } = await start({ now, secret });
-    const made = await first(source());
-    expect(isFresh(made, NAMES, now)).toBe(true);
-    expect(stored(api)).toEqual({ type: secret.type, data: secretOf(made).data });
+    const created = await first(source());
+    expect(isUsable(created, NAMES, now)).toBe(true);
+    expect(stored(api)).toEqual({ type: secret.type, data: secretOf(created).data });
   }
 });
 
-test("createSecretSource() renews its certificate when two thirds of the time are over", async () => {
+test("createSecretSource() renews its certificate after two thirds of its lifetime", async () => {
   const { api, clock, source, published } = await start();
   const { iterator } = open(source());
-  const { value: made } = await iterator.next();
-  expect(published).toEqual([made]);
+  const { value: old } = await iterator.next();
+  expect(published).toEqual([old]);
   clock.now += 61 * DAY;
   const { value: renewed } = await afterWaiting(iterator);
-  expect(published).toEqual([made, renewed]);
-  expect(renewed.cert).not.toBe(made.cert);
+  expect(published).toEqual([old, renewed]);
+  expect(renewed.cert).not.toBe(old.cert);
   expect(stored(api)).toEqual(secretOf(renewed));
 });
 
-test("createSecretSource() waits for the API server at the start, and logs which call failed", async () => {
+test("createSecretSource() retries its first read until it succeeds, and logs each failed call", async () => {
   const lines: string[] = [];
-  const answers = [503, 403].map((status) => () => Response.json({ message: `status ${status}` }, { status }));
-  const { source } = await start({ log: recordingLog(lines), onRequest: () => answers.shift()?.() });
+  const responses = [503, 403].map((status) => () => Response.json({ message: `status ${status}` }, { status }));
+  const { source } = await start({ log: createRecordingLog(lines), onRequest: () => responses.shift()?.() });
   await first(source());
   const path = "/api/v1/namespaces/bitfusion-system/secrets/bitfusion-webhook-tls";
   expect(lines.filter((line) => line.includes("Cannot"))).toEqual([
@@ -203,22 +208,22 @@ test("createSecretSource() waits for the API server at the start, and logs which
   ]);
 });
 
-test("createSecretSource() goes on with what it has when the API server fails later", async () => {
+test("createSecretSource() keeps its certificate if the API server fails later", async () => {
   let isDown = false;
-  const asked = Promise.withResolvers<void>();
+  const requested = Promise.withResolvers<void>();
   const { clock, source } = await start({
     onRequest: () => {
       if (!isDown) return undefined;
-      asked.resolve();
+      requested.resolve();
       return Response.json({ message: "down" }, { status: 500 });
     },
   });
-  const { iterator, over } = open(source());
+  const { iterator, ended } = open(source());
   await iterator.next();
   isDown = true;
   clock.now += 61 * DAY;
   const next = afterWaiting(iterator);
-  await asked.promise;
-  over.abort();
-  expect(await next).toEqual({ done: true, value: undefined }); // it was waiting again, not failed
+  await requested.promise;
+  ended.abort();
+  expect(await next).toEqual({ done: true, value: undefined }); // it was waiting for the next read and had not failed
 });

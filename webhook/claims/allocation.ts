@@ -4,18 +4,18 @@ import { createBackoff } from "../../program/backoff.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import { claimTemplateOf } from "./claim.ts";
 
-/** Who decides which GPUs a pod gets: the scheduler (`claims`), or each node by counting units (`units`). */
+/** Who allocates GPUs to a pod: the scheduler (`claims`), or each node by counting units (`units`). */
 export type Allocation = "units" | "claims";
 
-/** What each allocation means for users, for the log. */
+/** What each allocation means for users. The webhook logs it. */
 export const ALLOCATIONS: Readonly<Record<Allocation, string>> = {
   claims: "The scheduler shares the pool exactly",
-  units: "Each node counts the units of the pool by itself: pods may find the pool full when they run",
+  units: "Each node counts the units of the pool on its own: a pod may find the pool full when it runs",
 };
 
 /**
- * Whether the scheduler can share a device by capacity (KEP-5075, on by default since Kubernetes 1.36). A dry run tells: the API server
- * drops the fields of disabled features.
+ * `claims` if the scheduler can share a device by capacity (KEP-5075, on by default since Kubernetes 1.36), else
+ * `units`. It is detected with a dry run: the API server drops the fields of disabled features.
  */
 export async function detectAllocation(resource: ResourceV1Api, namespace: string): Promise<Allocation> {
   const { name, spec } = claimTemplateOf({ gpus: 1, percent: 1 }, { filters: [], gpuMemoryMb: 0 });
@@ -28,12 +28,15 @@ export async function detectAllocation(resource: ResourceV1Api, namespace: strin
     const [request] = template.spec.spec.devices?.requests ?? [];
     return request?.exactly?.capacity ? "claims" : "units";
   } catch (error) {
-    if (isStatus(error, 404)) return "units"; // no resource.k8s.io/v1: Kubernetes before 1.34
+    if (isStatus(error, 404)) return "units"; // Kubernetes before 1.34 lacks resource.k8s.io/v1
     throw error;
   }
 }
 
-/** Calls {@link detectAllocation} until the API server answers. Undefined if the signal is aborted before. */
+/**
+ * Retries {@link detectAllocation} with backoff until the API server responds. Returns undefined if the signal is
+ * aborted first.
+ */
 export async function waitForAllocation(
   resource: ResourceV1Api,
   { namespace, log, signal }: { namespace: string; log: Logger; signal: AbortSignal },

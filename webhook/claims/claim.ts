@@ -8,25 +8,26 @@ import { unitsPerGpu } from "../../pool/units.ts";
 
 /** A ResourceClaimTemplate (resource.k8s.io/v1) that the pod's namespace must have. */
 export interface ClaimTemplate {
-  /** Tells the share, and changes with the content, which Kubernetes lets nobody change. */
+  /** Contains the share and a hash of the spec, because a template's spec is immutable. */
   readonly name: string;
   readonly spec: ResourceClaimSpec;
-  /** Of each claim that is made of it. */
+  /** Annotations of each claim that is created from the template. */
   readonly annotations: Readonly<Record<string, string>>;
 }
 
 export interface ClaimOptions {
   readonly filters: readonly Filter[];
-  /** Memory of one GPU in MB; used by shares of memory only. */
+  /** Memory of one GPU in MB. Only memory shares use it. */
   readonly gpuMemoryMb: number;
 }
 
-/** The one request of each claim. */
+/** Name of the only request of each claim. */
 const REQUEST = "gpu";
 
 /**
- * What a share is to the scheduler: so many different GPUs, and of each so many units of capacity. A share of memory is counted in units
- * of a GPU of `gpuMemoryMb`, and goes to no GPU where they would be less.
+ * The claim template for a share: a number of different GPUs, and units of capacity of each. The units of a memory
+ * share are those of a GPU with `gpuMemoryMb`. A GPU on which these units are less than the requested memory is
+ * excluded.
  */
 export function claimTemplateOf(share: Share, { filters, gpuMemoryMb }: ClaimOptions): ClaimTemplate {
   const units = unitsPerGpu(share, gpuMemoryMb);
@@ -57,30 +58,34 @@ export function claimTemplateOf(share: Share, { filters, gpuMemoryMb }: ClaimOpt
   return { name: `bitfusion-${formatShare(share)}-${hash}`, spec, annotations };
 }
 
-/** The share that a template's name tells; undefined for another's template. */
+/** The share in a template's name. Undefined for any other name. */
 export function shareOfTemplate(name: string): Share | undefined {
   const [, text = ""] = /^bitfusion-(\w+)-[0-9a-f]{8}$/.exec(name) ?? [];
   return parseShare(text);
 }
 
-/** The name of a container's claim in its pod: a DNS label, as its own name is. */
+/** The name of a container's claim in its pod. It is a DNS label. */
 export function claimNameOf(container: string): string {
   const name = `bitfusion-${container}`;
   if (name.length <= 63) return name;
   return `bitfusion-${createHash("sha256").update(container).digest("hex").slice(0, 16)}`;
 }
 
-/** A filter in CEL, as a device's selector has it. */
+/** A filter as a CEL expression for a device selector. */
 function conditionOf(filter: Filter): string {
   const { name, text } = attributeOfFilter(filter);
   const isValue = (none: string, value: string) => `${attribute(name)}.orValue(${none}) == ${value}`;
   if (name === "memoryMb" && /^[1-9]\d{0,14}$/.test(text)) return isValue("0", text);
   if (name === "hasRdma" && /^(true|false)$/.test(text)) return isValue(String(text !== "true"), text);
-  // A text equals no number. (An attribute that CEL makes a text, or an optional of one, exceeds the API server's cost limit.)
-  return isValue('""', JSON.stringify(text)); // CEL's escapes are those of JSON (cel-spec)
+  // A string never equals a number. Converting the attribute, or an optional of it, to a string exceeds the API
+  // server's cost limit.
+  return isValue('""', JSON.stringify(text)); // CEL has the escapes of JSON (cel-spec)
 }
 
-/** An attribute that a device may lack: without the question mark, one that does ends the scheduling of the pod. */
+/**
+ * An optional attribute of a device. Without the question mark, a device that lacks it aborts the scheduling of the
+ * pod.
+ */
 function attribute(name: keyof DeviceAttributes): string {
   return `device.attributes["${DRIVER}"].?${name}`;
 }

@@ -5,7 +5,7 @@ import { isManagedBy, managedBy, managedBySelector } from "../../kubernetes/obje
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { ClaimTemplate } from "./claim.ts";
 
-/** Makes sure that a namespace has the templates that its pod will name. */
+/** Ensures that a namespace has the claim templates that its pod references. */
 export type EnsureClaimTemplates = (namespace: string, templates: readonly ClaimTemplate[]) => Promise<void>;
 
 export interface ClaimTemplatesOptions {
@@ -16,21 +16,21 @@ export interface ClaimTemplatesOptions {
   now: () => number;
 }
 
-/** The templates that this webhook has made, in all namespaces. */
+/** The claim templates that this webhook has created, in all namespaces. */
 export interface ClaimTemplates {
   ensure: EnsureClaimTemplates;
-  /** Removes those that no pod has asked for in a day, and that no pod names. */
+  /** Removes the templates that were not requested for a day and that no pod references. */
   removeUnused(): Promise<void>;
 }
 
 const PROGRAM = "bitfusion-webhook";
 
-/** When a pod last asked for the template, as an RFC 3339 time; written anew once an hour at most. */
+/** When a pod last requested the template, as an RFC 3339 time. It is updated at most once per hour. */
 const LAST_USED = "bitfusion.io/last-used";
 const HOUR = 3_600_000;
 const LIFE = 24 * HOUR;
 
-/** For how long a template that was seen is taken to be there, in ms: far less than its life. */
+/** How long a template that was seen is assumed to exist, in ms. Far shorter than its lifetime. */
 const SEEN = 60_000;
 
 export function createClaimTemplates({ resource, core, log, now }: ClaimTemplatesOptions): ClaimTemplates {
@@ -46,7 +46,7 @@ export function createClaimTemplates({ resource, core, log, now }: ClaimTemplate
         spec: { metadata: { annotations: { ...annotations } }, spec: spec as V1ResourceClaimSpec },
       };
       await resource.createNamespacedResourceClaimTemplate({ namespace, body });
-      log.info("Claim template made", { namespace, name });
+      log.info("Claim template created", { namespace, name });
     } catch (error) {
       if (!isStatus(error, 409)) throw error;
       await markUsed(namespace, name);
@@ -72,11 +72,11 @@ export function createClaimTemplates({ resource, core, log, now }: ClaimTemplate
       spec?.resourceClaims?.some(({ resourceClaimTemplateName }) => resourceClaimTemplateName === name),
     );
     if (isNamed) return;
-    // A pod that asks for it in between has changed it: it then stays.
+    // A pod that requests the template meanwhile changes its resourceVersion. The template then stays.
     const body = { preconditions: { uid, resourceVersion } };
     const removed = resource.deleteNamespacedResourceClaimTemplate({ namespace, name, body });
-    const said = removed.then(() => log.info("Claim template removed: unused for a day", { namespace, name }));
-    await ignoreStatus(409, ignoreStatus(404, said));
+    const logged = removed.then(() => log.info("Claim template removed: unused for a day", { namespace, name }));
+    await ignoreStatus(409, ignoreStatus(404, logged));
   }
 
   return {
@@ -93,10 +93,10 @@ export function createClaimTemplates({ resource, core, log, now }: ClaimTemplate
   };
 }
 
-/** How often templates that nobody uses are looked for, in ms. */
+/** How often unused templates are removed, in ms. */
 const CLEANING = HOUR;
 
-/** Removes templates that nobody uses, again and again until the signal is aborted. */
+/** Removes unused templates periodically until the signal is aborted. */
 export async function keepClean(
   { removeUnused }: ClaimTemplates,
   { log, signal }: { log: Logger; signal: AbortSignal },
@@ -105,7 +105,7 @@ export async function keepClean(
     await removeUnused().catch((error) => {
       log.warn("Cannot remove unused claim templates", { reason: messageOf(error) });
     });
-    await sleep(CLEANING, undefined, { signal }).catch(() => {}); // only the signal ends it early
+    await sleep(CLEANING, undefined, { signal }).catch(() => {}); // rejects only when aborted
   }
 }
 

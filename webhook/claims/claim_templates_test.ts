@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from "bun:test";
 import type { V1ResourceClaimTemplate } from "@kubernetes/client-node";
-import { connectWith, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
+import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
 import { createObjectStore } from "../../kubernetes/simulated/objects.ts";
 import { silentLog } from "../../program/testing.ts";
 import { detectAllocation } from "./allocation.ts";
@@ -17,12 +17,12 @@ const TEMPLATES = "/apis/resource.k8s.io/v1/namespaces/team/resourceclaimtemplat
 const template = claimTemplateOf({ gpus: 1, percent: 50 }, { filters: [], gpuMemoryMb: 16_000 });
 const PATH = `${TEMPLATES}/${template.name}`;
 
-/** An API server, and one replica's view of it at a time that the test sets. */
+/** Starts an API server and one replica, with a clock that the test sets. */
 async function start(onRequest?: (request: Request) => Response | undefined) {
   const store = createObjectStore();
   const api = startSimulatedApiServer({ onRequest: (request) => onRequest?.(request) ?? store.answer(request) });
   cleanups.push(() => api[Symbol.asyncDispose]());
-  const clients = await connectWith(kubeconfigOf(api.url));
+  const clients = await connectWithKubeconfig(kubeconfigOf(api.url));
   const clock = { time: Date.parse("2026-01-01T00:00:00Z") };
   const replica = () => createClaimTemplates({ ...clients, log: silentLog, now: () => clock.time });
   const written = () => api.requests.filter((request) => !request.startsWith("GET"));
@@ -30,7 +30,7 @@ async function start(onRequest?: (request: Request) => Response | undefined) {
   return { ...store, ...clients, clock, replica, written, lastUsed, templates: replica() };
 }
 
-test("ensure() makes a template once, labelled as ours, whoever else asks for it", async () => {
+test("ensure() creates a template once, with the label managed-by, for all replicas", async () => {
   const { objects, templates, replica, written } = await start();
   await templates.ensure("team", [template]);
   await templates.ensure("team", [template]);
@@ -39,10 +39,10 @@ test("ensure() makes a template once, labelled as ours, whoever else asks for it
     metadata: { labels: { "app.kubernetes.io/managed-by": "bitfusion-webhook" } },
     spec: { metadata: { annotations: { "bitfusion.io/share": "1x50" } }, spec: template.spec },
   });
-  expect(written()).toEqual([`POST ${TEMPLATES}`, `POST ${TEMPLATES}`]); // the second is the other replica's, refused
+  expect(written()).toEqual([`POST ${TEMPLATES}`, `POST ${TEMPLATES}`]); // the second is refused
 });
 
-test("ensure() says anew when a template was used, once an hour at most", async () => {
+test("ensure() updates when a template was last used, at most once per hour", async () => {
   const { templates, clock, lastUsed } = await start();
   await templates.ensure("team", [template]);
   const first = lastUsed();
@@ -54,7 +54,7 @@ test("ensure() says anew when a template was used, once an hour at most", async 
   expect(lastUsed()).toBe(new Date(clock.time).toISOString());
 });
 
-test("ensure() makes a template again that someone has removed", async () => {
+test("ensure() recreates a template that another writer has removed", async () => {
   const { objects, templates, clock } = await start();
   await templates.ensure("team", [template]);
   objects.delete(PATH);
@@ -63,14 +63,14 @@ test("ensure() makes a template again that someone has removed", async () => {
   expect(objects.has(PATH)).toBe(true);
 });
 
-test("ensure() throws what the API server says, so that no pod is admitted without its template", async () => {
+test("ensure() throws errors of the API server, so that no pod is admitted without its template", async () => {
   const { templates } = await start((request) =>
     request.method === "POST" ? Response.json({ message: "exceeded quota" }, { status: 403 }) : undefined,
   );
   expect(await templates.ensure("team", [template]).then(String, String)).toContain("exceeded quota");
 });
 
-test("removeUnused() removes what no pod has asked for in a day, and nothing that a pod names", async () => {
+test("removeUnused() removes templates that no pod requested for a day or references", async () => {
   const { objects, templates, clock } = await start();
   await templates.ensure("team", [template]);
   clock.time += 23 * HOUR;
@@ -87,11 +87,11 @@ test("removeUnused() removes what no pod has asked for in a day, and nothing tha
   expect(objects.has(PATH)).toBe(false);
 });
 
-test("removeUnused() leaves a template that a pod asks for at the same moment, and those of others", async () => {
+test("removeUnused() keeps a template that a pod requests concurrently, and those of other writers", async () => {
   const foreign = `${TEMPLATES}/foreign`;
   let other: (() => Promise<void>) | undefined;
   const { objects, templates, replica, clock, answer } = await start((request) => {
-    // Between the look and the removal, another replica admits a pod.
+    // Another replica admits a pod between the check and the removal.
     if (request.method !== "DELETE" || !other) return undefined;
     const ensure = other;
     other = undefined;
@@ -105,7 +105,7 @@ test("removeUnused() leaves a template that a pod asks for at the same moment, a
   expect([...objects.keys()]).toEqual([foreign, PATH]);
 });
 
-test("detectAllocation() asks by a dry run, and takes a dropped field or a missing API for no", async () => {
+test("detectAllocation() uses a dry run, and returns units for a dropped field or a missing API", async () => {
   const dropping = (request: Request) => {
     if (request.method !== "POST") return undefined;
     const requests = [{ name: "gpu", exactly: { deviceClassName: "bitfusion.io" } }];
@@ -117,6 +117,6 @@ test("detectAllocation() asks by a dry run, and takes a dropped field or a missi
   expect(await detectAllocation((await start(dropping)).resource, "team")).toBe("units");
   const missing = await start(() => Response.json({ message: "not found" }, { status: 404 }));
   expect(await detectAllocation(missing.resource, "team")).toBe("units");
-  const broken = await start(() => Response.json({ message: "etcd is away" }, { status: 500 }));
-  expect(await detectAllocation(broken.resource, "team").then(String, String)).toContain("etcd is away");
+  const broken = await start(() => Response.json({ message: "etcd is down" }, { status: 500 }));
+  expect(await detectAllocation(broken.resource, "team").then(String, String)).toContain("etcd is down");
 });

@@ -5,7 +5,7 @@ import { claimNameOf, claimTemplateOf, shareOfTemplate } from "./claim.ts";
 
 const options = { filters: [], gpuMemoryMb: 16_000 };
 
-test("claimTemplateOf() asks for units of one GPU", () => {
+test("claimTemplateOf() requests units of one GPU", () => {
   expect(claimTemplateOf({ gpus: 1, percent: 60 }, options)).toEqual({
     name: expect.stringMatching(/^bitfusion-1x60-[0-9a-f]{8}$/),
     annotations: { "bitfusion.io/share": "1x60" },
@@ -27,13 +27,13 @@ test("claimTemplateOf() asks for units of one GPU", () => {
   });
 });
 
-test("claimTemplateOf() asks for several GPUs that differ", () => {
+test("claimTemplateOf() requests several different GPUs", () => {
   const { spec } = claimTemplateOf({ gpus: 3, percent: 100 }, options);
   expect(spec.devices?.requests?.[0]?.exactly?.count).toBe(3);
   expect(spec.devices?.constraints).toEqual([{ requests: ["gpu"], distinctAttribute: "bitfusion.io/id" }]);
 });
 
-test("claimTemplateOf() counts memory in units of each GPU, rounded up, and leaves out GPUs where they are less", () => {
+test("claimTemplateOf() converts memory to units, rounded up, and excludes GPUs on which they are too little", () => {
   const { name, spec } = claimTemplateOf({ gpus: 2, memoryMb: 8001 }, options);
   expect(name).toStartWith("bitfusion-2x8001mb-");
   expect(spec.devices?.requests?.[0]?.exactly).toMatchObject({
@@ -52,14 +52,14 @@ test.each([
   ["device.name", '"T4" \\ x', '.?model.orValue("") == "\\"T4\\" \\\\ x"'],
   ["device.phy-memory", "16000", ".?memoryMb.orValue(0) == 16000"],
   ["device.phy-memory", "16 GB", '.?memoryMb.orValue("") == "16 GB"'],
-])("claimTemplateOf() makes a selector of the filter %s=%s", (key, value, expression) => {
+])("claimTemplateOf() converts the filter %s=%s to a selector", (key, value, expression) => {
   const { spec } = claimTemplateOf({ gpus: 1, percent: 50 }, { ...options, filters: [{ key, value }] });
   expect(spec.devices?.requests?.[0]?.exactly?.selectors).toEqual([
     { cel: { expression: `device.attributes["bitfusion.io"]${expression}` } },
   ]);
 });
 
-test("claimTemplateOf() tells each claim the share and filters in the pod's own words", () => {
+test("claimTemplateOf() annotates claims with the share and the filters of the pod", () => {
   const filters = [
     { key: "server.addr", value: "a" },
     { key: "device.name", value: "T4" },
@@ -70,7 +70,7 @@ test("claimTemplateOf() tells each claim the share and filters in the pod's own 
   });
 });
 
-test("claimTemplateOf() gives equal shares one name, and each other content another", () => {
+test("claimTemplateOf() returns the same name for equal shares, and different names for different specs", () => {
   const name = (share: Share, filters: Filter[] = [], gpuMemoryMb = 16_000) =>
     claimTemplateOf(share, { filters, gpuMemoryMb }).name;
   expect(name({ gpus: 1, percent: 50 })).toBe(name({ gpus: 1, percent: 50 }, [], 8000));
@@ -84,7 +84,7 @@ test("claimTemplateOf() gives equal shares one name, and each other content anot
   expect(new Set(names).size).toBe(names.length);
 });
 
-test("shareOfTemplate() reads the share from a template's name, and none from another's", () => {
+test("shareOfTemplate() reads the share from a template's name, and returns undefined for any other name", () => {
   for (const share of [
     { gpus: 12, percent: 7 },
     { gpus: 1, memoryMb: 8000 },
@@ -96,7 +96,7 @@ test("shareOfTemplate() reads the share from a template's name, and none from an
   }
 });
 
-test("claimNameOf() is a DNS label for each container's name, and differs between them", () => {
+test("claimNameOf() returns a different DNS label for each container", () => {
   expect(claimNameOf("main")).toBe("bitfusion-main");
   const long = ["a", "b"].map((end) => claimNameOf("x".repeat(62) + end));
   expect(new Set(long).size).toBe(2);

@@ -10,43 +10,48 @@ const Text = v.pipe(v.string("expected text"), v.nonEmpty("expected text"));
 const AbsolutePath = v.pipe(Text, v.startsWith("/", "expected an absolute path"));
 const ResourceList = v.record(v.string(), Text, "expected quantities by resource name");
 
-/** Volumes that the init container fills, each under /populate/<its name>. */
+/** A volume that the init container fills at /populate/<name>. */
 const VolumeName = v.picklist(["client", "opt", "config"], "expected client, opt or config");
 
 const Mount = v.strictObject({
   volume: VolumeName,
-  /** Where the containers see it. */
+  /** Mount path in the GPU containers. */
   path: AbsolutePath,
-  /** One file of it, instead of all. */
+  /** Mounts one file of the volume instead of the complete volume. */
   file: v.optional(Text),
 });
 
 const Client = v.strictObject({
   name: Text,
-  /** Value of the annotation bitfusion-client/os that chooses it. */
+  /** Value of the annotation bitfusion-client/os that chooses the client. */
   os: Text,
-  /** Value of bitfusion-client/version. */
+  /** Value of the annotation bitfusion-client/version that chooses the client. */
   version: Text,
   /** Image of the init container. */
   image: Text,
-  /** Command of the init container: fills the volumes, from its image and the token's files in /populate/tokens. */
+  /**
+   * Command of the init container. It fills the volumes from its image and from the token's files in /populate/tokens.
+   */
   populate: v.pipe(v.array(Text, "expected a list of arguments"), v.minLength(1, "expected a program")),
-  /** Of the init container. Quantities in their canonical form, or a second look takes them for another's. */
+  /** Resources of the init container. Quantities must be in canonical form. */
   resources: v.strictObject({ requests: ResourceList, limits: ResourceList }),
-  /** Whether it needs the pool's tokens. */
+  /** Whether the client needs the pool's token. */
   tokens: v.optional(v.boolean("expected true or false"), true),
   mounts: v.pipe(v.array(Mount, "expected a list of mounts"), v.minLength(1, "expected at least one mount")),
-  /** The client's program in the containers, for `<binary> run -n … -- <command>`. Without it commands are left alone. */
+  /**
+   * Path of the client's program in the containers, for `<binary> run -n … -- <command>`. Without it, commands are left
+   * alone.
+   */
   binary: v.optional(AbsolutePath),
-  /** Folder of its libraries, put in front of LD_LIBRARY_PATH. */
+  /** Directory of the client's libraries. It is prepended to LD_LIBRARY_PATH. */
   libraryPath: AbsolutePath,
-  /** Variables of the containers. */
+  /** Environment variables of the GPU containers. */
   env: v.optional(v.array(v.strictObject({ name: Text, value: Text }), "expected a list of variables"), []),
 });
 
 const Catalogue = v.pipe(
   v.strictObject({
-    /** Name of the client for pods that choose none. */
+    /** Name of the client for pods that do not choose one. */
     default: Text,
     clients: v.pipe(v.array(Client, "expected a list of clients"), v.minLength(1, "expected at least one client")),
   }),
@@ -64,7 +69,12 @@ export type ClientDefinition = v.InferOutput<typeof Client>;
 /** The clients that pods can choose from. */
 export type Catalogue = v.InferOutput<typeof Catalogue>;
 
-/** @throws {ConfigError} names the file, the field, its value and what would be right. */
+/**
+ * Parses a catalogue in YAML.
+ *
+ * @param path of the file, for error messages
+ * @throws {ConfigError} names the file, the field, its value and what is expected.
+ */
 export function parseCatalogue(text: string, path: string): Catalogue {
   let document: unknown;
   try {
@@ -77,7 +87,11 @@ export function parseCatalogue(text: string, path: string): Catalogue {
   throw new ConfigError(`Cannot use ${path}: ${describeIssue(result.issues[0])}`);
 }
 
-/** {@link parseCatalogue} of a file. */
+/**
+ * Reads a catalogue from a file.
+ *
+ * @throws {ConfigError} if the file cannot be read or parsed, see {@link parseCatalogue}.
+ */
 export async function readCatalogue(path: string): Promise<Catalogue> {
   const text = await readFile(path, "utf8").catch((error) => {
     throw new ConfigError(`Cannot read CLIENTS_FILE="${path}": ${(error as Error).message}`);
@@ -85,7 +99,7 @@ export async function readCatalogue(path: string): Promise<Catalogue> {
   return parseCatalogue(text, path);
 }
 
-/** The client that a pod's annotations choose, or the default. @throws {Refusal} lists the known ones. */
+/** The client that a pod's annotations choose, or the default. @throws {Refusal} lists the known clients. */
 export function chooseClient(catalogue: Catalogue, annotations: Readonly<Record<string, string>>): ClientDefinition {
   const os = annotations[ANNOTATIONS.os];
   const version = annotations[ANNOTATIONS.version];
@@ -94,10 +108,10 @@ export function chooseClient(catalogue: Catalogue, annotations: Readonly<Record<
   );
   const chosen = matching.find(({ name }) => name === catalogue.default) ?? matching[0];
   if (chosen) return chosen;
-  const asked = ([ANNOTATIONS.os, ANNOTATIONS.version] as const)
+  const requested = ([ANNOTATIONS.os, ANNOTATIONS.version] as const)
     .filter((key) => annotations[key] !== undefined)
     .map((key) => `${key} "${annotations[key]}"`)
     .join(" and ");
   const known = catalogue.clients.map((client) => `${client.os} ${client.version}`).join(", ");
-  throw new Refusal("client", `No client has ${asked}: expected one of ${known}`);
+  throw new Refusal("client", `No client has ${requested}: expected one of ${known}`);
 }

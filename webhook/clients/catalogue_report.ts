@@ -2,7 +2,7 @@ import type { Counter } from "prom-client";
 import type { EventRecorder } from "../../kubernetes/events.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 
-/** Name of the ConfigMap that CLIENTS_FILE is mounted from in a cluster. */
+/** Name of the ConfigMap that is mounted at CLIENTS_FILE (webhook/deploy). */
 const CATALOGUE = "bitfusion-clients";
 
 export interface CatalogueReportOptions {
@@ -10,16 +10,18 @@ export interface CatalogueReportOptions {
   namespace: string;
   log: Logger;
   reloads: Counter<"result">;
-  /** None without a cluster. */
+  /** Undefined without an API server. */
   record?: EventRecorder | undefined;
 }
 
-/** A broken catalogue is seen in the log, the metrics, and at the ConfigMap by `kubectl describe`. */
+/**
+ * Returns a function that reports an invalid catalogue in the log, in the metrics, and as an Event of the ConfigMap.
+ */
 export function createCatalogueReport({ namespace, log, reloads, record }: CatalogueReportOptions) {
   return (error: unknown): void => {
     const message = messageOf(error);
     reloads.inc({ result: "refused" });
-    log.error("Client catalogue refused, the last good one stays in force", { reason: message });
+    log.error("Client catalogue refused: the last valid one stays in use", { reason: message });
     const object = { kind: "ConfigMap", apiVersion: "v1", namespace, name: CATALOGUE };
     record?.({ object, type: "Warning", reason: "CatalogueRefused", message }).catch((error) =>
       log.error("Cannot record an event", { reason: messageOf(error) }),

@@ -4,7 +4,7 @@ import type { Logger } from "../../program/log/log.ts";
 import { createMetrics } from "../review/metrics.ts";
 import { createCatalogueReport } from "./catalogue_report.ts";
 
-/** What a report makes of a broken catalogue. */
+/** Reports an invalid catalogue. Returns the log entries and the counted reloads. */
 async function report(record?: EventRecorder) {
   const { catalogueReloads: reloads } = createMetrics({ poolUnits: () => undefined });
   const logged: [message: string, fields: unknown][] = [];
@@ -12,16 +12,16 @@ async function report(record?: EventRecorder) {
   createCatalogueReport({ namespace: "bitfusion-system", log, reloads, record })(
     new Error("Cannot use clients.yaml: default is not set"),
   );
-  await new Promise(setImmediate); // what is recorded is not waited for
+  await new Promise(setImmediate); // the report does not wait for the event
   return { logged, counted: (await reloads.get()).values.map(({ labels, value }) => [labels.result, value]) };
 }
 
 const LOGGED: [string, unknown] = [
-  "Client catalogue refused, the last good one stays in force",
+  "Client catalogue refused: the last valid one stays in use",
   { reason: "Cannot use clients.yaml: default is not set" },
 ];
 
-test("createCatalogueReport() logs and counts a broken catalogue, and records it at the ConfigMap", async () => {
+test("createCatalogueReport() logs, counts and records an invalid catalogue", async () => {
   const events: RecordedEvent[] = [];
   const { logged, counted } = await report(async (event) => void events.push(event));
   expect(logged).toEqual([LOGGED]);
@@ -36,11 +36,11 @@ test("createCatalogueReport() logs and counts a broken catalogue, and records it
   ]);
 });
 
-test("createCatalogueReport() goes on when the event cannot be recorded, and logs why", async () => {
-  const { logged } = await report(() => Promise.reject(new Error("no rights")));
-  expect(logged).toEqual([LOGGED, ["Cannot record an event", { reason: "no rights" }]]);
+test("createCatalogueReport() logs why an event cannot be recorded, and does not throw", async () => {
+  const { logged } = await report(() => Promise.reject(new Error("forbidden")));
+  expect(logged).toEqual([LOGGED, ["Cannot record an event", { reason: "forbidden" }]]);
 });
 
-test("createCatalogueReport() needs no cluster", async () => {
+test("createCatalogueReport() works without an event recorder", async () => {
   expect(await report()).toEqual({ logged: [LOGGED], counted: [["refused", 1]] });
 });

@@ -1,14 +1,18 @@
 import { type PollOptions, poll } from "../../program/poll.ts";
 import { type Catalogue, readCatalogue } from "./catalogue.ts";
 
-/** How often the file is looked at, in ms: what the kubelet changes in a mounted ConfigMap takes longer to arrive. */
+/** How often the file is read, in ms. The kubelet takes longer than that to update a mounted ConfigMap. */
 const PERIOD = 5000;
 
 export interface CatalogueSourceOptions extends Pick<PollOptions, "onFailure"> {
   path: string;
 }
 
-/** The catalogue, then each that takes its place. Ends with the signal. @throws {ConfigError} at first, when it cannot be used. */
+/**
+ * Yields the catalogue, and each one that replaces it. Ends with the signal.
+ *
+ * @throws {ConfigError} if the first one is invalid.
+ */
 export function followCatalogue(
   { path, onFailure }: CatalogueSourceOptions,
   signal: AbortSignal,

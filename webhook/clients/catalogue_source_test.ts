@@ -14,39 +14,39 @@ afterEach(async () => {
 
 const [first, second] = ["1", "2"].map((version) => testCatalogue(testClient({ version }))) as [Catalogue, Catalogue];
 
-/** A file that is followed, and what is said of it. */
+/** Follows a catalogue file. Returns the catalogues and the reported failures. */
 async function start() {
   const directory = await mkdtemp(join(tmpdir(), "catalogue-"));
-  const over = new AbortController();
+  const ended = new AbortController();
   cleanups.push(
     () => rm(directory, { recursive: true, force: true }),
-    () => over.abort(),
+    () => ended.abort(),
   );
   const path = join(directory, "clients.yaml");
-  /** All at once, as the kubelet changes a mounted ConfigMap. */
+  /** Replaces the file atomically, as the kubelet updates a mounted ConfigMap. */
   const write = async (content: unknown) => {
     await writeFile(`${path}.next`, typeof content === "string" ? content : stringify(content));
     await rename(`${path}.next`, path);
   };
   await write(first);
-  const complaints: string[] = [];
-  const complaint = Promise.withResolvers<void>();
+  const failures: string[] = [];
+  const failure = Promise.withResolvers<void>();
   const onFailure = (error: unknown) => {
-    complaints.push((error as Error).message);
-    complaint.resolve();
+    failures.push((error as Error).message);
+    failure.resolve();
   };
   return {
     path,
-    over,
+    ended,
     write,
-    complaints,
-    complained: complaint.promise,
-    catalogues: followCatalogue({ path, onFailure }, over.signal),
+    failures,
+    failed: failure.promise,
+    catalogues: followCatalogue({ path, onFailure }, ended.signal),
   };
 }
 
-/** Cuts the waits short for as long as this is going on: the reads in between are still the real ones. */
-async function looking<T>(result: () => Promise<T>): Promise<T> {
+/** Skips the waits between reads until `result` settles. The reads themselves are real. */
+async function withoutWaits<T>(result: () => Promise<T>): Promise<T> {
   jest.useFakeTimers();
   let settled = false;
   try {
@@ -63,60 +63,60 @@ async function looking<T>(result: () => Promise<T>): Promise<T> {
   }
 }
 
-test("followCatalogue() gives the catalogue, then each that takes its place, and ends with the signal", async () => {
-  const { write, catalogues, over, complaints } = await start();
+test("followCatalogue() yields the catalogue and each one that replaces it, and ends with the signal", async () => {
+  const { write, catalogues, ended, failures } = await start();
   expect((await catalogues.next()).value).toEqual(first);
   await write(second);
-  expect((await looking(() => catalogues.next())).value).toEqual(second);
+  expect((await withoutWaits(() => catalogues.next())).value).toEqual(second);
   await write(first);
-  expect((await looking(() => catalogues.next())).value).toEqual(first);
-  expect(complaints).toEqual([]);
+  expect((await withoutWaits(() => catalogues.next())).value).toEqual(first);
+  expect(failures).toEqual([]);
   const end = catalogues.next();
-  over.abort();
+  ended.abort();
   expect(await end).toEqual({ done: true, value: undefined });
 });
 
 test.each<[description: string, broken: string | undefined, message: RegExp]>([
-  ["is no YAML", "default: [", /^Cannot read .*clients.yaml: /],
+  ["is not YAML", "default: [", /^Cannot read .*clients.yaml: /],
   ["has no clients", "default: x\nclients: []\n", /^Cannot use .*clients.yaml: clients: expected at least one client$/],
-  ["is gone", undefined, /^Cannot read CLIENTS_FILE=".*clients.yaml": ENOENT/],
+  ["was removed", undefined, /^Cannot read CLIENTS_FILE=".*clients.yaml": ENOENT/],
 ])(
-  "followCatalogue() complains once of a file that %s, keeps the last, and takes the next",
+  "followCatalogue() reports a file that %s once, keeps the last catalogue, and yields the next",
   async (_, broken, message) => {
-    const { path, write, catalogues, complaints, complained } = await start();
+    const { path, write, catalogues, failures, failed } = await start();
     await catalogues.next();
     await (broken === undefined ? rm(path) : write(broken));
-    const next = looking(async () => {
+    const next = withoutWaits(async () => {
       const result = catalogues.next();
-      await complained;
-      for (let turn = 0; turn < 200; turn += 1) await new Promise(setImmediate); // many more looks at the same
+      await failed;
+      for (let tick = 0; tick < 200; tick += 1) await new Promise(setImmediate); // many more reads of the same file
       await write(second);
       return result;
     });
     expect((await next).value).toEqual(second);
-    expect(complaints).toEqual([expect.stringMatching(message)]);
+    expect(failures).toEqual([expect.stringMatching(message)]);
   },
 );
 
-test("followCatalogue() gives nothing for a file that is written again with the same content", async () => {
-  const { write, catalogues, complaints, complained } = await start();
+test("followCatalogue() yields nothing when the last valid content is restored", async () => {
+  const { write, catalogues, failures, failed } = await start();
   await catalogues.next();
   await write("default: [");
-  const next = looking(async () => {
+  const next = withoutWaits(async () => {
     const result = catalogues.next();
-    await complained;
-    await write(first); // as it was: whoever has it has the right one
-    for (let turn = 0; turn < 200; turn += 1) await new Promise(setImmediate);
+    await failed;
+    await write(first);
+    for (let tick = 0; tick < 200; tick += 1) await new Promise(setImmediate);
     await write(second);
     return result;
   });
   expect((await next).value).toEqual(second);
-  expect(complaints).toHaveLength(1);
+  expect(failures).toHaveLength(1);
 });
 
-test("followCatalogue() fails at first when there is no file that it can use", async () => {
-  const { write, catalogues, complaints } = await start();
+test("followCatalogue() throws if the first catalogue is invalid", async () => {
+  const { write, catalogues, failures } = await start();
   await write("default: [");
   expect(await catalogues.next().then(String, String)).toStartWith("ConfigError: Cannot read ");
-  expect(complaints).toEqual([]);
+  expect(failures).toEqual([]);
 });

@@ -23,12 +23,12 @@ const catalogue: Catalogue = {
   ],
 };
 
-test("parseCatalogue() reads the catalogue that is deployed, and its default is one of its clients", async () => {
+test("parseCatalogue() reads the deployed catalogue", async () => {
   const deployed = parseCatalogue(await Bun.file(DEPLOYED).text(), DEPLOYED);
   expect(deployed.clients.map(({ name }) => name)).toContain(deployed.default);
 });
 
-test("parseCatalogue() reads what it is given", () => {
+test("parseCatalogue() reads all fields", () => {
   expect(parseCatalogue(stringify(catalogue), "clients.yaml")).toEqual(catalogue);
 });
 
@@ -38,7 +38,7 @@ test.each<[description: string, document: unknown, message: string]>([
   ["an empty file", "", "Cannot use clients.yaml: the document"],
   ["no default", { clients: catalogue.clients }, "Cannot use clients.yaml: default is not set"],
   [
-    "a default that is no client",
+    "a default that is not a client",
     { ...catalogue, default: "jammy" },
     'Cannot use clients.yaml: default: expected the name of one of the clients, not "jammy"',
   ],
@@ -49,7 +49,7 @@ test.each<[description: string, document: unknown, message: string]>([
     "Cannot use clients.yaml: clients.0.image is not set",
   ],
   [
-    "a version that YAML takes for a number",
+    "a version that YAML parses as a number",
     { default: "bionic", clients: [{ ...first, version: 450 }] },
     "Cannot use clients.yaml: clients.0.version is 450: expected text",
   ],
@@ -59,7 +59,7 @@ test.each<[description: string, document: unknown, message: string]>([
     'Cannot use clients.yaml: clients.0.binary is "bin/bitfusion": expected an absolute path',
   ],
   [
-    "a command that does nothing",
+    "an empty command",
     { default: "bionic", clients: [{ ...first, populate: [] }] },
     "Cannot use clients.yaml: clients.0.populate: expected a program",
   ],
@@ -69,38 +69,41 @@ test.each<[description: string, document: unknown, message: string]>([
     "Cannot use clients.yaml: clients.0.mounts: expected at least one mount",
   ],
   [
-    "a mount of a volume that nobody fills",
+    "a mount of a volume that the init container does not fill",
     { default: "bionic", clients: [{ ...first, mounts: [{ volume: "tokens", path: "/t" }] }] },
     'Cannot use clients.yaml: clients.0.mounts.0.volume is "tokens": expected client, opt or config',
   ],
   [
-    "tokens that YAML takes for text",
+    "tokens that YAML parses as text",
     { default: "bionic", clients: [{ ...first, tokens: "no" }] },
     'Cannot use clients.yaml: clients.0.tokens is "no": expected true or false',
   ],
   [
-    "a variable whose value YAML takes for a number",
+    "a variable whose value YAML parses as a number",
     { default: "bionic", clients: [{ ...first, env: [{ name: "A", value: 1 }] }] },
     "Cannot use clients.yaml: clients.0.env.0.value is 1: expected text",
   ],
   [
-    "a field that it doesn't know",
+    "an unknown field",
     { default: "bionic", clients: [{ ...first, imagePullPolicy: "Never" }] },
-    "Cannot use clients.yaml: clients.0.imagePullPolicy is unknown here",
+    "Cannot use clients.yaml: clients.0.imagePullPolicy is not a known field",
   ],
-])("parseCatalogue() refuses %s and names file, field, value and what would be right", (_, document, message) => {
-  const parse = () => parseCatalogue(document === "" ? "" : stringify(document), "clients.yaml");
-  expect(parse).toThrow(ConfigError);
-  expect(parse).toThrow(message);
-});
+])(
+  "parseCatalogue() refuses %s and reports the file, the field, its value and what is expected",
+  (_, document, message) => {
+    const parse = () => parseCatalogue(document === "" ? "" : stringify(document), "clients.yaml");
+    expect(parse).toThrow(ConfigError);
+    expect(parse).toThrow(message);
+  },
+);
 
-test("parseCatalogue() takes a client without binary, tokens and env for one that needs tokens and leaves commands alone", () => {
+test("parseCatalogue() defaults tokens to true, env to an empty list, and binary to none", () => {
   const { binary: _, tokens: __, env: ___, ...rest } = testClient();
   const [parsed] = parseCatalogue(stringify({ default: rest.name, clients: [rest] }), "clients.yaml").clients;
   expect(parsed).toEqual({ ...rest, tokens: true, env: [] });
 });
 
-test("parseCatalogue() says in one line where the YAML is broken", () => {
+test("parseCatalogue() reports invalid YAML in one line", () => {
   let message = "";
   try {
     parseCatalogue("default: [", "clients.yaml");
@@ -111,7 +114,7 @@ test("parseCatalogue() says in one line where the YAML is broken", () => {
   expect(message).not.toContain("\n");
 });
 
-test("readCatalogue() reads a file", async () => {
+test("readCatalogue() reads a catalogue file", async () => {
   const directory = await mkdtemp(join(tmpdir(), "catalogue-"));
   const path = join(directory, "clients.yaml");
   await writeFile(path, stringify(catalogue));
@@ -119,7 +122,7 @@ test("readCatalogue() reads a file", async () => {
   await rm(directory, { recursive: true });
 });
 
-test("readCatalogue() names the variable and the file that isn't there", async () => {
+test("readCatalogue() names the variable and the file if the file does not exist", async () => {
   const outcome = await readCatalogue("/nowhere/clients.yaml").then(String, String);
   expect(outcome).toStartWith('ConfigError: Cannot read CLIENTS_FILE="/nowhere/clients.yaml": ENOENT');
 });
@@ -135,7 +138,7 @@ test.each<[annotations: Record<string, string>, name: string]>([
   [{ [VERSION]: "401" }, "focal-old"],
   [{ [OS]: "ubuntu18", [VERSION]: "450" }, "bionic"],
   [{ "auto-management/bitfusion": "yes" }, "focal"],
-])("chooseClient() takes for %j %s", (annotations, name) => {
+])("chooseClient() chooses for %j the client %s", (annotations, name) => {
   expect(chooseClient(catalogue, annotations).name).toBe(name);
 });
 
@@ -145,6 +148,6 @@ test.each<[annotations: Record<string, string>, message: string]>([
   [{ [OS]: "centos9" }, `No client has ${OS} "centos9": ${KNOWN}`],
   [{ [VERSION]: "" }, `No client has ${VERSION} "": ${KNOWN}`],
   [{ [OS]: "ubuntu18", [VERSION]: "401" }, `No client has ${OS} "ubuntu18" and ${VERSION} "401": ${KNOWN}`],
-])("chooseClient() refuses %j and lists the known ones", (annotations, message) => {
+])("chooseClient() refuses %j and lists the known clients", (annotations, message) => {
   expect(() => chooseClient(catalogue, annotations)).toThrow(new Refusal("client", message));
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { createEndOfTick } from "./end_of_tick.ts";
 
-test("createEndOfTick() resolves after all callbacks of the tick, for all callers together", async () => {
+test("createEndOfTick() resolves for all callers after the callbacks of the tick", async () => {
   const endOfTick = createEndOfTick();
   const events: string[] = [];
   setImmediate(() => events.push("callback"));
@@ -12,14 +12,14 @@ test("createEndOfTick() resolves after all callbacks of the tick, for all caller
   expect(events).toEqual(["callback", "end", "end"]);
 });
 
-test("createEndOfTick() waits for the next tick when called again", async () => {
+test("createEndOfTick() waits for the next tick if called again", async () => {
   const endOfTick = createEndOfTick();
   await endOfTick();
-  let isOver = false;
+  let hasEnded = false;
   const end = endOfTick().then(() => {
-    isOver = true;
+    hasEnded = true;
   });
   await Promise.resolve();
-  expect(isOver).toBe(false);
+  expect(hasEnded).toBe(false);
   await end;
 });

@@ -11,8 +11,8 @@ import {
 
 /**
  * Whether a value is a {@link Pod}, by the rules of its schema, but without the copy that the schema makes: with the schema alone, a
- * webhook under load handles a quarter fewer reviews (80 paired runs). If it is none, the schema says what is wrong. A property test
- * checks that both agree.
+ * webhook under load handles a quarter fewer reviews (80 paired runs). If it is not a pod, the schema reports what is
+ * wrong. A property test checks that both agree.
  */
 export function isPod(value: unknown): value is Pod {
   if (!isObject(value)) return false;

@@ -17,7 +17,7 @@ const container = {
   volumeMounts: [{ name: "v", mountPath: "/v" }],
 };
 
-/** Has each of the fields that the schema knows. */
+/** A pod with all fields of the schema. */
 const full = {
   metadata: { name: "p", generateName: "p-", annotations: { a: "b" } },
   spec: {
@@ -30,14 +30,14 @@ const full = {
   },
 };
 
-/** Each place in a document: the keys that lead there. */
-function* placesIn(document: unknown, path: readonly string[] = []): Generator<readonly string[]> {
+/** The path of each value in a document, as a list of keys. */
+function* pathsIn(document: unknown, path: readonly string[] = []): Generator<readonly string[]> {
   yield path;
   if (typeof document !== "object" || document === null) return;
-  for (const [key, value] of Object.entries(document)) yield* placesIn(value, [...path, key]);
+  for (const [key, value] of Object.entries(document)) yield* pathsIn(value, [...path, key]);
 }
 
-/** The document with something else at one place. */
+/** A copy of the document with another value at one path. */
 function changed(document: unknown, [key, ...rest]: readonly string[], value: unknown): unknown {
   if (key === undefined) return value;
   const copy = structuredClone(document) as Record<string, unknown>;
@@ -46,7 +46,7 @@ function changed(document: unknown, [key, ...rest]: readonly string[], value: un
   return copy;
 }
 
-/** Each field that a schema knows, by the keys that lead there: those of lists by their first element. */
+/** The path of each field in a schema. Lists are represented by their first element. */
 function* fieldsOf(schema: object, path: readonly string[] = []): Generator<string> {
   if (path.length > 0) yield path.join(".");
   if ("wrapped" in schema) yield* fieldsOf(schema.wrapped as object, path);
@@ -55,12 +55,12 @@ function* fieldsOf(schema: object, path: readonly string[] = []): Generator<stri
   for (const [key, field] of Object.entries(schema.entries as object)) yield* fieldsOf(field, [...path, key]);
 }
 
-test("the pod of these tests has each field that the schema knows", () => {
-  const places = new Set([...placesIn(full)].map((place) => place.join(".")));
-  expect([...fieldsOf(Pod)].filter((field) => !places.has(field))).toEqual([]);
+test("the pod of these tests has all fields of the schema", () => {
+  const paths = new Set([...pathsIn(full)].map((path) => path.join(".")));
+  expect([...fieldsOf(Pod)].filter((field) => !paths.has(field))).toEqual([]);
 });
 
-test("isPod() takes a pod with each field that the schema knows", () => {
+test("isPod() accepts a pod with all fields of the schema", () => {
   expect(isPod(full)).toBe(true);
 });
 
@@ -72,19 +72,19 @@ test.each<[description: string, value: unknown]>([
   ["a list", ["x"]],
   ["an object", { name: "x" }],
   ["an empty object", {}],
-])("isPod() says what the schema says, with %s at each place of a pod", (_, value) => {
-  for (const place of placesIn(full)) {
-    const document = changed(full, place, value);
-    expect([place.join("."), isPod(document)]).toEqual([place.join("."), v.is(Pod, document)]);
+])("isPod() agrees with the schema, with %s at each path of a pod", (_, value) => {
+  for (const path of pathsIn(full)) {
+    const document = changed(full, path, value);
+    expect([path.join("."), isPod(document)]).toEqual([path.join("."), v.is(Pod, document)]);
   }
 });
 
-test("isPod() says what the schema says, with anything anywhere in any pod", () => {
+test("isPod() agrees with the schema, with any value at any path of any pod", () => {
   const anything = fc.oneof(fc.jsonValue({ maxDepth: 1 }), fc.constant(undefined));
   fc.assert(
     fc.property(annotatedPods, fc.nat(), anything, (given, index, value) => {
-      const places = [...placesIn(given)];
-      const document = changed(given, places[index % places.length] ?? [], value);
+      const paths = [...pathsIn(given)];
+      const document = changed(given, paths[index % paths.length] ?? [], value);
       expect(isPod(document)).toBe(v.is(Pod, document));
     }),
     { numRuns: 1000 },

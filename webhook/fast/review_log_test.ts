@@ -5,7 +5,7 @@ import { createReviewLog, type ReviewLogEntry } from "./review_log.ts";
 
 const format = getJsonLinesFormatter({ properties: "flatten" });
 
-test("createReviewLog() writes what the logger would write", () => {
+test("createReviewLog() writes the same line as the logger", () => {
   const text = fc.string({ unit: "binary" });
   const optional = fc.option(text, { nil: undefined });
   const entries: fc.Arbitrary<ReviewLogEntry> = fc.record({

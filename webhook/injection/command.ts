@@ -51,7 +51,7 @@ function isShellLine([first = "", ...others]: readonly string[]): boolean {
   return others.length === 0 && /\s/.test(first.trim());
 }
 
-/** Kubernetes puts the container's args behind the command; "$@" passes them on to the program on the last line. */
+/** Kubernetes appends the container's args to the command. "$@" passes them on to the program on the last line. */
 function toShell(line: string, args: readonly string[]): string[] {
   return args.length === 0 ? ["/bin/sh", "-c", line] : ["/bin/sh", "-c", `${line.trimEnd()} "$@"`, "sh"];
 }

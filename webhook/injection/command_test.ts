@@ -16,7 +16,7 @@ function wrap(container: Omit<Container, "name">, options: Partial<CommandOption
   );
 }
 
-/** What follows the client's own arguments, run: its output. */
+/** Runs the command after the client's own arguments, and returns its output. */
 function run(argv: string[], args: string[] = []): string {
   const { stdout, stderr } = Bun.spawnSync([...argv.slice(argv.indexOf("--") + 1), ...args]);
   return stdout.toString() + stderr.toString();
@@ -27,7 +27,7 @@ test("wrapCommand() runs the command under the client as an argument vector", ()
   expect(wrap({ command })).toEqual([BINARY, "run", "-n", "1", "-p", "0.5", "--", "python", "-c", "print(1)"]);
 });
 
-test("wrapCommand() hands the documented line to a shell", () => {
+test("wrapCommand() runs a shell line, as documented, with a shell", () => {
   const [line] = ["python /benchmark/x.py --batch_size=32"];
   const command = wrap({ command: [line] });
   expect(command).toEqual([BINARY, "run", "-n", "1", "-p", "0.5", "--", "/bin/sh", "-c", line]);
@@ -38,12 +38,12 @@ test("wrapCommand() keeps the user's own shell and its -c", () => {
   expect(wrap({ command }).slice(-4)).toEqual(["--", ...command]);
 });
 
-test("wrapCommand() leaves args to Kubernetes, which puts them behind the command", () => {
+test("wrapCommand() leaves args to Kubernetes, which appends them to the command", () => {
   expect(wrap({ command: ["python"], args: ["x.py", "a b"] }).slice(-2)).toEqual(["--", "python"]);
 });
 
 test.each(["/entrypoint.sh", "python ", "", " "])(
-  "wrapCommand() does not take %j, without white space between words, for a line",
+  "wrapCommand() does not treat %j, without white space between words, as a shell line",
   (element) => {
     expect(wrap({ command: [element] }).slice(-2)).toEqual(["--", element]);
   },
@@ -53,13 +53,13 @@ test.each<[description: string, line: string]>([
   ["a line", `printf '<%s>'`],
   ["a line that ends with a line break, as in a YAML block", `printf '<%s>'\n`],
   ["a line of several commands", `true && printf '<%s>'`],
-])("wrapCommand() hands args unmangled to %s", (_, line) => {
+])("wrapCommand() passes args unchanged to %s", (_, line) => {
   const args = ["a b", "", "$HOME", "`id`", "'quoted' \"twice\"", "*", "-n", "é\nü", "\\"];
   const command = wrap({ command: [line], args });
   expect(run(command, args)).toBe(args.map((argument) => `<${argument}>`).join(""));
 });
 
-test("wrapCommand() runs a line without args as the user's shell would", async () => {
+test("wrapCommand() runs a line without args as a shell does", async () => {
   const directory = await mkdtemp(join(tmpdir(), "command-"));
   const script = join(directory, "my script.sh");
   await writeFile(script, 'echo "$# $1"');
@@ -67,7 +67,7 @@ test("wrapCommand() runs a line without args as the user's shell would", async (
   await rm(directory, { recursive: true });
 });
 
-test("wrapCommand() hands on each filter as its own argument, whatever a shell would make of it", () => {
+test("wrapCommand() passes each filter as one argument, also with characters that are special in a shell", () => {
   const filters = ["server.addr=10.0.0.1", "device.name=$(touch /tmp/x); rm *", "--", "server.hostname='a'"];
   expect(wrap({ command: ["python"] }, { filters })).toEqual([
     ...[BINARY, "run", "-n", "1", "-p", "0.5"],
@@ -82,7 +82,7 @@ test.each<[share: Share, arguments: string[]]>([
   [{ gpus: 1, percent: 7 }, ["-n", "1", "-p", "0.07"]],
   [{ gpus: 1, percent: 29 }, ["-n", "1", "-p", "0.29"]],
   [{ gpus: 3, memoryMb: 8590 }, ["-n", "3", "-m", "8590"]],
-])("wrapCommand() tells the client the share %j as %j", (share, expected) => {
+])("wrapCommand() passes the share %j as %j", (share, expected) => {
   expect(wrap({ command: ["x"] }, { share })).toEqual([BINARY, "run", ...expected, "--", "x"]);
 });
 
@@ -92,7 +92,7 @@ test.each([
   [["bitfusion run -n 1 -- python x.py"]],
   [[" /usr/bin/bitfusion run -n 1 -- python x.py"]],
   [["bitfusion"]],
-])("wrapCommand() leaves %j alone: it runs the client already", (command) => {
+])("wrapCommand() leaves %j alone because it runs the client", (command) => {
   expect(wrap({ command })).toEqual(command);
 });
 
@@ -101,10 +101,10 @@ test("wrapCommand() wraps a command that only mentions the client", () => {
 });
 
 test.each<[description: string, container: Omit<Container, "name">]>([
-  ["none", {}],
-  ["an empty one", { command: [] }],
+  ["no command", {}],
+  ["an empty command", { command: [] }],
   ["only args", { args: ["x.py"] }],
-])("wrapCommand() refuses a container with %s for a command, and says to set it", (_, container) => {
+])("wrapCommand() refuses a container with %s", (_, container) => {
   expect(() => wrap(container)).toThrow(
     new Refusal(
       "command",
@@ -119,6 +119,6 @@ test.each<[command: string[], runs: boolean]>([
   [["bitfusion run", "x"], false], // a program with a space in its name
   [["python", "bitfusion"], false],
   [[], false],
-])("runsClient() says of %j %p", (command, runs) => {
+])("runsClient() returns for %j %p", (command, runs) => {
   expect(runsClient(command, BINARY)).toBe(runs);
 });

@@ -9,18 +9,18 @@ test.each<[description: string, before: JsonObject[], after: JsonObject[]]>([
   ["alone", [], [{ name: "LD_LIBRARY_PATH", value: "/client" }]],
   ["after other variables", [KEEP], [KEEP, { name: "LD_LIBRARY_PATH", value: "/client" }]],
   [
-    "in front of the container's own, at its place",
+    "in front of the container's own, at its position",
     [{ name: "LD_LIBRARY_PATH", value: "/own:/more" }, KEEP],
     [{ name: "LD_LIBRARY_PATH", value: "/client:/own:/more" }, KEEP],
   ],
   [
-    "instead of an empty one, with no empty path that would mean the working directory",
+    "instead of an empty one, without an empty path, which would mean the working directory",
     [{ name: "LD_LIBRARY_PATH", value: "" }],
     [{ name: "LD_LIBRARY_PATH", value: "/client" }],
   ],
   ["instead of one without a value", [{ name: "LD_LIBRARY_PATH" }], [{ name: "LD_LIBRARY_PATH", value: "/client" }]],
   [
-    "in front of a reference, which is kept under another name before it",
+    "in front of a reference, which is kept under another name",
     [{ name: "LD_LIBRARY_PATH", valueFrom: FROM }, KEEP],
     [
       { name: "BITFUSION_OWN_LD_LIBRARY_PATH", valueFrom: FROM },
@@ -29,7 +29,7 @@ test.each<[description: string, before: JsonObject[], after: JsonObject[]]>([
     ],
   ],
   [
-    "in front of the last one, which is the one that counts",
+    "in front of the last one, which takes effect",
     [
       { name: "LD_LIBRARY_PATH", value: "/a" },
       { name: "LD_LIBRARY_PATH", value: "/b" },

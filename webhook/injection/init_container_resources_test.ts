@@ -13,14 +13,14 @@ function gpuOf(quantities: JsonObject, ownRequests?: JsonObject) {
 }
 
 test.each<[description: string, resources: JsonObject, expected: JsonObject]>([
-  ["limits of both", { limits: { cpu: "500m", memory: "128Mi" } }, { requests: {}, limits: {} }],
+  ["limits of cpu and memory", { limits: { cpu: "500m", memory: "128Mi" } }, { requests: {}, limits: {} }],
   [
-    "a request of cpu, which a limit of cpu would raise",
+    "a request of cpu, which a limit of cpu would increase",
     { requests: { cpu: "5m" } },
     { requests: { memory: "64Mi" }, limits: { memory: "256Mi" } },
   ],
   ["huge pages only", { limits: { "hugepages-2Mi": "4Mi" } }, { requests, limits }],
-])("the init container keeps within what the pod has as a whole: %s", (_, resources, expected) => {
+])("the init container stays within the resources of the pod: %s", (_, resources, expected) => {
   for (const own of [{}, { initContainers: [gpu()] }]) {
     const [populate] = injected(pod([gpu()], { spec: { ...own, resources } })).spec.initContainers ?? [];
     expect(populate?.resources).toEqual(expected);
@@ -33,10 +33,15 @@ test.each<[qos: string, containers: ReturnType<typeof gpu>[], spec: JsonObject, 
   ["Guaranteed by limits alone", [gpuOf(guaranteed)], {}, { requests: limits, limits }],
   ["Guaranteed by both", [gpuOf(guaranteed, guaranteed)], {}, { requests: limits, limits }],
   ["Burstable: fewer requests", [gpuOf(guaranteed, { cpu: 1 })], {}, { requests, limits }],
-  ["Burstable: a container without", [gpuOf(guaranteed), { name: "other" }], {}, { requests, limits }],
-  ["Burstable: a limit of nothing", [gpuOf({ ...guaranteed, cpu: "0" })], {}, { requests, limits }],
-  ["Burstable: an init container without", [gpuOf(guaranteed)], { initContainers: [gpu()] }, { requests, limits }],
-])("the init container leaves a pod its QoS class, %s", (_, containers, spec, expected) => {
+  ["Burstable: a container without resources", [gpuOf(guaranteed), { name: "other" }], {}, { requests, limits }],
+  ["Burstable: a limit of 0", [gpuOf({ ...guaranteed, cpu: "0" })], {}, { requests, limits }],
+  [
+    "Burstable: an init container without cpu and memory",
+    [gpuOf(guaranteed)],
+    { initContainers: [gpu()] },
+    { requests, limits },
+  ],
+])("the init container keeps the QoS class of the pod, %s", (_, containers, spec, expected) => {
   const [populate] = injected(pod(containers, { spec })).spec.initContainers ?? [];
   expect(populate?.resources).toEqual(expected);
 });

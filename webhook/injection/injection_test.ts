@@ -33,7 +33,7 @@ function injectedContainer(container: Container): Container {
   return first;
 }
 
-test("inject() makes of the original's example pod what its users expect", async () => {
+test("inject() injects the example pod of the original", async () => {
   const example = parse(await Bun.file(`${import.meta.dir}/../../examples/pod.yaml`).text()) as Pod;
   const { metadata, spec } = injected(example);
   expect(metadata.annotations).toEqual({ [MODE]: "yes", "auto-management/status": "injected" });
@@ -87,7 +87,7 @@ test("inject() makes of the original's example pod what its users expect", async
   ]);
 });
 
-test("inject() adds an init container that Pod Security's restricted profile lets pass", () => {
+test("inject() adds an init container that meets the restricted Pod Security Standard", () => {
   const [populate] = injected(pod([gpu()])).spec.initContainers ?? [];
   expect(populate?.securityContext).toMatchObject({
     allowPrivilegeEscalation: false,
@@ -97,7 +97,7 @@ test("inject() adds an init container that Pod Security's restricted profile let
   });
 });
 
-test("inject() mounts only volumes that the pod then has, servers.conf writable (original issues #42 and #44)", () => {
+test("inject() mounts only volumes of the pod, and servers.conf writable (original issues #42 and #44)", () => {
   const { spec } = injected(pod([gpu()]));
   const mounts = [...(spec.initContainers ?? []), ...spec.containers].flatMap(({ volumeMounts = [] }) => volumeMounts);
   expect(new Set(names(spec.volumes))).toEqual(new Set(names(mounts)));
@@ -105,12 +105,12 @@ test("inject() mounts only volumes that the pod then has, servers.conf writable 
   expect(conf?.readOnly).toBeUndefined();
 });
 
-test("inject() does nothing on its own output", () => {
+test("inject() does nothing to its own output", () => {
   const once = injected(pod([gpu(), gpu({ name: "other" }, { [NUM]: 2 })], { spec: { initContainers: [gpu()] } }));
   expect(injectAnnotated(once)).toBeUndefined();
 });
 
-test("inject() equips what another webhook added after it, once, though the API server has filled in defaults", () => {
+test("inject() attaches the client to a container that another webhook added, and adds its volumes only once", () => {
   const before = injected(pod([gpu()]));
   const [populate] = before.spec.initContainers ?? [];
   Object.assign(populate ?? {}, { imagePullPolicy: "IfNotPresent", terminationMessagePath: "/dev/termination-log" });
@@ -125,12 +125,12 @@ test("inject() equips what another webhook added after it, once, though the API 
   expect(after.spec.containers[1]?.resources?.limits).toEqual({ [UNITS]: "50" });
 });
 
-test("inject() ignores auto-management/status, which a user can forge", () => {
+test("inject() ignores auto-management/status, which users can forge", () => {
   const forged = pod([gpu()], { annotations: { "auto-management/status": "injected" } });
   expect(injected(forged).spec.containers[0]?.command?.[0]).toBe(BINARY);
 });
 
-test("fault of the original: a pod with init containers of its own keeps them, behind ours (issue #54)", () => {
+test("inject() keeps the pod's init containers, after its own, unlike the original (issue #54)", () => {
   const own = [
     { name: "download", image: "curl", args: ["x"] },
     { name: "proxy", image: "envoy", restartPolicy: "Always" },
@@ -140,7 +140,7 @@ test("fault of the original: a pod with init containers of its own keeps them, b
   expect(initContainers?.slice(1)).toEqual(own);
 });
 
-test("inject() gives a share to an init container that asks for one", () => {
+test("inject() attaches the client to an init container that requests a share", () => {
   const { initContainers } = injected(
     pod([{ name: "main" }], { spec: { initContainers: [{ name: "first" }, gpu({ name: "warm-up" })] } }),
   ).spec;
@@ -149,7 +149,7 @@ test("inject() gives a share to an init container that asks for one", () => {
   expect(initContainers?.[2]?.resources).toEqual({ limits: { [UNITS]: "50" }, requests: { [UNITS]: "50" } });
 });
 
-test("fault of the original: the user's annotations are wiped", () => {
+test("inject() keeps the user's annotations, unlike the original", () => {
   const annotations = { "prometheus.io/scrape": "true", "a/b~c": "" };
   expect(injected(pod([gpu()], { annotations })).metadata.annotations).toEqual({
     ...annotations,
@@ -158,7 +158,7 @@ test("fault of the original: the user's annotations are wiped", () => {
   });
 });
 
-test("fault of the original: valueFrom variables are dropped (issue #35)", () => {
+test("inject() keeps variables with valueFrom, unlike the original (issue #35)", () => {
   const env = [
     { name: "TOKEN", valueFrom: { secretKeyRef: { name: "s", key: "k" } } },
     { name: "MODE", value: "train" },
@@ -176,12 +176,12 @@ test.each<[description: string, own: JsonObject, expected: JsonObject[]]>([
       { name: "LD_LIBRARY_PATH", value: "/bitfusion/lib:$(BITFUSION_OWN_LD_LIBRARY_PATH)" },
     ],
   ],
-])("inject() keeps the container's own LD_LIBRARY_PATH, %s, behind the client's", (_, own, expected) => {
+])("inject() keeps the container's own LD_LIBRARY_PATH, %s, after the client's", (_, own, expected) => {
   const { env } = injectedContainer(gpu({ env: [own] }));
   expect(env?.filter(({ name }) => name.includes("LD_LIBRARY_PATH"))).toEqual(expected as Container["env"] & {});
 });
 
-test("fault of the original: the second GPU container's patch overwrites the first's (issue #50)", () => {
+test("inject() patches two GPU containers independently, unlike the original (issue #50)", () => {
   const two = pod([gpu({ name: "a" }), gpu({ name: "b" }, { [NUM]: 2, [PERCENT]: 25 })]);
   const [a, b] = injected(two).spec.containers;
   expect(a?.resources).toEqual({ limits: { [UNITS]: "50" }, requests: { [UNITS]: "50" } });
@@ -191,7 +191,7 @@ test("fault of the original: the second GPU container's patch overwrites the fir
   expect(b?.env).toContainEqual({ name: "BITFUSION_CONTAINER", value: "b" });
 });
 
-test("fault of the original: a sidecar with a command and no GPU is refused", () => {
+test("inject() leaves a sidecar with a command and no GPU alone, unlike the original, which refuses it", () => {
   const sidecar = {
     name: "logs",
     command: ["tail", "-F", "/log"],
@@ -201,7 +201,7 @@ test("fault of the original: a sidecar with a command and no GPU is refused", ()
   expect(injected(pod([sidecar, gpu()])).spec.containers[0]).toEqual(sidecar);
 });
 
-test("fault of the original: nil limits panic", () => {
+test("inject() handles containers without limits, on which the original panics", () => {
   const without: Container[] = [
     { name: "a" },
     { name: "b", resources: {} },
@@ -212,7 +212,7 @@ test("fault of the original: nil limits panic", () => {
   expect(resources).toEqual({ limits: { [UNITS]: "100" }, requests: { cpu: "1", [UNITS]: "100" } });
 });
 
-test("fault of the original: a package global carries the mode from one request to the next", () => {
+test("inject() does not carry the mode over to the next pod, unlike the original", () => {
   const results = ["yes", "injection", "none", "yes"].map((mode) => {
     const [container] = injected(pod([gpu()], { annotations: { [MODE]: mode } })).spec.containers;
     return [container?.command?.[0], container?.volumeMounts?.length ?? 0];
@@ -225,14 +225,14 @@ test("fault of the original: a package global carries the mode from one request 
   ]);
 });
 
-test("fault of the original: shared config is changed per request", () => {
+test("inject() does not change shared settings, unlike the original", () => {
   const [one, other] = [pod([gpu({ name: "a" })]), pod([gpu({ name: "b" }), gpu({ name: "c" })])];
   const before = JSON.stringify(injectAnnotated(one)); // the settings are frozen, too
   injectAnnotated(other);
   expect(JSON.stringify(injectAnnotated(one))).toBe(before);
 });
 
-test("inject() keeps fields that it doesn't know, wherever they are", () => {
+test("inject() keeps unknown fields everywhere", () => {
   const extra = { future: { deep: [1, null, { x: true }] } };
   const given = {
     ...extra,
@@ -267,7 +267,7 @@ test("inject() keeps fields that it doesn't know, wherever they are", () => {
   } as Container["resources"]);
 });
 
-test("inject() hands the pod's filters to each client", () => {
+test("inject() passes the pod's filters to the client", () => {
   const annotations = { "bitfusion-client/filter": "  server.addr=10.0.0.1\n device.name=$(id) " };
   const [container] = injected(pod([gpu()], { annotations })).spec.containers;
   expect(container?.command?.slice(6, 11)).toEqual([
@@ -279,7 +279,7 @@ test("inject() hands the pod's filters to each client", () => {
   ]);
 });
 
-test("inject() in mode injection leaves the command alone and needs none", () => {
+test("inject() leaves the command alone in mode injection, and does not require one", () => {
   const annotations = { [MODE]: "injection" };
   const bare: Container = { name: "notebook", args: ["lab"], resources: { limits: { [NUM]: 1 } } };
   const [first, second] = injected(pod([bare, gpu()], { annotations })).spec.containers;
@@ -290,26 +290,26 @@ test("inject() in mode injection leaves the command alone and needs none", () =>
 });
 
 test.each<[description: string, given: Pod]>([
-  ["of which no container asks for a share", pod([{ name: "a" }])],
+  ["without a share", pod([{ name: "a" }])],
   ["without containers", pod([])],
-])("inject() leaves a pod alone %s", (_, given) => {
+])("inject() leaves a pod %s alone", (_, given) => {
   expect(injectAnnotated(given)).toBeUndefined();
 });
 
 test.each<[memory: string, num: number, units: string]>([
-  ["1120M", 1, "7"], // floats made 8 of it
+  ["1120M", 1, "7"], // 8 with floating-point numbers
   ["4480M", 1, "28"],
   ["8800M", 1, "55"],
   ["8801M", 1, "56"],
   ["1", 1, "1"],
   ["16G", 2, "200"],
-])("inject() counts %s of 16000 MB on %d GPUs as %s units", (memory, num, units) => {
+])("inject() converts %s of 16000 MB on %d GPUs to %s units", (memory, num, units) => {
   const [container] = injected(pod([gpu({}, { [NUM]: num, [MEMORY]: memory })]), withMemory).spec.containers;
   expect(container?.resources).toEqual({ limits: { [UNITS]: units }, requests: { [UNITS]: units } });
   expect(container?.command).toContain("-m");
 });
 
-/** What inject() says to the user. */
+/** The refusal that inject() throws. Undefined if it throws none. */
 function refusalOf(given: Pod, using = settings): Pick<Refusal, "reason" | "message"> | undefined {
   try {
     injectAnnotated(given, using);
@@ -324,66 +324,66 @@ const COLLISION = ": the client needs this name, expected another one";
 
 test.each<[description: string, given: Pod, reason: RefusalReason, message: string]>([
   [
-    "a mode that it doesn't know",
+    "an unknown mode",
     pod([gpu()], { annotations: { [MODE]: "maybe" } }),
     "mode",
     `Annotation ${MODE} is "maybe": expected one of all, on, true, y, yes, injection, n, no, none, off, false`,
   ],
   [
-    "a client that it doesn't have",
+    "an unknown client",
     pod([gpu()], { annotations: { "bitfusion-client/os": "centos9", "bitfusion-client/version": "1" } }),
     "client",
     'No client has bitfusion-client/os "centos9" and bitfusion-client/version "1": expected one of linux 1',
   ],
   [
-    "no command",
+    "a container without a command",
     pod([gpu({ command: [] })]),
     "command",
     'Container "train": command is not set: set it to what the container runs, since the entrypoint of the image is unknown here',
   ],
   [
-    "a share that is wrong in the second container",
+    "an invalid share in the second container",
     pod([gpu(), gpu({ name: "other" }, { [NUM]: 1, [PERCENT]: 101 })]),
     "share",
     `Container "other": limits["${PERCENT}"] is "101": expected a whole number from 1 to 100`,
   ],
   [
-    "memory of GPUs whose memory it isn't told",
+    "a memory share if the memory of the GPUs is not configured",
     pod([gpu({}, { [NUM]: 1, [MEMORY]: "8G" })]),
     "share",
     `Container "train": limits["${MEMORY}"] is 8000 MB: the memory of the pool's GPUs is not configured, use ${PERCENT}`,
   ],
   [
-    "units of its own that are not its share",
+    "units that differ from the share",
     pod([gpu({}, { [NUM]: 1, [PERCENT]: 50, [UNITS]: 20 })]),
     "share",
     `Container "train": limits["${UNITS}"] is "20", but its share is 50 units: leave it out`,
   ],
   [
-    "a volume of the client's name",
+    "a volume with the name of a client volume",
     pod([gpu()], { spec: { volumes: [{ name: "bitfusion-config", hostPath: { path: "/etc" } }] } }),
     "collision",
     `Volume "bitfusion-config"${COLLISION}`,
   ],
   [
-    "an init container of the client's name",
+    "an init container with the name of the client's",
     pod([gpu()], { spec: { initContainers: [{ name: "populate", image: "mine" }] } }),
     "collision",
     `Init container "populate"${COLLISION}`,
   ],
   [
-    "a variable of the client's name",
+    "a variable with the name of a client variable",
     pod([gpu({ env: [{ name: "BITFUSION_POD", value: "me" }] })]),
     "collision",
     `Variable "BITFUSION_POD"${COLLISION}`,
   ],
   [
-    "something else where the client is mounted",
+    "another mount at a mount path of the client",
     pod([gpu({ volumeMounts: [{ name: "data", mountPath: "/bitfusion" }] })]),
     "collision",
     'Container "train": volume "data" is mounted at /bitfusion, which the client needs',
   ],
-])("inject() refuses %s, and says so", (_, given, reason, message) => {
+])("inject() refuses %s", (_, given, reason, message) => {
   expect(refusalOf(given)).toEqual({ reason, message });
 });
 
@@ -394,7 +394,7 @@ test("inject() refuses more memory than a GPU has", () => {
   });
 });
 
-test("inject() with claims gives each GPU container a claim of its own, beside the units", () => {
+test("inject() with claims adds a claim for each GPU container, in addition to the units", () => {
   const given = pod([gpu({ name: "a" }), gpu({ name: "b" }), { name: "c" }], {
     spec: { initContainers: [gpu({ name: "i" }, { [NUM]: 2, [PERCENT]: 10 })] },
   });
@@ -402,7 +402,7 @@ test("inject() with claims gives each GPU container a claim of its own, beside t
   const [two, one] = claimTemplates?.map(({ name }) => name) ?? [];
   expect(two).toStartWith("bitfusion-2x10-");
   expect(one).toStartWith("bitfusion-1x50-");
-  expect(claimTemplates).toHaveLength(2); // the two equal shares have one template
+  expect(claimTemplates).toHaveLength(2); // equal shares have one template
   const { spec } = injected(given, claimSettings);
   expect(spec.resourceClaims).toEqual([
     { name: "bitfusion-i", resourceClaimTemplateName: two as string },
@@ -419,7 +419,7 @@ test("inject() with claims gives each GPU container a claim of its own, beside t
   expect(c).toEqual({ name: "c" });
 });
 
-test("inject() with claims keeps the pod's own claims, and refuses one that has our name", () => {
+test("inject() with claims keeps the pod's own claims, and refuses one with the name of its own", () => {
   const own = { name: "nic", resourceClaimName: "nic-1" };
   const container = gpu({ name: "a" });
   Object.assign(container.resources ?? {}, { claims: [{ name: "nic" }] });
@@ -430,32 +430,34 @@ test("inject() with claims keeps the pod's own claims, and refuses one that has 
   expect(() => injected(taken, claimSettings)).toThrow('Resource claim "bitfusion-a": the client needs this name');
 });
 
-test("inject() with claims hands the filters to the scheduler, and refuses those that it cannot choose by", () => {
+test("inject() with claims passes filters to the scheduler, and refuses those that it cannot apply", () => {
   const filtered = (filter: string) => pod([gpu()], { annotations: { "bitfusion-client/filter": filter } });
   const { claimTemplates } = injectAnnotated(filtered("server.addr=a:1 device.name=T4"), claimSettings) ?? {};
   expect(claimTemplates?.[0]?.spec.devices?.requests?.[0]?.exactly?.selectors).toHaveLength(2);
   for (const filter of ["server.cuda=11", "server.addr", "toString=1"]) {
-    const make = () => injected(filtered(filter), claimSettings);
-    expect(make).toThrow(`has "${filter}": expected key=value with one of the keys server.addr, server.hostname`);
+    const injectFiltered = () => injected(filtered(filter), claimSettings);
+    expect(injectFiltered).toThrow(
+      `has "${filter}": expected key=value with one of the keys server.addr, server.hostname`,
+    );
   }
 });
 
-test("inject() with claims does nothing on its own output", () => {
+test("inject() with claims does nothing to its own output", () => {
   expect(injectAnnotated(injected(pod([gpu()]), claimSettings), claimSettings)).toBeUndefined();
 });
 
-test("inject() takes no time to speak of for a pod with 1,000 variables in each of 100 containers", () => {
+test("inject() takes less than 2 s for a pod of 100 containers with 1,000 variables each", () => {
   const env = Array.from({ length: 1000 }, (_, index) => ({ name: `V${index}`, value: "x" }));
   const large = pod(Array.from({ length: 100 }, (_, index) => gpu({ name: `c${index}`, env })));
   const start = performance.now();
   injectAnnotated(large);
-  expect(performance.now() - start).toBeLessThan(2000); // 0.3 s; a cubic comparison takes minutes
+  expect(performance.now() - start).toBeLessThan(2000); // takes 0.3 s; a cubic comparison takes minutes
 });
 
-/** The pod without all that injection adds. Shares are gone from both: units can't be turned back. */
+/** The pod without what injection adds, and without shares and units: units cannot be converted back to shares. */
 function withoutInjection(given: Pod): unknown {
-  const ours = (name: unknown) => /^(populate|bitfusion-|BITFUSION_|LD_LIBRARY_PATH)/.test(String(name));
-  const rest = (list: readonly JsonObject[] | undefined) => list?.filter(({ name }) => !ours(name));
+  const isInjected = (name: unknown) => /^(populate|bitfusion-|BITFUSION_|LD_LIBRARY_PATH)/.test(String(name));
+  const rest = (list: readonly JsonObject[] | undefined) => list?.filter(({ name }) => !isInjected(name));
   const strip = ({ resources: { limits: list, requests, ...kept } = {}, ...container }: Container) => ({
     ...container,
     command: unwrapped(container.command ?? []),
@@ -485,7 +487,7 @@ function withoutShares(list: Readonly<Record<string, unknown>> = {}): unknown {
   return Object.fromEntries(Object.entries(list).filter(([key]) => !key.startsWith("bitfusion.io/")));
 }
 
-test("inject() only adds: taken away again the pod is as it was, and a second injection does nothing", () => {
+test("inject() only adds to the pod, and does nothing the second time", () => {
   let changed = 0;
   fc.assert(
     fc.property(annotatedPods, (given) => {
@@ -495,5 +497,5 @@ test("inject() only adds: taken away again the pod is as it was, and a second in
       expect(injectAnnotated(after)).toBeUndefined();
     }),
   );
-  expect(changed).toBeGreaterThan(10); // else the pods are too simple to tell
+  expect(changed).toBeGreaterThan(10); // otherwise the generated pods are too simple for this test
 });

@@ -38,14 +38,14 @@ test("mutate() patches an annotated pod that is created", () => {
   });
 });
 
-test("mutate() takes a request without a resource by its kind", () => {
+test("mutate() reads the kind of a request without a resource", () => {
   const kind = (name: string) => ({ group: "", version: "v1", kind: name });
   expect(mutate(request({ resource: undefined, kind: kind("Pod") }), settings).result).toBe("patched");
   expect(mutate(request({ resource: undefined, kind: kind("Service") }), settings).result).toBe("allowed");
 });
 
 test.each<[description: string, changes: Partial<AdmissionRequest>]>([
-  ["an update (fault of the original: the operation isn't checked)", { operation: "UPDATE" }],
+  ["an update (the original does not check the operation)", { operation: "UPDATE" }],
   ["a deletion, which has no object", { operation: "DELETE", object: null }],
   ["a connection", { operation: "CONNECT", subResource: "exec" }],
   ["a subresource", { subResource: "ephemeralcontainers" }],
@@ -61,7 +61,7 @@ test.each<[description: string, changes: Partial<AdmissionRequest>]>([
   expect(mutate(request(changes), settings).result).toBe("allowed");
 });
 
-test("mutate() denies what its user can mend", () => {
+test("mutate() denies a pod with an invalid annotation", () => {
   const object = { ...given, metadata: { annotations: { "auto-management/bitfusion": "maybe" } } };
   expect(mutate(request({ object }), settings)).toEqual({
     result: "denied",
@@ -74,23 +74,23 @@ test.each<[description: string, object: unknown, field: string]>([
   ["no object", undefined, "the document"],
   ["null", null, "the document is null"],
   ["no spec", { metadata: {} }, "spec is not set"],
-  ["containers that are no list", { metadata: {}, spec: { containers: {} } }, "spec.containers: expected "],
+  ["containers that are not a list", { metadata: {}, spec: { containers: {} } }, "spec.containers: expected "],
   [
     "a command that is text",
     { metadata: {}, spec: { containers: [{ name: "a", command: "x y" }] } },
     'spec.containers.0.command is "x y"',
   ],
   [
-    "a limit that is no quantity",
+    "a limit that is not a quantity",
     { metadata: {}, spec: { containers: [{ name: "a", resources: { limits: { "bitfusion.io/gpu-num": true } } }] } },
     "spec.containers.0.resources.limits.bitfusion.io/gpu-num is true: expected a quantity",
   ],
   [
-    "an annotation that is no text",
+    "an annotation that is not text",
     { metadata: { annotations: { a: 1 } }, spec: { containers: [] } },
     "metadata.annotations.a is 1: expected string",
   ],
-])("mutate() answers a pod with %s with 400 and the field", (_, object, field) => {
+])("mutate() rejects a pod with %s with 400 and the field", (_, object, field) => {
   const decision = mutate(request({ object }), settings);
   expect(decision).toMatchObject({ result: "errored", code: 400 });
   expect(decision.message).toContain(`Cannot read the pod: ${field}`);
@@ -99,13 +99,13 @@ test.each<[description: string, object: unknown, field: string]>([
 test.each<[description: string, object: Pod, message: string]>([
   ["without the annotation", { metadata: {}, spec: { containers: [gpu()] } }, "Not annotated"],
   ["annotated none", pod([gpu()], { annotations: { [MODE]: "none" } }), "Not annotated"],
-  ["of which no container asks for a share", pod([{ name: "a" }]), "No container requests a share"],
+  ["without a share", pod([{ name: "a" }]), "No container requests a share"],
   ["without containers", pod([]), "No container requests a share"],
-])("mutate() leaves a pod alone %s", (_, object, message) => {
+])("mutate() leaves a pod %s alone", (_, object, message) => {
   expect(mutate(requestOf(object), settings)).toMatchObject({ result: "allowed", message });
 });
 
-test("mutate() equips init containers and sidecars that ask for a share, behind its own", () => {
+test("mutate() attaches the client to init containers and sidecars that request a share, after its own", () => {
   const initContainers = [
     gpu({ name: "warm-up" }),
     { name: "plain", image: "curl" },
@@ -125,8 +125,8 @@ test("mutate() equips init containers and sidecars that ask for a share, behind 
   expect(validate(requestOf(after), settings).result).toBe("allowed");
 });
 
-test("mutate() gives a client without a program and tokens its library and variables, and leaves the command alone", () => {
-  const bare = { name: "notebook", image: "jupyter", resources: { limits: { [NUM]: 1 } } }; // and needs none
+test("mutate() attaches a client without a program and a token, and leaves the command alone", () => {
+  const bare = { name: "notebook", image: "jupyter", resources: { limits: { [NUM]: 1 } } }; // without a command
   const object = pod([gpu({ env: [{ name: "OWN", value: "x" }] }), bare]);
   const decision = mutate(requestOf(object), lupineSettings);
   expect(decision).toMatchObject({ result: "patched", tokens: false });
@@ -163,7 +163,7 @@ test.each(deployed.clients.map((client) => [client.name, client] as const))(
 test("the deployed clients fill each volume that they mount", () => {
   for (const { name, populate, mounts } of deployed.clients) {
     const command = populate.join(" ");
-    // the simulated client's tree has nothing for /opt/bitfusion
+    // the simulated client has no files for /opt/bitfusion
     const filled = mounts.filter(({ volume }) => name !== "simulated" || volume !== "opt");
     for (const { volume } of filled) expect(command).toContain(`/populate/${volume}`);
   }
@@ -175,7 +175,7 @@ function warningsOf(object: Pod, using = settings): readonly string[] {
 
 test.each<[description: string, object: Pod, using: typeof settings, warnings: string[]]>([
   [
-    "an annotated pod of which no container asks for a share",
+    "an annotated pod without a share",
     pod([{ name: "a" }]),
     settings,
     ["Annotation auto-management/bitfusion has no effect: no container has a limit bitfusion.io/gpu-num"],
@@ -187,28 +187,28 @@ test.each<[description: string, object: Pod, using: typeof settings, warnings: s
     ["Annotation auto-management/status is set by the webhook: its value was ignored"],
   ],
   [
-    "a filter that no command hands on",
+    "a filter for a client that does not wrap commands",
     pod([gpu()], { annotations: { [FILTER]: "device.id=1" } }),
     lupineSettings,
     ["Annotation bitfusion-client/filter has no effect: the client lupine does not wrap commands"],
   ],
-  ["nothing", pod([gpu()], { annotations: { [FILTER]: "device.id=1" } }), settings, []],
+  ["a filter that the client applies", pod([gpu()], { annotations: { [FILTER]: "device.id=1" } }), settings, []],
   ["an empty filter", pod([gpu()], { annotations: { [FILTER]: " " } }), lupineSettings, []],
   ["a pod that is not annotated", { metadata: {}, spec: { containers: [{ name: "a" }] } }, settings, []],
   ["a pod annotated none", pod([{ name: "a" }], { annotations: { [MODE]: "none" } }), settings, []],
   ["its own output", mutated(pod([gpu()])), settings, []],
-  ["what it is to equip late", meshed(mutated(pod([gpu()])), gpu({ name: "late" })), settings, []],
-])("mutate() warns the user of %s, and of nothing else", (_, object, using, warnings) => {
+  ["a container that another webhook added", meshed(mutated(pod([gpu()])), gpu({ name: "late" })), settings, []],
+])("mutate() returns the expected warnings for %s", (_, object, using, warnings) => {
   expect(warningsOf(object, using)).toEqual(warnings);
 });
 
-test("mutate() keeps a warning within 120 characters, which clients print whole", () => {
+test("mutate() truncates a warning to 120 characters, which clients print completely", () => {
   const catalogue = testCatalogue({ ...lupineClient(), name: "a".repeat(200) });
   const [warning = ""] = warningsOf(pod([gpu()], { annotations: { [FILTER]: "device.id=1" } }), { catalogue });
   expect(warning).toHaveLength(120);
 });
 
-test("mutate() changes nothing the second time, whatever another webhook added in between", () => {
+test("mutate() changes nothing the second time, also if another webhook has changed the pod in between", () => {
   const once = mutated(pod([gpu()], { spec: { initContainers: [gpu({ name: "warm-up" })] } }));
   for (const again of [once, defaulted(once), meshed(once), meshed(defaulted(once))]) {
     expect(mutate(requestOf(again), settings)).toMatchObject({ result: "allowed", reason: "no_share" });
@@ -217,7 +217,7 @@ test("mutate() changes nothing the second time, whatever another webhook added i
   }
 });
 
-test("mutate() the second time equips only what newly asks, though another webhook touched every container", () => {
+test("mutate() attaches the client only to new containers the second time, also if others have changed", () => {
   const between = meshed(defaulted(mutated(pod([gpu()]))), gpu({ name: "late" }));
   const populate = between.spec.initContainers?.[0];
   Object.assign(populate ?? {}, { image: "mirror/client", resources: { limits: { cpu: "2" } } });

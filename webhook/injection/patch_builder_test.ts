@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { applyPatch } from "rfc6902";
 import { createPatchBuilder, type PatchBuilder } from "./patch_builder.ts";
 
-/** A document after the operations, and their number. */
+/** Applies the operations to the document. Returns it with their number. */
 function patched<T extends object>(document: T, fill: (patch: PatchBuilder, document: T) => void) {
   const patch = createPatchBuilder();
   fill(patch, document);

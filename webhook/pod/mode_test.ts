@@ -8,17 +8,17 @@ test.each<[values: string[], mode: Mode]>([
   [["all", "on", "true", "y", "yes", "Yes", "TRUE"], "full"],
   [["injection", "Injection"], "injection"],
   [["n", "no", "none", "off", "false", "None", "FALSE"], "off"],
-])("readMode() takes %j for %s, in any case", (values, mode) => {
+])("readMode() reads %j as %s, case-insensitively", (values, mode) => {
   for (const value of values) expect(readMode({ [KEY]: value })).toBe(mode);
 });
 
-test("readMode() is off without the annotation, whatever others say", () => {
+test("readMode() returns off without the annotation, regardless of other annotations", () => {
   expect(readMode({})).toBe("off");
   expect(readMode({ "auto-management/status": "injected", "bitfusion-client/os": "linux" })).toBe("off");
 });
 
 test.each(["", " ", "yes ", "inject", "1", "constructor", "__proto__"])(
-  "readMode() refuses %j and lists the values that mean something",
+  "readMode() refuses %j and lists the valid values",
   (value) => {
     expect(() => readMode({ [KEY]: value })).toThrow(
       new Refusal(

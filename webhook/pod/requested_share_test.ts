@@ -16,20 +16,20 @@ function container(limits?: List, requests?: List): Container {
 }
 
 test.each<[description: string, limits: List | undefined, requests: List | undefined, share: Share]>([
-  ["a whole GPU when only the number is set", { [NUM]: 1 }, undefined, { gpus: 1, percent: 100 }],
+  ["a whole GPU if only the number is set", { [NUM]: 1 }, undefined, { gpus: 1, percent: 100 }],
   ["number and percent", { [NUM]: "2", [PERCENT]: "50" }, undefined, { gpus: 2, percent: 50 }],
   ["1 percent", { [NUM]: 1, [PERCENT]: 1 }, undefined, { gpus: 1, percent: 1 }],
   ["100 percent", { [NUM]: 1, [PERCENT]: 100 }, undefined, { gpus: 1, percent: 100 }],
   ["1e2 for 100 percent", { [NUM]: 1, [PERCENT]: "1e2" }, undefined, { gpus: 1, percent: 100 }],
   ["2000m for two GPUs", { [NUM]: "2000m" }, undefined, { gpus: 2, percent: 100 }],
-  ["gpu-amount for the number", { [AMOUNT]: 3 }, undefined, { gpus: 3, percent: 100 }],
-  ["both names when they agree", { [NUM]: "1k", [AMOUNT]: "1000" }, undefined, { gpus: 1000, percent: 100 }],
+  ["gpu-amount instead of gpu-num", { [AMOUNT]: 3 }, undefined, { gpus: 3, percent: 100 }],
+  ["both names if they agree", { [NUM]: "1k", [AMOUNT]: "1000" }, undefined, { gpus: 1000, percent: 100 }],
   ["requests alone", undefined, { [NUM]: 1, [PERCENT]: 20 }, { gpus: 1, percent: 20 }],
   ["requests that agree with limits", { [NUM]: 1 }, { [NUM]: "1" }, { gpus: 1, percent: 100 }],
   ["one key in limits, another in requests", { [NUM]: 1 }, { [PERCENT]: 30 }, { gpus: 1, percent: 30 }],
   ["memory in MB", { [NUM]: 1, [MEMORY]: "8000M" }, undefined, { gpus: 1, memoryMb: 8000 }],
   ["memory in GiB, rounded up to MB", { [NUM]: 1, [MEMORY]: "8Gi" }, undefined, { gpus: 1, memoryMb: 8590 }],
-  ["a byte above a MB, rounded up", { [NUM]: 1, [MEMORY]: 1_000_001 }, undefined, { gpus: 1, memoryMb: 2 }],
+  ["one byte more than a MB, rounded up", { [NUM]: 1, [MEMORY]: 1_000_001 }, undefined, { gpus: 1, memoryMb: 2 }],
   ["a single byte, rounded up", { [NUM]: 4, [MEMORY]: "1" }, undefined, { gpus: 4, memoryMb: 1 }],
 ])("readShare() reads %s", (_, limits, requests, share) => {
   expect(readShare(container(limits, requests))).toEqual(share);
@@ -38,15 +38,15 @@ test.each<[description: string, limits: List | undefined, requests: List | undef
 test.each<[description: string, container: Container]>([
   ["no resources", { name: "a" }],
   ["empty resources", { name: "a", resources: {} }],
-  ["others in limits and requests", container({ cpu: 1, "nvidia.com/gpu": 1 }, { memory: "1Gi" })],
-  ["units of its own", container({ "bitfusion.io/gpu": 50 })],
-])("readShare() finds no share in a container with %s", (_, without) => {
+  ["other resources in limits and requests", container({ cpu: 1, "nvidia.com/gpu": 1 }, { memory: "1Gi" })],
+  ["only units", container({ "bitfusion.io/gpu": 50 })],
+])("readShare() returns undefined for a container with %s", (_, without) => {
   expect(readShare(without)).toBeUndefined();
 });
 
 test.each<[description: string, limits: List | undefined, requests: List | undefined, message: string]>([
   [
-    "a percent above 100 and names container, key, value and range",
+    "a percent above 100, and names the container, the key, the value and the range",
     { [NUM]: 1, [PERCENT]: 101 },
     undefined,
     `Container "train": limits["${PERCENT}"] is "101": expected a whole number from 1 to 100`,
@@ -64,7 +64,7 @@ test.each<[description: string, limits: List | undefined, requests: List | undef
     `Container "train": limits["${PERCENT}"] is "500m": expected a whole number from 1 to 100`,
   ],
   [
-    "text for a percent",
+    "a percent that is text",
     undefined,
     { [NUM]: 1, [PERCENT]: "half" },
     `Container "train": requests["${PERCENT}"] is "half": expected a whole number from 1 to 100`,
@@ -118,13 +118,13 @@ test.each<[description: string, limits: List | undefined, requests: List | undef
     `Container "train": limits["${NUM}"] is "2", but requests["${NUM}"] is "1": set both to the same value`,
   ],
   [
-    "no memory",
+    "0 bytes of memory",
     { [NUM]: 1, [MEMORY]: 0 },
     undefined,
     `Container "train": limits["${MEMORY}"] is "0": expected memory of each GPU, such as 8000M or 8Gi`,
   ],
   [
-    "memory that is no quantity",
+    "memory that is not a quantity",
     { [NUM]: 1, [MEMORY]: "8GB" },
     undefined,
     `Container "train": limits["${MEMORY}"] is "8GB": expected memory of each GPU, such as 8000M or 8Gi`,

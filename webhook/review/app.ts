@@ -1,6 +1,6 @@
 import { Elysia } from "elysia";
 import { type Logger, messageOf } from "../../program/log/log.ts";
-import { readiness } from "../../program/probes.ts";
+import { readinessResponse } from "../../program/probes.ts";
 import { createEndOfTick } from "../fast/end_of_tick.ts";
 import type { ReviewLogEntry } from "../fast/review_log.ts";
 import { Refusal } from "../pod/refusal.ts";
@@ -72,7 +72,7 @@ export function createApp({ mutate, validate, log, logReview, metrics, notReady,
       return Response.json(toReview("", { result: "errored", reason, code: isUnreadable ? 400 : 500, message }));
     })
     .get("/livez", () => new Response("ok\n"))
-    .get("/readyz", () => readiness(notReady(), detail?.()))
+    .get("/readyz", () => readinessResponse(notReady(), detail?.()))
     .post("/mutate", ({ body }) => review("mutate", body, mutate), { parse: "json" })
     .post("/validate", ({ body }) => review("validate", body, validate), { parse: "json" });
 }

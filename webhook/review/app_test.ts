@@ -26,7 +26,7 @@ const pod = {
 
 type Body = string | Uint8Array<ArrayBuffer>;
 
-interface Answer {
+interface ReviewResponse {
   apiVersion: string;
   kind: string;
   response: {
@@ -39,18 +39,18 @@ interface Answer {
   };
 }
 
-type Overrides = Partial<Pick<AppOptions, "notReady"> & Pick<HandlerOptions, "settings" | "ensureTokens">>;
+type Overrides = Partial<Pick<AppOptions, "notReady"> & Pick<HandlerOptions, "settings" | "ensureToken">>;
 
-/** An app, the namespaces that it saw to tokens in, and its measurements. */
-function start({ settings, ensureTokens, notReady }: Overrides = {}) {
+/** An app, the namespaces for which it ensured the token, the claim templates that it ensured, and its metrics. */
+function start({ settings, ensureToken, notReady }: Overrides = {}) {
   const namespaces: string[] = [];
   const claimTemplates: string[] = [];
   const metrics = createMetrics({ poolUnits: () => undefined });
   const handlers = createHandlers({
     settings: settings ?? (() => defaultSettings),
-    ensureTokens: async (namespace) => {
+    ensureToken: async (namespace) => {
       namespaces.push(namespace);
-      await ensureTokens?.(namespace);
+      await ensureToken?.(namespace);
     },
     ensureClaimTemplates: async (namespace, templates) => {
       for (const { name } of templates) claimTemplates.push(`${namespace}/${name}`);
@@ -67,21 +67,21 @@ function start({ settings, ensureTokens, notReady }: Overrides = {}) {
     body: Body | undefined,
     contentType = "application/json",
     path = "/mutate",
-  ): Promise<Answer["response"]> {
+  ): Promise<ReviewResponse["response"]> {
     const headers = contentType ? { "Content-Type": contentType } : {};
     const request = new Request(`http://localhost${path}`, { method: "POST", headers, ...(body ? { body } : {}) });
     const response = await app.handle(request);
     expect(response.status).toBe(200);
     expect(response.headers.get("Content-Type")).toStartWith("application/json");
-    const answer = (await response.json()) as Answer;
-    expect(answer).toMatchObject({ apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview" });
-    return answer.response;
+    const review = (await response.json()) as ReviewResponse;
+    expect(review).toMatchObject({ apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview" });
+    return review.response;
   }
   const post = (body: unknown, path?: string) => send(JSON.stringify(body), "application/json", path);
   return { app, send, namespaces, claimTemplates, metrics, post };
 }
 
-test("/mutate answers a pod with patch and patchType, the uid, apiVersion and kind echoed", async () => {
+test("/mutate responds with patch and patchType, and echoes uid, apiVersion and kind", async () => {
   const { post, namespaces } = start();
   const { uid, allowed, patchType, patch, status } = await post(reviewOf(pod));
   expect({ uid, allowed, patchType, status }).toEqual({
@@ -102,13 +102,13 @@ test.each<[description: string, request: Record<string, unknown>]>([
   ["a subresource", { subResource: "resize" }],
   ["another resource", { resource: { group: "apps", version: "v1", resource: "deployments" } }],
   ["a pod in kube-system", { namespace: "kube-system" }],
-])("/mutate allows %s without a patch, and without seeing to tokens", async (_, request) => {
+])("/mutate allows %s without a patch, and does not copy the token", async (_, request) => {
   const { post, namespaces } = start();
   expect(await post(reviewOf(pod, request))).toEqual({ uid: "uid-1", allowed: true });
   expect(namespaces).toEqual([]);
 });
 
-test("/mutate denies a pod that its user can mend with 403 and what would be right, without seeing to tokens", async () => {
+test("/mutate denies an invalid pod with 403 and what is expected, and does not copy the token", async () => {
   const { post, namespaces } = start();
   const object = { ...pod, spec: { containers: [{ ...pod.spec.containers[0], command: [] }] } };
   const { allowed, patch, status } = await post(reviewOf(object));
@@ -117,33 +117,33 @@ test("/mutate denies a pod that its user can mend with 403 and what would be rig
   expect(namespaces).toEqual([]);
 });
 
-test("fault of the original: tokens are copied on dry runs", async () => {
+test("/mutate does not copy the token on a dry run, unlike the original", async () => {
   const { post, namespaces } = start();
   expect(await post(reviewOf(pod, { dryRun: true }))).toMatchObject({ allowed: true, patchType: "JSONPatch" });
   expect(namespaces).toEqual([]);
 });
 
-test("fault of the original: errors with the tokens are swallowed", async () => {
-  const { post } = start({ ensureTokens: () => Promise.reject(new Error("No route", { cause: new Error("down") })) });
+test("/mutate responds with 500 if the token cannot be copied, unlike the original", async () => {
+  const { post } = start({ ensureToken: () => Promise.reject(new Error("No route", { cause: new Error("down") })) });
   const { uid, allowed, patch, status } = await post(reviewOf(pod));
   expect({ uid, allowed, patch }).toEqual({ uid: "uid-1", allowed: false, patch: undefined });
   expect(status).toMatchObject({ code: 500, message: "The webhook failed: No route: down" });
 });
 
-test("/mutate denies a pod when there are no tokens for it, and says what to do", async () => {
-  const { post } = start({ ensureTokens: () => Promise.reject(new Refusal("tokens", "Make the Secret")) });
+test("/mutate denies a pod if there is no token, and explains what to do", async () => {
+  const { post } = start({ ensureToken: () => Promise.reject(new Refusal("tokens", "Create the Secret")) });
   const { allowed, patch, status } = await post(reviewOf(pod));
   expect({ allowed, patch }).toEqual({ allowed: false, patch: undefined });
-  expect(status).toMatchObject({ code: 403, message: "Make the Secret" });
+  expect(status).toMatchObject({ code: 403, message: "Create the Secret" });
 });
 
-test("/mutate reviews two pods at once without mixing them up", async () => {
-  const { promise: both, resolve } = Promise.withResolvers<void>();
+test("/mutate reviews two pods concurrently without mixing them up", async () => {
+  const { promise: bothWait, resolve } = Promise.withResolvers<void>();
   let waiting = 0;
   const { post } = start({
-    ensureTokens: async () => {
+    ensureToken: async () => {
       if (++waiting === 2) resolve();
-      await both;
+      await bothWait;
     },
   });
   const other = { ...pod, metadata: { annotations: { "auto-management/bitfusion": "injection" } } };
@@ -158,24 +158,24 @@ test.each<[description: string, body: Body | undefined, contentType?: string]>([
   ["truncated JSON", JSON.stringify(reviewOf(pod)).slice(0, -9)],
   ["text", "hello", "text/plain"],
   ["a form", "a=b", "application/x-www-form-urlencoded"],
-  ["a form of parts without parts", "x", "multipart/form-data; boundary=y"],
+  ["a multipart form without parts", "x", "multipart/form-data; boundary=y"],
   ["YAML", "apiVersion: admission.k8s.io/v1", "application/yaml"],
   ["protobuf", new Uint8Array([0x6b, 0x38, 0x73, 0x00, 0xff]), "application/vnd.kubernetes.protobuf"],
-  ["no type", "hello", ""],
+  ["no content type", "hello", ""],
   ["invalid UTF-8", new Uint8Array([0x7b, 0xff, 0xfe])],
   ["an empty body", ""],
   ["no body", undefined],
-  ["no body of no type", undefined, ""],
+  ["no body and no content type", undefined, ""],
   ["a list", "[]"],
   ["null", "null"],
   ["a number", "1"],
   ["text in JSON", '"x"'],
-  ["a thousand lists in each other", "[".repeat(1000) + "]".repeat(1000)],
-  ["100,000 lists in each other", "[".repeat(100_000) + "]".repeat(100_000)],
-  ["a list of which half is missing", "[".repeat(1000)],
+  ["1,000 nested lists", "[".repeat(1000) + "]".repeat(1000)],
+  ["100,000 nested lists", "[".repeat(100_000) + "]".repeat(100_000)],
+  ["nested lists that are not closed", "[".repeat(1000)],
   ["a review without a request", JSON.stringify({ ...reviewOf(pod), request: undefined })],
 ])(
-  "/mutate answers %s with an AdmissionReview that allows nothing and says 400",
+  "/mutate responds to %s with an AdmissionReview that denies with 400",
   async (_, body, contentType = "application/json") => {
     const { send } = start();
     expect(await send(body, contentType)).toMatchObject({
@@ -186,7 +186,7 @@ test.each<[description: string, body: Body | undefined, contentType?: string]>([
   },
 );
 
-test("/mutate refuses v1beta1 as an AdmissionReview, with the uid", async () => {
+test("/mutate refuses v1beta1 with an AdmissionReview, and echoes the uid", async () => {
   const { post } = start();
   expect(await post({ ...reviewOf(pod), apiVersion: "admission.k8s.io/v1beta1" })).toMatchObject({
     uid: "uid-1",
@@ -195,7 +195,7 @@ test("/mutate refuses v1beta1 as an AdmissionReview, with the uid", async () => 
   });
 });
 
-/** An annotated pod with something more, in JSON. */
+/** An annotated pod with additional fields, in JSON. */
 function podWith(fields: string): string {
   return `{"metadata":{"annotations":{"auto-management/bitfusion":"yes"}},${fields}}`;
 }
@@ -203,22 +203,22 @@ function podWith(fields: string): string {
 const container = '{"name":"a","command":["x"],"resources":{"limits":{"bitfusion.io/gpu-num":1}}}';
 
 test.each<[description: string, object: string, code: number]>([
-  ["null for a pod", "null", 400],
-  ["a list for a pod", "[]", 400],
-  ["null in place of metadata and spec", '{"metadata":null,"spec":null}', 400],
+  ["null instead of a pod", "null", 400],
+  ["a list instead of a pod", "[]", 400],
+  ["null instead of metadata and spec", '{"metadata":null,"spec":null}', 400],
   [
-    "null limits (fault of the original: nil limits panic)",
+    "null limits (the original panics)",
     podWith('"spec":{"containers":[{"name":"a","resources":{"limits":null}}]}'),
     400,
   ],
-])("/mutate answers a review with %s as a review, and goes on", async (_, object, code) => {
+])("/mutate responds to %s with an AdmissionReview, and keeps serving", async (_, object, code) => {
   const { post, send } = start();
   const { uid, allowed, status } = await send(JSON.stringify(reviewOf("?")).replace('"?"', object));
   expect({ uid, allowed, code: status?.code }).toEqual({ uid: "uid-1", allowed: false, code });
   expect((await post(reviewOf(pod))).allowed).toBe(true);
 });
 
-test("/mutate injects a pod with 50,000 lists in each other where it does not look", async () => {
+test("/mutate injects a pod with 50,000 nested lists in an unknown field", async () => {
   const object = podWith(`"spec":{"containers":[${container}]},"x":${"[".repeat(50_000)}${"]".repeat(50_000)}`);
   const { allowed, patch } = await start().send(JSON.stringify(reviewOf("?")).replace('"?"', object));
   expect([allowed, typeof patch]).toEqual([true, "string"]);
@@ -231,7 +231,7 @@ const annotated = (annotations: Record<string, string>, containers: unknown[] = 
 
 test.each<[description: string, object: unknown, using: typeof defaultSettings, warning: string]>([
   [
-    "without any share",
+    "without a share",
     annotated({}, [{ name: "a" }]),
     defaultSettings,
     "Annotation auto-management/bitfusion has no effect: no container has a limit bitfusion.io/gpu-num",
@@ -248,19 +248,19 @@ test.each<[description: string, object: unknown, using: typeof defaultSettings, 
     lupineSettings,
     "Annotation bitfusion-client/filter has no effect: the client lupine does not wrap commands",
   ],
-])("/mutate allows an annotated pod %s, and warns its user", async (_, object, using, warning) => {
+])("/mutate allows an annotated pod %s, and warns the user", async (_, object, using, warning) => {
   const { post } = start({ settings: () => using });
   const { allowed, warnings } = await post(reviewOf(object));
   expect({ allowed, warnings }).toEqual({ allowed: true, warnings: [warning] });
   expect(warning.length).toBeLessThanOrEqual(120);
 });
 
-test("/mutate warns of nothing when nothing is odd", async () => {
+test("/mutate does not warn about a normal pod", async () => {
   const { post } = start();
   expect(await post(reviewOf(pod))).not.toHaveProperty("warnings");
 });
 
-test("/mutate makes the claim templates that the pod names, and none on a dry run", async () => {
+test("/mutate creates the claim templates that the pod references, but not on a dry run", async () => {
   const { post, claimTemplates } = start({ settings: () => claimSettings });
   expect((await post(reviewOf(pod, { dryRun: true }))).patchType).toBe("JSONPatch");
   expect(claimTemplates).toEqual([]);
@@ -268,30 +268,30 @@ test("/mutate makes the claim templates that the pod names, and none on a dry ru
   expect(claimTemplates).toEqual([expect.stringMatching(/^team\/bitfusion-1x50-/)]);
 });
 
-test("/mutate never sees to tokens for a client that needs none", async () => {
+test("/mutate does not copy the token for a client that needs none", async () => {
   const { post, namespaces } = start({ settings: () => lupineSettings });
   expect(await post(reviewOf(pod))).toMatchObject({ allowed: true, patchType: "JSONPatch" });
   expect(namespaces).toEqual([]);
 });
 
-test("/mutate and /validate take the settings as they are when a pod arrives", async () => {
+test("/mutate and /validate use the current settings", async () => {
   let current: ReturnType<HandlerOptions["settings"]> = defaultSettings;
   const { post, namespaces } = start({ settings: () => current });
-  const whole = mutated(pod);
-  expect((await post(reviewOf(whole), "/validate")).allowed).toBe(true);
+  const injected = mutated(pod);
+  expect((await post(reviewOf(injected), "/validate")).allowed).toBe(true);
   current = { ...lupineSettings, pool: poolOf(0) };
   await post(reviewOf(pod));
   expect(namespaces).toEqual([]);
-  expect((await post(reviewOf(whole), "/validate")).allowed).toBe(false);
+  expect((await post(reviewOf(injected), "/validate")).allowed).toBe(false);
   expect((await post(reviewOf(mutated(pod, lupineSettings)), "/validate")).status?.message).toContain("has 0");
 });
 
 test.each<[description: string, object: unknown, allowed: boolean]>([
-  ["a whole pod", mutated(pod), true],
-  ["a pod of others", { metadata: {}, spec: { containers: [{ name: "a" }] } }, true],
+  ["an injected pod", mutated(pod), true],
+  ["a pod without a share", { metadata: {}, spec: { containers: [{ name: "a" }] } }, true],
   ["a pod that was never injected", pod, false],
   ["units without a client", { metadata: {}, spec: { containers: [gpu({}, { [UNITS]: 50 })] } }, false],
-])("/validate answers %s with the uid echoed and never a patch", async (_, object, allowed) => {
+])("/validate responds to %s with the uid and without a patch", async (_, object, allowed) => {
   const { post, namespaces } = start();
   const response = await post(reviewOf(object), "/validate");
   expect(response).toMatchObject({ uid: "uid-1", allowed, ...(allowed ? {} : { status: { code: 403 } }) });
@@ -303,14 +303,14 @@ test.each<[description: string, object: unknown, allowed: boolean]>([
 test.each<[description: string, body: string]>([
   ["truncated JSON", JSON.stringify(reviewOf(pod)).slice(0, -9)],
   ["a list", "[]"],
-  ["null for a pod", JSON.stringify(reviewOf(null))],
-])("/validate answers %s with an AdmissionReview that allows nothing and says 400", async (_, body) => {
+  ["null instead of a pod", JSON.stringify(reviewOf(null))],
+])("/validate responds to %s with an AdmissionReview that denies with 400", async (_, body) => {
   const { send } = start();
   const { allowed, status } = await send(body, "application/json", "/validate");
   expect({ allowed, code: status?.code }).toEqual({ allowed: false, code: 400 });
 });
 
-test("/mutate and /validate measure each review by webhook, result and reason", async () => {
+test("/mutate and /validate count reviews by webhook, result and reason", async () => {
   const { post, metrics } = start();
   for (const request of [{}, {}, { operation: "UPDATE" }, { object: null }]) await post(reviewOf(pod, request));
   for (const object of [mutated(pod), pod, annotated({ [MODE]: "maybe" })]) await post(reviewOf(object), "/validate");
@@ -326,8 +326,8 @@ test("/mutate and /validate measure each review by webhook, result and reason", 
   ]);
 });
 
-test("/mutate measures a refusal of the tokens as one", async () => {
-  const { post, metrics } = start({ ensureTokens: () => Promise.reject(new Refusal("tokens", "Make the Secret")) });
+test("/mutate counts a refusal because of the token with the reason tokens", async () => {
+  const { post, metrics } = start({ ensureToken: () => Promise.reject(new Refusal("tokens", "Create the Secret")) });
   await post(reviewOf(pod));
   expect(await metrics.registry.metrics()).toContain(
     'bitfusion_webhook_review_duration_seconds_count{webhook="mutate",result="denied",reason="tokens"} 1',
@@ -339,7 +339,7 @@ async function get(app: ReturnType<typeof createApp>, path: string): Promise<[st
   return [response.status, await response.text()];
 }
 
-test("/livez and /readyz tell a program that runs from one that is ready", async () => {
+test("/livez responds while the program runs, and /readyz once it is ready", async () => {
   let missing: string | undefined = "No certificate yet";
   const { app } = start({ notReady: () => missing });
   expect(await get(app, "/livez")).toEqual([200, "ok\n"]);
@@ -348,7 +348,7 @@ test("/livez and /readyz tell a program that runs from one that is ready", async
   expect(await get(app, "/readyz")).toEqual([200, "ok\n"]);
 });
 
-test("an unknown path and another method are not found", async () => {
+test("an unknown path and an unsupported method respond with 404", async () => {
   const { app } = start();
   expect(await get(app, "/nowhere")).toEqual([404, "Not found\n"]);
   expect(await get(app, "/validate")).toEqual([404, "Not found\n"]);

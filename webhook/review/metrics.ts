@@ -1,16 +1,16 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 
-/** What is measured, and the registry that tells it. */
+/** The metrics that the webhook sets, and their registry. */
 export interface WebhookMetrics {
   readonly registry: Registry;
-  /** Time of each review in seconds. */
+  /** Duration of each review, in seconds. */
   readonly reviews: Histogram<"webhook" | "result" | "reason">;
   readonly catalogueReloads: Counter<"result">;
   readonly tokenCopies: Counter<"operation">;
 }
 
 export interface WebhookMetricsOptions {
-  /** Units of the whole pool, if they are known. */
+  /** Units of the complete pool. Undefined while unknown. */
   poolUnits: () => number | undefined;
 }
 
@@ -20,7 +20,7 @@ export function createMetrics({ poolUnits }: WebhookMetricsOptions): WebhookMetr
   collectDefaultMetrics({ register: registry });
   new Gauge({
     name: "bitfusion_webhook_pool_units",
-    help: "Units of the whole pool, NaN while unknown.",
+    help: "Units of the complete pool, NaN while unknown.",
     registers,
     collect() {
       this.set(poolUnits() ?? Number.NaN);
@@ -30,20 +30,20 @@ export function createMetrics({ poolUnits }: WebhookMetricsOptions): WebhookMetr
     registry,
     reviews: new Histogram({
       name: "bitfusion_webhook_review_duration_seconds",
-      help: "Time of each admission review by webhook, result and reason.",
+      help: "Duration of admission reviews by webhook, result and reason.",
       labelNames: ["webhook", "result", "reason"],
       buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
       registers,
     }),
     catalogueReloads: new Counter({
       name: "bitfusion_webhook_catalogue_reloads_total",
-      help: "Changes of the client catalogue by result: a refused one leaves the last good one in force.",
+      help: "Changes of the client catalogue by result. After a refused change the last valid catalogue stays in use.",
       labelNames: ["result"],
       registers,
     }),
     tokenCopies: new Counter({
       name: "bitfusion_webhook_token_copies_total",
-      help: "Writes of the pool's tokens into namespaces by operation.",
+      help: "Writes of the pool's token to namespaces by operation.",
       labelNames: ["operation"],
       registers,
     }),

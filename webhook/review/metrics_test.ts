@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { createMetrics } from "./metrics.ts";
 
-test("createMetrics() tells the pool's units as they are when it is asked, NaN while they are not known", async () => {
+test("createMetrics() exports the current units of the pool, and NaN while they are unknown", async () => {
   let units: number | undefined;
   const { registry } = createMetrics({ poolUnits: () => units });
   expect(await registry.metrics()).toContain("bitfusion_webhook_pool_units Nan");
@@ -9,6 +9,6 @@ test("createMetrics() tells the pool's units as they are when it is asked, NaN w
   expect(await registry.metrics()).toContain("bitfusion_webhook_pool_units 800");
 });
 
-test("createMetrics() makes a registry of its own each time", () => {
+test("createMetrics() creates a new registry for each call", () => {
   expect(createMetrics({ poolUnits: () => 1 }).registry).not.toBe(createMetrics({ poolUnits: () => 1 }).registry);
 });

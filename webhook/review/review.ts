@@ -56,18 +56,18 @@ export type Decision = {
     }
   /** The user must change the pod. */
   | { readonly result: "denied" }
-  /** The request, or the webhook, is at fault. */
+  /** The request is invalid, or the webhook failed. */
   | { readonly result: "errored"; readonly code: 400 | 500 }
 );
 
-/** The decision that a {@link Refusal} stands for. */
+/** The decision for a {@link Refusal}. */
 export function denied({ reason, message }: Refusal): Decision {
   return { result: "denied", reason, message };
 }
 
 type Errored = Extract<Decision, { result: "errored" }>;
 
-/** The request of an AdmissionReview. Or why it cannot be read, with the uid if there is one. */
+/** The request of an AdmissionReview, or why it cannot be read, with the uid if it has one. */
 export type ParsedReview =
   | { readonly request: AdmissionRequest }
   | { readonly uid: string; readonly decision: Errored };

@@ -3,7 +3,7 @@ import { applyPatch } from "rfc6902";
 import { decodePatch } from "../testing.ts";
 import { type AdmissionRequest, parseReview, toReview as reviewOf } from "./review.ts";
 
-/** The review as it goes over the wire. */
+/** The review as the API server receives it. */
 const toReview = (...given: Parameters<typeof reviewOf>) => JSON.parse(JSON.stringify(reviewOf(...given)));
 
 const request = {
@@ -13,11 +13,11 @@ const request = {
 };
 const review = { apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview", request };
 
-test("parseReview() reads a request, with the defaults of what the API server leaves out", () => {
+test("parseReview() reads a request, with defaults for fields that the API server omits", () => {
   expect(parseReview(review)).toEqual({ request: { ...request, name: "", namespace: "", dryRun: false } });
 });
 
-test("parseReview() keeps the object as it came, and fields that it doesn't know", () => {
+test("parseReview() keeps the object and unknown fields unchanged", () => {
   const object = { spec: { new: [1] } };
   const parsed = parseReview({ ...review, request: { ...request, object, userInfo: { username: "me" } } });
   const read = (parsed as { request: AdmissionRequest }).request;
@@ -34,7 +34,7 @@ test.each<[description: string, body: unknown, uid: string, field: string]>([
   ["another kind", { ...review, kind: "ConversionReview" }, request.uid, 'kind is "ConversionReview"'],
   ["no request", { ...review, request: undefined }, "", "request is not set"],
   ["a request that is null", { ...review, request: null }, "", "request is null"],
-  ["a uid that is no text", { ...review, request: { ...request, uid: 1 } }, "", "request.uid is 1"],
+  ["a uid that is not text", { ...review, request: { ...request, uid: 1 } }, "", "request.uid is 1"],
   ["an empty uid", { ...review, request: { ...request, uid: "" } }, "", 'request.uid is ""'],
   [
     "no resource",
@@ -43,7 +43,7 @@ test.each<[description: string, body: unknown, uid: string, field: string]>([
     "request: expected resource or kind",
   ],
   ["dryRun that is text", { ...review, request: { ...request, dryRun: "no" } }, request.uid, "request.dryRun is "],
-])("parseReview() says what is wrong with %s, and keeps the uid if there is one", (_, body, uid, field) => {
+])("parseReview() reports what is wrong with %s, and keeps the uid if it has one", (_, body, uid, field) => {
   expect(parseReview(body)).toEqual({
     uid,
     decision: {
@@ -61,7 +61,7 @@ const hasText = (value: unknown, ...keys: string[]) =>
   keys.every((key) => typeof (value as Record<string, unknown> | null)?.[key] === "string");
 const isText = (value: unknown) => typeof value === "string";
 
-test.each<[field: string, isRight: (value: unknown) => boolean]>([
+test.each<[field: string, isValid: (value: unknown) => boolean]>([
   ["uid", (value) => isText(value) && value !== ""],
   ["resource", (value) => hasText(value, "group", "version", "resource")],
   ["kind", (value) => hasText(value, "group", "version", "kind")],
@@ -70,15 +70,15 @@ test.each<[field: string, isRight: (value: unknown) => boolean]>([
   ["namespace", isText],
   ["operation", isText],
   ["dryRun", (value) => typeof value === "boolean"],
-])("parseReview() takes of a request's %s what it should be, and nothing else", (field, isRight) => {
+])("parseReview() accepts only valid values of a request's %s", (field, isValid) => {
   const parts = (["group", "version", "resource", "kind"] as const).map(without);
   for (const value of [null, 1, true, "", "x", [], {}, pods, ...parts]) {
     const parsed = parseReview({ ...review, request: { ...request, [field]: value } });
-    expect([value, "request" in parsed]).toEqual([value, isRight(value)]);
+    expect([value, "request" in parsed]).toEqual([value, isValid(value)]);
   }
 });
 
-test("fault of the original: the answer has no apiVersion and kind", () => {
+test("toReview() sets apiVersion and kind, unlike the original", () => {
   expect(toReview("u", { result: "allowed", reason: "other", message: "" })).toMatchObject({
     apiVersion: "admission.k8s.io/v1",
     kind: "AdmissionReview",
@@ -86,7 +86,7 @@ test("fault of the original: the answer has no apiVersion and kind", () => {
   });
 });
 
-test("toReview() allows without patch and patchType", () => {
+test("toReview() omits patch and patchType if the pod is allowed unchanged", () => {
   const { response } = toReview("u", { result: "allowed", reason: "other", message: "No pod is created" });
   expect(response).toEqual({ uid: "u", allowed: true });
 });
@@ -106,7 +106,7 @@ test("toReview() sends patch and patchType together, the patch as base64 of UTF-
   expect(document).toEqual({ name: "Größe €" });
 });
 
-test("toReview() denies with 403 and the reason for the user", () => {
+test("toReview() denies with 403 and the message", () => {
   expect(toReview("u", { result: "denied", reason: "command", message: "Set command" }).response).toEqual({
     uid: "u",
     allowed: false,
@@ -117,7 +117,7 @@ test("toReview() denies with 403 and the reason for the user", () => {
 test.each<[400 | 500, string]>([
   [400, "BadRequest"],
   [500, "InternalError"],
-])("toReview() answers an error of %d as a status of reason %s", (code, reason) => {
+])("toReview() converts an error %d to a status with the reason %s", (code, reason) => {
   expect(toReview("u", { result: "errored", reason: "internal", code, message: "Broken" }).response).toEqual({
     uid: "u",
     allowed: false,
@@ -125,7 +125,7 @@ test.each<[400 | 500, string]>([
   });
 });
 
-test("toReview() hands on warnings, whatever the result, and leaves an empty list out", () => {
+test("toReview() passes on warnings for any result, and omits an empty list", () => {
   const decision = { reason: "t", message: "" };
   const warnings = ["Odd"];
   expect(toReview("u", { ...decision, result: "allowed", warnings }).response).toEqual({

@@ -2,21 +2,24 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { ConfigError } from "../../program/config_error.ts";
 import type { Certificate } from "../../tls/certificate.ts";
 
-/** What the API server sends at most: an object of about 3 MB, twice on update (controller-runtime's limit too). */
+/**
+ * Largest body in bytes. The API server sends objects of up to about 3 MB, twice on update; controller-runtime has the
+ * same limit.
+ */
 const LARGEST_BODY = 7 * 1024 * 1024;
 
-/** How long requests under way may take to end when the server closes, in ms. */
+/** How long requests in flight may take when the server closes, in ms. */
 const DRAIN = 5000;
 
 export interface HttpsServerOptions {
-  /** TCP port on all addresses; 0 for any free one. */
+  /** TCP port on all addresses. 0 means any free port. */
   port: number;
   fetch: (request: Request) => Response | Promise<Response>;
-  /** How long a replaced listener goes on asking its clients to connect anew before it closes, in ms. */
+  /** How long a replaced listener keeps closing connections after their next response before it stops, in ms. */
   retirement?: number;
 }
 
-/** An HTTPS server whose certificate can be replaced while it serves. */
+/** An HTTPS server whose certificate can be replaced without downtime. */
 export interface HttpsServer extends AsyncDisposable {
   /** Serves with this certificate from now on. Returns the port. */
   use(certificate: Certificate): Promise<number>;
@@ -25,17 +28,18 @@ export interface HttpsServer extends AsyncDisposable {
 type Listener = ReturnType<typeof Bun.serve>;
 
 /**
- * Bun.serve ignores new TLS settings on reload (oven-sh/bun#43815), so a second listener shares the port. The first goes on for a
- * while, with a certificate that is trusted as before, and closes each connection after its next answer: no request is cut off.
+ * Bun.serve ignores new TLS settings on reload (oven-sh/bun#43815), so a second listener shares the port. The first one
+ * continues for a while with its certificate, which is still trusted, and closes each connection after its next
+ * response. No request is cut off.
  */
 export function createHttpsServer({ port, fetch, retirement = 30_000 }: HttpsServerOptions): HttpsServer {
-  const over = new AbortController();
+  const disposed = new AbortController();
   const retiring = new Set<Promise<void>>();
   let current: Listener | undefined;
 
   async function retire(listener: Listener): Promise<void> {
     listener.reload({ fetch: async (request) => closingConnection(await fetch(request)) });
-    await sleep(retirement, undefined, { signal: over.signal }).catch(() => {}); // disposal ends it early
+    await sleep(retirement, undefined, { signal: disposed.signal }).catch(() => {}); // rejects only when disposed
     await stop(listener);
   }
 
@@ -52,13 +56,17 @@ export function createHttpsServer({ port, fetch, retirement = 30_000 }: HttpsSer
       return current.port ?? port;
     },
     async [Symbol.asyncDispose]() {
-      over.abort();
+      disposed.abort();
       await Promise.all([...retiring, current && stop(current)]);
     },
   };
 }
 
-/** A shared port is never refused, so that another program's would be shared unnoticed. @throws {ConfigError} */
+/**
+ * Detects a port that another program uses: listening on a shared port never fails.
+ *
+ * @throws {ConfigError} if the port is in use.
+ */
 async function assertFree(port: number): Promise<void> {
   try {
     await Bun.serve({ port, fetch: () => new Response() }).stop(true);
@@ -73,7 +81,7 @@ function closingConnection(response: Response): Response {
   return response;
 }
 
-/** Bun waits for connections that never sent a request, too: past the limit it closes them. */
+/** Stops a listener. Bun also waits for connections that never sent a request: they are closed after {@link DRAIN}. */
 async function stop(listener: Listener): Promise<void> {
   const limit = setTimeout(() => void listener.stop(true), DRAIN);
   await listener.stop();

@@ -19,22 +19,22 @@ function start(fetch: (request: Request) => Response | Promise<Response>): Https
   return server;
 }
 
-/** The answer to a new connection that trusts one certificate's CA, or that it was refused. */
-async function ask(port: number, { ca }: Certificate, init: BunFetchRequestInit = {}): Promise<string> {
+/** Sends a request on a new connection that trusts the certificate's CA. Returns the body, or "refused". */
+async function send(port: number, { ca }: Certificate, init: BunFetchRequestInit = {}): Promise<string> {
   const request = fetch(`https://localhost:${port}/`, { keepalive: false, ...init, tls: { ca } });
   return request.then(
-    (answer) => answer.text(),
+    (response) => response.text(),
     () => "refused",
   );
 }
 
 test("use() serves with the certificate", async () => {
   const port = await start(() => new Response("served")).use(first);
-  expect(await ask(port, first)).toBe("served");
-  expect(await ask(port, second)).toBe("refused");
+  expect(await send(port, first)).toBe("served");
+  expect(await send(port, second)).toBe("refused");
 });
 
-test("use() replaces the certificate on the same port, and no request of a keep-alive connection fails", async () => {
+test("use() replaces the certificate on the same port without failed requests on keep-alive connections", async () => {
   const body = JSON.stringify({ pod: "x".repeat(2000) });
   const server = start(async (request) => new Response(await request.text()));
   const port = await server.use(first);
@@ -58,10 +58,11 @@ test("use() replaces the certificate on the same port, and no request of a keep-
   expect(await server.use(second)).toBe(port);
   isReplaced = true;
   expect(await loads).toEqual(counts.map(() => 20));
-  while ((await ask(port, second)) === "refused"); // the kernel deals connections to both until the first has retired
+  // the kernel distributes connections to both listeners until the first stops
+  while ((await send(port, second)) === "refused");
 });
 
-test("use() lets a request under way end", async () => {
+test("use() completes a request in flight", async () => {
   const [arrived, finish] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const server = start(async () => {
     arrived.resolve();
@@ -69,45 +70,45 @@ test("use() lets a request under way end", async () => {
     return new Response("late");
   });
   const port = await server.use(first);
-  const late = ask(port, first);
+  const late = send(port, first);
   await arrived.promise;
   await server.use(second);
   finish.resolve();
   expect(await late).toBe("late");
 });
 
-test("use() goes on after a client that left in the middle of its request", async () => {
+test("the server keeps serving after a client aborts its request", async () => {
   const arrived = Promise.withResolvers<void>();
-  const answered = Promise.withResolvers<Response>();
+  const response = Promise.withResolvers<Response>();
   const server = start(({ url }) => {
     if (!url.endsWith("/slow")) return new Response("served");
     arrived.resolve();
-    return answered.promise;
+    return response.promise;
   });
   const port = await server.use(first);
-  const leaves = new AbortController();
-  const slow = fetch(`https://localhost:${port}/slow`, { tls: { ca: first.ca }, signal: leaves.signal }).catch(String);
+  const aborted = new AbortController();
+  const slow = fetch(`https://localhost:${port}/slow`, { tls: { ca: first.ca }, signal: aborted.signal }).catch(String);
   await arrived.promise;
-  leaves.abort();
+  aborted.abort();
   await slow;
-  answered.resolve(new Response("late"));
-  expect(await ask(port, first)).toBe("served");
+  response.resolve(new Response("late"));
+  expect(await send(port, first)).toBe("served");
 });
 
-test("use() refuses a body larger than an AdmissionReview can be with 413, and takes one of 6 MiB", async () => {
+test("the server responds with 413 to a body of 8 MiB, and accepts one of 6 MiB", async () => {
   const server = start(async (request) => new Response(String((await request.arrayBuffer()).byteLength)));
   const port = await server.use(first);
   const post = (mebibytes: number) => ({ method: "POST", body: new Uint8Array(mebibytes * 1024 * 1024) });
-  expect(await ask(port, first, post(6))).toBe(String(6 * 1024 * 1024));
+  expect(await send(port, first, post(6))).toBe(String(6 * 1024 * 1024));
   const refused = await fetch(`https://localhost:${port}/`, { ...post(8), keepalive: false, tls: { ca: first.ca } });
   expect(refused.status).toBe(413);
 });
 
-test("a server that is disposed of answers no more, even when it never served", async () => {
+test("disposal closes the port, and works if the server never served", async () => {
   await start(() => new Response())[Symbol.asyncDispose]();
   const server = start(() => new Response("served"));
   const port = await server.use(first);
-  expect(await ask(port, first)).toBe("served");
+  expect(await send(port, first)).toBe("served");
   await server[Symbol.asyncDispose]();
   const refused = await new Promise<unknown>((resolve) => {
     const socket = connect(port, "localhost", () => resolve("connected"));
@@ -117,14 +118,14 @@ test("a server that is disposed of answers no more, even when it never served", 
   expect(refused).toMatchObject({ code: "ECONNREFUSED" });
 });
 
-test("a server that is disposed of lets the request under way end", async () => {
+test("disposal completes a request in flight", async () => {
   const [arrived, finish] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const server = start(async () => {
     arrived.resolve();
     await finish.promise;
     return new Response("late");
   });
-  const late = ask(await server.use(first), first);
+  const late = send(await server.use(first), first);
   await arrived.promise;
   const disposed = server[Symbol.asyncDispose]();
   finish.resolve();
@@ -132,7 +133,7 @@ test("a server that is disposed of lets the request under way end", async () => 
   await disposed;
 });
 
-test("use() fails when the port is taken", async () => {
+test("use() fails if the port is in use", async () => {
   const port = await start(() => new Response()).use(first);
   const other = createHttpsServer({ port, fetch: () => new Response() });
   expect(await other.use(first).then(String, String)).toContain(`Cannot listen on port ${port}: it is in use`);

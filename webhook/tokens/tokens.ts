@@ -7,11 +7,11 @@ import type { Logger } from "../../program/log/log.ts";
 import { TOKENS } from "../pod/keys.ts";
 import { Refusal } from "../pod/refusal.ts";
 
-/** Makes sure that a namespace has the pool's tokens. @throws {Refusal} when there are none to copy. */
-export type EnsureTokens = (namespace: string) => Promise<void>;
+/** Ensures that a namespace has the pool's token. @throws {Refusal} if there is no token to copy. */
+export type EnsureToken = (namespace: string) => Promise<void>;
 
-/** For clusters in which someone else sees to the tokens, and for use without an API server. */
-export const tokensAreThere: EnsureTokens = async () => {};
+/** Does nothing. For clusters in which another program provides the token, and for use without an API server. */
+export const assumeTokenExists: EnsureToken = async () => {};
 
 const PROGRAM = "bitfusion-webhook";
 
@@ -22,16 +22,16 @@ export interface TokenCopierOptions {
 }
 
 /**
- * Copies the Secret of the tokens into a namespace, and renews a copy that is no longer the same. A Secret of that name that
- * someone else made there is theirs, and stays as it is.
+ * Copies the Secret with the token into a namespace, and updates a copy that differs from its source. A Secret of that
+ * name that another writer created in the namespace is left alone.
  */
-export function createTokenCopier({ core, log, copies }: TokenCopierOptions): EnsureTokens {
+export function createTokenCopier({ core, log, copies }: TokenCopierOptions): EnsureToken {
   return async (namespace) => {
     const source = await read(core, TOKENS.namespace);
     if (!source) {
       throw new Refusal(
         "tokens",
-        `The pool's tokens are missing: make them with kubectl create secret generic ${TOKENS.name} --from-file=DIR -n ${TOKENS.namespace}`,
+        `The pool's token is missing: create it with kubectl create secret generic ${TOKENS.name} --from-file=DIR -n ${TOKENS.namespace}`,
       );
     }
     const copy = await read(core, namespace);
@@ -39,15 +39,15 @@ export function createTokenCopier({ core, log, copies }: TokenCopierOptions): En
     if (!copy) {
       const metadata = { name, namespace, labels: managedBy(PROGRAM) };
       const body = { metadata, type: "Opaque", ...dataOf(source) };
-      // A conflict means that another review has just written the Secret.
+      // A conflict means that another review has just created the Secret.
       await ignoreStatus(409, core.createNamespacedSecret({ namespace, body }));
       copies.inc({ operation: "create" });
-      log.info("Tokens copied", { namespace });
+      log.info("Token copied", { namespace });
     } else if (isManagedBy(copy, PROGRAM) && !isDeepStrictEqual(copy.data, source.data)) {
-      const body = { ...copy, ...dataOf(source) }; // with its resourceVersion: a change in between is a conflict, not lost
+      const body = { ...copy, ...dataOf(source) }; // with its resourceVersion: a concurrent change causes a conflict
       await ignoreStatus(409, core.replaceNamespacedSecret({ namespace, name, body }));
       copies.inc({ operation: "update" });
-      log.info("Tokens renewed", { namespace });
+      log.info("Token updated", { namespace });
     }
   };
 }

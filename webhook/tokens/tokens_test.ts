@@ -1,14 +1,14 @@
 import { afterEach, expect, test } from "bun:test";
 import type { V1Secret } from "@kubernetes/client-node";
 import {
-  connectWith,
+  connectWithKubeconfig,
   kubeconfigOf,
   type SimulatedApiServer,
   startSimulatedApiServer,
 } from "../../kubernetes/simulated/api_server.ts";
 import { silentLog } from "../../program/testing.ts";
 import { createMetrics } from "../review/metrics.ts";
-import { createTokenCopier, type EnsureTokens, tokensAreThere } from "./tokens.ts";
+import { assumeTokenExists, createTokenCopier, type EnsureToken } from "./tokens.ts";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -17,113 +17,110 @@ afterEach(async () => {
 
 const SOURCE = "kube-system/bitfusion-secret";
 const COPY = "team/bitfusion-secret";
-const TOKENS = { "ca.crt": "Y2E=", "client.yaml": "Y2xpZW50", "servers.conf": "c2VydmVycw==" };
-const OURS = { "app.kubernetes.io/managed-by": "bitfusion-webhook" };
+const TOKEN = { "ca.crt": "Y2E=", "client.yaml": "Y2xpZW50", "servers.conf": "c2VydmVycw==" };
+const LABELS = { "app.kubernetes.io/managed-by": "bitfusion-webhook" };
 
-/** A copier on an API server that holds these Secrets. */
+/** Starts an API server with these Secrets. Returns it with a token copier. */
 async function start(
   secrets: Record<string, V1Secret>,
   onRequest?: (request: Request, api: SimulatedApiServer) => Response | undefined,
-): Promise<{ api: SimulatedApiServer; ensureTokens: EnsureTokens; counted: () => Promise<unknown> }> {
+): Promise<{ api: SimulatedApiServer; ensureToken: EnsureToken; counted: () => Promise<unknown> }> {
   const api: SimulatedApiServer = startSimulatedApiServer({ onRequest: (request) => onRequest?.(request, api) });
   cleanups.push(() => api[Symbol.asyncDispose]());
   for (const [key, secret] of Object.entries(secrets)) {
     const [namespace = "", name = ""] = key.split("/");
     api.secrets.set(key, { ...secret, metadata: { ...secret.metadata, namespace, name, resourceVersion: "7" } });
   }
-  const { core } = await connectWith(kubeconfigOf(api.url));
+  const { core } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const { tokenCopies: copies } = createMetrics({ poolUnits: () => undefined });
   const counted = async () =>
     Object.fromEntries((await copies.get()).values.map(({ labels, value }) => [labels.operation, value]));
-  return { api, ensureTokens: createTokenCopier({ core, log: silentLog, copies }), counted };
+  return { api, ensureToken: createTokenCopier({ core, log: silentLog, copies }), counted };
 }
 
 function written({ requests }: SimulatedApiServer): string[] {
   return requests.filter((request) => !request.startsWith("GET"));
 }
 
-test("createTokenCopier() copies the tokens into a namespace that has none, and labels the copy", async () => {
-  const { api, ensureTokens } = await start({ [SOURCE]: { data: TOKENS, metadata: { labels: { secret: "yes" } } } });
-  await ensureTokens("team");
-  expect(api.secrets.get(COPY)).toMatchObject({ type: "Opaque", data: TOKENS, metadata: { labels: OURS } });
+test("createTokenCopier() copies the token into a namespace without one, and labels the copy", async () => {
+  const { api, ensureToken } = await start({ [SOURCE]: { data: TOKEN, metadata: { labels: { secret: "yes" } } } });
+  await ensureToken("team");
+  expect(api.secrets.get(COPY)).toMatchObject({ type: "Opaque", data: TOKEN, metadata: { labels: LABELS } });
   expect(written(api)).toEqual(["POST /api/v1/namespaces/team/secrets"]);
 });
 
-test("createTokenCopier() writes nothing when the copy is the same", async () => {
-  const { api, ensureTokens, counted } = await start({ [SOURCE]: { data: TOKENS } });
-  await ensureTokens("team");
-  await ensureTokens("team");
+test("createTokenCopier() writes nothing if the copy is up to date", async () => {
+  const { api, ensureToken, counted } = await start({ [SOURCE]: { data: TOKEN } });
+  await ensureToken("team");
+  await ensureToken("team");
   expect(written(api)).toHaveLength(1);
   expect(await counted()).toEqual({ create: 1 });
 });
 
-test("fault of the original: the copy is never refreshed when the token changes", async () => {
-  const metadata = { labels: OURS, annotations: { note: "keep" } };
-  const { api, ensureTokens, counted } = await start({
-    [SOURCE]: { data: TOKENS },
-    [COPY]: { data: { ...TOKENS, "ca.crt": "b2xk", gone: "eA==" }, type: "Opaque", metadata },
+test("createTokenCopier() updates the copy when the token changes, unlike the original", async () => {
+  const metadata = { labels: LABELS, annotations: { note: "keep" } };
+  const { api, ensureToken, counted } = await start({
+    [SOURCE]: { data: TOKEN },
+    [COPY]: { data: { ...TOKEN, "ca.crt": "b2xk", removed: "eA==" }, type: "Opaque", metadata },
   });
-  await ensureTokens("team");
+  await ensureToken("team");
   expect(api.secrets.get(COPY)).toMatchObject({ type: "Opaque", metadata });
-  expect(api.secrets.get(COPY)?.data).toEqual(TOKENS);
+  expect(api.secrets.get(COPY)?.data).toEqual(TOKEN);
   expect(written(api)).toEqual([`PUT /api/v1/namespaces/team/secrets/bitfusion-secret`]);
   expect(await counted()).toEqual({ update: 1 });
 });
 
 test.each<[description: string, labels: Record<string, string> | undefined]>([
   ["without labels", undefined],
-  ["that something else manages", { "app.kubernetes.io/managed-by": "Helm" }],
-])("createTokenCopier() leaves a Secret %s as it is: it is the namespace's own", async (_, labels) => {
+  ["that another program manages", { "app.kubernetes.io/managed-by": "Helm" }],
+])("createTokenCopier() leaves a Secret %s alone: it belongs to the namespace", async (_, labels) => {
   const own: V1Secret = { data: { "ca.crt": "b3du" }, ...(labels ? { metadata: { labels } } : {}) };
-  const { api, ensureTokens } = await start({ [SOURCE]: { data: TOKENS }, [COPY]: own });
-  await ensureTokens("team");
+  const { api, ensureToken } = await start({ [SOURCE]: { data: TOKEN }, [COPY]: own });
+  await ensureToken("team");
   expect(api.secrets.get(COPY)?.data).toEqual({ "ca.crt": "b3du" });
   expect(written(api)).toEqual([]);
 });
 
-test("createTokenCopier() refuses when there are no tokens, and says how to make them", async () => {
-  const { api, ensureTokens } = await start({});
-  expect(await ensureTokens("team").then(String, String)).toBe(
-    "Refusal: The pool's tokens are missing: make them with kubectl create secret generic bitfusion-secret --from-file=DIR -n kube-system",
+test("createTokenCopier() refuses the pod if there is no token, and explains how to create it", async () => {
+  const { api, ensureToken } = await start({});
+  expect(await ensureToken("team").then(String, String)).toBe(
+    "Refusal: The pool's token is missing: create it with kubectl create secret generic bitfusion-secret --from-file=DIR -n kube-system",
   );
   expect(written(api)).toEqual([]);
 });
 
-test("createTokenCopier() is content when another replica makes the copy first", async () => {
-  const { api, ensureTokens } = await start({ [SOURCE]: { data: TOKENS } }, ({ method }, { secrets }) => {
-    if (method === "POST") secrets.set(COPY, { data: TOKENS, metadata: { labels: OURS } });
+test("createTokenCopier() succeeds if another replica creates the copy first", async () => {
+  const { api, ensureToken } = await start({ [SOURCE]: { data: TOKEN } }, ({ method }, { secrets }) => {
+    if (method === "POST") secrets.set(COPY, { data: TOKEN, metadata: { labels: LABELS } });
     return undefined;
   });
-  await ensureTokens("team");
+  await ensureToken("team");
   expect(written(api)).toHaveLength(1);
 });
 
-test("createTokenCopier() renews a copy once when pods are created all at once", async () => {
-  const before = { data: { "ca.crt": "b2xk" }, metadata: { labels: OURS } };
-  const { api, ensureTokens } = await start({ [SOURCE]: { data: TOKENS }, [COPY]: before });
-  await Promise.all(Array.from({ length: 8 }, () => ensureTokens("team")));
-  expect(api.secrets.get(COPY)?.data).toEqual(TOKENS);
-  expect(api.secrets.get(COPY)?.metadata?.resourceVersion).toBe("1"); // the first that the server gave away
+test("createTokenCopier() updates a copy once if several pods are created at the same time", async () => {
+  const before = { data: { "ca.crt": "b2xk" }, metadata: { labels: LABELS } };
+  const { api, ensureToken } = await start({ [SOURCE]: { data: TOKEN }, [COPY]: before });
+  await Promise.all(Array.from({ length: 8 }, () => ensureToken("team")));
+  expect(api.secrets.get(COPY)?.data).toEqual(TOKEN);
+  expect(api.secrets.get(COPY)?.metadata?.resourceVersion).toBe("1"); // the first version that the server assigned
 });
 
-test("createTokenCopier() does not overwrite a copy that became someone else's since it was read", async () => {
-  const before = { data: { "ca.crt": "b2xk" }, metadata: { labels: OURS } };
-  const { api, ensureTokens } = await start(
-    { [SOURCE]: { data: TOKENS }, [COPY]: before },
-    ({ method }, { secrets }) => {
-      if (method === "PUT") secrets.set(COPY, { data: { "ca.crt": "bmV3" }, metadata: { resourceVersion: "8" } });
-      return undefined;
-    },
-  );
-  await ensureTokens("team");
+test("createTokenCopier() does not overwrite a copy that another writer has replaced since it was read", async () => {
+  const before = { data: { "ca.crt": "b2xk" }, metadata: { labels: LABELS } };
+  const { api, ensureToken } = await start({ [SOURCE]: { data: TOKEN }, [COPY]: before }, ({ method }, { secrets }) => {
+    if (method === "PUT") secrets.set(COPY, { data: { "ca.crt": "bmV3" }, metadata: { resourceVersion: "8" } });
+    return undefined;
+  });
+  await ensureToken("team");
   expect(api.secrets.get(COPY)?.data).toEqual({ "ca.crt": "bmV3" });
 });
 
-test("fault of the original: errors of the API server are swallowed", async () => {
-  const { ensureTokens } = await start({}, () => Response.json({ message: "no rights" }, { status: 403 }));
-  expect(await ensureTokens("team").then(String, String)).toContain("403");
+test("createTokenCopier() throws errors of the API server, unlike the original", async () => {
+  const { ensureToken } = await start({}, () => Response.json({ message: "forbidden" }, { status: 403 }));
+  expect(await ensureToken("team").then(String, String)).toContain("403");
 });
 
-test("tokensAreThere() asks nobody", async () => {
-  expect(await tokensAreThere("team")).toBeUndefined();
+test("assumeTokenExists() sends no request", async () => {
+  expect(await assumeTokenExists("team")).toBeUndefined();
 });

@@ -43,7 +43,10 @@ export function checkInventory(pool: Inventory | undefined): void {
   );
 }
 
-/** The share is in the name of the claim template; the container's units tell its total only. */
+/**
+ * Refuses a share that the pool could never give. The share is in the name of the claim template: the container's units
+ * are only its total.
+ */
 function checkShare({ metadata, spec }: Pod, { name }: Container, pool: Inventory): void {
   const claim = spec.resourceClaims?.find((each) => each.name === claimNameOf(name));
   const share = shareOfTemplate(claim?.resourceClaimTemplateName ?? "");

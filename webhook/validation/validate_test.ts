@@ -31,23 +31,23 @@ function decisionOn(object: unknown, using: ValidationSettings = settings, reque
   return validate(requestOf(object, request), using);
 }
 
-/** An injected pod after someone else's change. */
+/** An injected pod after a change by another webhook. */
 function changed(change: (spec: Pod["spec"], given: Pod) => void, given = pod([gpu()])): Pod {
   const result = structuredClone(mutated(given));
   change(result.spec, result);
   return result;
 }
 
-/** One that must be there. */
-function found<T>(list: readonly T[] | undefined, index = 0): T {
+/** An element of a list. Throws if it does not exist. */
+function elementOf<T>(list: readonly T[] | undefined, index = 0): T {
   const element = list?.[index];
   if (!element) throw new Error(`No element ${index}`);
   return element;
 }
 
 const bare = (containers: Container[], spec: JsonObject = {}): Pod => ({ metadata: {}, spec: { ...spec, containers } });
-const MEND = `expected it as the webhook injects it; create the pod again, without ${UNITS}`;
-const LATE = "which was added after the webhook had patched the pod: expected it in the pod as it is created";
+const NOT_INJECTED = `expected it as the webhook injects it; create the pod again, without ${UNITS}`;
+const ADDED_LATER = "which was added after the webhook had patched the pod: expected it in the pod as it is created";
 
 test.each<[description: string, object: Pod, reason: string, message: string]>([
   [
@@ -63,17 +63,22 @@ test.each<[description: string, object: Pod, reason: string, message: string]>([
     `Container "a": ${PERCENT} is "50", which has no effect without the annotation ${MODE}: "yes" on the pod`,
   ],
   [
-    "a share of a pod that is annotated none",
+    "a share with the annotation none",
     pod([gpu()], { annotations: { [MODE]: "none" } }),
     "share",
     `Container "train": ${NUM} is "1", which has no effect without the annotation ${MODE}: "yes" on the pod`,
   ],
-  ["a share that nobody has turned into units", pod([gpu()]), "injection", `Container "train": ${NUM} is "1", ${LATE}`],
+  [
+    "a share that was not converted to units",
+    pod([gpu()]),
+    "injection",
+    `Container "train": ${NUM} is "1", ${ADDED_LATER}`,
+  ],
   [
     "a share that was added after injection",
     changed(({ containers }) => void containers.push(gpu({ name: "late" }))),
     "injection",
-    `Container "late": ${NUM} is "1", ${LATE}`,
+    `Container "late": ${NUM} is "1", ${ADDED_LATER}`,
   ],
   [
     "a share of a Windows pod",
@@ -82,7 +87,7 @@ test.each<[description: string, object: Pod, reason: string, message: string]>([
     `Container "train": ${NUM} is "1": there is no client for Windows`,
   ],
   [
-    "a share of a Windows pod that is not annotated",
+    "a share of a Windows pod without the annotation",
     bare([gpu()], { os: { name: "windows" } }),
     "share",
     `Container "train": ${NUM} is "1": there is no client for Windows`,
@@ -97,88 +102,90 @@ test.each<[description: string, object: Pod, reason: string, message: string]>([
     "units without a client",
     pod([gpu({}, { [UNITS]: "50" })]),
     "injection",
-    `Init container "populate" is missing or changed: ${MEND}`,
+    `Init container "populate" is missing or changed: ${NOT_INJECTED}`,
   ],
   [
-    "a mode that it doesn't know",
+    "an unknown mode",
     pod([], { annotations: { [MODE]: "maybe" } }),
     "mode",
     `Annotation ${MODE} is "maybe": expected one of all, on, true, y, yes, injection, n, no, none, off, false`,
   ],
   [
-    "a client that it doesn't have",
+    "an unknown client",
     changed((_, { metadata }) => Object.assign(metadata.annotations ?? {}, { "bitfusion-client/os": "centos9" })),
     "client",
     'No client has bitfusion-client/os "centos9": expected one of linux 1',
   ],
   [
-    "a pod without our init container",
+    "a pod without the injected init container",
     changed((spec) => void spec.initContainers?.shift()),
     "injection",
-    `Init container "populate" is missing or changed: ${MEND}`,
+    `Init container "populate" is missing or changed: ${NOT_INJECTED}`,
   ],
   [
-    "a pod whose init container runs something else",
-    changed((spec) => Object.assign(found(spec.initContainers), { command: ["/usr/bin/bitfusion", "install", "-x"] })),
+    "a pod whose init container has another command",
+    changed((spec) =>
+      Object.assign(elementOf(spec.initContainers), { command: ["/usr/bin/bitfusion", "install", "-x"] }),
+    ),
     "injection",
-    `Init container "populate" is missing or changed: ${MEND}`,
+    `Init container "populate" is missing or changed: ${NOT_INJECTED}`,
   ],
   [
     "a pod whose init container lacks a volume",
-    changed((spec) => void found(spec.initContainers).volumeMounts?.pop()),
+    changed((spec) => void elementOf(spec.initContainers).volumeMounts?.pop()),
     "injection",
-    `Init container "populate" is missing or changed: ${MEND}`,
+    `Init container "populate" is missing or changed: ${NOT_INJECTED}`,
   ],
   [
-    "a pod in which an init container with units runs before the client is there",
-    changed((spec) => void spec.initContainers?.unshift({ ...found(spec.containers), name: "early" })),
+    "a pod with units in an init container that runs before the injected one",
+    changed((spec) => void spec.initContainers?.unshift({ ...elementOf(spec.containers), name: "early" })),
     "injection",
-    `Init container "early" runs before "populate": ${MEND}`,
+    `Init container "early" runs before "populate": ${NOT_INJECTED}`,
   ],
   [
-    "a pod without one of the volumes",
+    "a pod that lacks one of the volumes",
     changed((spec) => void spec.volumes?.splice(1, 1)),
     "injection",
-    `Volume "bitfusion-opt" is missing or changed: ${MEND}`,
+    `Volume "bitfusion-opt" is missing or changed: ${NOT_INJECTED}`,
   ],
   [
-    "a pod with another volume under the name of one",
+    "a pod with another volume under the name of a client volume",
     changed((spec) => void spec.volumes?.splice(3, 1, { name: "bitfusion-tokens", secret: { secretName: "other" } })),
     "injection",
-    `Volume "bitfusion-tokens" is missing or changed: ${MEND}`,
+    `Volume "bitfusion-tokens" is missing or changed: ${NOT_INJECTED}`,
   ],
   [
-    "a container without one of the mounts",
-    changed((spec) => void found(spec.containers).volumeMounts?.shift()),
+    "a container that lacks one of the mounts",
+    changed((spec) => void elementOf(spec.containers).volumeMounts?.shift()),
     "injection",
-    `Container "train" has no mount at /bitfusion: ${MEND}`,
+    `Container "train" has no mount at /bitfusion: ${NOT_INJECTED}`,
   ],
   [
-    "a container with something else at the place of one",
-    changed((spec) => Object.assign(found(found(spec.containers).volumeMounts, 2), { name: "other" })),
+    "a container with another volume at a mount path of the client",
+    changed((spec) => Object.assign(elementOf(elementOf(spec.containers).volumeMounts, 2), { name: "other" })),
     "injection",
-    `Container "train" has no mount at /etc/bitfusion/servers.conf: ${MEND}`,
+    `Container "train" has no mount at /etc/bitfusion/servers.conf: ${NOT_INJECTED}`,
   ],
   [
-    "a second container with units of its own",
+    "a second container with units but without the client",
     changed((spec) => void spec.containers.push(gpu({ name: "late" }, { [UNITS]: "1" }))),
     "injection",
-    `Container "late" has no mount at /bitfusion: ${MEND}`,
+    `Container "late" has no mount at /bitfusion: ${NOT_INJECTED}`,
   ],
   [
-    "a container whose command no longer runs under the client",
-    changed((spec) => Object.assign(found(spec.containers), { command: ["/wrapper", "python"] })),
+    "a container whose command does not run under the client",
+    changed((spec) => Object.assign(elementOf(spec.containers), { command: ["/wrapper", "python"] })),
     "injection",
-    `Container "train" does not run ${BINARY}: ${MEND}`,
+    `Container "train" does not run ${BINARY}: ${NOT_INJECTED}`,
   ],
   [
-    "a container whose command is gone",
-    changed((spec) => void delete found(spec.containers).command),
+    "a container whose command was removed",
+    changed((spec) => void delete elementOf(spec.containers).command),
     "injection",
-    `Container "train" does not run ${BINARY}: ${MEND}`,
+    `Container "train" does not run ${BINARY}: ${NOT_INJECTED}`,
   ],
-])("validate() refuses %s, and says so", (_, object, reason, message) => {
-  expect(decisionOn(object)).toEqual({ result: "denied", reason, message: message });
+])("validate() refuses %s", (_, object, reason, message) => {
+  expect(decisionOn(object)).toEqual({ result: "denied", reason, message });
 });
 
 const injection = pod([{ name: "notebook", image: "jupyter", resources: { limits: { [NUM]: 1 } } }], {
@@ -189,15 +196,15 @@ test.each<[description: string, object: Pod, using?: InjectionSettings]>([
   ["injected", mutated(pod([gpu()]))],
   ["with units in an init container", mutated(pod([], { spec: { initContainers: [gpu()] } }))],
   [
-    "of which the init container's image and resources were changed",
-    changed((spec) => Object.assign(found(spec.initContainers), { image: "mirror/client", resources: {} })),
+    "whose init container has another image and other resources",
+    changed((spec) => Object.assign(elementOf(spec.initContainers), { image: "mirror/client", resources: {} })),
   ],
   [
-    "of which the init container has a mount of someone else's",
-    changed((spec) => void found(spec.initContainers).volumeMounts?.unshift({ name: "mesh", mountPath: "/mesh" })),
+    "whose init container has an additional mount",
+    changed((spec) => void elementOf(spec.initContainers).volumeMounts?.unshift({ name: "mesh", mountPath: "/mesh" })),
   ],
   [
-    "with containers, init containers and volumes of someone else's",
+    "with containers, init containers and volumes of another webhook",
     changed((spec) => {
       spec.containers.unshift({ name: "proxy" });
       spec.initContainers?.push({ name: "proxy-setup", command: ["x"] });
@@ -205,30 +212,33 @@ test.each<[description: string, object: Pod, using?: InjectionSettings]>([
     }),
   ],
   [
-    "with a mesh's sidecar in front of our init container",
+    "with the sidecar of a mesh before the injected init container",
     changed((spec) => void spec.initContainers?.unshift({ name: "mesh", restartPolicy: "Always" })),
   ],
-  ["in mode injection, whatever its command", mutated(injection)],
+  ["in mode injection, with any command", mutated(injection)],
   [
     "for a client that leaves commands alone",
     mutated(pod([gpu({ command: undefined })]), lupineSettings),
     lupineSettings,
   ],
-  ["whose user runs the client", mutated(pod([gpu({ command: ["bitfusion run -n 1 -- python x.py"] })]))],
-  ["whose client lies in a folder with a space", mutated(pod([gpu({ command: ["/a b/bitfusion", "run"] })]))],
+  ["whose command runs the client itself", mutated(pod([gpu({ command: ["bitfusion run -n 1 -- python x.py"] })]))],
+  [
+    "whose command runs the client from a directory with a space",
+    mutated(pod([gpu({ command: ["/a b/bitfusion", "run"] })])),
+  ],
 ])("validate() accepts a pod %s", (_, object, using = settings) => {
   expect(decisionOn(object, using)).toEqual({ result: "allowed", reason: "valid", message: "Injected completely" });
 });
 
-test("validate() accepts a client whose own path has a space", () => {
+test("validate() accepts a client with a space in its path", () => {
   const using = { catalogue: testCatalogue(testClient({ binary: "/my client/bitfusion" })) };
   expect(decisionOn(mutated(pod([gpu()]), using), using).result).toBe("allowed");
 });
 
 test.each<[description: string, object: Pod]>([
-  ["that asks for nothing of ours", bare([{ name: "a", resources: { limits: { cpu: 1, "nvidia.com/gpu": 1 } } }])],
-  ["that is annotated and asks for nothing", pod([{ name: "a" }])],
-  ["for Windows that asks for nothing", pod([{ name: "a" }], { spec: { os: { name: "windows" } } })],
+  ["that requests other resources", bare([{ name: "a", resources: { limits: { cpu: 1, "nvidia.com/gpu": 1 } } }])],
+  ["with the annotation and without a share", pod([{ name: "a" }])],
+  ["for Windows without a share", pod([{ name: "a" }], { spec: { os: { name: "windows" } } })],
 ])("validate() accepts a pod %s", (_, object) => {
   expect(decisionOn(object)).toMatchObject({ result: "allowed", reason: "no_share" });
 });
@@ -242,14 +252,14 @@ test.each<[description: string, request: Partial<AdmissionRequest>]>([
   ["a subresource", { subResource: "resize" }],
   ["another resource", { resource: { group: "", version: "v1", resource: "services" } }],
   [
-    "a mirror pod: it runs already",
+    "a mirror pod, which runs already",
     { object: { ...bare([gpu()]), metadata: { annotations: { "kubernetes.io/config.mirror": "hash" } } } },
   ],
-])("validate() accepts %s, whatever it asks for", (_, request) => {
+])("validate() accepts %s with any request", (_, request) => {
   expect(decisionOn(bare([gpu()]), settings, request).result).toBe("allowed");
 });
 
-test("validate() answers a pod that it cannot read with 400 and the field", () => {
+test("validate() rejects a pod that it cannot read with 400 and the field", () => {
   expect(decisionOn({ metadata: {} })).toEqual({
     result: "errored",
     reason: "unreadable",
@@ -263,43 +273,47 @@ const sidecar = (name: string, gpus: number) => share(name, gpus, { restartPolic
 
 test.each<[description: string, object: Pod, units: number]>([
   ["a container's", pod([share("a", 2)]), 200],
-  ["containers together", pod([share("a", 1), share("b", 2), { name: "c" }]), 300],
+  ["the sum of the containers'", pod([share("a", 1), share("b", 2), { name: "c" }]), 300],
   [
     "the largest init container's",
     pod([share("a", 1)], { spec: { initContainers: [share("i", 3), share("j", 2)] } }),
     300,
   ],
-  ["containers and sidecars together", pod([share("a", 1)], { spec: { initContainers: [sidecar("s", 2)] } }), 300],
   [
-    "an init container's beside the sidecar before it",
+    "the sum of the containers' and the sidecars'",
+    pod([share("a", 1)], { spec: { initContainers: [sidecar("s", 2)] } }),
+    300,
+  ],
+  [
+    "the sum of an init container's and an earlier sidecar's",
     pod([share("a", 1)], { spec: { initContainers: [sidecar("s", 2), share("i", 3)] } }),
     500,
   ],
   [
-    "an init container's without the sidecar after it",
+    "an init container's without a later sidecar's",
     pod([share("a", 1)], { spec: { initContainers: [share("i", 4), sidecar("s", 2)] } }),
     400,
   ],
 ])("validate() counts %s units as the scheduler does (KEP-753)", (_, object, units) => {
-  const whole = mutated(object);
-  expect(decisionOn(whole, { ...settings, pool: poolOf(units / 100) }).result).toBe("allowed");
-  expect(decisionOn(whole, { ...settings, pool: poolOf(units / 100 - 1) })).toEqual({
+  const injectedPod = mutated(object);
+  expect(decisionOn(injectedPod, { ...settings, pool: poolOf(units / 100) }).result).toBe("allowed");
+  expect(decisionOn(injectedPod, { ...settings, pool: poolOf(units / 100 - 1) })).toEqual({
     result: "denied",
     reason: "capacity",
     message: `The pod requests ${units} units of ${UNITS}, but the whole pool has ${units - 100}: it would wait forever`,
   });
 });
 
-test("validate() with claims refuses a container whose claim someone has taken away", () => {
-  const whole = mutated(pod([gpu({ name: "a" })]), claimSettings);
-  expect(decisionOn(whole, claimSettings).result).toBe("allowed");
-  const withoutPodClaim = structuredClone(whole);
+test("validate() with claims refuses a container whose claim is missing or replaced", () => {
+  const injectedPod = mutated(pod([gpu({ name: "a" })]), claimSettings);
+  expect(decisionOn(injectedPod, claimSettings).result).toBe("allowed");
+  const withoutPodClaim = structuredClone(injectedPod);
   withoutPodClaim.spec.resourceClaims = [];
-  const withoutContainerClaim = structuredClone(whole);
+  const withoutContainerClaim = structuredClone(injectedPod);
   delete withoutContainerClaim.spec.containers[0]?.resources?.claims;
-  const ofAnother = structuredClone(whole);
-  Object.assign(ofAnother.spec.resourceClaims?.[0] ?? {}, { resourceClaimTemplateName: "mine" });
-  for (const broken of [withoutPodClaim, withoutContainerClaim, ofAnother]) {
+  const otherTemplate = structuredClone(injectedPod);
+  Object.assign(otherTemplate.spec.resourceClaims?.[0] ?? {}, { resourceClaimTemplateName: "mine" });
+  for (const broken of [withoutPodClaim, withoutContainerClaim, otherTemplate]) {
     const { result, message } = decisionOn(broken, claimSettings);
     expect([result, message]).toEqual(["denied", expect.stringContaining('"a" has no resource claim "bitfusion-a"')]);
   }
@@ -313,45 +327,47 @@ test.each<[description: string, limits: Record<string, string | number>, filter:
     "device.name=A100",
     "10 % of one GPU that match device.name=A100",
   ],
-  ["a server that the pool has not", { [NUM]: 1 }, "server.addr=pool-b", "has 0 that can give it"],
+  ["a server that the pool does not have", { [NUM]: 1 }, "server.addr=pool-b", "has 0 that can give it"],
   ["memory that no GPU has", { [NUM]: 1, [MEMORY]: "8Gi" }, "device.phy-memory=80000", "8590 MB of one GPU that match"],
-])("validate() with claims refuses %s at once, and says what the pool has", (_, limits, filter, message) => {
+])("validate() with claims refuses %s, and lists the GPUs of the pool", (_, limits, filter, message) => {
   const annotations: Record<string, string> = filter ? { [FILTER]: filter } : {};
-  const whole = mutated(pod([gpu({ name: "a" }, limits)], { annotations }), claimSettings);
-  const decision = decisionOn(whole, { ...claimSettings, pool: poolOf(2) });
+  const injectedPod = mutated(pod([gpu({ name: "a" }, limits)], { annotations }), claimSettings);
+  const decision = decisionOn(injectedPod, { ...claimSettings, pool: poolOf(2) });
   expect(decision).toMatchObject({ result: "denied", reason: "capacity" });
   expect(decision.message).toContain(message);
   expect(decision.message).toContain("(2 × Tesla T4 of 16000 MB)");
-  expect(decisionOn(whole, claimSettings).result).toBe("allowed"); // the pool is not known
+  expect(decisionOn(injectedPod, claimSettings).result).toBe("allowed"); // the pool is unknown
 });
 
-test("validate() with claims accepts what a GPU of the pool can give, whoever holds it now", () => {
-  const whole = mutated(pod([gpu({}, { [NUM]: 2, [MEMORY]: "16000M" })]), claimSettings);
-  expect(decisionOn(whole, { ...claimSettings, pool: poolOf(2) }).result).toBe("allowed");
+test("validate() with claims accepts a share that the pool could give, also if it is held now", () => {
+  const injectedPod = mutated(pod([gpu({}, { [NUM]: 2, [MEMORY]: "16000M" })]), claimSettings);
+  expect(decisionOn(injectedPod, { ...claimSettings, pool: poolOf(2) }).result).toBe("allowed");
 });
 
-test("validate() with claims refuses what servers could give that tell the scheduler nothing", () => {
-  const whole = mutated(pod([gpu()]), claimSettings);
-  const silent = { address: "bitfusion:56001", reachable: true };
-  expect(decisionOn(whole, { ...claimSettings, pool: { servers: [silent] } })).toMatchObject({
+test("validate() with claims refuses pods if no server reports its GPUs", () => {
+  const injectedPod = mutated(pod([gpu()]), claimSettings);
+  const unreported = { address: "bitfusion:56001", reachable: true };
+  expect(decisionOn(injectedPod, { ...claimSettings, pool: { servers: [unreported] } })).toMatchObject({
     reason: "capacity",
     message: expect.stringContaining(
       "(bitfusion:56001) do not report GPUs that the scheduler could share: set ALLOCATION=units",
     ),
   });
-  for (const other of [...poolOf(1).servers, { address: "away:1", reachable: false }]) {
-    expect(decisionOn(whole, { ...claimSettings, pool: { servers: [silent, other] } }).result).toBe("allowed");
+  for (const other of [...poolOf(1).servers, { address: "down:1", reachable: false }]) {
+    expect(decisionOn(injectedPod, { ...claimSettings, pool: { servers: [unreported, other] } }).result).toBe(
+      "allowed",
+    );
   }
-  expect(decisionOn(mutated(pod([gpu()])), { ...settings, pool: { servers: [silent] } }).result).toBe("allowed");
+  expect(decisionOn(mutated(pod([gpu()])), { ...settings, pool: { servers: [unreported] } }).result).toBe("allowed");
 });
 
-test("validate() refuses nothing for its size when the pool is not known", () => {
-  const whole = mutated(pod([share("a", 1_000_000)]));
-  expect(decisionOn(whole).result).toBe("allowed");
-  expect(decisionOn(whole, { ...settings, pool: undefined }).result).toBe("allowed");
+test("validate() refuses no pod for its size if the pool is unknown", () => {
+  const injectedPod = mutated(pod([share("a", 1_000_000)]));
+  expect(decisionOn(injectedPod).result).toBe("allowed");
+  expect(decisionOn(injectedPod, { ...settings, pool: undefined }).result).toBe("allowed");
 });
 
-test("validate() accepts whatever mutate() makes of a pod, and what the API server fills in after it", () => {
+test("validate() accepts each pod that mutate() has patched, also with the defaults of the API server", () => {
   let valid = 0;
   for (const using of [settings, lupineSettings, claimSettings]) {
     fc.assert(
@@ -364,5 +380,5 @@ test("validate() accepts whatever mutate() makes of a pod, and what the API serv
       }),
     );
   }
-  expect(valid).toBeGreaterThan(20); // else the pods are too simple to tell
+  expect(valid).toBeGreaterThan(20); // otherwise the generated pods are too simple for this test
 });

@@ -1,4 +1,4 @@
-"""Stands in for tf_cnn_benchmarks.py of tensorflow/benchmarks: takes its flags, says which GPUs it was given, and computes nothing."""
+"""Replaces tf_cnn_benchmarks.py of tensorflow/benchmarks: takes its flags, prints the GPUs that it received, and computes nothing."""
 
 import argparse
 import os

@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import type { V1MutatingWebhook, V1ValidatingWebhook } from "@kubernetes/client-node";
-import { connectWith, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
-import { writeCaBundles } from "./registration.ts";
+import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
+import { writeCaBundles } from "./ca_bundles.ts";
 
 const NAME = "bitfusion-webhook";
 const CA = pem("bmV3");
@@ -27,7 +27,7 @@ function webhook(name: string, caBundle?: string): V1MutatingWebhook {
   return { name, clientConfig, admissionReviewVersions: ["v1"], sideEffects: "NoneOnDryRun", timeoutSeconds: 5 };
 }
 
-/** Writes the bundle for these webhooks; what they are then, and what was asked. */
+/** Writes the CA for these webhooks. Returns the webhooks afterwards, and the requests. */
 async function write(mutating: V1MutatingWebhook[] | "none", validating: V1ValidatingWebhook[] | "none" = mutating) {
   const contentTypes: (string | null)[] = [];
   const api = startSimulatedApiServer({
@@ -40,18 +40,18 @@ async function write(mutating: V1MutatingWebhook[] | "none", validating: V1Valid
   const metadata = { name: NAME };
   if (mutating !== "none") api.mutatingWebhooks.set(NAME, { metadata, webhooks: mutating });
   if (validating !== "none") api.validatingWebhooks.set(NAME, { metadata, webhooks: validating });
-  const { admissionRegistration } = await connectWith(kubeconfigOf(api.url));
+  const { admissionRegistration } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const outcome = await writeCaBundles(admissionRegistration, NAME, CA).then(() => "written", String);
-  const registered = [api.mutatingWebhooks, api.validatingWebhooks].map((webhooks) => webhooks.get(NAME)?.webhooks);
+  const after = [api.mutatingWebhooks, api.validatingWebhooks].map((webhooks) => webhooks.get(NAME)?.webhooks);
   return {
     outcome,
     contentTypes,
     writes: api.requests.filter((request) => !request.startsWith("GET")),
-    after: registered,
+    after,
   };
 }
 
-test("writeCaBundles() tells the API server the CA of each webhook by a JSON patch, and keeps everything else", async () => {
+test("writeCaBundles() sets the caBundle of each webhook with a JSON patch and keeps all other fields", async () => {
   const given = [webhook("a.bitfusion.io"), webhook("b.bitfusion.io", ""), webhook("c.bitfusion.io", bundle(OLD))];
   const validating = [webhook("d.bitfusion.io")];
   const { outcome, contentTypes, after } = await write(given, validating);
@@ -60,18 +60,18 @@ test("writeCaBundles() tells the API server the CA of each webhook by a JSON pat
   expect(after).toEqual([given, validating].map((list) => list.map(({ name }) => webhook(name, BUNDLE))));
 });
 
-test("writeCaBundles() writes nothing when the API server knows the CA", async () => {
+test("writeCaBundles() writes nothing if the bundles contain the CA", async () => {
   const { outcome, writes } = await write([webhook("a.bitfusion.io", BUNDLE)]);
   expect(outcome).toBe("written");
   expect(writes).toEqual([]);
 });
 
-test("writeCaBundles() leaves a bundle of more CAs alone: another replica may have renewed", async () => {
+test("writeCaBundles() leaves a bundle with more CAs alone: another replica may have renewed", async () => {
   const { writes } = await write([webhook("a.bitfusion.io", bundle(pem("bmV4dA=="), CA))]);
   expect(writes).toEqual([]);
 });
 
-test("writeCaBundles() writes only the registration that lacks the CA", async () => {
+test("writeCaBundles() writes only the webhook configuration that lacks the CA", async () => {
   const { writes } = await write([webhook("a.bitfusion.io", BUNDLE)], [webhook("b.bitfusion.io", bundle(OLD))]);
   expect(writes).toEqual([`PATCH /apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/${NAME}`]);
 });
@@ -79,7 +79,7 @@ test("writeCaBundles() writes only the registration that lacks the CA", async ()
 test.each<[string, V1MutatingWebhook[] | "none", V1ValidatingWebhook[] | "none"]>([
   ["mutating", "none", [webhook("a.bitfusion.io")]],
   ["validating", [webhook("a.bitfusion.io")], "none"],
-])("writeCaBundles() fails when there is no %s registration", async (kind, mutating, validating) => {
+])("writeCaBundles() fails if the %s webhook configuration does not exist", async (kind, mutating, validating) => {
   const { outcome } = await write(mutating, validating);
   expect(outcome).toContain(`${kind}webhookconfigurations/${NAME} answered 404`);
 });

@@ -6,31 +6,31 @@ import {
 } from "@kubernetes/client-node";
 
 /**
- * Tells the API server which CAs to trust for the webhooks of the MutatingWebhookConfiguration and the
- * ValidatingWebhookConfiguration of this name. Writes only what is missing: a replica that has not heard of a renewal yet must
- * not take the new CA away.
+ * Writes the CA to the caBundle of each webhook in the MutatingWebhookConfiguration and the
+ * ValidatingWebhookConfiguration of this name. Bundles that contain the CA are left alone: a replica that has not read
+ * a renewed certificate yet must not remove the new CA.
  *
- * @param ca one certificate or more, in PEM.
+ * @param ca one or more certificates, in PEM
  */
 export async function writeCaBundles(api: AdmissionregistrationV1Api, name: string, ca: string): Promise<void> {
   const options = setHeaderOptions("Content-Type", PatchStrategy.JsonPatch);
-  const mutating = missing((await api.readMutatingWebhookConfiguration({ name })).webhooks, ca);
+  const mutating = missingBundles((await api.readMutatingWebhookConfiguration({ name })).webhooks, ca);
   if (mutating.length > 0) await api.patchMutatingWebhookConfiguration({ name, body: mutating }, options);
-  const validating = missing((await api.readValidatingWebhookConfiguration({ name })).webhooks, ca);
+  const validating = missingBundles((await api.readValidatingWebhookConfiguration({ name })).webhooks, ca);
   if (validating.length > 0) await api.patchValidatingWebhookConfiguration({ name, body: validating }, options);
 }
 
 type Webhook = { clientConfig: AdmissionregistrationV1WebhookClientConfig };
 
-/** JSON Patch operations for the webhooks that do not trust `ca` yet. */
-function missing(webhooks: readonly Webhook[] = [], ca: string) {
+/** JSON Patch operations for the webhooks whose bundle lacks the CA. */
+function missingBundles(webhooks: readonly Webhook[] = [], ca: string) {
   const value = Buffer.from(ca).toString("base64");
   return webhooks.flatMap(({ clientConfig }, index) =>
-    trusts(clientConfig.caBundle, ca) ? [] : [{ op: "add", path: `/webhooks/${index}/clientConfig/caBundle`, value }],
+    contains(clientConfig.caBundle, ca) ? [] : [{ op: "add", path: `/webhooks/${index}/clientConfig/caBundle`, value }],
   );
 }
 
-function trusts(caBundle: string | undefined, ca: string): boolean {
+function contains(caBundle: string | undefined, ca: string): boolean {
   const bundle = Buffer.from(caBundle ?? "", "base64").toString();
   const certificates = ca.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   return certificates.every((pem) => bundle.includes(pem));

@@ -6,7 +6,7 @@ import { DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
 
 const { SOCKET = "", UNITS = "0" } = process.env;
 
-/** Made once: only the sending is measured. */
+/** Created once: only the sending is measured. */
 const list = create(ListAndWatchResponseSchema, {
   devices: Array.from({ length: Number(UNITS) }, (_, unit) => ({
     ID: `${String(Math.floor(unit / 100)).padStart(8, "0")}-${String(unit % 100).padStart(2, "0")}`,
@@ -15,7 +15,7 @@ const list = create(ListAndWatchResponseSchema, {
 });
 const changes = createLatest({ list });
 
-/** The least that any device plugin or driver on Connect does: it sends a list at each byte of standard input, and answers each call. */
+/** The minimum of a plugin or driver on Connect: sends a list for each byte of standard input, and responds to calls. */
 await serveGrpc({
   listen: { path: SOCKET },
   routes: (router) => {

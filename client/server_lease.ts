@@ -1,12 +1,12 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { type Client, Code, ConnectError } from "@connectrpc/connect";
 import type { Filter } from "../pool/filter.ts";
-import type { GpuShare, Owner } from "../pool/lease.ts";
+import type { GpuShare, LeaseOwner } from "../pool/lease.ts";
 import type { Share } from "../pool/share.ts";
 import { messageOf } from "../program/log/log.ts";
 import { type PoolService, ShortageSchema } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 
-/** Longest time for one call, in ms. */
+/** Timeout of one call, in ms. */
 export const CALL_TIMEOUT = 5000;
 
 /** A server of the pool. */
@@ -15,7 +15,7 @@ export interface Server {
   readonly client: Client<typeof PoolService>;
 }
 
-/** What is held of one server. */
+/** A lease on GPUs of one server. */
 export interface ServerLease {
   readonly address: string;
   readonly client: Client<typeof PoolService>;
@@ -26,20 +26,28 @@ export interface ServerLease {
 }
 
 export interface PoolClaim {
-  readonly owner: Owner;
+  readonly owner: LeaseOwner;
   readonly share: Share;
   readonly filters: readonly Filter[];
 }
 
-/** What one server answers to a claim. */
-export type ServerAnswer = { lease: ServerLease } | { available: number; capable: number } | { failure: string };
+/**
+ * The result of a claim on one server. `available` GPUs can hold the share now; `capable` GPUs could if no other client
+ * held any. A `failure` names the server and the reason.
+ */
+export type ServerClaimResult = { lease: ServerLease } | { available: number; capable: number } | { failure: string };
 
-/** @throws {ConnectError} with InvalidArgument when the server refuses the claim itself; whatever it is, once the signal is aborted. */
-export async function claimFrom(
+/**
+ * Claims a lease from one server: on exactly `gpuIds`, or on GPUs that the server chooses.
+ *
+ * @throws {ConnectError} with InvalidArgument when the server rejects the claim as invalid.
+ * @throws the signal's reason when the signal is aborted.
+ */
+export async function claimLease(
   { address, client }: Server,
   { owner, share, filters, gpuIds = [] }: PoolClaim & { gpuIds?: readonly string[] },
   signal: AbortSignal,
-): Promise<ServerAnswer> {
+): Promise<ServerClaimResult> {
   try {
     const amount =
       "percent" in share
@@ -53,7 +61,7 @@ export async function claimFrom(
       gpuIds: [...gpuIds],
     };
     const { lease, timeToLive } = await client.claim(request, { signal, timeoutMs: CALL_TIMEOUT });
-    if (!lease || !timeToLive) throw new Error("The answer has no lease");
+    if (!lease || !timeToLive) throw new Error("The response contains no lease");
     return { lease: { address, client, id: lease.id, gpus: lease.gpus, timeToLive: durationMs(timeToLive) } };
   } catch (error) {
     signal.throwIfAborted();
@@ -64,7 +72,7 @@ export async function claimFrom(
   }
 }
 
-/** Gives everything back; what cannot be reached ends by itself, and the reasons are returned. */
+/** Releases all leases. Returns the failures: a lease on an unreachable server expires by itself. */
 export async function releaseAll(leases: readonly ServerLease[]): Promise<string[]> {
   const results = await Promise.allSettled(
     leases.map(({ client, id }) => client.release({ leaseId: id }, { timeoutMs: CALL_TIMEOUT })),

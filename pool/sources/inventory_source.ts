@@ -2,11 +2,17 @@ import { createLatest } from "../../program/latest.ts";
 import type { Logger } from "../../program/log/log.ts";
 import type { Inventory, InventorySource, PoolServer, ServerSource } from "../inventory.ts";
 
-/** Which servers the pool has, host:port, none twice; again at each change. A list that never changes is enough. */
+/**
+ * Yields the host:port of each pool server, without duplicates, and again at each change. It may end after the first
+ * list.
+ */
 export type AddressSource = (signal: AbortSignal) => AsyncIterable<readonly string[]> | Iterable<readonly string[]>;
 
-/** The pool that several servers make up. A GPU that is told twice belongs to the first server that tells it. */
-export function createServersSource(addresses: AddressSource, observe: ServerSource, log: Logger): InventorySource {
+/**
+ * Creates a source that combines the states of several servers. A GPU that is reported twice belongs to the first
+ * server in the list that reports it; the repeat is logged.
+ */
+export function createInventorySource(addresses: AddressSource, observe: ServerSource, log: Logger): InventorySource {
   return async function* (signal) {
     const ended = new AbortController();
     const untilEnd = AbortSignal.any([signal, ended.signal]);
@@ -15,7 +21,8 @@ export function createServersSource(addresses: AddressSource, observe: ServerSou
     const running = new Set<Promise<void>>();
     const repeats = new Set<string>();
 
-    function tell(): void {
+    /** Publishes the inventory when the state of every server is known. */
+    function publish(): void {
       const servers = [...followed.values()].map(({ server }) => server);
       if (servers.every((server) => server !== undefined))
         inventory.set({ servers: withoutRepeats(servers, logRepeat) });
@@ -23,14 +30,14 @@ export function createServersSource(addresses: AddressSource, observe: ServerSou
     function logRepeat(gpu: string, server: string): void {
       if (repeats.has(`${gpu} ${server}`)) return;
       repeats.add(`${gpu} ${server}`);
-      log.warn("GPU is left out: it was told before", { gpu, server });
+      log.warn("GPU ignored: its id was already reported", { gpu, server });
     }
     async function follow(address: string, stop: AbortSignal): Promise<void> {
       for await (const server of observe(address, AbortSignal.any([untilEnd, stop]))) {
         const entry = followed.get(address);
-        if (entry?.stop.signal !== stop) return; // the server has left the pool
+        if (entry?.stop.signal !== stop) return; // the server was removed from the pool
         entry.server = server;
-        tell();
+        publish();
       }
     }
     async function followAll(): Promise<void> {
@@ -40,19 +47,19 @@ export function createServersSource(addresses: AddressSource, observe: ServerSou
           stop.abort();
           followed.delete(address);
         }
-        const before = new Map(followed);
+        const previous = new Map(followed);
         followed.clear();
         for (const address of current) {
-          const entry = before.get(address) ?? { stop: new AbortController() };
+          const entry = previous.get(address) ?? { stop: new AbortController() };
           followed.set(address, entry);
-          if (!before.has(address)) run(follow(address, entry.stop.signal));
+          if (!previous.has(address)) run(follow(address, entry.stop.signal));
         }
-        tell();
+        publish();
       }
     }
-    function run(part: Promise<void>): void {
-      running.add(part);
-      part.catch((error) => ended.abort(error)).finally(() => running.delete(part));
+    function run(task: Promise<void>): void {
+      running.add(task);
+      task.catch((error) => ended.abort(error)).finally(() => running.delete(task));
     }
 
     run(followAll());
@@ -68,11 +75,14 @@ export function createServersSource(addresses: AddressSource, observe: ServerSou
 
 interface Followed {
   readonly stop: AbortController;
-  /** What was found last. */
+  /** The last state. Undefined until it is known. */
   server?: PoolServer;
 }
 
-/** A server without repeats stays the same object: what consumers derive from it stays valid. */
+/**
+ * Removes repeated GPUs. A server without repeats stays the same object, so that what consumers derived from it stays
+ * valid.
+ */
 function withoutRepeats(servers: readonly PoolServer[], onRepeat: (gpu: string, server: string) => void): PoolServer[] {
   const seen = new Set<string>();
   return servers.map((server) => {

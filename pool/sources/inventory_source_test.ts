@@ -2,12 +2,12 @@ import { expect, test } from "bun:test";
 import { createLatest, type Latest } from "../../program/latest.ts";
 import { freePort, silentLog } from "../../program/testing.ts";
 import type { Gpu, PoolServer, ServerSource } from "../inventory.ts";
+import { createInventorySource } from "./inventory_source.ts";
 import { createServerSource } from "./server_source.ts";
-import { createServersSource } from "./servers_source.ts";
 import { startInventoryServer } from "./testing.ts";
 
-/** Servers that tell what they are set to. */
-function settable(...addresses: string[]): { set(server: PoolServer): void; observe: ServerSource } {
+/** Returns a source for servers whose state is set by the test. */
+function createSettableServers(...addresses: string[]): { set(server: PoolServer): void; observe: ServerSource } {
   const servers = new Map<string, Latest<PoolServer>>(addresses.map((address) => [address, createLatest()]));
   return {
     set: (server) => servers.get(server.address)?.set(server),
@@ -17,10 +17,10 @@ function settable(...addresses: string[]): { set(server: PoolServer): void; obse
   };
 }
 
-test("createServersSource() tells nothing until each server is known, then all at each change, in the given order", async () => {
-  const { set, observe } = settable("a:1", "b:1");
+test("createInventorySource() waits until each server is known, then yields all in order at each change", async () => {
+  const { set, observe } = createSettableServers("a:1", "b:1");
   const stop = new AbortController();
-  const inventories = createServersSource(
+  const inventories = createInventorySource(
     () => [["a:1", "b:1"]],
     observe,
     silentLog,
@@ -31,7 +31,7 @@ test("createServersSource() tells nothing until each server is known, then all a
     settled = true;
   });
   set({ address: "b:1", reachable: true, gpus: [] });
-  for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
+  for (let tick = 0; tick < 20; tick += 1) await Promise.resolve();
   expect(settled).toBe(false);
   set({ address: "a:1", reachable: false });
   expect((await first).value).toEqual({
@@ -51,33 +51,33 @@ test("createServersSource() tells nothing until each server is known, then all a
   expect((await inventories.next()).done).toBe(true);
 });
 
-test("createServersSource() ends what observes when the reader stops", async () => {
+test("createInventorySource() ends the server sources when the reader stops", async () => {
   const ended: string[] = [];
   const observe: ServerSource = async function* (address, signal) {
     yield { address, reachable: true };
     await new Promise((resolve) => signal.addEventListener("abort", resolve));
     ended.push(address);
   };
-  for await (const _ of createServersSource(() => [["a:1", "b:1"]], observe, silentLog)(new AbortController().signal))
+  for await (const _ of createInventorySource(() => [["a:1", "b:1"]], observe, silentLog)(new AbortController().signal))
     break;
   expect(ended.toSorted()).toEqual(["a:1", "b:1"]);
 });
 
-test("createServersSource() throws what an observer throws", async () => {
+test("createInventorySource() rethrows the error of a server source", async () => {
   const observe: ServerSource = async function* (address, signal) {
-    if (address === "b:1") throw new Error("out of order");
+    if (address === "b:1") throw new Error("failed");
     yield { address, reachable: true };
     await new Promise((resolve) => signal.addEventListener("abort", resolve));
   };
-  const inventories = createServersSource(() => [["a:1", "b:1"]], observe, silentLog)(new AbortController().signal);
-  expect(await Array.fromAsync(inventories).catch((error) => error.message)).toBe("out of order");
+  const inventories = createInventorySource(() => [["a:1", "b:1"]], observe, silentLog)(new AbortController().signal);
+  expect(await Array.fromAsync(inventories).catch((error) => error.message)).toBe("failed");
 });
 
-test("createServersSource() follows a list of servers that changes, and leaves those alone that stay", async () => {
-  const { set, observe } = settable("a:1", "b:1", "c:1");
+test("createInventorySource() follows changes of the server list without interrupting the servers that remain", async () => {
+  const { set, observe } = createSettableServers("a:1", "b:1", "c:1");
   const addresses = createLatest<readonly string[]>(["a:1", "b:1"]);
   const observed: string[] = [];
-  const source = createServersSource(
+  const source = createInventorySource(
     addresses.changes,
     (address, signal) => {
       observed.push(address);
@@ -98,12 +98,12 @@ test("createServersSource() follows a list of servers that changes, and leaves t
   expect(await next()).toBeUndefined();
 });
 
-test("createServersSource() gives a GPU that is told twice to the first server that tells it", async () => {
-  const { set, observe } = settable("a:1", "b:1");
+test("createInventorySource() assigns a repeated GPU to the first server that reports it", async () => {
+  const { set, observe } = createSettableServers("a:1", "b:1");
   const [x, y] = ["x", "y"].map((id) => ({ id, model: "Tesla T4", memoryMb: 16_000, healthy: true })) as [Gpu, Gpu];
   set({ address: "a:1", reachable: true, gpus: [x, { ...x, healthy: false }] });
   set({ address: "b:1", reachable: true, gpus: [x, y] });
-  for await (const { servers } of createServersSource(
+  for await (const { servers } of createInventorySource(
     () => [["a:1", "b:1"]],
     observe,
     silentLog,
@@ -113,9 +113,9 @@ test("createServersSource() gives a GPU that is told twice to the first server t
   }
 });
 
-test("createServersSource() tells a pool whose servers are all away", async () => {
+test("createInventorySource() yields a pool whose servers are all unreachable", async () => {
   const addresses = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
-  const source = createServersSource(
+  const source = createInventorySource(
     () => [addresses],
     createServerSource({ interval: 300, log: silentLog }),
     silentLog,
@@ -127,12 +127,12 @@ test("createServersSource() tells a pool whose servers are all away", async () =
   throw new Error("No inventory");
 });
 
-test("createServersSource() tells what two servers have, and one that is away", async () => {
+test("createInventorySource() yields two servers with their GPUs, and an unreachable one", async () => {
   await using first = await startInventoryServer({ hostname: "first", gpus: 2 });
   await using second = await startInventoryServer({ hostname: "second", memoryMb: 8000 });
-  const away = `127.0.0.1:${await freePort()}`;
-  const addresses = [first.address, away, second.address];
-  const source = createServersSource(
+  const unreachable = `127.0.0.1:${await freePort()}`;
+  const addresses = [first.address, unreachable, second.address];
+  const source = createInventorySource(
     () => [addresses],
     createServerSource({ interval: 3000, log: silentLog }),
     silentLog,
@@ -140,7 +140,7 @@ test("createServersSource() tells what two servers have, and one that is away", 
   for await (const { servers } of source(AbortSignal.timeout(4000))) {
     expect(servers).toEqual([
       { address: first.address, reachable: true, gpus: first.gpus, facts: first.facts },
-      { address: away, reachable: false },
+      { address: unreachable, reachable: false },
       { address: second.address, reachable: true, gpus: second.gpus, facts: second.facts },
     ]);
     return;

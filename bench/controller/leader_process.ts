@@ -5,20 +5,20 @@ import { createEventRecorder } from "../../kubernetes/events.ts";
 import { createPoolSource } from "../../pool/sources/pool_source.ts";
 import { silentLog } from "../../program/testing.ts";
 
-/** What the subject reports for each line on standard input. Times in ms. */
-export interface SubjectReport {
-  /** Processor time since the start. */
+/** One line of standard output, written for each line on standard input. Times in ms. */
+export interface LeaderReport {
+  /** CPU time since the start. */
   readonly cpu: number;
-  /** Resident memory in bytes. */
+  /** Resident memory, in bytes. */
   readonly memory: number;
-  /** The longest time that the event loop stood still since the last report. */
+  /** The longest time that the event loop was blocked since the last report. */
   readonly stall: number;
   readonly waitingClaims: number;
   /** Units that claims hold. */
   readonly held: number;
 }
 
-/** The leader's work as a process of its own, with a clock that notices when the event loop stands still. */
+/** Runs the leader's work in a separate process, with a timer that detects when the event loop is blocked. */
 if (import.meta.main) {
   const { POOL_SERVERS = "" } = process.env;
   const { request } = connectKubernetes();
@@ -33,16 +33,16 @@ if (import.meta.main) {
 
   let stall = 0;
   let last = performance.now();
-  const TICK = 1;
+  const TIMER_INTERVAL = 1;
   setInterval(() => {
     const now = performance.now();
-    stall = Math.max(stall, now - last - TICK);
+    stall = Math.max(stall, now - last - TIMER_INTERVAL);
     last = now;
-  }, TICK);
+  }, TIMER_INTERVAL);
 
   for await (const _ of Bun.stdin.stream()) {
     const { user, system } = process.cpuUsage();
-    const report: SubjectReport = {
+    const report: LeaderReport = {
       cpu: (user + system) / 1000,
       memory: process.memoryUsage().rss,
       stall,
@@ -51,7 +51,7 @@ if (import.meta.main) {
     };
     console.log(JSON.stringify(report));
     stall = 0;
-    last = performance.now(); // the report itself does not count
+    last = performance.now(); // excludes the time of the report itself
   }
   process.exit();
 }

@@ -1,0 +1,28 @@
+import { hostname } from "node:os";
+import * as v from "valibot";
+import { gpuMemory } from "../kubernetes/objects/gpu_memory.ts";
+import { integer, port, seconds, setting } from "../program/environment.ts";
+
+/** The variables of a pool server. */
+export const SETTINGS = {
+  PORT: setting(v.optional(port(), "56001"), "Port of the pool API"),
+  GPUS: setting(v.optional(integer({ min: 0, max: 1024 }), "1"), "Number of simulated GPUs"),
+  GPU_MEMORY: setting(v.optional(gpuMemory(), "16000"), "Memory of each GPU, in MB or as a quantity such as `16Gi`"),
+  LEASE_TIME: setting(
+    v.optional(seconds({ min: 0.1, max: 3600 }), "15"),
+    "Seconds until a lease that is not renewed expires",
+  ),
+  SERVER_NAME: setting(
+    v.optional(v.string(), hostname),
+    "The server's own name. The ids of its GPUs contain it and `PORT`, so a restart must change neither. Default: the host name",
+  ),
+  HAS_RDMA: setting(
+    v.optional(v.picklist(["true", "false"], "expected true or false"), "false"),
+    "The server's RDMA support that it reports, for filters",
+  ),
+  CUDA_VERSION: setting(v.optional(v.string(), "12.4"), "The CUDA version that the server reports, for filters"),
+  DRIVER_VERSION: setting(
+    v.optional(v.string(), "550.54.15"),
+    "The version of the GPU driver that the server reports, for filters",
+  ),
+};
