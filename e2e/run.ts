@@ -2,9 +2,17 @@ import { mkdir } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { withCluster } from "./cluster/cluster.ts";
 
-/** Runs the cluster tests on a kind cluster of their own. Returns the exit status. */
-async function runTests(kubeconfig: string, signal: AbortSignal): Promise<number> {
-  const files = [...new Bun.Glob("e2e/*/*_e2e.ts").scanSync()].sort().map((file) => `./${file}`);
+interface TestOptions {
+  kubeconfig: string;
+  /** Whether to run the drills after the scenarios. */
+  all: boolean;
+  signal: AbortSignal;
+}
+
+/** Runs the cluster tests. Returns the exit status of `bun test`. */
+async function runTests({ kubeconfig, all, signal }: TestOptions): Promise<number> {
+  const folders = all ? ["scenarios", "drills"] : ["scenarios"];
+  const files = folders.flatMap((folder) => [...new Bun.Glob(`./e2e/${folder}/*_e2e.ts`).scanSync()].sort());
   await mkdir("reports", { recursive: true });
   const options = ["--timeout=180000", "--reporter=junit", "--reporter-outfile=reports/e2e.xml"];
   const tests = Bun.spawn([process.execPath, "test", ...options, ...files], {
@@ -15,15 +23,17 @@ async function runTests(kubeconfig: string, signal: AbortSignal): Promise<number
   return tests.exited;
 }
 
-const { values } = parseArgs({ options: { keep: { type: "boolean", default: false } } });
+const { values } = parseArgs({
+  options: { keep: { type: "boolean", default: false }, all: { type: "boolean", default: false } },
+});
 const stop = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const)
   process.on(signal, () => stop.abort(new Error(`Received ${signal}`)));
 const { signal } = stop;
 try {
-  process.exitCode = await withCluster({ keep: values.keep, signal }, ({ kubeconfig, say }) => {
-    say("testing");
-    return runTests(kubeconfig, signal);
+  process.exitCode = await withCluster({ keep: values.keep, signal }, ({ kubeconfig, logProgress }) => {
+    logProgress("running the tests");
+    return runTests({ kubeconfig, all: values.all, signal });
   });
 } catch (error) {
   console.error(`e2e: ${(error as Error).message}`);

@@ -1,24 +1,24 @@
 import { expect } from "bun:test";
 import { POOL_UNITS } from "../cluster/pool.ts";
 import { exec } from "../steps/exec.ts";
-import { apply, get, kubectl, until, WORKERS, waitForSuccess, waitForUnits } from "../steps/kubectl.ts";
+import { apply, get, kubectl, WORKERS, waitFor, waitForSuccess, waitForUnits } from "../steps/kubectl.ts";
 import { heldUnits, killPlugin, pluginMetrics, pluginSockets } from "../steps/node_plugin.ts";
 import { pod, share, sharePod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
 
-const [node, other] = WORKERS;
+const [node, otherNode] = WORKERS;
 
-/** What `holder` holds, container by container. */
+/** Units that each container of the pod `holder` holds. */
 const HELD = { first: 30, second: 50 };
 
 scenario(
-  "25 kubelet restarts in a row: units are back after each, and pods that run keep theirs",
+  "the plugin re-registers after each of 25 kubelet restarts, and running pods keep their units",
   async (namespace) => {
     await startHolder(namespace);
     for (let restart = 0; restart < 25; restart++) {
       const before = await pluginSockets(node);
       await restartKubelet();
-      await freshSocket(before);
+      await waitForNewSocket(before);
     }
     await waitForUnits("allocatable", POOL_UNITS, [node]);
     await assertHolderIsUntouched(namespace);
@@ -28,31 +28,31 @@ scenario(
 );
 
 scenario(
-  "a plugin that is killed, alone or with its kubelet, registers again; pods that run keep theirs",
+  "the plugin re-registers after a kill, with or without a kubelet restart, and running pods keep their units",
   async (namespace) => {
     await startHolder(namespace);
     for (const alsoKubelet of [false, true]) {
       const before = await pluginSockets(node);
       await Promise.all([killPlugin(node), alsoKubelet ? restartKubelet() : undefined]);
-      await freshSocket(before);
+      await waitForNewSocket(before);
       await waitForUnits("allocatable", POOL_UNITS, [node]);
       await assertHolderIsUntouched(namespace);
     }
-    expect(await pluginSockets(node)).toHaveLength(1); // what the killed ones left is gone
+    expect(await pluginSockets(node)).toHaveLength(1); // those of the killed plugins are removed
     await apply(sharePod({ namespace, name: "after", num: 1, percent: 50, node }));
     await waitForSuccess(namespace, "after");
   },
 );
 
 scenario(
-  "a rolling update of the plugin never lowers allocatable, and pods that run keep theirs",
+  "a rolling update of the plugin never lowers allocatable, and running pods keep their units",
   async (namespace) => {
     await startHolder(namespace);
     const watch = Bun.spawn(
       ["kubectl", "get", "node", node, "--watch", "-o", "jsonpath={.status.allocatable.bitfusion\\.io/gpu}{'\\n'}"],
       { stdio: ["ignore", "pipe", "inherit"] },
     );
-    const seen = new Response(watch.stdout).text();
+    const values = new Response(watch.stdout).text();
     try {
       await kubectl("rollout", "restart", "-n", "bitfusion-system", "daemonset/bitfusion-device-plugin");
       await kubectl(
@@ -65,32 +65,32 @@ scenario(
       );
       await apply(sharePod({ namespace, name: "after", num: 1, percent: 50, node }));
       await waitForSuccess(namespace, "after");
-      await until("the old instance's end", async () => (await pluginSockets(node)).length === 1);
+      await waitFor("the old instance to end", async () => (await pluginSockets(node)).length === 1);
     } finally {
       watch.kill();
     }
-    expect(new Set((await seen).trim().split("\n"))).toEqual(new Set([String(POOL_UNITS)]));
+    expect(new Set((await values).trim().split("\n"))).toEqual(new Set([String(POOL_UNITS)]));
     await assertHolderIsUntouched(namespace);
   },
 );
 
-scenario("after a restart of the whole node its units are back, and pods run there", async (namespace) => {
-  await exec(["docker", "restart", other]);
-  await kubectl("wait", "--for=condition=Ready", `node/${other}`, "--timeout=120s");
-  await until("the plugin's registration", async () => {
-    const metrics = await pluginMetrics(other).catch(() => undefined); // the node may not be back
+scenario("after a node restart the node's units are allocatable again, and pods run there", async (namespace) => {
+  await exec(["docker", "restart", otherNode]);
+  await kubectl("wait", "--for=condition=Ready", `node/${otherNode}`, "--timeout=120s");
+  await waitFor("the plugin's registration", async () => {
+    const metrics = await pluginMetrics(otherNode).catch(() => undefined); // the node may still be down
     return metrics?.get('bitfusion_device_plugin_registrations_total{result="registered"}') === 1;
   });
-  await waitForUnits("allocatable", POOL_UNITS, [other]);
-  const manifest = sharePod({ namespace, name: "after", num: 1, percent: 50, node: other });
-  await until("a webhook for every call: one replica was on that node", () =>
+  await waitForUnits("allocatable", POOL_UNITS, [otherNode]);
+  const manifest = sharePod({ namespace, name: "after", num: 1, percent: 50, node: otherNode });
+  await waitFor("every webhook replica to respond: one was on that node", () =>
     apply(manifest).then(Boolean, () => false),
   );
   await waitForSuccess(namespace, "after");
 });
 
 scenario(
-  "a dead pool server lowers allocatable while capacity stays, and its return restores it",
+  "a killed pool server lowers allocatable but not capacity, and its restart restores allocatable",
   async (namespace) => {
     await exec(["docker", "kill", "bitfusion-pool-b"]);
     try {
@@ -105,7 +105,7 @@ scenario(
   },
 );
 
-scenario("a pool server that hangs lowers allocatable until it goes on", async () => {
+scenario("a pool server that hangs lowers allocatable until it resumes", async () => {
   await exec(["docker", "pause", "bitfusion-pool-b"]);
   try {
     await waitForUnits("allocatable", POOL_UNITS - 100);
@@ -119,7 +119,7 @@ scenario("a pool server that hangs lowers allocatable until it goes on", async (
   await waitForUnits("allocatable", POOL_UNITS);
 });
 
-scenario("a node that cannot reach a server does not offer its GPUs, and the others do", async () => {
+scenario("a pool server that one node cannot reach lowers allocatable on that node only", async () => {
   const address = (await exec(["docker", "exec", node, "getent", "ahostsv4", "bitfusion-pool-b"])).split(
     /\s/,
   )[0] as string;
@@ -127,25 +127,25 @@ scenario("a node that cannot reach a server does not offer its GPUs, and the oth
   await exec(["docker", "exec", node, "iptables", "-I", ...rule]);
   try {
     await waitForUnits("allocatable", POOL_UNITS - 100, [node]);
-    await waitForUnits("allocatable", POOL_UNITS, [other]);
+    await waitForUnits("allocatable", POOL_UNITS, [otherNode]);
   } finally {
     await exec(["docker", "exec", node, "iptables", "-D", ...rule]);
   }
   await waitForUnits("allocatable", POOL_UNITS, [node]);
 });
 
-scenario("a device-plugins directory that is made anew on the node is registered in again", async (namespace) => {
+scenario("the plugin re-registers when the device-plugins directory is recreated", async (namespace) => {
   const before = await pluginSockets(node);
   await exec(["docker", "exec", node, "systemctl", "stop", "kubelet"]);
   await exec(["docker", "exec", node, "rm", "-r", "/var/lib/kubelet/device-plugins"]);
   await exec(["docker", "exec", node, "systemctl", "start", "kubelet"]);
-  await freshSocket(before);
+  await waitForNewSocket(before);
   await waitForUnits("allocatable", POOL_UNITS, [node]);
   await apply(sharePod({ namespace, name: "after", num: 1, percent: 50, node }));
   await waitForSuccess(namespace, "after");
 });
 
-/** Starts a pod with two shares, and waits until it runs and the kubelet says that it holds exactly what it asked for. */
+/** Starts a pod with two shares, and waits until it is ready. Expects the kubelet to report exactly these units. */
 async function startHolder(namespace: string): Promise<void> {
   const command = ["sleep", "3600"];
   const containers = Object.entries(HELD).map(([name, percent]) => ({ name, command, resources: share(1, percent) }));
@@ -154,7 +154,7 @@ async function startHolder(namespace: string): Promise<void> {
   expect(await heldUnits(node, namespace, "holder")).toEqual(HELD);
 }
 
-/** Still the same processes, with the same units. */
+/** Expects that the same containers still run and hold the same units. */
 async function assertHolderIsUntouched(namespace: string): Promise<void> {
   const { status } = await get<{ status: { phase: string; containerStatuses: { restartCount: number }[] } }>(
     "pod",
@@ -165,7 +165,7 @@ async function assertHolderIsUntouched(namespace: string): Promise<void> {
   expect(status.phase).toBe("Running");
   expect(status.containerStatuses.map(({ restartCount }) => restartCount)).toEqual([0, 0]);
   const held = () => heldUnits(node, namespace, "holder");
-  await until("the restarted kubelet to tell who holds what", async () => Object.keys(await held()).length > 0);
+  await waitFor("the restarted kubelet to report the held units", async () => Object.keys(await held()).length > 0);
   expect(await held()).toEqual(HELD);
 }
 
@@ -173,9 +173,10 @@ async function restartKubelet(): Promise<void> {
   await exec(["docker", "exec", node, "systemctl", "restart", "kubelet"]);
 }
 
-async function freshSocket(before: readonly string[]): Promise<void> {
-  await until("a fresh socket of the plugin", async () => {
-    const names = await pluginSockets(node).catch(() => []); // the kubelet may not have made the directory yet
+/** Waits until the plugin listens on a socket that is not in `before`. */
+async function waitForNewSocket(before: readonly string[]): Promise<void> {
+  await waitFor("a new socket of the plugin", async () => {
+    const names = await pluginSockets(node).catch(() => []); // the kubelet may not have created the directory yet
     return names.some((name) => !before.includes(name));
   });
 }
