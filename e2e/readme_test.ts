@@ -1,16 +1,16 @@
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Glob } from "bun";
 import packageJson from "../package.json";
 import { CREATE_SECRET, INSTALL, ROLLOUT } from "./cluster/commands.ts";
 import { IMAGES } from "./cluster/images.ts";
 import { SERVERS } from "./cluster/pool.ts";
 
 const readme = await readFile("README.md", "utf8");
-const commands = [...readme.matchAll(/^```sh\n(.*?)^```/gms)]
-  .flatMap(([, block = ""]) => block.split("\n"))
-  .map((line) => line.replace(/\s+#.*$/, "").trim())
-  .filter(Boolean);
+const guides = await Promise.all([...new Glob("docs/*.md").scanSync()].map((path) => readFile(path, "utf8")));
+const commands = commandsIn(readme);
 
 test("README contains the exact commands that the cluster tests run", () => {
   expect(commands).toEqual(expect.arrayContaining([INSTALL, CREATE_SECRET, ...ROLLOUT]));
@@ -27,7 +27,7 @@ test("README builds the images and starts the pool servers of the cluster tests"
   }
 });
 
-test.each([...new Set(commands)])("README command exists: %s", (command) => {
+test.each([...new Set([readme, ...guides].flatMap(commandsIn))])("documented command exists: %s", (command) => {
   const words = command.replace(/^npx -y bun@\S+ /, "bun ").split(" ");
   if (words[0] === "bun" && words[1] === "run") {
     expect(Object.keys(packageJson.scripts)).toContain(words[2] ?? "");
@@ -42,8 +42,16 @@ test("README uses the Bun version that package.json pins", () => {
   expect([...versions]).toEqual([packageJson.packageManager.replace("bun@", "")]);
 });
 
-test("files and folders that README names exist", () => {
-  const named = [...readme.matchAll(/`([\w./-]+\/[\w./-]*)`/g)].map(([, path = ""]) => path);
+test("links of README and the guides lead to existing files", () => {
+  const links = (text: string, folder: string) =>
+    [...text.matchAll(/\]\((?!https?:|#)([^)#]+)[^)]*\)/g)].map(([, path = ""]) => join(folder, path));
+  const paths = [...links(readme, "."), ...guides.flatMap((text) => links(text, "docs"))];
+  expect(paths.length).toBeGreaterThan(5);
+  expect(paths.filter((path) => !existsSync(path))).toEqual([]);
+});
+
+test("files and folders that README and the guides name exist", () => {
+  const named = [...[readme, ...guides].join("\n").matchAll(/`([\w./-]+\/[\w./-]*)`/g)].map(([, path = ""]) => path);
   const projectPaths = named.filter((path) =>
     /^(plugin|webhook|controller|server|client|pool|proto|kubernetes|grpc|program|tls|docs|demo|e2e|bench|kind|examples)\//.test(
       path,
@@ -52,6 +60,14 @@ test("files and folders that README names exist", () => {
   expect(projectPaths.length).toBeGreaterThan(10);
   expect(projectPaths.filter((path) => !existsSync(path))).toEqual([]);
 });
+
+/** Returns the lines of all `sh` blocks of a Markdown text, without comments. */
+function commandsIn(text: string): string[] {
+  return [...text.matchAll(/^```sh\n(.*?)^```/gms)]
+    .flatMap(([, block = ""]) => block.split("\n"))
+    .map((line) => line.replace(/\s+#.*$/, "").trim())
+    .filter(Boolean);
+}
 
 /** Returns the path in this repository that a word of a command contains, if any. */
 function pathsIn(word: string): string[] {
