@@ -4,15 +4,13 @@ import { withCluster } from "./cluster/cluster.ts";
 
 interface TestOptions {
   kubeconfig: string;
-  /** Whether to run the drills after the scenarios. */
-  all: boolean;
+  /** The test files, relative to the repository's root. */
+  files: readonly string[];
   signal: AbortSignal;
 }
 
 /** Runs the cluster tests. Returns the exit status of `bun test`. */
-async function runTests({ kubeconfig, all, signal }: TestOptions): Promise<number> {
-  const folders = all ? ["scenarios", "drills"] : ["scenarios"];
-  const files = folders.flatMap((folder) => [...new Bun.Glob(`./e2e/${folder}/*_e2e.ts`).scanSync()].sort());
+async function runTests({ kubeconfig, files, signal }: TestOptions): Promise<number> {
   await mkdir("reports", { recursive: true });
   const options = ["--timeout=180000", "--reporter=junit", "--reporter-outfile=reports/e2e.xml"];
   const tests = Bun.spawn([process.execPath, "test", ...options, ...files], {
@@ -23,9 +21,23 @@ async function runTests({ kubeconfig, all, signal }: TestOptions): Promise<numbe
   return tests.exited;
 }
 
-const { values } = parseArgs({
+/** Lists the scenarios, and with `all` the drills. With `names`, only the files whose path contains one of them. */
+function findTests(names: readonly string[], all: boolean): string[] {
+  const folders = all ? ["scenarios", "drills"] : ["scenarios"];
+  return folders
+    .flatMap((folder) => [...new Bun.Glob(`./e2e/${folder}/*_e2e.ts`).scanSync()].sort())
+    .filter((file) => names.length === 0 || names.some((name) => file.includes(name)));
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: { keep: { type: "boolean", default: false }, all: { type: "boolean", default: false } },
 });
+const files = findTests(positionals, values.all);
+if (files.length === 0) {
+  console.error(`e2e: No test file contains ${positionals.map((name) => `"${name}"`).join(" or ")}`);
+  process.exit(2);
+}
 const stop = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const)
   process.on(signal, () => stop.abort(new Error(`Received ${signal}`)));
@@ -33,7 +45,7 @@ const { signal } = stop;
 try {
   process.exitCode = await withCluster({ keep: values.keep, signal }, ({ kubeconfig, logProgress }) => {
     logProgress("running the tests");
-    return runTests({ kubeconfig, all: values.all, signal });
+    return runTests({ kubeconfig, files, signal });
   });
 } catch (error) {
   console.error(`e2e: ${(error as Error).message}`);
