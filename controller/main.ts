@@ -24,7 +24,7 @@ await runProgram("controller", async ({ environment, log, signal }) => {
   let status = "starting";
   await using probes = serveProbes({
     port: metricsPort,
-    notReady: () => undefined, // a replica that waits for the Lease is ready
+    notReady: () => (servers ? undefined : describeAbandoned(work?.supply()?.length)), // a replica that waits for the Lease is ready
     detail: () => `ok: ${status}`,
     metrics: metrics.registry,
   });
@@ -33,8 +33,8 @@ await runProgram("controller", async ({ environment, log, signal }) => {
   const lead = (run: (untilLost: AbortSignal) => Promise<void>) =>
     runAsLeader({ request, namespace, name: NAME, identity, log }, run, signal);
 
-  if (!servers || allocation === "units") {
-    status = `nothing is published: ${servers ? "ALLOCATION=units" : "no pool server is configured"}`;
+  if (allocation === "units") {
+    status = "nothing is published: ALLOCATION=units";
     log.info("Idle", { status, metricsPort: probes.port });
     await lead((untilLost) => withdrawSlices({ request, log, metrics }, untilLost));
     return;
@@ -49,11 +49,12 @@ await runProgram("controller", async ({ environment, log, signal }) => {
   });
 
   const record = createEventRecorder({ request, component: NAME });
-  const inventory = createPoolSource(servers, { interval, log });
+  const inventory = createPoolSource(servers ?? [], { interval, log });
   status = "another replica leads";
   await lead(async (untilLost) => {
-    status = "leading";
+    status = servers ? "leading" : "nothing is published: no pool server is configured";
     metrics.leading.set(1);
+    if (!servers) log.warn("No pool server is configured: GPUs that are published get no new pods");
     work = createLeaderWork({ request, inventory, evictAfter, record, log, metrics });
     try {
       await work.run(untilLost);
@@ -64,3 +65,10 @@ await runProgram("controller", async ({ environment, log, signal }) => {
     }
   });
 });
+
+/** Why a controller without pool servers is not ready: GPUs that it published earlier are still there. */
+function describeAbandoned(published = 0): string | undefined {
+  if (published === 0) return undefined;
+  const remedy = "set POOL_SERVERS, or ALLOCATION=units to withdraw them";
+  return `No pool server is configured: the published GPUs (${published}) get no new pods; ${remedy}`;
+}

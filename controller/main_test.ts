@@ -8,6 +8,7 @@ import { createObjectStore } from "../kubernetes/simulated/objects.ts";
 import { deviceName } from "../pool/device_name.ts";
 import { startProgram } from "../program/child_program.ts";
 import { createLatest } from "../program/latest.ts";
+import { freePort } from "../program/testing.ts";
 import { startPoolServer } from "../server/testing.ts";
 import { toResourceSlice } from "./slices/slice.ts";
 import { devicesOf } from "./testing.ts";
@@ -70,15 +71,41 @@ test("the controller publishes the pool's GPUs, and its successor taints those o
   await until((devices) => devices.has(DEVICE) && !devices.get(DEVICE)?.taints);
 });
 
-test.each([
-  [{ ALLOCATION: "units", POOL_SERVERS: "127.0.0.1:1" }, "ok: nothing is published: ALLOCATION=units\n"],
-  [{}, "ok: nothing is published: no pool server is configured\n"],
-])("with %j the controller publishes nothing, and reports why", async (environment, detail) => {
+/** Fetches /readyz. */
+async function readiness(port: unknown): Promise<{ status: number; body: string }> {
+  const response = await fetch(`http://127.0.0.1:${port}/readyz`);
+  return { status: response.status, body: await response.text() };
+}
+
+test("with ALLOCATION=units the controller publishes nothing, and reports why", async () => {
   const { controller, slices } = await start();
-  const { started } = controller({ ...environment, METRICS_PORT: "0" }, "Idle");
-  const { metricsPort } = await started;
-  expect(await fetch(`http://127.0.0.1:${metricsPort}/readyz`).then((response) => response.text())).toBe(detail);
+  const { metricsPort } = await controller({ ALLOCATION: "units", POOL_SERVERS: "127.0.0.1:1" }, "Idle").started;
+  expect(await readiness(metricsPort)).toEqual({ status: 200, body: "ok: nothing is published: ALLOCATION=units\n" });
   expect(slices()).toEqual([]);
+});
+
+test("without pool servers the controller is ready and publishes nothing", async () => {
+  const { controller, slices } = await start();
+  const metricsPort = await freePort();
+  const noServers = "No pool server is configured: GPUs that are published get no new pods";
+  await controller({ METRICS_PORT: String(metricsPort) }, noServers).started;
+  const body = "ok: nothing is published: no pool server is configured\n";
+  expect(await readiness(metricsPort)).toEqual({ status: 200, body });
+  expect(slices()).toEqual([]);
+});
+
+test("when POOL_SERVERS is emptied, the controller keeps and taints the GPUs, and is not ready", async () => {
+  await using server = await startPoolServer();
+  const { controller, until } = await start();
+  const before = controller({ POOL_SERVERS: server.address }, "Leading");
+  await until((devices) => devices.has(DEVICE));
+  await before[Symbol.asyncDispose]();
+  const { metricsPort } = await controller({}).started;
+  await until((devices) => devices.get(DEVICE)?.taints?.[0]?.key === "bitfusion.io/gone");
+  expect(await readiness(metricsPort)).toEqual({
+    status: 503,
+    body: "No pool server is configured: the published GPUs (1) get no new pods; set POOL_SERVERS, or ALLOCATION=units to withdraw them\n",
+  });
 });
 
 test("with ALLOCATION=units the controller removes published slices once the previous leader has ended", async () => {

@@ -4,7 +4,7 @@ import { POOL_SETTINGS, serversOf } from "../pool/sources/pool_settings.ts";
 import { type Environment, port, readEnvironment, seconds, setting } from "../program/environment.ts";
 
 export interface ControllerSettings {
-  /** host:port of each pool server, or the path of a servers.conf. Undefined: there is nothing to publish. */
+  /** host:port of each pool server, or the path of a servers.conf. Undefined: nothing is published, and GPUs that already are get no new pods. */
   readonly servers?: readonly string[] | string;
   /** Whether the scheduler shares the pool. Undefined: it does if it can. */
   readonly allocation?: "claims" | "units";

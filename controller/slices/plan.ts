@@ -34,6 +34,7 @@ export type SlicePlanner = (state: PoolState, options: TaintOptions) => Plan;
  * - A published GPU stays in its slice, because claims refer to it by pool and device.
  * - A GPU whose slice was lost returns to the pool that claims know it by. Other new GPUs fill the first slices with room.
  * - A GPU of a server that has not reported yet is kept. A GPU that left the pool is kept while a claim holds it.
+ * - If the pool has no server at all, every GPU is kept and tainted.
  * - A GPU that is in a slice which must be removed is published again after the removal, so that it never counts twice.
  *
  * The result depends on the arguments alone. Work on servers and slices that are the same objects as before is not repeated.
@@ -59,8 +60,11 @@ export function createSlicePlanner(): SlicePlanner {
       if (silent.size > 0 && silent.has(attributesOfDevice(before).server ?? "")) {
         return tainted(before, taintFor("unreachable", before, options));
       }
-      if (!held.has(key)) return undefined;
-      keptForClaims.add(key);
+      // A pool without any server is a mistake in the settings, not a pool without GPUs.
+      if (inventory.servers.length > 0) {
+        if (!held.has(key)) return undefined;
+        keptForClaims.add(key);
+      }
       return tainted(before, taintFor("gone", before, options));
     }
 

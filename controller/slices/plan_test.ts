@@ -164,7 +164,16 @@ test("createSlicePlanner() keeps a GPU that left the pool while a claim holds it
 });
 
 test("createSlicePlanner() removes a slice when its last GPU has left the pool", () => {
-  expect(converge({ inventory: inventoryOf(), slices: published })).toEqual([]);
+  expect(converge({ inventory: inventoryOf(server("s:1", [])), slices: published })).toEqual([]);
+});
+
+test("createSlicePlanner() keeps and taints all GPUs if the pool has no server at all, and never evicts their pods", () => {
+  const slices = converge({ inventory: inventoryOf(), slices: published });
+  const taint = { key: "bitfusion.io/gone", effect: "NoSchedule" as const, timeAdded: AT };
+  expect(taints(slices)).toEqual([[taint], [taint]]);
+  const later = plan({ inventory: inventoryOf(), slices }, { now: NOW + 60 * MINUTE, evictAfter: MINUTE });
+  expect(later).toMatchObject({ removals: [], updates: [], nextEviction: undefined });
+  expect(taints(converge({ inventory: both, slices }))).toEqual([undefined, undefined]);
 });
 
 test("createSlicePlanner() adds a new GPU to the first slice with room, and moves no other", () => {

@@ -6,7 +6,7 @@ export type Problem =
   | "unreachable"
   /** Its server reports it as unhealthy. */
   | "unhealthy"
-  /** It is no longer part of the pool, but a claim still holds it. */
+  /** It is no longer part of the pool, but a claim still holds it; or no pool server is configured. */
   | "gone";
 
 export interface TaintOptions {
