@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
-import { percentToFraction, type Share } from "./share.ts";
+import fc from "fast-check";
+import { formatShare, MAX_AMOUNT, parseShare, percentToFraction, type Share } from "./share.ts";
 import { unitsOf, unitsPerGpu } from "./units.ts";
 
 test.each<[Share, number, number, number]>([
@@ -23,6 +24,66 @@ test.each<[Share, number, number, number]>([
 test("unitsOf() n percent of a GPU's memory is n, for every n", () => {
   const percents = Array.from({ length: 100 }, (_, index) => index + 1);
   expect(percents.map((percent) => unitsOf({ gpus: 1, memoryMb: percent * 160 }, 16_000))).toEqual(percents);
+});
+
+const amounts = fc.integer({ min: 1, max: MAX_AMOUNT });
+const shares: fc.Arbitrary<Share> = fc.oneof(
+  fc.record({ gpus: amounts, percent: fc.integer({ min: 1, max: 100 }) }),
+  fc.record({ gpus: amounts, memoryMb: amounts }),
+);
+
+test("unitsPerGpu() is the smallest number of units that give the memory, on a GPU of any memory", () => {
+  fc.assert(
+    fc.property(amounts, amounts, (memoryMb, gpuMemoryMb) => {
+      const units = BigInt(unitsPerGpu({ gpus: 1, memoryMb }, gpuMemoryMb));
+      expect(units * BigInt(gpuMemoryMb) >= BigInt(memoryMb) * 100n).toBe(true);
+      expect((units - 1n) * BigInt(gpuMemoryMb) < BigInt(memoryMb) * 100n).toBe(true);
+    }),
+  );
+});
+
+test("unitsPerGpu() is infinite on a GPU without memory, and at least 1 whatever a server reports", () => {
+  for (const gpuMemoryMb of [undefined, 0, -1, Number.NaN, Number.POSITIVE_INFINITY]) {
+    expect(unitsPerGpu({ gpus: 1, memoryMb: 1 }, gpuMemoryMb)).toBe(Number.POSITIVE_INFINITY);
+    expect(unitsPerGpu({ gpus: 1, percent: 7 }, gpuMemoryMb)).toBe(7);
+  }
+  fc.assert(fc.property(shares, fc.double(), (share, memory) => unitsPerGpu(share, memory) >= 1));
+});
+
+test("parseShare() parses the output of formatShare()", () => {
+  fc.assert(fc.property(shares, (share) => expect(parseShare(formatShare(share))).toEqual(share)));
+});
+
+test("parseShare() accepts nothing but the output of formatShare()", () => {
+  const digits = fc.stringMatching(/^\d{0,12}$/);
+  const almost = fc
+    .tuple(digits, digits, fc.constantFrom("", "mb"))
+    .map(([gpus, each, unit]) => `${gpus}x${each}${unit}`);
+  fc.assert(
+    fc.property(fc.oneof(fc.string(), almost), (text) => {
+      const share = parseShare(text);
+      if (share) expect(formatShare(share)).toBe(text);
+    }),
+  );
+});
+
+test.each([
+  `1x${"9".repeat(310)}mb`,
+  `${"9".repeat(310)}x1`,
+  "1x0mb",
+  "0x50",
+  "1x0",
+  "1x101",
+  "01x50",
+  "1x050",
+  "1x1000000000mb",
+  "1000000000x1",
+  "-1x50",
+  "1x0.5",
+  "1x50mb ",
+  "",
+])("parseShare() rejects %j", (text) => {
+  expect(parseShare(text)).toBeUndefined();
 });
 
 test.each([

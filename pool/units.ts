@@ -4,25 +4,24 @@ import type { Share } from "./share.ts";
 export const UNITS_PER_GPU = 100;
 
 /**
- * Returns the total units of a share on all its GPUs. The arithmetic is exact: in floating point, 1120 MB of 16000 MB
- * would be 8 units instead of 7.
+ * Returns the total units of a share on all its GPUs.
  *
- * @param gpuMemoryMb memory of one GPU in MB, at least 1. Only memory shares need it.
+ * @param gpuMemoryMb memory of one GPU in MB. Only memory shares need it.
  */
-export function unitsOf(share: Share, gpuMemoryMb: number): number {
+export function unitsOf(share: Share, gpuMemoryMb: number | undefined): number {
   if ("percent" in share) return share.gpus * share.percent;
-  return ceilDivide(share.memoryMb * share.gpus * UNITS_PER_GPU, gpuMemoryMb);
+  return unitsPerGpu({ gpus: 1, memoryMb: share.memoryMb * share.gpus }, gpuMemoryMb);
 }
 
 /**
- * Returns the units of a share on each of its GPUs.
+ * Returns the units of a share on each of its GPUs: a whole number, or infinity for a memory share on a GPU whose
+ * memory is unknown or 0, since no number of its units is enough. The arithmetic is exact: products stay below 2^53.
  *
- * @param gpuMemoryMb memory of that GPU in MB, at least 1. Only memory shares need it.
+ * @param gpuMemoryMb memory of that GPU in MB. Only memory shares need it.
  */
-export function unitsPerGpu(share: Share, gpuMemoryMb: number): number {
-  return "percent" in share ? share.percent : ceilDivide(share.memoryMb * UNITS_PER_GPU, gpuMemoryMb);
-}
-
-function ceilDivide(dividend: number, divisor: number): number {
-  return Number((BigInt(dividend) + BigInt(divisor) - 1n) / BigInt(divisor));
+export function unitsPerGpu(share: Share, gpuMemoryMb: number | undefined): number {
+  if ("percent" in share) return share.percent;
+  const isKnown = gpuMemoryMb !== undefined && gpuMemoryMb > 0 && Number.isFinite(gpuMemoryMb);
+  if (!isKnown) return Number.POSITIVE_INFINITY;
+  return Math.ceil((share.memoryMb * UNITS_PER_GPU) / gpuMemoryMb);
 }

@@ -25,3 +25,8 @@ test.each<[string, unknown, string]>([
   const { issues } = v.safeParse(Document, document);
   expect(issues?.map(describeIssue)[0]).toBe(expected);
 });
+
+test("describeIssue() shortens a value of absurd length", () => {
+  const { issues } = v.safeParse(Document, { name: "x", mode: "y".repeat(1000) });
+  expect(issues?.map(describeIssue)[0]).toBe(`mode is "${"y".repeat(199)}… (1002 characters): expected a or b`);
+});

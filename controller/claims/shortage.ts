@@ -22,8 +22,7 @@ export function describeShortage(request: WaitingRequest, supply: readonly GpuSu
 /** Whether a GPU could satisfy the request if nobody held any of it. */
 function isSuitable(attributes: DeviceAttributes, { share, units, filters }: WaitingRequest): boolean {
   return (
-    filters.every((filter) => matchesFilter(filter, attributes)) &&
-    unitsPerGpu(share, attributes.memoryMb || 1) <= units
+    filters.every((filter) => matchesFilter(filter, attributes)) && unitsPerGpu(share, attributes.memoryMb) <= units
   );
 }
 

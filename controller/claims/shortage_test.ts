@@ -62,3 +62,10 @@ test("describeShortage() does not count a GPU that is too small for a memory sha
   const annotations = { ...share("1x4800mb"), ...filtered("device.phy-memory=8000") };
   expect(shortageOf({ units: 30, annotations }, {})).toEndWith("the pool has none");
 });
+
+test("describeShortage() describes a claim by its request if a tenant wrote another text than a share on it", () => {
+  for (const text of [`1x${"9".repeat(310)}mb`, "1x0mb", "-1x50", "0x0"]) {
+    const shortage = shortageOf({ units: 60, annotations: share(text) }, { [A]: 60, [B]: 70 });
+    expect(shortage).toBe("needs 60 % of one GPU; the freest has 40 %");
+  }
+});

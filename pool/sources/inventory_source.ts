@@ -30,7 +30,11 @@ export function createInventorySource(addresses: AddressSource, observe: ServerS
     function logRepeat(gpu: string, server: string): void {
       if (repeats.has(`${gpu} ${server}`)) return;
       repeats.add(`${gpu} ${server}`);
-      log.warn("GPU ignored: its id was already reported", { gpu, server });
+      log.warn("GPU ignored", {
+        server,
+        gpu,
+        reason: `id is "${gpu}": expected an id that no other GPU of the pool has`,
+      });
     }
     async function follow(address: string, stop: AbortSignal): Promise<void> {
       for await (const server of observe(address, AbortSignal.any([untilEnd, stop]))) {

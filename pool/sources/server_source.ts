@@ -4,7 +4,8 @@ import { createBackoff } from "../../program/backoff.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { PoolServer, ServerSource } from "../inventory.ts";
 import { measureConnectTime } from "./probe.ts";
-import { type ReportedInventory, watchServer } from "./watch.ts";
+import { createFaultLog, type ReportedInventory } from "./reported_inventory.ts";
+import { watchServer } from "./watch.ts";
 
 export interface ServerSourceOptions {
   /** How often a server is polled, in ms. A crash, a hang and a recovery are detected within twice this time. */
@@ -32,6 +33,7 @@ export function createServerSource({ interval, log, onRoundTrip }: ServerSourceO
   /** How long a server must fail before it is unreachable: it may only be restarting. */
   const failureGrace = interval / 3;
   return async function* (address, signal) {
+    const onFaults = createFaultLog(address, log);
     const backoff = createBackoff({ initial: Math.min(100, interval / 10), max: interval / 4 });
     let reported: ReportedInventory | undefined;
     let failingSince: number | undefined;
@@ -69,12 +71,13 @@ export function createServerSource({ interval, log, onRoundTrip }: ServerSourceO
       const start = performance.now();
       if (await acceptsConnection()) {
         using _probes = callEvery(interval, acceptsConnection);
-        let messages = 0;
+        let count = 0;
         try {
-          for await (const next of watchServer(address, { messageTimeout: shortenFirst(messageTimeout), signal })) {
+          const messages = watchServer(address, { messageTimeout: shortenFirst(messageTimeout), onFaults, signal });
+          for await (const next of messages) {
             if (!isDeepStrictEqual(next, reported)) reported = next; // consumers cache by object identity
-            messages += 1;
-            if (messages > 1) backoff.reset(); // a server that ends each stream early is retried with backoff
+            count += 1;
+            if (count > 1) backoff.reset(); // a server that ends each stream early is retried with backoff
             yield* onSuccess();
           }
         } catch (error) {

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { serveGrpc } from "../../grpc/server.ts";
-import { freePort, silentLog } from "../../program/testing.ts";
+import { createRecordingLog, freePort, silentLog } from "../../program/testing.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { PoolServer } from "../inventory.ts";
 import { createServerSource } from "./server_source.ts";
@@ -69,6 +69,32 @@ test.concurrent("createServerSource() yields each change of the GPUs, but no hea
   await using followed = follow(`127.0.0.1:${server.port}`, 6000);
   const states = [await followed.next(), await followed.next(), await followed.next()];
   expect(states.map((state) => state?.gpus?.[0]?.healthy)).toEqual([true, false, true]);
+});
+
+test.concurrent("createServerSource() leaves out a GPU that no share could be counted on, keeps its siblings, and logs it once", async () => {
+  const lines: string[] = [];
+  await using server = await serveGrpc({
+    listen: { port: 0 },
+    drain: 50,
+    routes: (router) =>
+      router.service(PoolService, {
+        async *watchInventory(_, { signal }) {
+          yield { inventory: { hostname: "a", gpus: [{ ...GPU, id: "b", memoryMb: 0n }, GPU] } };
+          yield { inventory: { hostname: "a", gpus: [{ ...GPU, id: "b", memoryMb: 0n }, GPU, { ...GPU, id: "c" }] } };
+          await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+        },
+      }),
+  });
+  const stop = new AbortController();
+  const source = createServerSource({ interval: 6000, log: createRecordingLog(lines) });
+  const states = source(`127.0.0.1:${server.port}`, stop.signal)[Symbol.asyncIterator]();
+  expect((await states.next()).value).toMatchObject({ gpus: [{ id: "a" }] });
+  expect((await states.next()).value).toMatchObject({ gpus: [{ id: "a" }, { id: "c" }] });
+  stop.abort();
+  await states.return?.();
+  expect(lines.filter((line) => line.startsWith("GPU"))).toEqual([
+    "GPU ignored: gpus.0.memoryMb is 0: expected a whole number of MB from 1 to 999999999",
+  ]);
 });
 
 test.concurrent("createServerSource() keeps a server reachable after one broken connection", async () => {

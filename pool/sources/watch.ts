@@ -1,20 +1,19 @@
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { createClient } from "@connectrpc/connect";
 import { connectTcp } from "../../grpc/client.ts";
-import { type Inventory as InventoryMessage, PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { Gpu, PoolServer } from "../inventory.ts";
+import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { type InventoryFault, type ReportedInventory, readInventory } from "./reported_inventory.ts";
 
 export interface WatchOptions {
   /** Longest time until the first message, and between two messages, in ms. */
   messageTimeout: number;
+  /** Called with each message: what is left out of its inventory. */
+  onFaults?: (faults: readonly InventoryFault[]) => void;
   signal: AbortSignal;
 }
 
 /** Shortest heartbeat interval that servers accept, in ms. */
 const MIN_HEARTBEAT_INTERVAL = 100;
-
-/** The inventory that a server reports. */
-export type ReportedInventory = Required<Pick<PoolServer, "gpus" | "facts">>;
 
 /**
  * Watches one server over `bitfusion.pool.v1`. Yields its inventory at each change and heartbeat. Does not return.
@@ -24,7 +23,7 @@ export type ReportedInventory = Required<Pick<PoolServer, "gpus" | "facts">>;
  */
 export async function* watchServer(
   address: string,
-  { messageTimeout, signal }: WatchOptions,
+  { messageTimeout, onFaults, signal }: WatchOptions,
 ): AsyncGenerator<ReportedInventory> {
   using channel = connectTcp(address);
   const timedOut = new AbortController();
@@ -39,28 +38,12 @@ export async function* watchServer(
     );
     for await (const { inventory } of updates) {
       timer.refresh();
-      yield { gpus: gpusOf(inventory), facts: factsOf(inventory) };
+      const { reported, faults } = readInventory(inventory);
+      onFaults?.(faults);
+      yield reported;
     }
     throw new Error("The server ended the stream");
   } finally {
     clearTimeout(timer);
   }
-}
-
-function gpusOf(inventory: InventoryMessage | undefined): Gpu[] {
-  return (inventory?.gpus ?? []).map(({ id, model, memoryMb, healthy }) => ({
-    id,
-    model,
-    memoryMb: Number(memoryMb),
-    healthy,
-  }));
-}
-
-function factsOf({
-  hostname = "",
-  hasRdma = false,
-  cudaVersion = "",
-  driverVersion = "",
-}: Partial<InventoryMessage> = {}) {
-  return { hostname, hasRdma, cudaVersion, driverVersion };
 }

@@ -344,6 +344,18 @@ test("validate() with claims accepts a share that the pool could give, also if i
   expect(decisionOn(injectedPod, { ...claimSettings, pool: poolOf(2) }).result).toBe("allowed");
 });
 
+test("validate() with claims decides also about a pool with a GPU without memory", () => {
+  const injectedPod = mutated(pod([gpu({}, { [NUM]: 1, [MEMORY]: "8G" })]), claimSettings);
+  const { servers } = poolOf(2);
+  const [{ gpus = [] } = {}] = servers;
+  const broken = {
+    servers: [{ address: "pool-b:1", reachable: true, gpus: gpus.map((each) => ({ ...each, memoryMb: 0 })) }],
+  };
+  expect(decisionOn(injectedPod, { ...claimSettings, pool: broken })).toMatchObject({ reason: "capacity" });
+  const pool = { servers: [...broken.servers, ...servers] };
+  expect(decisionOn(injectedPod, { ...claimSettings, pool }).result).toBe("allowed");
+});
+
 test("validate() with claims refuses pods if no server reports its GPUs", () => {
   const injectedPod = mutated(pod([gpu()]), claimSettings);
   const unreported = { address: "bitfusion:56001", reachable: true };

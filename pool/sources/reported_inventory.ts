@@ -1,0 +1,79 @@
+import * as v from "valibot";
+import { describeIssue } from "../../program/describe_issue.ts";
+import type { Logger } from "../../program/log/log.ts";
+import type { Inventory as InventoryMessage } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { Gpu, PoolServer, ServerFacts } from "../inventory.ts";
+import { MAX_AMOUNT } from "../share.ts";
+
+/** The inventory that a server reports. */
+export type ReportedInventory = Required<Pick<PoolServer, "gpus" | "facts">>;
+
+/** Why a part of a server's inventory is left out. */
+export interface InventoryFault {
+  /** Field, value and what is expected: `gpus.3.memoryMb is 0: expected …`. */
+  readonly reason: string;
+  /** Id of the GPU that is left out. Undefined if it is a fact of the server. */
+  readonly gpu?: string;
+}
+
+/** Longest text that a server may report, in characters. */
+const MAX_LENGTH = 256;
+const EXPECTED_TEXT = `expected at most ${MAX_LENGTH} characters, none of them a control character`;
+const EXPECTED_MEMORY = `expected a whole number of MB from 1 to ${MAX_AMOUNT}`;
+
+const Text = v.pipe(v.string(), v.maxLength(MAX_LENGTH, EXPECTED_TEXT), v.regex(/^\P{Cc}*$/u, EXPECTED_TEXT));
+
+const ReportedGpu = v.object({
+  id: v.pipe(Text, v.nonEmpty("expected an id")),
+  model: Text,
+  memoryMb: v.pipe(
+    v.number(),
+    v.safeInteger(EXPECTED_MEMORY),
+    v.minValue(1, EXPECTED_MEMORY),
+    v.maxValue(MAX_AMOUNT, EXPECTED_MEMORY),
+  ),
+  healthy: v.boolean(),
+});
+
+const Facts = v.object({ hostname: Text, hasRdma: v.boolean(), cudaVersion: Text, driverVersion: Text });
+
+/**
+ * Reads the inventory that a server reports. Nothing that a server reports can do harm elsewhere: a GPU that breaks the
+ * schema is left out, and so is an invalid fact, which is then empty. The rest stays.
+ */
+export function readInventory(message: Partial<InventoryMessage> = {}): {
+  readonly reported: ReportedInventory;
+  readonly faults: readonly InventoryFault[];
+} {
+  const faults: InventoryFault[] = [];
+  const gpus: Gpu[] = [];
+  for (const [index, { id, model, memoryMb, healthy }] of (message.gpus ?? []).entries()) {
+    const { success, output, issues } = v.safeParse(ReportedGpu, { id, model, memoryMb: Number(memoryMb), healthy });
+    if (success) gpus.push(output);
+    else faults.push({ gpu: id.slice(0, MAX_LENGTH), reason: `gpus.${index}.${describeIssue(issues[0])}` });
+  }
+  const { hostname = "", hasRdma = false, cudaVersion = "", driverVersion = "" } = message;
+  const facts = { hostname, hasRdma, cudaVersion, driverVersion };
+  const { issues: invalid = [] } = v.safeParse(Facts, facts);
+  for (const issue of invalid) {
+    faults.push({ reason: describeIssue(issue) });
+    Object.assign(facts, { [v.getDotPath(issue) as keyof ServerFacts]: "" });
+  }
+  return { reported: { gpus, facts }, faults };
+}
+
+/** Creates a function that logs the faults of a server's inventory once, not again with each heartbeat. */
+export function createFaultLog(server: string, log: Logger): (faults: readonly InventoryFault[]) => void {
+  let known = new Set<string>();
+  return (faults) => {
+    const current = new Set<string>();
+    for (const { gpu, reason } of faults) {
+      if (!known.has(reason)) {
+        if (gpu === undefined) log.warn("Fact of a pool server ignored", { server, reason });
+        else log.warn("GPU ignored", { server, gpu, reason });
+      }
+      current.add(reason);
+    }
+    known = current;
+  };
+}

@@ -1,0 +1,68 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { UNITS_PER_GPU, unitsPerGpu } from "../units.ts";
+import { createFaultLog, readInventory } from "./reported_inventory.ts";
+
+const GPU = {
+  $typeName: "bitfusion.pool.v1.Gpu",
+  id: "a",
+  model: "Tesla T4",
+  memoryMb: 16_000n,
+  healthy: true,
+} as const;
+const LONG = "x".repeat(257);
+
+test.each<[description: string, changes: Partial<Record<keyof typeof GPU, unknown>>, reason: string]>([
+  ["no memory", { memoryMb: 0n }, "memoryMb is 0: expected a whole number of MB from 1 to 999999999"],
+  ["2^64-1 MB, which is -1 in an int64", { memoryMb: -1n }, "memoryMb is -1: expected a whole number of MB from 1"],
+  ["2^63-1 MB", { memoryMb: 2n ** 63n - 1n }, "memoryMb is 9223372036854776000: expected a whole number of MB from 1"],
+  ["an empty id", { id: "" }, 'id is "": expected an id'],
+  [
+    "an id of absurd length",
+    { id: LONG },
+    `id is "${"x".repeat(199)}… (259 characters): expected at most 256 characters`,
+  ],
+  ["a model of absurd length", { model: LONG }, `model is "${"x".repeat(199)}… (259 characters): expected at most 256`],
+  ["a control character in its model", { model: "T4\n" }, 'model is "T4\\n": expected at most 256 characters, none of'],
+])("readInventory() leaves out a GPU with %s, names it, and keeps its siblings", (_, changes, reason) => {
+  const { reported, faults } = readInventory({ gpus: [{ ...GPU, ...changes } as never, { ...GPU, id: "b" }] });
+  expect(reported.gpus).toEqual([{ id: "b", model: "Tesla T4", memoryMb: 16_000, healthy: true }]);
+  expect(faults).toHaveLength(1);
+  expect(faults[0]?.gpu).toBe(String(changes.id ?? "a").slice(0, 256));
+  expect(faults[0]?.reason).toStartWith(`gpus.0.${reason}`);
+});
+
+test("readInventory() leaves out a fact of absurd length, and keeps the others", () => {
+  const facts = { hostname: LONG, hasRdma: true, cudaVersion: "12.4", driverVersion: "550\0" };
+  const { reported, faults } = readInventory({ ...facts, gpus: [GPU] });
+  expect(reported.facts).toEqual({ hostname: "", hasRdma: true, cudaVersion: "12.4", driverVersion: "" });
+  expect(reported.gpus).toHaveLength(1);
+  expect(faults.map(({ reason }) => reason.split(" ")[0])).toEqual(["hostname", "driverVersion"]);
+});
+
+test("readInventory() returns GPUs on which every share has whole units, whatever a server reports", () => {
+  const gpu = fc.record({ id: fc.string(), model: fc.string(), memoryMb: fc.bigInt(), healthy: fc.boolean() });
+  fc.assert(
+    fc.property(fc.array(gpu, { maxLength: 4 }), fc.integer({ min: 1, max: 999_999_999 }), (gpus, memoryMb) => {
+      const { reported, faults } = readInventory({ gpus: gpus.map((each) => ({ ...GPU, ...each })) });
+      expect(reported.gpus.length + faults.length).toBe(gpus.length);
+      for (const each of reported.gpus) {
+        expect(unitsPerGpu({ gpus: 1, memoryMb }, each.memoryMb)).toBeInteger();
+        expect(unitsPerGpu({ gpus: 1, memoryMb: each.memoryMb }, each.memoryMb)).toBe(UNITS_PER_GPU);
+      }
+    }),
+  );
+});
+
+test("createFaultLog() logs a fault once, and again when it returns", () => {
+  const lines: unknown[] = [];
+  const log = { warn: (message: string, properties: object) => lines.push({ message, ...properties }) };
+  const logFaults = createFaultLog("pool-a:1", log as never);
+  const faults = [{ gpu: "a", reason: "gpus.0.memoryMb is 0" }, { reason: "hostname is long" }];
+  for (const round of [faults, faults, [], faults.slice(0, 1)]) logFaults(round);
+  expect(lines).toEqual([
+    { message: "GPU ignored", server: "pool-a:1", gpu: "a", reason: "gpus.0.memoryMb is 0" },
+    { message: "Fact of a pool server ignored", server: "pool-a:1", reason: "hostname is long" },
+    { message: "GPU ignored", server: "pool-a:1", gpu: "a", reason: "gpus.0.memoryMb is 0" },
+  ]);
+});
