@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from "commander";
 import { EXPECTED_FILTER, type Filter, parseFilter } from "../pool/filter.ts";
 import type { Share } from "../pool/share.ts";
+import { MAX_TIMEOUT } from "../program/timers.ts";
 
 /** Parses a whole number of at least 1, with at most 9 digits. @throws {InvalidArgumentError} for any other text. */
 export function parseCount(text: string): number {
@@ -16,6 +17,16 @@ export function parseFraction(text: string): number {
     throw new InvalidArgumentError("Expected a fraction from 0.01 to 1 in steps of 0.01.");
   }
   return percent;
+}
+
+/** Longest time to wait for the pool, in seconds. */
+const MAX_SECONDS = Math.floor(MAX_TIMEOUT / 1000);
+
+/** Parses a time in seconds, with decimals allowed. Returns ms. @throws {InvalidArgumentError} for any other text. */
+export function parseTimeout(text: string): number {
+  const seconds = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (seconds <= MAX_SECONDS) return seconds * 1000;
+  throw new InvalidArgumentError(`Expected a number of seconds from 0 to ${MAX_SECONDS}.`);
 }
 
 /** Appends a `key=value` filter to the previous ones. @throws {InvalidArgumentError} for any other text. */

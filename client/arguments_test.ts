@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { InvalidArgumentError } from "commander";
-import { collectFilter, parseCount, parseFraction, shareOf } from "./arguments.ts";
+import { collectFilter, parseCount, parseFraction, parseTimeout, shareOf } from "./arguments.ts";
 
 test.each([
   ["1", 100],
@@ -56,6 +56,19 @@ test.each([
 
 test.each(["0", "01", "-1", "1.5", "1e3", "1k", "", "1000000000"])("parseCount() rejects %j", (text) => {
   expect(() => parseCount(text)).toThrow(new InvalidArgumentError("Expected a whole number of at least 1."));
+});
+
+test.each([
+  ["0", 0],
+  ["0.1", 100],
+  ["600", 600_000],
+  ["2147483", 2_147_483_000],
+])("parseTimeout() parses %s seconds to %d ms", (text, ms) => {
+  expect(parseTimeout(text)).toBe(ms);
+});
+
+test.each(["", "x", "-1", "1e3", ".5", "2147484", "9".repeat(400)])("parseTimeout() rejects %j", (text) => {
+  expect(() => parseTimeout(text)).toThrow(new InvalidArgumentError("Expected a number of seconds from 0 to 2147483."));
 });
 
 test("collectFilter() appends to the previous filters, and accepts equals signs in the value", () => {

@@ -1,9 +1,9 @@
 import { constants } from "node:os";
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import type { Filter } from "../pool/filter.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { messageOf } from "../program/log/log.ts";
-import { collectFilter, parseCount, parseFraction, shareOf } from "./arguments.ts";
+import { collectFilter, parseCount, parseFraction, parseTimeout, shareOf } from "./arguments.ts";
 import { readConfiguration } from "./configuration.ts";
 import { install } from "./install.ts";
 import { InterruptedError, run } from "./run.ts";
@@ -28,8 +28,8 @@ program
   )
   .addOption(
     new Option("--timeout <seconds>", "maximum time to wait for the pool")
-      .argParser(parseSeconds)
-      .default(600)
+      .argParser(parseTimeout)
+      .default(600_000, "600")
       .env("BITFUSION_TIMEOUT"),
   )
   .argument("<command...>", "the command and its arguments, after --")
@@ -60,7 +60,7 @@ Differences from Bitfusion's own client:
         filters,
         command,
         servers,
-        timeout: timeout * 1000,
+        timeout,
         environment: process.env,
         print,
         signal: stop.signal,
@@ -77,11 +77,6 @@ program
   .action((folders: { client: string; config: string; tokens: string }) =>
     install({ executable: process.execPath, ...folders }),
   );
-
-function parseSeconds(text: string): number {
-  if (!/^\d+(\.\d+)?$/.test(text)) throw new InvalidArgumentError("Expected a number of seconds.");
-  return Number(text);
-}
 
 try {
   await program.parseAsync();

@@ -356,7 +356,8 @@ test.concurrent.each<[string, string[], string]>([
   ["no -n", [], "required option '-n <count>' not specified"],
   ["a share above 1", ["-n", "1", "-p", "1.5"], "Expected a fraction from 0.01 to 1 in steps of 0.01."],
   ["-p and -m", ["-n", "1", "-p", "1", "-m", "1"], "cannot be used with option"],
-  ["a timeout that is not a number", ["-n", "1", "--timeout", "x"], "Expected a number of seconds."],
+  ["a timeout that is not a number", ["-n", "1", "--timeout", "x"], "Expected a number of seconds from 0 to 2147483."],
+  ["a timeout of 30 days", ["-n", "1", "--timeout", "2592000"], "Expected a number of seconds from 0 to 2147483."],
   ["an unknown flag", ["-n", "1", "--nn"], "unknown option '--nn'"],
 ])("run rejects %s and exits with 2", async (_, flags, message) => {
   const { status, stdout, stderr } = await outcome(["run", ...flags, "--", "echo", "done"]);

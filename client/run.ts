@@ -5,6 +5,7 @@ import type { Share } from "../pool/share.ts";
 import { createBackoff } from "../program/backoff.ts";
 import { ConfigError } from "../program/config_error.ts";
 import type { Environment } from "../program/environment.ts";
+import { clampTimeout } from "../program/timers.ts";
 import { readAllocation } from "./allocation.ts";
 import type { PoolClaimResult } from "./claim_result.ts";
 import { runCommand } from "./command.ts";
@@ -91,6 +92,7 @@ interface ClaimContext {
 /** Repeats the claim until the pool satisfies it or `timeout` ms have passed. */
 async function claimWithin(timeout: number, { claim, print, signal }: ClaimContext): Promise<readonly ServerLease[]> {
   const deadline = performance.now() + timeout;
+  const untilDeadline = AbortSignal.any([signal, AbortSignal.timeout(clampTimeout(timeout))]);
   const backoff = createBackoff({ initial: 250, max: 5000 });
   let printed: string | undefined;
   for (;;) {
@@ -103,8 +105,7 @@ async function claimWithin(timeout: number, { claim, print, signal }: ClaimConte
     if (performance.now() >= deadline) throw new Error(`Waited ${timeout / 1000} s for the pool: ${result.wait}`);
     if (result.wait !== printed) print(`Waiting for the pool: ${result.wait}`);
     printed = result.wait;
-    const untilDeadline = AbortSignal.timeout(Math.max(0, deadline - performance.now()));
-    await backoff.wait(AbortSignal.any([signal, untilDeadline])).catch(() => signal.throwIfAborted());
+    await backoff.wait(untilDeadline).catch(() => signal.throwIfAborted());
   }
 }
 

@@ -3,6 +3,7 @@ import { createServer, type Http2ServerRequest, type Http2ServerResponse, type S
 import type { AddressInfo, Socket } from "node:net";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { MAX_TIMEOUT } from "../program/timers.ts";
 
 /** The path of a Unix socket (at most 107 bytes), or a TCP port (0 selects a free port). */
 export type ListenAddress = { path: string } | { port: number; host?: string };
@@ -27,7 +28,8 @@ export interface GrpcServerOptions {
  */
 export async function serveGrpc({ listen, routes, drain = 1000 }: GrpcServerOptions): Promise<GrpcServer> {
   const shutdown = new AbortController();
-  const adapter = connectNodeAdapter({ routes, shutdownSignal: shutdown.signal });
+  // A call whose deadline does not fit into a timer would fail immediately with DeadlineExceeded.
+  const adapter = connectNodeAdapter({ routes, shutdownSignal: shutdown.signal, maxTimeoutMs: MAX_TIMEOUT });
   const server = createServer((request, response) => {
     workAroundConnectNode(request, response);
     adapter(request, response);

@@ -73,6 +73,18 @@ test("serveGrpc() survives an unencoded path of the socket as :authority", async
   expect(await getInventory(socket.path, "localhost")).toBe('{"inventory":{"hostname":"a"}}');
 });
 
+test("serveGrpc() rejects a deadline that is further away than a timer can wait", async () => {
+  await using socket = await temporarySocket();
+  await using _server = await serveGrpc({ listen: { path: socket.path }, routes });
+  const call = (days: number) =>
+    getInventory(socket.path, "localhost", { "connect-timeout-ms": String(days * 86_400_000) });
+  expect(await call(20)).toBe('{"inventory":{"hostname":"a"}}');
+  expect(JSON.parse(await call(30))).toEqual({
+    code: "invalid_argument",
+    message: "timeout 2592000000ms must be <= 2147483647",
+  });
+});
+
 test("disposal of serveGrpc() ends open streams and removes the socket", async () => {
   await using socket = await temporarySocket();
   const server = await serveGrpc({ listen: { path: socket.path }, routes });
@@ -161,14 +173,15 @@ test("serveGrpc() rejects if the port is in use", async () => {
   expect(await second.then(String, (error) => error.code)).toBe("EADDRINUSE");
 });
 
-/** Calls GetInventory with this :authority. Returns the body of the response, or the error as text. */
-async function getInventory(path: string, authority: string): Promise<string> {
+/** Calls GetInventory with this :authority and these headers. Returns the body of the response, or the error as text. */
+async function getInventory(path: string, authority: string, headers: Record<string, string> = {}): Promise<string> {
   const session = connectHttp2("http://localhost", { createConnection: () => connect(path) });
   const request = session.request({
     ":method": "POST",
     ":authority": authority,
     ":path": "/bitfusion.pool.v1.PoolService/GetInventory",
     "content-type": "application/json",
+    ...headers,
   });
   request.end("{}");
   request.setEncoding("utf8");

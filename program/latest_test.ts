@@ -70,3 +70,28 @@ test("changes() ends when the signal is aborted, before or while it waits", asyn
   stop.abort();
   expect(await next).toEqual({ done: true, value: undefined });
 });
+
+test("changes() yields a value again after `repeatAfter` ms without a newer one, for each reader on its own", async () => {
+  const latest = createLatest("a");
+  const stop = new AbortController();
+  const slow: string[] = [];
+  const reading = (async () => {
+    for await (const value of latest.changes(stop.signal, 100)) if (slow.push(value) === 2) stop.abort();
+  })();
+  let fast = 0;
+  for await (const _ of latest.changes(stop.signal, 5)) fast += 1;
+  await reading;
+  expect(slow).toEqual(["a", "a"]);
+  expect(fast).toBeGreaterThan(2);
+});
+
+test("changes() yields a newer value before `repeatAfter` ms have passed, also if that is more than a timer can wait", async () => {
+  const latest = createLatest("a");
+  const values = latest.changes(AbortSignal.timeout(4000), 30 * 86_400_000)[Symbol.asyncIterator]();
+  await values.next();
+  const next = values.next();
+  for (let timers = 0; timers < 5; timers += 1) await new Promise((resolve) => setTimeout(resolve, 1));
+  latest.set("b");
+  expect((await next).value).toBe("b");
+  await values.return?.();
+});

@@ -1,5 +1,6 @@
 import { serveGrpc } from "../grpc/server.ts";
 import { readEnvironment } from "../program/environment.ts";
+import { createLatest } from "../program/latest.ts";
 import { runProgram } from "../program/run.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { simulatedGpus } from "./gpus/simulated.ts";
@@ -10,12 +11,14 @@ import { SETTINGS } from "./settings.ts";
 /** A server of the pool, with simulated GPUs. */
 await runProgram("bitfusion-server", async ({ environment, log, signal }) => {
   const env = readEnvironment(SETTINGS, environment);
-  const gpus = simulatedGpus({
-    count: env.GPUS,
-    memoryMb: env.GPU_MEMORY,
-    idPrefix: `${env.SERVER_NAME}:${env.PORT}`,
+  const idPrefix = `${env.SERVER_NAME}:${env.PORT}`;
+  const gpus = createLatest(simulatedGpus({ count: env.GPUS, memoryMb: env.GPU_MEMORY, idPrefix }));
+  const ledger = createLedger({
+    gpus: () => gpus.current ?? [],
+    timeToLive: env.LEASE_TIME,
+    now: Date.now,
+    newId: () => crypto.randomUUID(),
   });
-  const ledger = createLedger({ gpus, timeToLive: env.LEASE_TIME, now: Date.now, newId: () => crypto.randomUUID() });
   const facts = {
     hostname: env.SERVER_NAME,
     hasRdma: env.HAS_RDMA === "true",
@@ -27,6 +30,6 @@ await runProgram("bitfusion-server", async ({ environment, log, signal }) => {
     listen: { port: env.PORT },
     routes: (router) => router.service(PoolService, service),
   });
-  log.info("Pool server started", { port: server.port, hostname: env.SERVER_NAME, gpus: gpus.length });
+  log.info("Pool server started", { port: server.port, hostname: env.SERVER_NAME, gpus: env.GPUS });
   await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
 });

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
@@ -6,6 +5,7 @@ import { attributesOf } from "../pool/attributes.ts";
 import { FILTER_KEYS, matchesFilter } from "../pool/filter.ts";
 import type { Gpu, ServerFacts } from "../pool/inventory.ts";
 import type { Share } from "../pool/share.ts";
+import type { Latest } from "../program/latest.ts";
 import type { Logger } from "../program/log/log.ts";
 import {
   type ClaimRequest,
@@ -18,7 +18,8 @@ import type { Lease, Ledger } from "./leases/ledger.ts";
 
 export interface PoolServiceOptions {
   facts: ServerFacts;
-  gpus: readonly Gpu[];
+  /** The server's GPUs. Watches send each change immediately. */
+  gpus: Latest<readonly Gpu[]>;
   ledger: Ledger;
   /** Time until a lease that is not renewed expires, in ms. */
   timeToLive: number;
@@ -34,11 +35,14 @@ const SERVER_FILTERS = FILTER_KEYS.filter((key) => key !== "server.addr");
 /** Creates `bitfusion.pool.v1.PoolService` for a ledger. It logs when a lease is granted, refused or ended. */
 export function createPoolService(options: PoolServiceOptions): ServiceImpl<typeof PoolService> {
   const { facts, gpus, ledger, timeToLive, log } = options;
-  const inventory = create(InventorySchema, {
-    ...facts,
-    gpus: gpus.map(({ id, model, memoryMb, healthy }) => ({ id, model, memoryMb: BigInt(memoryMb), healthy })),
-  });
+  const currentGpus = () => gpus.current ?? [];
 
+  function inventoryOf(gpus: readonly Gpu[]) {
+    return create(InventorySchema, {
+      ...facts,
+      gpus: gpus.map(({ id, model, memoryMb, healthy }) => ({ id, model, memoryMb: BigInt(memoryMb), healthy })),
+    });
+  }
   function logEnd(lease: Lease, why: string): void {
     log.info("Lease ended", { why, ...leaseFields(lease) });
   }
@@ -47,7 +51,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
   }
 
   return {
-    getInventory: () => ({ inventory }),
+    getInventory: () => ({ inventory: inventoryOf(currentGpus()) }),
 
     async *watchInventory({ heartbeatInterval }, { signal }) {
       const interval = heartbeatInterval ? durationMs(heartbeatInterval) : 1000;
@@ -57,17 +61,14 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
           Code.InvalidArgument,
         );
       }
-      while (!signal.aborted) {
-        yield { inventory };
-        await sleep(interval, undefined, { signal }).catch(() => {}); // rejects only when aborted
-      }
+      for await (const current of gpus.changes(signal, interval)) yield { inventory: inventoryOf(current) };
     },
 
     claim(request) {
       expire();
       const { owner = { namespace: "", pod: "", container: "" }, filters, gpuIds } = request;
       const share = shareOf(request);
-      checkGpuIds(request, gpus);
+      checkGpuIds(request, currentGpus());
       for (const { key } of filters) {
         if (SERVER_FILTERS.includes(key)) continue;
         throw new ConnectError(
@@ -90,7 +91,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       const { availableGpus, capableGpus } = result;
       log.info("Claim refused", { owner: { namespace, pod, container }, share, gpuIds, availableGpus, capableGpus });
       throw new ConnectError(
-        `${availableGpus} of this server's ${gpus.length} GPUs are available, ${share.gpus} are requested`,
+        `${availableGpus} of this server's ${currentGpus().length} GPUs are available, ${share.gpus} are requested`,
         Code.ResourceExhausted,
         undefined,
         [{ desc: ShortageSchema, value: result }],

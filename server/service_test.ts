@@ -13,6 +13,7 @@ async function connect(options: PoolServerOptions = {}) {
   const server = await startPoolServer(options);
   const channel = connectTcp(server.address);
   return {
+    setGpus: server.setGpus,
     client: createClient(PoolService, channel.transport),
     async [Symbol.asyncDispose]() {
       channel[Symbol.dispose]();
@@ -96,6 +97,36 @@ test("watchInventory() rejects a heartbeat interval below 100 ms", async () => {
     "InvalidArgument",
     "heartbeat_interval is 99 ms: expected 100 or more",
   ]);
+});
+
+const DAY = 86_400_000;
+
+test.each([10 * DAY, 30 * DAY, 10_000 * 365 * DAY])(
+  "watchInventory() sends the inventory immediately, at each change, and nothing in between, with a heartbeat interval of %d ms",
+  async (interval) => {
+    await using server = await connect({ gpus: 1 });
+    const stop = new AbortController();
+    const updates = server.client
+      .watchInventory({ heartbeatInterval: durationFromMs(interval) }, { signal: stop.signal })
+      [Symbol.asyncIterator]();
+    const health = async () =>
+      (await updates.next()).value?.inventory?.gpus.map(({ healthy }: { healthy: boolean }) => healthy);
+    expect(await health()).toEqual([true]);
+    const next = health();
+    // Longer than 1 ms, which is what a timer waits whose time does not fit.
+    for (let calls = 0; calls < 20; calls += 1) await server.client.getInventory({});
+    const gpu = { id: "server/0", model: "Simulated GPU", memoryMb: 16_000, healthy: false };
+    server.setGpus([gpu]);
+    expect(await next).toEqual([false]);
+    stop.abort();
+  },
+);
+
+test("claim() does not grant a GPU that has become unhealthy", async () => {
+  await using server = await connect({ gpus: 1 });
+  server.setGpus([{ id: "server/0", model: "Simulated GPU", memoryMb: 16_000, healthy: false }]);
+  const error = await errorOf(claimPercent(server.client, 1, 1));
+  expect(error.findDetails(ShortageSchema)).toMatchObject([{ availableGpus: 0, capableGpus: 0 }]);
 });
 
 test("claim() grants a lease, which listLeases() returns without its id", async () => {

@@ -1,7 +1,9 @@
 import { serveGrpc } from "../grpc/server.ts";
 import type { Gpu, ServerFacts } from "../pool/inventory.ts";
+import { createLatest } from "../program/latest.ts";
 import { silentLog } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { simulatedGpus } from "./gpus/simulated.ts";
 import { createLedger, type Ledger } from "./leases/ledger.ts";
 import { createPoolService } from "./service.ts";
 
@@ -19,7 +21,10 @@ export interface PoolServerOptions {
 export interface RunningPoolServer extends AsyncDisposable {
   readonly address: string;
   readonly port: number;
+  /** The server's GPUs now. */
   readonly gpus: readonly Gpu[];
+  /** Replaces the server's GPUs, as when one fails. */
+  setGpus(gpus: readonly Gpu[]): void;
   readonly facts: ServerFacts;
   readonly ledger: Ledger;
 }
@@ -33,13 +38,9 @@ export async function startPoolServer({
   timeToLive = 600_000,
   now = Date.now,
 }: PoolServerOptions = {}): Promise<RunningPoolServer> {
-  const gpus = Array.from({ length: count }, (_, index) => ({
-    id: `${hostname}/${index}`,
-    model: "Simulated GPU",
-    memoryMb,
-    healthy: true,
-  }));
-  const ledger = createLedger({ gpus, timeToLive, now, newId: () => crypto.randomUUID() });
+  const gpus = createLatest(simulatedGpus({ count, memoryMb, idPrefix: hostname }));
+  const currentGpus = () => gpus.current ?? [];
+  const ledger = createLedger({ gpus: currentGpus, timeToLive, now, newId: () => crypto.randomUUID() });
   const facts = { hostname, hasRdma: false, cudaVersion: "12.4", driverVersion: "550.54.15" };
   const service = createPoolService({ facts, gpus, ledger, timeToLive, log: silentLog });
   const server = await serveGrpc({
@@ -50,7 +51,10 @@ export async function startPoolServer({
   return {
     address: `127.0.0.1:${server.port}`,
     port: server.port,
-    gpus,
+    get gpus() {
+      return currentGpus();
+    },
+    setGpus: gpus.set,
     facts,
     ledger,
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),

@@ -20,7 +20,8 @@ export interface Lease {
 export type ClaimResult = { readonly lease: Lease } | { readonly availableGpus: number; readonly capableGpus: number };
 
 export interface LedgerOptions {
-  gpus: readonly Gpu[];
+  /** The server's GPUs now. */
+  gpus: () => readonly Gpu[];
   /** Time until a lease that is not renewed expires, in ms. */
   timeToLive: number;
   /** The current time in ms since the epoch. */
@@ -55,7 +56,7 @@ export function createLedger({ gpus, timeToLive, now, newId }: LedgerOptions): L
 
   return {
     claim(owner, share, matches) {
-      const capable = gpus
+      const capable = gpus()
         .filter((gpu) => gpu.healthy && matches(gpu))
         .map((gpu) => ({ gpu, units: unitsPerGpu(share, gpu.memoryMb), free: freeUnits(gpu) }))
         .filter(({ units }) => units <= UNITS_PER_GPU);

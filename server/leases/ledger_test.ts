@@ -15,7 +15,7 @@ function ledgerOf(...gpus: Gpu[]): Ledger & { clock: { time: number } } {
   const clock = { time: 1_000_000 };
   let id = 0;
   const newId = () => String(++id);
-  return { ...createLedger({ gpus, timeToLive: 1000, now: () => clock.time, newId }), clock };
+  return { ...createLedger({ gpus: () => gpus, timeToLive: 1000, now: () => clock.time, newId }), clock };
 }
 
 /** Claims a share and returns the lease. @throws {Error} when the ledger refuses. */

@@ -134,7 +134,8 @@ export const GetInventoryResponseSchema: GenMessage<GetInventoryResponse> = /*@_
  */
 export type WatchInventoryRequest = Message<"bitfusion.pool.v1.WatchInventoryRequest"> & {
   /**
-   * Maximum time between two responses, 100 ms or more. A longer silence means that the server hangs.
+   * Maximum time between two responses, 100 ms or more; by default 1 s. A longer silence means that the server hangs.
+   * A time of more than 24 days counts as 24 days.
    *
    * @generated from field: google.protobuf.Duration heartbeat_interval = 1;
    */
