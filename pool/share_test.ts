@@ -12,6 +12,8 @@ test.each<[Share, number, number, number]>([
   [{ gpus: 1, memoryMb: 4480 }, 16_000, 28, 28],
   [{ gpus: 1, memoryMb: 8800 }, 16_000, 55, 55],
   [{ gpus: 4, memoryMb: 8800 }, 16_000, 220, 55],
+  [{ gpus: 2, memoryMb: 1010 }, 16_000, 14, 7], // 13 if rounded for both together
+  [{ gpus: 8, memoryMb: 1 }, 16_000, 8, 1],
   [{ gpus: 1, memoryMb: 1 }, 16_000, 1, 1],
   [{ gpus: 1, memoryMb: 160 }, 16_000, 1, 1],
   [{ gpus: 1, memoryMb: 161 }, 16_000, 2, 2],
@@ -39,6 +41,12 @@ test("unitsPerGpu() is the smallest number of units that give the memory, on a G
       expect(units * BigInt(gpuMemoryMb) >= BigInt(memoryMb) * 100n).toBe(true);
       expect((units - 1n) * BigInt(gpuMemoryMb) < BigInt(memoryMb) * 100n).toBe(true);
     }),
+  );
+});
+
+test("unitsOf() counts what the GPUs give together", () => {
+  fc.assert(
+    fc.property(shares, amounts, (share, memory) => unitsOf(share, memory) === share.gpus * unitsPerGpu(share, memory)),
   );
 });
 

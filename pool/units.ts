@@ -4,13 +4,13 @@ import type { Share } from "./share.ts";
 export const UNITS_PER_GPU = 100;
 
 /**
- * Returns the total units of a share on all its GPUs.
+ * Returns the total units of a share on all its GPUs, as quotas count them. Each GPU gives whole units, so a memory share
+ * is rounded up for each GPU.
  *
  * @param gpuMemoryMb memory of one GPU in MB. Only memory shares need it.
  */
 export function unitsOf(share: Share, gpuMemoryMb: number | undefined): number {
-  if ("percent" in share) return share.gpus * share.percent;
-  return unitsPerGpu({ gpus: 1, memoryMb: share.memoryMb * share.gpus }, gpuMemoryMb);
+  return share.gpus * unitsPerGpu(share, gpuMemoryMb);
 }
 
 /**

@@ -303,6 +303,8 @@ test.each<[memory: string, num: number, units: string]>([
   ["8801M", 1, "56"],
   ["1", 1, "1"],
   ["16G", 2, "200"],
+  ["1010M", 2, "14"], // each GPU gives whole units
+  ["1M", 8, "8"],
 ])("inject() converts %s of 16000 MB on %d GPUs to %s units", (memory, num, units) => {
   const [container] = injected(pod([gpu({}, { [NUM]: num, [MEMORY]: memory })]), withMemory).spec.containers;
   expect(container?.resources).toEqual({ limits: { [UNITS]: units }, requests: { [UNITS]: units } });
@@ -417,6 +419,20 @@ test("inject() with claims adds a claim for each GPU container, in addition to t
   });
   expect(a?.env).toContainEqual({ name: "BITFUSION_ALLOCATION", value: "claims" });
   expect(c).toEqual({ name: "c" });
+});
+
+test("inject() with claims counts as many units as the claim takes", () => {
+  const amounts = { [NUM]: fc.integer({ min: 1, max: 32 }), [MEMORY]: fc.integer({ min: 1, max: 16_000_000_000 }) };
+  fc.assert(
+    fc.property(fc.record(amounts), fc.integer({ min: 16_000, max: 80_000 }), (limits, gpuMemoryMb) => {
+      const given = pod([gpu({}, limits)]);
+      const using = { ...claimSettings, gpuMemoryMb };
+      const [template] = injectAnnotated(given, using)?.claimTemplates ?? [];
+      const { count, capacity } = template?.spec.devices?.requests?.[0]?.exactly ?? {};
+      const taken = Number(count) * Number(capacity?.requests?.units);
+      expect(injected(given, using).spec.containers[0]?.resources?.limits?.[UNITS]).toBe(String(taken));
+    }),
+  );
 });
 
 test("inject() with claims keeps the pod's own claims, and refuses one with the name of its own", () => {
