@@ -215,10 +215,11 @@ const limits = fc.record(
   { cpu: fc.constantFrom("1", 2), [NUM]: fc.integer({ min: 1, max: 3 }), [PERCENT]: fc.integer({ min: 1, max: 100 }) },
   { requiredKeys: [] },
 );
-const resources = fc.tuple(unknownFields, limits, fc.boolean()).map(([extra, list, requestsShare]) => ({
-  ...extra,
-  limits: requestsShare ? { ...list, [NUM]: list[NUM] ?? 1 } : { cpu: "1" },
-}));
+const direct = fc.record({ [UNITS]: fc.integer({ min: 1, max: 100 }) });
+const requested = limits.map((list) => ({ ...list, [NUM]: list[NUM] ?? 1 }));
+const resources = fc
+  .tuple(unknownFields, fc.oneof(requested, direct, fc.constant({ cpu: "1" })))
+  .map(([extra, list]) => ({ ...extra, limits: list }));
 const fields = {
   command: fc.array(fc.string(), { minLength: 2, maxLength: 3 }),
   args: fc.array(fc.string(), { maxLength: 2 }),

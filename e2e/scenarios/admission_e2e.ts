@@ -119,19 +119,18 @@ scenario.concurrent(
 );
 
 scenario.concurrent(
-  "a share without the annotation, or a limit in units, is rejected with a message that says what to set",
+  "a share or units without the annotation are rejected with a message that says what to set",
   async (namespace) => {
     const notAnnotated = pod({
       namespace,
       name: "not-annotated",
       containers: [{ name: "main", command: ["true"], resources: share(1, 5) }],
     });
-    expect(await rejectionMessage(notAnnotated)).toContain(
-      `which has no effect without the annotation auto-management/bitfusion: "yes"`,
-    );
+    const message = `which has no effect without the annotation auto-management/bitfusion: "yes"`;
+    expect(await rejectionMessage(notAnnotated)).toContain(message);
     const resources = { limits: { [UNITS]: 5 } };
     const withUnits = pod({ namespace, name: "units", containers: [{ name: "main", command: ["true"], resources }] });
-    expect(await rejectionMessage(withUnits)).toContain("expected bitfusion.io/gpu-num and bitfusion.io/gpu-percent");
+    expect(await rejectionMessage(withUnits)).toContain(message);
   },
 );
 

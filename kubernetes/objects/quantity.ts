@@ -57,3 +57,12 @@ export function toInteger(nanos: Nanos): number | undefined {
   const whole = Number(nanos / ONE);
   return nanos % ONE === 0n && Number.isSafeInteger(whole) ? whole : undefined;
 }
+
+/** Parses a quantity as a whole number. Returns undefined for any other text, and if it is not a safe integer. */
+export function parseInteger(value: string | number): number | undefined {
+  try {
+    return toInteger(parseQuantity(value));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { ONE, parseQuantity, toInteger } from "./quantity.ts";
+import { ONE, parseInteger, parseQuantity, toInteger } from "./quantity.ts";
 
 test.each<[value: string | number, nanos: bigint]>([
   [1, ONE],
@@ -113,6 +113,11 @@ test.each<[string, number | undefined]>([
   ["9007199254740991", 9007199254740991],
   ["9007199254740993", undefined],
   ["1E", undefined],
-])("toInteger() converts %p to %p", (text, expected) => {
+])("toInteger() and parseInteger() convert %p to %p", (text, expected) => {
   expect(toInteger(parseQuantity(text))).toBe(expected as number);
+  expect(parseInteger(text)).toBe(expected as number);
+});
+
+test.each(["", "x", "1GB"])("parseInteger() returns undefined for %p, which is not a quantity", (text) => {
+  expect(parseInteger(text)).toBeUndefined();
 });

@@ -1,6 +1,7 @@
 import type { Allocation } from "../claims/allocation.ts";
 import type { ClientDefinition } from "../clients/catalogue.ts";
 import type { JsonObject } from "../pod/json_object.ts";
+import { CONTAINER_VARIABLE } from "../pod/keys.ts";
 
 const LIBRARY_PATH = "LD_LIBRARY_PATH";
 const OWN_LIBRARY_PATH = "BITFUSION_OWN_LD_LIBRARY_PATH";
@@ -18,7 +19,7 @@ export function clientVariables(
   allocation: Allocation,
 ): readonly JsonObject[] {
   const claims = allocation === "claims" ? [{ name: "BITFUSION_ALLOCATION", value: "claims" }] : [];
-  return [{ name: "BITFUSION_CONTAINER", value: container }, ...POD_VARIABLES, ...claims, ...env];
+  return [{ name: CONTAINER_VARIABLE, value: container }, ...POD_VARIABLES, ...claims, ...env];
 }
 
 export function hasLibraryPath(env: readonly JsonObject[]): boolean {

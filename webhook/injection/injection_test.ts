@@ -359,7 +359,7 @@ test.each<[description: string, given: Pod, reason: RefusalReason, message: stri
     "units that differ from the share",
     pod([gpu({}, { [NUM]: 1, [PERCENT]: 50, [UNITS]: 20 })]),
     "share",
-    `Container "train": limits["${UNITS}"] is "20", but its share is 50 units: leave it out`,
+    `Container "train": limits["${UNITS}"] is "20", but its share is 50 units: expected 50, or leave it out`,
   ],
   [
     "a volume with the name of a client volume",
@@ -387,6 +387,21 @@ test.each<[description: string, given: Pod, reason: RefusalReason, message: stri
   ],
 ])("inject() refuses %s", (_, given, reason, message) => {
   expect(refusalOf(given)).toEqual({ reason, message });
+});
+
+test.each<[description: string, limits: Record<string, string | number>]>([
+  ["percent", { [NUM]: 2, [PERCENT]: 7, [UNITS]: "14" }],
+  ["percent of one GPU, without a number", { [PERCENT]: 7, [UNITS]: "7" }],
+  ["memory", { [NUM]: 2, [MEMORY]: "1010M", [UNITS]: 14 }],
+  ["memory of one GPU, without a number", { [MEMORY]: "1010M", [UNITS]: 7 }],
+])("inject() accepts units that agree with %s, and refuses others", (_, limits) => {
+  const { [UNITS]: units, ...share } = limits;
+  const expected = injected(pod([gpu({}, { [NUM]: 1, ...share })]), withMemory);
+  expect(injected(pod([gpu({}, limits)]), withMemory)).toEqual(expected);
+  expect(refusalOf(pod([gpu({}, { ...limits, [UNITS]: 13 })]), withMemory)).toEqual({
+    reason: "share",
+    message: `Container "train": limits["${UNITS}"] is "13", but its share is ${units} units: expected ${units}, or leave it out`,
+  });
 });
 
 test("inject() refuses more memory than a GPU has", () => {

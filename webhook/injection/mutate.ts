@@ -16,7 +16,7 @@ export function mutate(request: AdmissionRequest, settings: InjectionSettings): 
       const hasUnits = containersOf(pod).some((container) => quantityOf(container, UNITS) !== undefined);
       const warnings = hasUnits
         ? []
-        : [`Annotation ${ANNOTATIONS.mode} has no effect: no container has a limit ${SHARE_LIMITS.num}`];
+        : [`Annotation ${ANNOTATIONS.mode} has no effect: no container has a limit ${SHARE_LIMITS.num} or ${UNITS}`];
       return { result: "allowed", reason: "no_share", message: "No container requests a share", warnings };
     }
     const { patch, containers, tokens, claimTemplates, warnings } = injection;

@@ -5,6 +5,7 @@ import type { Pod } from "../pod/pod.ts";
 import type { AdmissionRequest } from "../review/review.ts";
 import {
   BINARY,
+  claimSettings,
   defaulted,
   FILTER,
   gpu,
@@ -178,7 +179,9 @@ test.each<[description: string, object: Pod, using: typeof settings, warnings: s
     "an annotated pod without a share",
     pod([{ name: "a" }]),
     settings,
-    ["Annotation auto-management/bitfusion has no effect: no container has a limit bitfusion.io/gpu-num"],
+    [
+      "Annotation auto-management/bitfusion has no effect: no container has a limit bitfusion.io/gpu-num or bitfusion.io/gpu",
+    ],
   ],
   [
     "a forged status",
@@ -215,6 +218,32 @@ test("mutate() changes nothing the second time, also if another webhook has chan
     expect(mutated(again)).toEqual(again);
     expect(validate(requestOf(again), settings)).toMatchObject({ result: "allowed", reason: "valid" });
   }
+});
+
+test("mutate() attaches the client to units set directly once, also if another webhook has changed the pod in between", () => {
+  for (const using of [settings, claimSettings, lupineSettings]) {
+    const direct = (name: string) => gpu({ name }, { [UNITS]: 50 });
+    const given = pod([direct("a"), direct("b")], { spec: { initContainers: [direct("i")] } });
+    const once = mutated(given, using);
+    expect(once).toEqual(
+      mutated(pod([gpu({ name: "a" }), gpu({ name: "b" })], { spec: { initContainers: [gpu({ name: "i" })] } }), using),
+    );
+    for (const again of [once, defaulted(once), meshed(once), meshed(defaulted(once))]) {
+      expect(mutate(requestOf(again), using)).toMatchObject({ result: "allowed", reason: "no_share", warnings: [] });
+      expect(validate(requestOf(again), using)).toMatchObject({ result: "allowed", reason: "valid" });
+    }
+    const late = mutated(meshed(once, direct("late")), using);
+    expect(late.spec.containers[2]?.env).toContainEqual({ name: "BITFUSION_CONTAINER", value: "late" });
+    expect(validate(requestOf(late), using)).toMatchObject({ result: "allowed", reason: "valid" });
+  }
+});
+
+test("validate() refuses units whose container only pretends to be injected", () => {
+  const forged = gpu({ env: [{ name: "BITFUSION_CONTAINER", value: "train" }] }, { [UNITS]: 50 });
+  expect(mutated(pod([forged]))).toEqual(pod([forged]));
+  expect(validate(requestOf(pod([forged])), settings)).toMatchObject({ result: "denied", reason: "injection" });
+  const foreign = gpu({ env: [{ name: "BITFUSION_CONTAINER", value: "other" }] }, { [UNITS]: 50 });
+  expect(mutate(requestOf(pod([foreign])), settings)).toMatchObject({ result: "denied", reason: "collision" });
 });
 
 test("mutate() attaches the client only to new containers the second time, also if others have changed", () => {

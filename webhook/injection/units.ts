@@ -1,7 +1,8 @@
+import { parseInteger } from "../../kubernetes/objects/quantity.ts";
 import type { Share } from "../../pool/share.ts";
 import { unitsOf } from "../../pool/units.ts";
 import { SHARE_LIMITS, UNITS } from "../pod/keys.ts";
-import type { Container } from "../pod/pod.ts";
+import { type Container, quantityOf } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
 
 type Resources = NonNullable<Container["resources"]>;
@@ -32,15 +33,16 @@ export function countUnits({ name }: Container, share: Share, gpuMemoryMb: numbe
  * A container's resources with units instead of the limits that request a share. Kubernetes requires equal limits and requests of an
  * extended resource.
  *
- * @throws {Refusal} if the container sets other units itself.
+ * @throws {Refusal} if the container sets units itself, and its share amounts to others.
  */
-export function withUnits({ name, resources }: Container, units: number): Resources {
+export function withUnits(container: Container, units: number): Resources {
+  const { name, resources } = container;
   const { limits = {}, requests = {} } = resources ?? {};
-  const own = limits[UNITS] ?? requests[UNITS];
-  if (own !== undefined && String(own) !== String(units)) {
+  const own = quantityOf(container, UNITS);
+  if (own !== undefined && parseInteger(own) !== units) {
     throw new Refusal(
       "share",
-      `Container "${name}": limits["${UNITS}"] is "${own}", but its share is ${units} units: leave it out`,
+      `Container "${name}": limits["${UNITS}"] is "${own}", but its share is ${units} units: expected ${units}, or leave it out`,
     );
   }
   return { ...resources, limits: replaceShare(limits, units), requests: replaceShare(requests, units) };

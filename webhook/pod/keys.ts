@@ -9,7 +9,7 @@ export const ANNOTATIONS = {
   filter: CLAIM_ANNOTATIONS.filter,
 } as const;
 
-/** Limits of a container with which users request a share. The webhook replaces them with {@link UNITS}. */
+/** Limits of a container with which users request a share, beside or instead of {@link UNITS}, with which the webhook replaces them. */
 export const SHARE_LIMITS = {
   num: "bitfusion.io/gpu-num",
   amount: "bitfusion.io/gpu-amount",
@@ -19,6 +19,9 @@ export const SHARE_LIMITS = {
 
 /** The extended resource that Kubernetes counts: units of one percent of one GPU. */
 export const UNITS = "bitfusion.io/gpu";
+
+/** Variable with the name of its container: every container has it that the webhook has attached a client to. */
+export const CONTAINER_VARIABLE = "BITFUSION_CONTAINER";
 
 /** The Secret with the pool's token, and the name of its copies in other namespaces. */
 export const TOKENS = { namespace: "kube-system", name: "bitfusion-secret" } as const;

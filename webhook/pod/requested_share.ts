@@ -1,6 +1,7 @@
-import { ONE, parseQuantity, toInteger } from "../../kubernetes/objects/quantity.ts";
-import type { Share } from "../../pool/share.ts";
-import { SHARE_LIMITS } from "./keys.ts";
+import { ONE, parseInteger, parseQuantity } from "../../kubernetes/objects/quantity.ts";
+import { MAX_AMOUNT, type Share } from "../../pool/share.ts";
+import { UNITS_PER_GPU } from "../../pool/units.ts";
+import { CONTAINER_VARIABLE, SHARE_LIMITS, UNITS } from "./keys.ts";
 import type { Container } from "./pod.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -11,8 +12,14 @@ interface Request {
   readonly value: string | number;
 }
 
+/** The largest number of GPUs that a container may request. */
+const MAX_GPUS = 1_000_000;
+
 /**
- * The share that a container requests. Undefined if it requests none.
+ * The share that a container requests, by the number of GPUs and a percentage, memory or units. Undefined if it requests none, and if its
+ * units are those of a share that the webhook has injected already: this makes injection idempotent.
+ *
+ * Units beside percent or memory are left to withUnits(), which counts them.
  *
  * @throws {Refusal} names the container, the field, its value and what is expected.
  */
@@ -22,22 +29,29 @@ export function readShare(container: Container): Share | undefined {
   const amount = find(container, SHARE_LIMITS.amount);
   const percent = find(container, SHARE_LIMITS.percent);
   const memory = find(container, SHARE_LIMITS.memory);
-  if (!num && !amount && !percent && !memory) return undefined;
+  const units = find(container, UNITS);
+  if (!num && !amount && !percent && !memory && (!units || isInjected(container))) return undefined;
   const refuse = refuseIn(container);
   if (num && amount && parse(num.value) !== parse(amount.value)) {
     throw refuse(amount, `but ${num.field} is "${num.value}": both mean the number of GPUs, set one`);
   }
+  if (percent && memory) throw refuse(memory, `but ${percent.field} is "${percent.value}": set one of the two`);
   const count = num ?? amount;
-  if (!count) {
+  if (!count && !units) {
     throw new Refusal(
       "share",
       `Container "${container.name}": limits["${SHARE_LIMITS.num}"] is not set: expected the number of GPUs`,
     );
   }
-  const gpus = toCount(count, { min: 1, max: 1_000_000 }, refuse);
-  if (!memory) return { gpus, percent: percent ? toCount(percent, { min: 1, max: 100 }, refuse) : 100 };
-  if (percent) throw refuse(memory, `but ${percent.field} is "${percent.value}": set one of the two`);
-  return { gpus, memoryMb: toMegabytes(memory, refuse) };
+  const gpus = count ? toCount(count, MAX_GPUS, refuse) : 1;
+  if (memory) return { gpus, memoryMb: toMegabytes(memory, refuse) };
+  if (percent) return { gpus, percent: toCount(percent, UNITS_PER_GPU, refuse) };
+  return { gpus, percent: units ? toPercent(units, { gpus, count, refuse }) : UNITS_PER_GPU };
+}
+
+/** Whether the webhook has attached the client to a container: its variables tell the client which container it runs in. */
+function isInjected({ name, env = [] }: Container): boolean {
+  return env.some((variable) => variable.name === CONTAINER_VARIABLE && variable.value === name);
 }
 
 type Refuse = (request: Request, expected: string) => Refusal;
@@ -71,19 +85,36 @@ function parse(value: string | number): bigint | undefined {
   }
 }
 
-function toCount(request: Request, { min, max }: { min: number; max: number }, refuse: Refuse): number {
-  const nanos = parse(request.value);
-  const count = nanos === undefined ? undefined : toInteger(nanos);
-  if (count !== undefined && count >= min && count <= max) return count;
+function toCount(request: Request, max: number, refuse: Refuse): number {
+  const count = parseInteger(request.value);
+  if (count !== undefined && count >= 1 && count <= max) return count;
+  throw refuse(request, `expected a whole number from 1 to ${max}`);
+}
+
+/** The percentage of each GPU that units amount to. Without a number of GPUs, they are units of one GPU. */
+function toPercent(
+  units: Request,
+  { gpus, count, refuse }: { gpus: number; count: Request | undefined; refuse: Refuse },
+): number {
+  const percent = (parseInteger(units.value) ?? 0) / gpus;
+  if (Number.isInteger(percent) && percent >= 1 && percent <= UNITS_PER_GPU) return percent;
+  if (!count) {
+    throw refuse(
+      units,
+      `expected a whole number from 1 to ${UNITS_PER_GPU}, the units of one GPU; for several GPUs, set ${SHARE_LIMITS.num} too`,
+    );
+  }
+  const expected = gpus === 1 ? "a whole number" : `a multiple of ${gpus}`;
   throw refuse(
-    request,
-    max === 100 ? `expected a whole number from ${min} to ${max}` : `expected a whole number of at least ${min}`,
+    units,
+    `but ${count.field} is "${count.value}": expected ${expected} from ${gpus} to ${gpus * UNITS_PER_GPU}`,
   );
 }
 
 /** A memory quantity in MB, rounded up: clients and pool servers use whole MB. */
 function toMegabytes(request: Request, refuse: Refuse): number {
-  const nanos = parse(request.value);
-  if (nanos !== undefined && nanos > 0n) return Number((nanos + 1_000_000n * ONE - 1n) / (1_000_000n * ONE));
+  const nanos = parse(request.value) ?? 0n;
+  const megabytes = Number((nanos + 1_000_000n * ONE - 1n) / (1_000_000n * ONE));
+  if (nanos > 0n && megabytes <= MAX_AMOUNT) return megabytes;
   throw refuse(request, "expected memory of each GPU, such as 8000M or 8Gi");
 }

@@ -10,6 +10,7 @@ const NUM = "bitfusion.io/gpu-num";
 const AMOUNT = "bitfusion.io/gpu-amount";
 const PERCENT = "bitfusion.io/gpu-percent";
 const MEMORY = "bitfusion.io/gpu-memory";
+const UNITS = "bitfusion.io/gpu";
 
 function container(limits?: List, requests?: List): Container {
   return { name: "train", resources: { ...(limits ? { limits } : {}), ...(requests ? { requests } : {}) } };
@@ -31,6 +32,12 @@ test.each<[description: string, limits: List | undefined, requests: List | undef
   ["memory in GiB, rounded up to MB", { [NUM]: 1, [MEMORY]: "8Gi" }, undefined, { gpus: 1, memoryMb: 8590 }],
   ["one byte more than a MB, rounded up", { [NUM]: 1, [MEMORY]: 1_000_001 }, undefined, { gpus: 1, memoryMb: 2 }],
   ["a single byte, rounded up", { [NUM]: 4, [MEMORY]: "1" }, undefined, { gpus: 4, memoryMb: 1 }],
+  ["units as percent of one GPU", { [UNITS]: 50 }, undefined, { gpus: 1, percent: 50 }],
+  ["100 units as one GPU", { [UNITS]: "100" }, { [UNITS]: "100" }, { gpus: 1, percent: 100 }],
+  ["units of one GPU", { [NUM]: 1, [UNITS]: 50 }, undefined, { gpus: 1, percent: 50 }],
+  ["units of several GPUs", { [AMOUNT]: 3, [UNITS]: "150" }, undefined, { gpus: 3, percent: 50 }],
+  ["whole GPUs in units", { [NUM]: 2, [UNITS]: "200" }, undefined, { gpus: 2, percent: 100 }],
+  ["units in requests alone", undefined, { [UNITS]: "7" }, { gpus: 1, percent: 7 }],
 ])("readShare() reads %s", (_, limits, requests, share) => {
   expect(readShare(container(limits, requests))).toEqual(share);
 });
@@ -39,7 +46,10 @@ test.each<[description: string, container: Container]>([
   ["no resources", { name: "a" }],
   ["empty resources", { name: "a", resources: {} }],
   ["other resources in limits and requests", container({ cpu: 1, "nvidia.com/gpu": 1 }, { memory: "1Gi" })],
-  ["only units", container({ "bitfusion.io/gpu": 50 })],
+  [
+    "units that the webhook has injected",
+    { ...container({ [UNITS]: 50 }, { [UNITS]: 50 }), env: [{ name: "BITFUSION_CONTAINER", value: "train" }] },
+  ],
 ])("readShare() returns undefined for a container with %s", (_, without) => {
   expect(readShare(without)).toBeUndefined();
 });
@@ -73,19 +83,19 @@ test.each<[description: string, limits: List | undefined, requests: List | undef
     "500m GPUs",
     { [NUM]: "500m" },
     undefined,
-    `Container "train": limits["${NUM}"] is "500m": expected a whole number of at least 1`,
+    `Container "train": limits["${NUM}"] is "500m": expected a whole number from 1 to 1000000`,
   ],
   [
     "0 GPUs",
     { [NUM]: 0 },
     undefined,
-    `Container "train": limits["${NUM}"] is "0": expected a whole number of at least 1`,
+    `Container "train": limits["${NUM}"] is "0": expected a whole number from 1 to 1000000`,
   ],
   [
     "-1 GPUs",
     { [AMOUNT]: -1 },
     undefined,
-    `Container "train": limits["${AMOUNT}"] is "-1": expected a whole number of at least 1`,
+    `Container "train": limits["${AMOUNT}"] is "-1": expected a whole number from 1 to 1000000`,
   ],
   [
     "a percent without a number",
@@ -128,6 +138,42 @@ test.each<[description: string, limits: List | undefined, requests: List | undef
     { [NUM]: 1, [MEMORY]: "8GB" },
     undefined,
     `Container "train": limits["${MEMORY}"] is "8GB": expected memory of each GPU, such as 8000M or 8Gi`,
+  ],
+  [
+    "more units than one GPU has, without a number of GPUs",
+    { [UNITS]: 150 },
+    undefined,
+    `Container "train": limits["${UNITS}"] is "150": expected a whole number from 1 to 100, the units of one GPU; for several GPUs, set ${NUM} too`,
+  ],
+  [
+    "0 units",
+    { [UNITS]: 0 },
+    undefined,
+    `Container "train": limits["${UNITS}"] is "0": expected a whole number from 1 to 100, the units of one GPU; for several GPUs, set ${NUM} too`,
+  ],
+  [
+    "units that do not divide by the number of GPUs",
+    { [NUM]: 4, [UNITS]: 150 },
+    undefined,
+    `Container "train": limits["${UNITS}"] is "150", but limits["${NUM}"] is "4": expected a multiple of 4 from 4 to 400`,
+  ],
+  [
+    "more units than the GPUs have",
+    { [NUM]: 1, [UNITS]: "101" },
+    undefined,
+    `Container "train": limits["${UNITS}"] is "101", but limits["${NUM}"] is "1": expected a whole number from 1 to 100`,
+  ],
+  [
+    "units in requests that differ from limits",
+    { [UNITS]: 50 },
+    { [UNITS]: 40 },
+    `Container "train": limits["${UNITS}"] is "50", but requests["${UNITS}"] is "40": set both to the same value`,
+  ],
+  [
+    "more memory than any GPU has",
+    { [NUM]: 1, [MEMORY]: "1P" },
+    undefined,
+    `Container "train": limits["${MEMORY}"] is "1P": expected memory of each GPU, such as 8000M or 8Gi`,
   ],
 ])("readShare() refuses %s", (_, limits, requests, message) => {
   expect(() => readShare(container(limits, requests))).toThrow(new Refusal("share", message));

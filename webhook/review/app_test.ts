@@ -234,7 +234,7 @@ test.each<[description: string, object: unknown, using: typeof defaultSettings, 
     "without a share",
     annotated({}, [{ name: "a" }]),
     defaultSettings,
-    "Annotation auto-management/bitfusion has no effect: no container has a limit bitfusion.io/gpu-num",
+    "Annotation auto-management/bitfusion has no effect: no container has a limit bitfusion.io/gpu-num or bitfusion.io/gpu",
   ],
   [
     "with a forged status",

@@ -1,4 +1,4 @@
-import { parseQuantity, toInteger } from "../../kubernetes/objects/quantity.ts";
+import { parseInteger } from "../../kubernetes/objects/quantity.ts";
 import { attributesOf } from "../../pool/attributes.ts";
 import { formatFilter, matchesFilter, parseFilter, splitFilters } from "../../pool/filter.ts";
 import { type Inventory, totalUnits } from "../../pool/inventory.ts";
@@ -94,5 +94,5 @@ function unitsOfPod({ spec }: Pod): number {
 }
 
 function unitsOf(container: Container): number {
-  return toInteger(parseQuantity(quantityOf(container, UNITS) ?? 0)) ?? 0;
+  return parseInteger(quantityOf(container, UNITS) ?? 0) ?? 0;
 }

@@ -27,7 +27,7 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
   return decidePod(request, (pod) => {
     const mode = readMode(pod.metadata.annotations ?? {});
     const containers = containersOf(pod);
-    for (const container of containers) refuseShareLimits(container, mode, pod);
+    for (const container of containers) refuseWithoutInjection(container, mode, pod);
     const gpuContainers = containers.filter((container) => quantityOf(container, UNITS) !== undefined);
     if (gpuContainers.length === 0) return { result: "allowed", reason: "no_share", message: "No container has units" };
     checkInjection(pod, gpuContainers, mode, settings.catalogue);
@@ -40,9 +40,12 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
   });
 }
 
-/** The mutating webhook replaces these limits. One that is still there would not be counted, and the pod would never get a GPU. */
-function refuseShareLimits(container: Container, mode: Mode, pod: Pod): void {
-  const key = Object.values(SHARE_LIMITS).find((limit) => quantityOf(container, limit) !== undefined);
+/**
+ * The mutating webhook replaces the limits that request a share. One that is still there would not be counted, and the pod would never get
+ * a GPU.
+ */
+function refuseWithoutInjection(container: Container, mode: Mode, pod: Pod): void {
+  const key = [...Object.values(SHARE_LIMITS), UNITS].find((limit) => quantityOf(container, limit) !== undefined);
   if (!key) return;
   const field = `Container "${container.name}": ${key} is "${quantityOf(container, key)}"`;
   if (isWindows(pod)) throw new Refusal("share", `${field}: there is no client for Windows`);
@@ -52,6 +55,7 @@ function refuseShareLimits(container: Container, mode: Mode, pod: Pod): void {
       `${field}, which has no effect without the annotation ${ANNOTATIONS.mode}: "yes" on the pod`,
     );
   }
+  if (key === UNITS) return;
   throw new Refusal(
     "injection",
     `${field}, which was added after the webhook had patched the pod: expected it in the pod as it is created`,
@@ -59,13 +63,6 @@ function refuseShareLimits(container: Container, mode: Mode, pod: Pod): void {
 }
 
 function checkInjection(pod: Pod, gpuContainers: readonly Container[], mode: Mode, catalogue: Catalogue): void {
-  const [first] = gpuContainers as [Container];
-  if (mode === "off") {
-    throw new Refusal(
-      "injection",
-      `Container "${first.name}": ${UNITS} is "${quantityOf(first, UNITS)}": expected ${SHARE_LIMITS.num} and ${SHARE_LIMITS.percent}, and the annotation ${ANNOTATIONS.mode}: "yes" on the pod`,
-    );
-  }
   const client = chooseClient(catalogue, pod.metadata.annotations ?? {});
   const initContainers = pod.spec.initContainers ?? [];
   const position = initContainers.findIndex((container) => isInitContainer(container, client));
@@ -104,6 +101,6 @@ function checkClaim({ spec }: Pod, { name, resources }: Container): void {
 function notInjected(what: string): Refusal {
   return new Refusal(
     "injection",
-    `${what}: expected it as the webhook injects it; create the pod again, without ${UNITS}`,
+    `${what}: expected it as the webhook injects it; create the pod again from a manifest without injected parts`,
   );
 }

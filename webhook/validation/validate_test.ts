@@ -46,7 +46,8 @@ function elementOf<T>(list: readonly T[] | undefined, index = 0): T {
 }
 
 const bare = (containers: Container[], spec: JsonObject = {}): Pod => ({ metadata: {}, spec: { ...spec, containers } });
-const NOT_INJECTED = `expected it as the webhook injects it; create the pod again, without ${UNITS}`;
+const NOT_INJECTED =
+  "expected it as the webhook injects it; create the pod again from a manifest without injected parts";
 const ADDED_LATER = "which was added after the webhook had patched the pod: expected it in the pod as it is created";
 
 test.each<[description: string, object: Pod, reason: string, message: string]>([
@@ -95,8 +96,14 @@ test.each<[description: string, object: Pod, reason: string, message: string]>([
   [
     "units without the annotation",
     bare([gpu({}, { [UNITS]: "50" })]),
-    "injection",
-    `Container "train": ${UNITS} is "50": expected ${NUM} and ${PERCENT}, and the annotation ${MODE}: "yes" on the pod`,
+    "share",
+    `Container "train": ${UNITS} is "50", which has no effect without the annotation ${MODE}: "yes" on the pod`,
+  ],
+  [
+    "units of a Windows pod",
+    pod([gpu({}, { [UNITS]: "50" })], { spec: { os: { name: "windows" } } }),
+    "share",
+    `Container "train": ${UNITS} is "50": there is no client for Windows`,
   ],
   [
     "units without a client",
