@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isStatus } from "../kubernetes/error.ts";
 import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/objects/resource_slice.ts";
 import type { KubernetesRequest } from "../kubernetes/request.ts";
+import { createBackoff } from "../program/backoff.ts";
 import { type Logger, messageOf } from "../program/log/log.ts";
 import { createDevice, withTaint } from "./slices/device.ts";
 import { toResourceSlice } from "./slices/slice.ts";
@@ -18,16 +19,26 @@ export interface ApiSupportOptions {
   signal: AbortSignal;
 }
 
-/** Resolves once the API server supports what sharing by claims needs, or when the signal is aborted. */
+/**
+ * Resolves once the API server supports what sharing by claims needs, or when the signal is aborted. A failed call is
+ * retried with backoff.
+ */
 export async function waitForApiSupport({ request, log, onMissing, signal }: ApiSupportOptions): Promise<void> {
+  const backoff = createBackoff();
   let logged: string | undefined;
   while (!signal.aborted) {
-    const missing = await findMissing(request, signal).catch((error) => `an answer: ${messageOf(error)}`);
-    if (signal.aborted || missing === undefined) return;
-    onMissing(missing);
-    if (missing !== logged) log.warn("The API server does not support sharing by claims", { missing });
-    logged = missing;
-    await sleep(PERIOD, undefined, { signal }).catch(() => {}); // rejects only when aborted
+    try {
+      const missing = await findMissing(request, signal);
+      if (missing === undefined) return;
+      onMissing(missing);
+      if (missing !== logged) log.warn("The API server does not support sharing by claims", { missing });
+      logged = missing;
+      await sleep(PERIOD, undefined, { signal }).catch(() => {}); // rejects only when aborted
+    } catch (error) {
+      if (signal.aborted) return;
+      log.warn("Cannot find out whether the API server supports sharing by claims", { reason: messageOf(error) });
+      await backoff.wait(signal).catch(() => {}); // rejects only when aborted
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 import { connectKubernetes } from "../kubernetes/client.ts";
 import { createEventRecorder } from "../kubernetes/events.ts";
 import { runAsLeader } from "../kubernetes/leader.ts";
+import { waitForApiServer } from "../kubernetes/wait_for_api_server.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { serveProbes } from "../program/probes.ts";
 import { runProgram } from "../program/run.ts";
@@ -22,13 +23,17 @@ await runProgram("controller", async ({ environment, log, signal }) => {
     waitingClaims: () => work?.waitingClaims() ?? 0,
   });
   let status = "starting";
+  let waitingFor: string | undefined = "No answer from the API server yet";
   await using probes = serveProbes({
     port: metricsPort,
-    notReady: () => (servers ? undefined : describeAbandoned(work?.supply()?.length)), // a replica that waits for the Lease is ready
+    // A replica that waits for the Lease is ready.
+    notReady: () => waitingFor ?? (servers ? undefined : describeAbandoned(work?.supply()?.length)),
     detail: () => `ok: ${status}`,
     metrics: metrics.registry,
   });
   log.info("Started", { servers, metricsPort: probes.port });
+  await waitForApiServer({ request, log, signal });
+  waitingFor = undefined;
 
   const lead = (run: (untilLost: AbortSignal) => Promise<void>) =>
     runAsLeader({ request, namespace, name: NAME, identity, log }, run, signal);

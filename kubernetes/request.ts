@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { HttpMethod, type KubeConfig, RequestContext } from "@kubernetes/client-node";
 import { messageOf } from "../program/log/log.ts";
 import { toKubernetesError } from "./error.ts";
@@ -24,6 +25,14 @@ export type KubernetesRequest = (path: string, options?: RequestOptions) => Prom
 /** Time limit for one request, in ms. */
 const TIMEOUT = 10_000;
 
+/** What happened to the connection, by the error codes whose messages on Bun give advice instead. */
+const CONNECTION_ERRORS: Readonly<Record<string, (host: string) => string>> = {
+  ECONNREFUSED: (host) => `${host} refused the connection`,
+  ConnectionRefused: (host) => `${host} refused the connection`,
+  ECONNRESET: (host) => `${host} closed the connection`,
+  ConnectionClosed: (host) => `${host} closed the connection`,
+};
+
 /** Requests to the cluster of a kubeconfig. */
 export function createRequest(config: KubeConfig, server: string): KubernetesRequest {
   return async (path, options = {}) => {
@@ -42,28 +51,71 @@ export function createRequest(config: KubeConfig, server: string): KubernetesReq
 }
 
 /**
- * Sends a request of the client library. Its own transport loses the TLS settings on Bun (oven-sh/bun#21492).
+ * Sends a request of the client library. Its own transport loses the TLS settings on Bun (oven-sh/bun#21492). A request
+ * that the API server is too busy for (429) is sent again after the time that the server names, while time is left.
  *
+ * @returns a response whose body fails with an error that names the call, too.
  * @throws {KubernetesError} on every status code that is not 2xx.
- * @throws {Error} that names the call if the API server cannot be reached, or does not answer within `timeout` ms.
+ * @throws {Error} that names the call if the API server cannot be reached, does not answer within `timeout` ms, or does
+ * not answer before the request's signal times out.
  */
 export async function fetchWithTls(config: KubeConfig, request: RequestContext, timeout = TIMEOUT): Promise<Response> {
   const body = request.getBody();
-  const signal = request.getSignal();
-  const call = `${request.getHttpMethod()} ${new URL(request.getUrl()).pathname}`;
+  const url = new URL(request.getUrl());
+  const caller = request.getSignal();
+  const limit = AbortSignal.timeout(timeout);
+  const signal = AbortSignal.any([caller ?? [], limit].flat());
+  const call = `${request.getHttpMethod()} ${url.pathname}`;
+  const end = performance.now() + timeout;
   const options = {
     method: request.getHttpMethod(),
     headers: request.getHeaders(),
     ...(typeof body === "string" ? { body } : {}),
-    signal: AbortSignal.any([signal ?? [], AbortSignal.timeout(timeout)].flat()),
+    signal,
     tls: await tlsOptions(config),
   };
-  const response = await fetch(request.getUrl(), options).catch((error) => {
-    signal?.throwIfAborted();
-    throw new Error(`${call} failed: ${messageOf(error)}`, { cause: error });
+
+  /** Throws what happened instead of an answer. */
+  function fail(error: unknown): never {
+    if (caller?.aborted) {
+      if ((caller.reason as Error | undefined)?.name !== "TimeoutError") throw caller.reason;
+      throw new Error(`${call} was not answered in time`);
+    }
+    if (limit.aborted) throw new Error(`${call} was not answered within ${timeout / 1000} s`);
+    const { code } = error as NodeJS.ErrnoException;
+    throw new Error(`${call} failed: ${CONNECTION_ERRORS[code ?? ""]?.(url.host) ?? messageOf(error)}`);
+  }
+
+  for (;;) {
+    const response = await fetch(url, options).catch(fail);
+    if (response.ok) return new Response(response.body && withErrors(response.body, fail), response);
+    const error = toKubernetesError(call, response.status, await response.text().catch(fail));
+    const delay = retryAfter(response.headers);
+    if (response.status !== 429 || performance.now() + delay >= end) throw error;
+    await sleep(delay, undefined, { signal }).catch(() => {
+      if (caller?.aborted && caller.reason?.name !== "TimeoutError") throw caller.reason;
+      throw error;
+    });
+  }
+}
+
+/** The time to wait before a request is sent again, in ms. API Priority and Fairness answers `Retry-After: 1`. */
+function retryAfter(headers: Headers): number {
+  const seconds = Number(headers.get("Retry-After") ?? 1);
+  return (Number.isFinite(seconds) && seconds >= 0 ? seconds : 1) * 1000;
+}
+
+/** A body that fails with the error that `fail` throws. */
+function withErrors(body: ReadableStream<Uint8Array>, fail: (error: unknown) => never): ReadableStream<Uint8Array> {
+  const reader = body.getReader();
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { done, value } = await reader.read().catch(fail);
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: (reason) => reader.cancel(reason),
   });
-  if (response.ok) return response;
-  throw toKubernetesError(call, response.status, await response.text());
 }
 
 type TlsOptions = NonNullable<BunFetchRequestInit["tls"]>;

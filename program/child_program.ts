@@ -1,11 +1,20 @@
 /** Time from SIGTERM to SIGKILL, in ms. */
 const GRACE_PERIOD = 5000;
 
+/** A line of a program's log. */
+export type LogLine = Readonly<Record<string, unknown>> & { readonly message: string };
+
 /** A program of this repository in a child process. Disposal sends SIGTERM, and SIGKILL after five seconds. */
 export interface Program extends AsyncDisposable {
   readonly pid: number;
-  /** The first JSON log line whose message is `ready`. Rejects with the output of the program if it ends before. */
-  readonly started: Promise<Record<string, unknown>>;
+  /** The first log line whose message is `ready`. Rejects with the output of the program if it ends before. */
+  readonly started: Promise<LogLine>;
+  /** The exit status. */
+  readonly exited: Promise<number>;
+  /** The first log line that matches, also one from before. Rejects with the output of the program if it ends before. */
+  logged(matches: (line: LogLine) => boolean): Promise<LogLine>;
+  /** Standard error, once the program has ended. */
+  readonly stderr: Promise<string>;
   /** Sends SIGKILL. Resolves when the process has ended. */
   kill(): Promise<void>;
 }
@@ -22,24 +31,51 @@ export function startProgram(file: string, { environment, ready }: ProgramOption
     env: { PATH: process.env.PATH, TMPDIR: process.env.TMPDIR, ...environment },
     stdio: ["ignore", "pipe", "pipe"],
   });
-  const started = Promise.withResolvers<Record<string, unknown>>();
-  started.promise.catch(() => {}); // no unhandled rejection if the caller does not await it
+  const lines: LogLine[] = [];
+  let changed = Promise.withResolvers<void>();
+  let output = "";
+  let hasEnded = false;
+  const stderr = new Response(child.stderr).text();
   void readOutput();
 
   async function readOutput(): Promise<void> {
-    let text = "";
+    let rest = "";
     const decoder = new TextDecoder();
     for await (const chunk of child.stdout) {
-      text += decoder.decode(chunk, { stream: true });
-      const line = text.split("\n").find((each) => each.includes(`"message":"${ready}"`) && each.endsWith("}"));
-      if (line) started.resolve(JSON.parse(line));
+      const text = decoder.decode(chunk, { stream: true });
+      output += text;
+      const complete = (rest + text).split("\n");
+      rest = complete.pop() ?? "";
+      lines.push(...complete.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line) as LogLine));
+      notify();
     }
-    started.reject(new Error(`${file} ended: ${text}${await new Response(child.stderr).text()}`));
+    output += await stderr;
+    hasEnded = true;
+    notify();
   }
 
+  function notify(): void {
+    changed.resolve();
+    changed = Promise.withResolvers();
+  }
+
+  async function logged(matches: (line: LogLine) => boolean): Promise<LogLine> {
+    for (;;) {
+      const line = lines.find(matches);
+      if (line) return line;
+      if (hasEnded) throw new Error(`${file} ended: ${output}`);
+      await changed.promise;
+    }
+  }
+
+  const started = logged(({ message }) => message === ready);
+  started.catch(() => {}); // no unhandled rejection if the caller does not await it
   return {
     pid: child.pid,
-    started: started.promise,
+    started,
+    exited: child.exited,
+    logged,
+    stderr,
     async kill() {
       child.kill("SIGKILL");
       await child.exited;

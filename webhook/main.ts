@@ -81,6 +81,7 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
     detail,
   });
   await using probes = serveProbes({ port: settings.METRICS_PORT, notReady, detail, metrics: metrics.registry });
+  log.info("Started", { metricsPort: probes.port });
   await using server = createHttpsServer({ port: settings.PORT, fetch: app.fetch });
 
   const serve = async () => {

@@ -10,6 +10,8 @@ import { applyPatch } from "rfc6902";
 import { connectKubernetes, type KubernetesApi } from "../client.ts";
 
 export interface SimulatedApiServerOptions {
+  /** TCP port; 0 selects a free port. */
+  port?: number;
   /** Serves HTTPS with these options; plain HTTP if undefined. */
   tls?: NonNullable<Bun.TLSOptions>;
   /** Called with each request. A response that it returns replaces that of the server. */
@@ -29,8 +31,12 @@ export interface SimulatedApiServer extends AsyncDisposable {
   readonly requests: string[];
 }
 
-/** Starts an API server on localhost, on a free port. */
-export function startSimulatedApiServer({ tls, onRequest }: SimulatedApiServerOptions = {}): SimulatedApiServer {
+/** Starts an API server on localhost. */
+export function startSimulatedApiServer({
+  port = 0,
+  tls,
+  onRequest,
+}: SimulatedApiServerOptions = {}): SimulatedApiServer {
   const secrets = new Map<string, V1Secret>();
   const webhookConfigurations = {
     mutating: new Map<string, V1MutatingWebhookConfiguration>(),
@@ -47,7 +53,7 @@ export function startSimulatedApiServer({ tls, onRequest }: SimulatedApiServerOp
   }
 
   const server = Bun.serve({
-    port: 0,
+    port,
     ...(tls ? { tls } : {}),
     async fetch(request) {
       const { pathname } = new URL(request.url);

@@ -1,5 +1,6 @@
 import type { Registry } from "prom-client";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
+import { waitForApiServer } from "../../kubernetes/wait_for_api_server.ts";
 import { DRIVER } from "../../pool/driver.ts";
 import { createKeyedMutex } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
@@ -40,11 +41,13 @@ export function createDriver({ settings, request, registry, log: parent }: Drive
     );
   const metrics = createDriverMetrics({ registry, preparedClaims });
   let state: RegistrationState = "waiting";
+  let hasAnswered = false;
   return {
     notReady() {
-      if (state === "registered") return undefined;
       // A kubelet that supports no drivers is fine, unless the driver was requested.
-      return state === "refused" && allocation === undefined ? undefined : "Driver not registered with the kubelet";
+      if (state === "refused" && allocation === undefined) return undefined;
+      if (state !== "registered") return "Driver not registered with the kubelet";
+      return hasAnswered ? undefined : "No answer from the API server yet";
     },
     async run(signal) {
       await files.removeUnfinished().catch((error) => {
@@ -61,7 +64,10 @@ export function createDriver({ settings, request, registry, log: parent }: Drive
         },
         signal,
       });
-      await Promise.all([lifecycle, runSweeper({ files, readClaim, mutex, log, signal })]);
+      const untilAnswered = waitForApiServer({ request, log, signal }).then(() => {
+        hasAnswered = true;
+      });
+      await Promise.all([lifecycle, untilAnswered, runSweeper({ files, readClaim, mutex, log, signal })]);
     },
   };
 }
