@@ -67,7 +67,7 @@ function randomPod(random: Random) {
 function randomContainer(random: Random, index: number) {
   const limits = randomResources(random);
   return {
-    name: random.chance(0.995) ? `container-${index}` : "populate",
+    name: random.chance(0.995) ? `container-${index}` : "bitfusion-client",
     image: "registry.example/training:1",
     ...(random.chance(0.97) ? { command: random.chance(0.9) ? ["python3", "train.py"] : random.pick(COMMANDS) } : {}),
     ...(random.chance(0.4) ? { args: ["--epochs=90"] } : {}),

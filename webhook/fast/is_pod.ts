@@ -25,6 +25,7 @@ export function isPod(value: unknown): value is Pod {
     isObject(spec) &&
     isArrayOf(spec.containers, isContainer) &&
     isOptional(spec.initContainers, isContainers) &&
+    isOptional(spec.ephemeralContainers, isNamedArray) &&
     isOptional(spec.volumes, isNamedArray) &&
     isOptional(spec.resourceClaims, isPodClaims) &&
     isOptional(spec.resources, isResources) &&

@@ -23,6 +23,7 @@ const full = {
   spec: {
     containers: [container],
     initContainers: [container],
+    ephemeralContainers: [{ name: "debugger" }],
     volumes: [{ name: "v" }],
     resourceClaims: [{ name: "c", resourceClaimTemplateName: "t" }],
     resources,

@@ -5,9 +5,9 @@ import type { Mode } from "../pod/mode.ts";
 import type { Container } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
 import { clientVolumeMounts } from "./client_volumes.ts";
+import { missingFrom } from "./collisions.ts";
 import { wrapCommand } from "./command.ts";
 import { clientVariables, hasLibraryPath, withLibraryPath } from "./environment.ts";
-import { missingFrom } from "./name_collision.ts";
 import type { PatchBuilder } from "./patch_builder.ts";
 
 /** A container that requests a share. */

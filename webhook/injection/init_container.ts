@@ -5,7 +5,10 @@ import type { JsonObject } from "../pod/json_object.ts";
 import { initVolumeMounts } from "./client_volumes.ts";
 
 /** Name of the init container that the webhook injects. */
-export const INIT_CONTAINER = "populate";
+export const INIT_CONTAINER = "bitfusion-client";
+
+/** Its names: pods that an earlier version of the webhook injected have the second. */
+const NAMES: readonly unknown[] = [INIT_CONTAINER, "populate"];
 
 /** The init container that fills the client's volumes from the client's image. It meets the restricted Pod Security Standard. */
 export const initContainer = memoize((client: ClientDefinition): JsonObject => {
@@ -29,11 +32,15 @@ export const initContainer = memoize((client: ClientDefinition): JsonObject => {
   };
 });
 
-/** Whether a container is the injected one. Others may have changed its image (a mirror), its resources (a LimitRange), or added mounts. */
+/**
+ * Whether a container is the injected one: by its command and mounts, since users may give a container one of its names. Others may have
+ * changed its image (a mirror), its resources (a LimitRange), or added mounts.
+ */
 export function isInitContainer(container: JsonObject, client: ClientDefinition): boolean {
   const mounts = Array.isArray(container.volumeMounts) ? container.volumeMounts : [];
   return (
-    containsFields(container, { name: INIT_CONTAINER, command: client.populate }) &&
+    NAMES.includes(container.name) &&
+    containsFields(container.command, client.populate) &&
     initVolumeMounts(client).every((mount) => mounts.some((each) => containsFields(each, mount)))
   );
 }

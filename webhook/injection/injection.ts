@@ -9,11 +9,11 @@ import type { Container, Pod } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
 import { readShare } from "../pod/requested_share.ts";
 import type { PatchOperation } from "../review/review.ts";
-import { attachClient, type ClientInjection, commandOf, type GpuContainer } from "./attach_client.ts";
+import { attachClient, type ClientInjection, type GpuContainer } from "./attach_client.ts";
 import { clientVolumes } from "./client_volumes.ts";
+import { missingFrom, refuseContainerName } from "./collisions.ts";
 import { INIT_CONTAINER, initContainer, isInitContainer } from "./init_container.ts";
 import { initContainerResources } from "./init_container_resources.ts";
-import { missingFrom, nameCollision } from "./name_collision.ts";
 import { createPatchBuilder, type PatchBuilder } from "./patch_builder.ts";
 import { countUnits, withUnits } from "./units.ts";
 
@@ -100,11 +100,12 @@ function readFilter(text: string): Filter {
   return filter;
 }
 
-function warningsAbout(pod: Pod, { name, binary }: ClientDefinition, filters: readonly string[]): string[] {
+function warningsAbout(pod: Pod, client: ClientDefinition, filters: readonly string[]): string[] {
+  const { name, binary } = client;
   const warnings: string[] = [];
   if (
     pod.metadata.annotations?.[ANNOTATIONS.status] !== undefined &&
-    !pod.spec.initContainers?.some((container) => container.name === INIT_CONTAINER)
+    !pod.spec.initContainers?.some((container) => isInitContainer(container, client))
   ) {
     warnings.push(`Annotation ${ANNOTATIONS.status} is set by the webhook: its value was ignored`);
   }
@@ -139,13 +140,9 @@ function addInitContainer(
 ): void {
   const { client } = injection;
   const list = pod.spec.initContainers;
-  const existing = list?.find(({ name }) => name === INIT_CONTAINER);
-  if (existing) {
-    const gpuContainer = gpuContainers.find(({ container }) => container === existing); // it may request a share itself
-    const command = gpuContainer ? commandOf(gpuContainer, injection) : existing.command;
-    if (!isInitContainer({ ...existing, command }, client)) throw nameCollision("Init container", INIT_CONTAINER);
-    return;
-  }
+  const isUsers = (container: Container) => gpuContainers.some((each) => each.container === container);
+  if (list?.some((container) => isInitContainer(container, client) && !isUsers(container))) return;
+  refuseContainerName(pod, INIT_CONTAINER);
   const container = { ...initContainer(client), resources: initContainerResources(pod, client) };
   patch.prepend("/spec/initContainers", list, container);
 }

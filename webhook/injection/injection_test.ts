@@ -53,7 +53,7 @@ test("inject() injects the example pod of the original", async () => {
   const [populate, ...others] = spec.initContainers ?? [];
   expect(others).toEqual([]);
   expect(populate).toMatchObject({
-    name: "populate",
+    name: "bitfusion-client",
     image: "bitfusion-client:0.1.0",
     command: ["/usr/bin/bitfusion", "install"],
     resources: testClient().resources,
@@ -118,7 +118,7 @@ test("inject() attaches the client to a container that another webhook added, an
   Object.assign(tokens?.secret ?? {}, { defaultMode: 420 });
   before.spec.containers.push(gpu({ name: "late" }));
   const after = injected(before);
-  expect(names(after.spec.initContainers)).toEqual(["populate"]);
+  expect(names(after.spec.initContainers)).toEqual(["bitfusion-client"]);
   expect(names(after.spec.volumes)).toEqual(names(before.spec.volumes));
   expect(after.spec.containers[0]).toEqual(before.spec.containers[0] as Container);
   expect(after.spec.containers[1]?.command?.[0]).toBe(BINARY);
@@ -136,15 +136,31 @@ test("inject() keeps the pod's init containers, after its own, unlike the origin
     { name: "proxy", image: "envoy", restartPolicy: "Always" },
   ];
   const { initContainers } = injected(pod([gpu()], { spec: { initContainers: own } })).spec;
-  expect(names(initContainers)).toEqual(["populate", "download", "proxy"]);
+  expect(names(initContainers)).toEqual(["bitfusion-client", "download", "proxy"]);
   expect(initContainers?.slice(1)).toEqual(own);
+});
+
+test("inject() leaves containers of the user's own alone that are called populate, as its own was once", () => {
+  const populate = { name: "populate", image: "mine", command: ["load-data"] };
+  const { initContainers } = injected(pod([gpu()], { spec: { initContainers: [populate] } })).spec;
+  expect(names(initContainers)).toEqual(["bitfusion-client", "populate"]);
+  expect(initContainers?.[1]).toEqual(populate);
+  const { spec } = injected(pod([gpu(), populate]));
+  expect([names(spec.initContainers), names(spec.containers)]).toEqual([["bitfusion-client"], ["train", "populate"]]);
+});
+
+test("inject() recognizes the init container of a pod that an earlier version has injected", () => {
+  const before = injected(pod([gpu()]));
+  Object.assign(before.spec.initContainers?.[0] ?? {}, { name: "populate" });
+  before.spec.containers.push(gpu({ name: "late" }));
+  expect(names(injected(before).spec.initContainers)).toEqual(["populate"]);
 });
 
 test("inject() attaches the client to an init container that requests a share", () => {
   const { initContainers } = injected(
     pod([{ name: "main" }], { spec: { initContainers: [{ name: "first" }, gpu({ name: "warm-up" })] } }),
   ).spec;
-  expect(names(initContainers)).toEqual(["populate", "first", "warm-up"]);
+  expect(names(initContainers)).toEqual(["bitfusion-client", "first", "warm-up"]);
   expect(initContainers?.[1]).toEqual({ name: "first" });
   expect(initContainers?.[2]?.resources).toEqual({ limits: { [UNITS]: "50" }, requests: { [UNITS]: "50" } });
 });
@@ -322,7 +338,7 @@ function refusalOf(given: Pod, using = settings): Pick<Refusal, "reason" | "mess
   }
 }
 
-const COLLISION = ": the client needs this name, expected another one";
+const TAKEN = "of this name, expected another name";
 
 test.each<[description: string, given: Pod, reason: RefusalReason, message: string]>([
   [
@@ -365,19 +381,37 @@ test.each<[description: string, given: Pod, reason: RefusalReason, message: stri
     "a volume with the name of a client volume",
     pod([gpu()], { spec: { volumes: [{ name: "bitfusion-config", hostPath: { path: "/etc" } }] } }),
     "collision",
-    `Volume "bitfusion-config"${COLLISION}`,
+    `Volume "bitfusion-config": the webhook adds a volume ${TAKEN}`,
   ],
   [
     "an init container with the name of the client's",
-    pod([gpu()], { spec: { initContainers: [{ name: "populate", image: "mine" }] } }),
+    pod([gpu()], { spec: { initContainers: [{ name: "bitfusion-client", image: "mine" }] } }),
     "collision",
-    `Init container "populate"${COLLISION}`,
+    `Init container "bitfusion-client": the webhook adds an init container ${TAKEN}`,
+  ],
+  [
+    "a container with the name of the client's",
+    pod([gpu(), { name: "bitfusion-client" }]),
+    "collision",
+    `Container "bitfusion-client": the webhook adds an init container ${TAKEN}`,
+  ],
+  [
+    "a GPU container with the name of the client's",
+    pod([gpu({ name: "bitfusion-client" })]),
+    "collision",
+    `Container "bitfusion-client": the webhook adds an init container ${TAKEN}`,
+  ],
+  [
+    "an ephemeral container with the name of the client's, as in a copy of a pod that was debugged",
+    pod([gpu()], { spec: { ephemeralContainers: [{ name: "bitfusion-client" }] } }),
+    "collision",
+    `Ephemeral container "bitfusion-client": the webhook adds an init container ${TAKEN}`,
   ],
   [
     "a variable with the name of a client variable",
     pod([gpu({ env: [{ name: "BITFUSION_POD", value: "me" }] })]),
     "collision",
-    `Variable "BITFUSION_POD"${COLLISION}`,
+    `Variable "BITFUSION_POD": the webhook adds a variable ${TAKEN}`,
   ],
   [
     "another mount at a mount path of the client",
@@ -458,7 +492,9 @@ test("inject() with claims keeps the pod's own claims, and refuses one with the 
   expect(spec.resourceClaims?.[0]).toEqual(own);
   expect(spec.containers[0]?.resources?.claims).toEqual([{ name: "nic" }, { name: "bitfusion-a" }]);
   const taken = pod([gpu({ name: "a" })], { spec: { resourceClaims: [{ name: "bitfusion-a" }] } });
-  expect(() => injected(taken, claimSettings)).toThrow('Resource claim "bitfusion-a": the client needs this name');
+  expect(() => injected(taken, claimSettings)).toThrow(
+    'Resource claim "bitfusion-a": the webhook adds a resource claim of this name',
+  );
 });
 
 test("inject() with claims passes filters to the scheduler, and refuses those that it cannot apply", () => {
@@ -487,7 +523,7 @@ test("inject() takes less than 2 s for a pod of 100 containers with 1,000 variab
 
 /** The pod without what injection adds, and without shares and units: units cannot be converted back to shares. */
 function withoutInjection(given: Pod): unknown {
-  const isInjected = (name: unknown) => /^(populate|bitfusion-|BITFUSION_|LD_LIBRARY_PATH)/.test(String(name));
+  const isInjected = (name: unknown) => /^(bitfusion-|BITFUSION_|LD_LIBRARY_PATH)/.test(String(name));
   const rest = (list: readonly JsonObject[] | undefined) => list?.filter(({ name }) => !isInjected(name));
   const strip = ({ resources: { limits: list, requests, ...kept } = {}, ...container }: Container) => ({
     ...container,

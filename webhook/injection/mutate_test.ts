@@ -114,7 +114,7 @@ test("mutate() attaches the client to init containers and sidecars that request 
   ];
   const after = mutated(pod([{ name: "main" }], { spec: { initContainers } }));
   const [, warmUp, plain, server] = after.spec.initContainers ?? [];
-  expect(names(after.spec.initContainers)).toEqual(["populate", "warm-up", "plain", "server"]);
+  expect(names(after.spec.initContainers)).toEqual(["bitfusion-client", "warm-up", "plain", "server"]);
   expect([warmUp?.command?.[0], server?.command?.[0]]).toEqual([BINARY, BINARY]);
   expect([warmUp, server].map((container) => container?.resources?.limits)).toEqual([
     { [UNITS]: "50" },
@@ -154,7 +154,7 @@ test.each(deployed.clients.map((client) => [client.name, client] as const))(
     const using = { catalogue: deployed };
     const after = mutated(pod([gpu()], { annotations }), using);
     const [populate] = after.spec.initContainers ?? [];
-    expect(populate).toMatchObject({ name: "populate", image: client.image, command: client.populate });
+    expect(populate).toMatchObject({ name: "bitfusion-client", image: client.image, command: client.populate });
     expect(after.spec.containers[0]?.command?.[0]).toBe(client.binary ?? "python");
     expect(names(after.spec.volumes).includes("bitfusion-tokens")).toBe(client.tokens);
     expect(validate(requestOf(defaulted(after)), using)).toMatchObject({ result: "allowed", reason: "valid" });

@@ -28,6 +28,7 @@ export const Pod = v.looseObject({
   spec: v.looseObject({
     containers: v.array(Container),
     initContainers: v.optional(v.array(Container)),
+    ephemeralContainers: v.optional(v.array(Named)),
     volumes: v.optional(v.array(Named)),
     resourceClaims: v.optional(
       v.array(v.looseObject({ name: v.string(), resourceClaimTemplateName: v.optional(v.string()) })),

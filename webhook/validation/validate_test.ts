@@ -109,7 +109,7 @@ test.each<[description: string, object: Pod, reason: string, message: string]>([
     "units without a client",
     pod([gpu({}, { [UNITS]: "50" })]),
     "injection",
-    `Init container "populate" is missing or changed: ${NOT_INJECTED}`,
+    `Init container "bitfusion-client" is missing or changed: ${NOT_INJECTED}`,
   ],
   [
     "an unknown mode",
@@ -127,7 +127,7 @@ test.each<[description: string, object: Pod, reason: string, message: string]>([
     "a pod without the injected init container",
     changed((spec) => void spec.initContainers?.shift()),
     "injection",
-    `Init container "populate" is missing or changed: ${NOT_INJECTED}`,
+    `Init container "bitfusion-client" is missing or changed: ${NOT_INJECTED}`,
   ],
   [
     "a pod whose init container has another command",
@@ -135,19 +135,19 @@ test.each<[description: string, object: Pod, reason: string, message: string]>([
       Object.assign(elementOf(spec.initContainers), { command: ["/usr/bin/bitfusion", "install", "-x"] }),
     ),
     "injection",
-    `Init container "populate" is missing or changed: ${NOT_INJECTED}`,
+    `Init container "bitfusion-client" is missing or changed: ${NOT_INJECTED}`,
   ],
   [
     "a pod whose init container lacks a volume",
     changed((spec) => void elementOf(spec.initContainers).volumeMounts?.pop()),
     "injection",
-    `Init container "populate" is missing or changed: ${NOT_INJECTED}`,
+    `Init container "bitfusion-client" is missing or changed: ${NOT_INJECTED}`,
   ],
   [
     "a pod with units in an init container that runs before the injected one",
     changed((spec) => void spec.initContainers?.unshift({ ...elementOf(spec.containers), name: "early" })),
     "injection",
-    `Init container "early" runs before "populate": ${NOT_INJECTED}`,
+    `Init container "early" runs before "bitfusion-client": ${NOT_INJECTED}`,
   ],
   [
     "a pod that lacks one of the volumes",
@@ -201,6 +201,10 @@ const injection = pod([{ name: "notebook", image: "jupyter", resources: { limits
 
 test.each<[description: string, object: Pod, using?: InjectionSettings]>([
   ["injected", mutated(pod([gpu()]))],
+  [
+    "that an earlier version of the webhook has injected",
+    changed((spec) => Object.assign(elementOf(spec.initContainers), { name: "populate" })),
+  ],
   ["with units in an init container", mutated(pod([], { spec: { initContainers: [gpu()] } }))],
   [
     "whose init container has another image and other resources",
