@@ -26,7 +26,6 @@ export function testClient(overrides: Partial<ClientDefinition> = {}): ClientDef
     version: "1",
     image: "bitfusion-client:0.1.0",
     populate: ["/usr/bin/bitfusion", "install"],
-    resources: { requests: { cpu: "10m", memory: "64Mi" }, limits: { cpu: "1", memory: "256Mi" } },
     tokens: true,
     mounts: [
       { volume: "client", path: "/bitfusion" },

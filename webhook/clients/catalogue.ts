@@ -8,7 +8,6 @@ import { Refusal } from "../pod/refusal.ts";
 
 const Text = v.pipe(v.string("expected text"), v.nonEmpty("expected text"));
 const AbsolutePath = v.pipe(Text, v.startsWith("/", "expected an absolute path"));
-const ResourceList = v.record(v.string(), Text, "expected quantities by resource name");
 
 /** A volume that the init container fills at /populate/<name>. */
 const VolumeName = v.picklist(["client", "opt", "config"], "expected client, opt or config");
@@ -33,8 +32,6 @@ const Client = v.strictObject({
    * Command of the init container. It fills the volumes from its image and from the token's files in /populate/tokens.
    */
   populate: v.pipe(v.array(Text, "expected a list of arguments"), v.minLength(1, "expected a program")),
-  /** Resources of the init container. Quantities must be in canonical form. */
-  resources: v.strictObject({ requests: ResourceList, limits: ResourceList }),
   /** Whether the client needs the pool's token. */
   tokens: v.optional(v.boolean("expected true or false"), true),
   mounts: v.pipe(v.array(Mount, "expected a list of mounts"), v.minLength(1, "expected at least one mount")),

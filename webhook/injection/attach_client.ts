@@ -42,7 +42,7 @@ export function attachClient(patch: PatchBuilder, gpuContainer: GpuContainer, in
 }
 
 /** The command of a container once the client is attached. */
-export function commandOf(
+function commandOf(
   { container, share }: GpuContainer,
   { mode, client: { binary }, filters }: ClientInjection,
 ): Container["command"] {

@@ -12,8 +12,7 @@ import type { PatchOperation } from "../review/review.ts";
 import { attachClient, type ClientInjection, type GpuContainer } from "./attach_client.ts";
 import { clientVolumes } from "./client_volumes.ts";
 import { missingFrom, refuseContainerName } from "./collisions.ts";
-import { INIT_CONTAINER, initContainer, isInitContainer } from "./init_container.ts";
-import { initContainerResources } from "./init_container_resources.ts";
+import { INIT_CONTAINER, initContainer, initContainerResources, isInitContainer } from "./init_container.ts";
 import { createPatchBuilder, type PatchBuilder } from "./patch_builder.ts";
 import { countUnits, withUnits } from "./units.ts";
 
@@ -143,6 +142,6 @@ function addInitContainer(
   const isUsers = (container: Container) => gpuContainers.some((each) => each.container === container);
   if (list?.some((container) => isInitContainer(container, client) && !isUsers(container))) return;
   refuseContainerName(pod, INIT_CONTAINER);
-  const container = { ...initContainer(client), resources: initContainerResources(pod, client) };
+  const container = { ...initContainer(client), resources: initContainerResources(pod) };
   patch.prepend("/spec/initContainers", list, container);
 }

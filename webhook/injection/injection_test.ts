@@ -19,7 +19,6 @@ import {
   PERCENT,
   pod,
   settings,
-  testClient,
   UNITS,
 } from "../testing.ts";
 import type { InjectionSettings } from "./injection.ts";
@@ -56,7 +55,7 @@ test("inject() injects the example pod of the original", async () => {
     name: "bitfusion-client",
     image: "bitfusion-client:0.1.0",
     command: ["/usr/bin/bitfusion", "install"],
-    resources: testClient().resources,
+    resources: { requests: {}, limits: {} },
   });
   expect(spec.containers).toEqual([
     {
