@@ -6,8 +6,8 @@ import { connectUnix } from "../../grpc/client.ts";
 import { kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
 import { startSimulatedDraKubelet } from "../../kubernetes/simulated/dra_kubelet.ts";
 import { createObjectStore } from "../../kubernetes/simulated/objects.ts";
+import { compile } from "../../program/compile.ts";
 import { DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
-import { compile } from "../common/compile.ts";
 import { percentile } from "../common/statistics.ts";
 
 const CLAIMS = 1000;
