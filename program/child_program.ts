@@ -1,13 +1,16 @@
 /** Time from SIGTERM to SIGKILL, in ms. */
 const GRACE_PERIOD = 5000;
 
+/** How long a program may take until it is ready, in ms: far longer than any does, also on a busy machine. */
+const START_TIMEOUT = 30_000;
+
 /** A line of a program's log. */
 export type LogLine = Readonly<Record<string, unknown>> & { readonly message: string };
 
 /** A program of this repository in a child process. Disposal sends SIGTERM, and SIGKILL after five seconds. */
 export interface Program extends AsyncDisposable {
   readonly pid: number;
-  /** The first log line whose message is `ready`. Rejects with the output of the program if it ends before. */
+  /** The first log line whose message is `ready`. Rejects with the output of the program if it ends before, or after 30 s. */
   readonly started: Promise<LogLine>;
   /** The exit status. */
   readonly exited: Promise<number>;
@@ -68,7 +71,12 @@ export function startProgram(file: string, { environment, ready }: ProgramOption
     }
   }
 
-  const started = logged(({ message }) => message === ready);
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    late.reject(new Error(`${file} did not log "${ready}" within ${START_TIMEOUT / 1000} s: ${output}`));
+  }, START_TIMEOUT);
+  const isReady = logged(({ message }) => message === ready);
+  const started = Promise.race([isReady, late.promise]).finally(() => clearTimeout(timer));
   started.catch(() => {}); // no unhandled rejection if the caller does not await it
   return {
     pid: child.pid,
