@@ -54,6 +54,7 @@ export function startSimulatedApiServer({
 
   const server = Bun.serve({
     port,
+    idleTimeout: 0, // a watch may be silent
     ...(tls ? { tls } : {}),
     async fetch(request) {
       const { pathname } = new URL(request.url);

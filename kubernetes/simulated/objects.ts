@@ -1,10 +1,17 @@
 import type { KubernetesObject } from "@kubernetes/client-node";
+import { createLatest, type Latest } from "../../program/latest.ts";
 
 /** Objects of any kind by path, such as /apis/resource.k8s.io/v1/namespaces/team/resourceclaimtemplates/x. */
 export interface ObjectStore {
   readonly objects: Map<string, KubernetesObject>;
+  /** The version of the last change. Control loops wait for it. */
+  readonly version: Latest<number>;
+  /** The object with this path. Undefined if it does not exist. */
+  get<T>(path: string): T | undefined;
+  /** The objects of a collection, such as /api/v1/pods, in the order of their creation. */
+  list<T>(collection: string): T[];
   /** Creates or replaces an object, as another client does. */
-  put(path: string, object: KubernetesObject): void;
+  put(path: string, object: object): void;
   /** Removes an object, as another client does. */
   remove(path: string): void;
   /**
@@ -45,6 +52,7 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
   const objects = new Map<string, KubernetesObject>();
   const history: WatchEvent[] = [];
   const watches = new Map<Listener, (broken: boolean) => void>();
+  const latest = createLatest(0);
   let version = 0;
   let oldestVersion = 0;
 
@@ -105,6 +113,7 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
     if (isDryRun) return stored;
     record(path, metadata ? "MODIFIED" : "ADDED", stored);
     objects.set(path, stored);
+    latest.set(version);
     return stored;
   }
 
@@ -112,6 +121,7 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
     const object = objects.get(path);
     if (!objects.delete(path)) return;
     record(path, "DELETED", { ...object, metadata: { ...object?.metadata, resourceVersion: String(++version) } });
+    latest.set(version);
   }
 
   async function create(request: Request, { pathname, searchParams }: URL): Promise<Response> {
@@ -138,7 +148,11 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
 
   return {
     objects,
-    put: (path, object) => void store(path, object, false),
+    version: latest,
+    get: <T>(path: string) => objects.get(path) as T | undefined,
+    list: <T>(collection: string) =>
+      [...objects].flatMap(([path, object]) => (isIn(collection, path) ? [object as unknown as T] : [])),
+    put: (path, object) => void store(path, object as KubernetesObject, false),
     remove,
     endWatches({ forget = false, broken = false } = {}) {
       if (forget) oldestVersion = ++version;
@@ -175,17 +189,22 @@ function mergePatch<T extends object>(target: T, patch: object): T {
 
 /** Whether the collection and selectors of a request's URL include an object. */
 function isSelected({ pathname, searchParams }: URL, path: string, object: KubernetesObject): boolean {
+  if (!isIn(pathname, path)) return false;
   const { metadata } = object;
-  const { group, namespace, resource } = PATH.exec(pathname)?.groups ?? {};
-  const actual = PATH.exec(path)?.groups ?? {};
-  if (actual.group !== group || actual.resource !== resource || (namespace && actual.namespace !== namespace))
-    return false;
   const [label = "", value] = searchParams.get("labelSelector")?.split("=") ?? [];
   const [field = "", expected] = searchParams.get("fieldSelector")?.split("=") ?? [];
   return (
     (value === undefined || metadata?.labels?.[label] === value) &&
     (expected === undefined || String(fieldOf(object, field)) === expected)
   );
+}
+
+/** Whether a collection, of one namespace or of all, has the object with this path. */
+function isIn(collection: string, path: string): boolean {
+  const expected = PATH.exec(collection)?.groups ?? {};
+  const { group, namespace, resource } = PATH.exec(path)?.groups ?? {};
+  const isInNamespace = expected.namespace === undefined || expected.namespace === namespace;
+  return group === expected.group && resource === expected.resource && isInNamespace;
 }
 
 /** Returns the value at a path such as spec.driver. */
