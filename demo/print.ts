@@ -1,59 +1,55 @@
 import Table from "cli-table3";
 import { createPatch } from "diff";
 import colors from "picocolors";
+import { Document, visit } from "yaml";
 
-/** Prints a numbered heading with an explanation. */
+/** Prints a numbered heading with an explanation of what follows. */
 export function heading(number: number, title: string, explanation: string): void {
-  console.log(`\n${colors.bold(`${number}  ${title}`)}\n${colors.dim(explanation)}\n`);
+  console.log(`\n${colors.bold(`${number}  ${title}`)}`);
+  console.log(`${colors.dim(explanation)}\n`);
 }
 
-export function line(text: string): void {
-  console.log(`   ${text}`);
+/** Prints an explanation of what follows, below a heading. */
+export function explain(text: string): void {
+  console.log(`\n${colors.dim(text)}\n`);
+}
+
+/** Prints evidence. */
+export function show(text: string): void {
+  for (const line of text.trimEnd().split("\n")) console.log(`   ${line}`.trimEnd());
 }
 
 export function table(head: string[], rows: string[][]): void {
-  const none = {
-    top: "",
-    "top-mid": "",
-    "top-left": "",
-    "top-right": "",
-    mid: "",
-    "left-mid": "",
-    "mid-mid": "",
-    "right-mid": "",
-  };
-  const chars = {
-    ...none,
-    bottom: "",
-    "bottom-mid": "",
-    "bottom-left": "",
-    "bottom-right": "",
-    left: "",
-    right: "",
-    middle: "  ",
-  };
+  const borders = ["top", "bottom", "left", "mid", "right"].flatMap((name) => [name, `${name}-mid`]);
+  const corners = ["top", "bottom"].flatMap((name) => [`${name}-left`, `${name}-right`]);
+  const none = Object.fromEntries([...borders, ...corners].map((name) => [name, ""]));
   const style = { head: [], border: [], "padding-left": 0, "padding-right": 0 };
-  const cells = new Table({ head: head.map((title) => colors.dim(title)), chars, style });
+  const cells = new Table({ head: head.map((title) => colors.dim(title)), chars: { ...none, middle: "  " }, style });
   cells.push(...rows);
-  for (const row of cells.toString().split("\n")) line(row.trimEnd());
+  show(cells.toString());
 }
 
-/** Prints the lines that differ between two texts, with two lines of context. */
+/**
+ * Formats an object as YAML 1.1, which kubectl reads: an unquoted yes is a boolean.
+ *
+ * @param inline keys whose values are on one line.
+ */
+export function toYaml(object: object, inline: readonly string[] = []): string {
+  const document = new Document(object, { version: "1.1" });
+  visit(document, {
+    Pair(_, { key, value }) {
+      if (inline.includes(String(key)) && value && typeof value === "object") Object.assign(value, { flow: true });
+    },
+  });
+  return document.toString({ lineWidth: 0, flowCollectionPadding: false });
+}
+
+/** Prints a text with the lines that differ from the text before. */
 export function difference(before: string, after: string): void {
-  const [, , , , ...lines] = createPatch("", before, after, "", "", { context: 2 }).split("\n");
-  for (const text of lines) {
-    if (text.startsWith("+")) line(colors.green(text));
-    else if (text.startsWith("-")) line(colors.red(text));
-    else if (text.startsWith("@@")) line(colors.dim("  ..."));
-    else if (text && !text.startsWith("\\")) line(colors.dim(text));
+  const [, , , , ...lines] = createPatch("", before, after, "", "", { context: 100 }).split("\n");
+  for (const line of lines) {
+    if (line.startsWith("+")) show(colors.green(line));
+    else if (line.startsWith("-")) show(colors.red(line));
+    else if (line.startsWith(" ")) show(line);
   }
-}
-
-/** Prints `value` of `total` as a bar. */
-export function gauge(label: string, value: number, total: number): void {
-  const width = 30;
-  const filled = Math.round((value / total) * width);
-  line(
-    `${label.padEnd(34)} ${colors.green("█".repeat(filled))}${colors.red("░".repeat(width - filled))} ${value} of ${total}`,
-  );
 }

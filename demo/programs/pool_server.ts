@@ -1,0 +1,64 @@
+import { createClient } from "@connectrpc/connect";
+import { connectTcp } from "../../grpc/client.ts";
+import type { GpuShare, LeaseOwner } from "../../pool/lease.ts";
+import { type Program, startProgram } from "../../program/child_program.ts";
+import { freePort } from "../../program/testing.ts";
+import { type Gpu, PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+
+/** A pool server in a process of its own. Disposal ends it. */
+export interface PoolServer extends AsyncDisposable {
+  readonly name: string;
+  /** host:port */
+  readonly address: string;
+  /** Starts the process. Resolves once it serves. */
+  start(): Promise<void>;
+  /** Sends SIGKILL to the process. */
+  kill(): Promise<void>;
+  /** Asks the server for its GPUs. */
+  gpus(): Promise<readonly Gpu[]>;
+  /** Asks the server for its leases. */
+  leases(): Promise<readonly PoolLease[]>;
+}
+
+export interface PoolLease {
+  readonly owner: LeaseOwner;
+  readonly gpus: readonly GpuShare[];
+}
+
+/** Limit of one call, in ms. */
+const TIMEOUT = 5000;
+
+/** Creates a server with a number of simulated GPUs. It is not started yet. */
+export async function createPoolServer(name: string, gpus: number): Promise<PoolServer> {
+  const port = await freePort();
+  const address = `127.0.0.1:${port}`;
+  const environment = { PORT: String(port), GPUS: String(gpus), SERVER_NAME: name };
+  let program: Program | undefined;
+  return {
+    name,
+    address,
+    async start() {
+      program = startProgram("server/main.ts", { environment, ready: "Pool server started" });
+      await program.started;
+    },
+    async kill() {
+      await program?.kill();
+    },
+    async gpus() {
+      using channel = connectTcp(address);
+      const { inventory } = await createClient(PoolService, channel.transport).getInventory({}, { timeoutMs: TIMEOUT });
+      return inventory?.gpus ?? [];
+    },
+    async leases() {
+      using channel = connectTcp(address);
+      const { leases } = await createClient(PoolService, channel.transport).listLeases({}, { timeoutMs: TIMEOUT });
+      return leases.map(({ owner, gpus }) => ({
+        owner: { namespace: owner?.namespace ?? "", pod: owner?.pod ?? "", container: owner?.container ?? "" },
+        gpus: gpus.map(({ gpuId, units }) => ({ gpuId, units })),
+      }));
+    },
+    async [Symbol.asyncDispose]() {
+      await program?.[Symbol.asyncDispose]();
+    },
+  };
+}
