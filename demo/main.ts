@@ -21,7 +21,8 @@ import { showSlices } from "./steps/slices.ts";
 const NODE_NAME = "node-1";
 
 const INTRODUCTION = `How a pod gets a share of a GPU in the network.
-Real programs: pool servers, controller, webhook, DRA driver and client. They talk over real sockets and TLS.
+Real programs: pool servers, controller, webhook, DRA driver and client. They use real sockets, and TLS to the API server
+and the webhook.
 Simulated, on this machine: the GPUs, the API server, the controller manager, the scheduler and the kubelet.`;
 
 const CONCLUSION = `
