@@ -1,4 +1,5 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
+import { createSecureContext } from "node:tls";
 import "reflect-metadata"; // must precede x509, whose dependency injection needs it
 import * as x509 from "@peculiar/x509";
 
@@ -7,8 +8,8 @@ export interface Certificate {
   readonly cert: string;
   readonly key: string;
   /**
-   * The CA that signed `cert`. After a renewal also the previous CA, so that clients trust replicas with the old
-   * certificate.
+   * The CA that signed `cert`. After a renewal also the previous CAs that have not expired, so that clients trust
+   * replicas with an old certificate.
    */
   readonly ca: string;
 }
@@ -62,12 +63,28 @@ export async function createCertificate(dnsNames: readonly [string, ...string[]]
   return { cert: certificate.toString("pem"), key, ca: ca.toString("pem") };
 }
 
-/** Returns `renewed` with the newest CA of `previous` added to its CAs. A CA that is not PEM is ignored. */
-export function trustPreviousCa(renewed: Certificate, previous: Certificate): Certificate {
-  const [previousCa = ""] = x509.PemConverter.decode(previous.ca).map((der) =>
-    x509.PemConverter.encode(der, "CERTIFICATE"),
-  );
-  return { ...renewed, ca: `${renewed.ca}\n${previousCa}` };
+/**
+ * What is wrong with a certificate and its key. Undefined if a server can use them. Dates are not checked.
+ *
+ * @param cert one or more certificates, in PEM
+ * @param key a private key, in PEM
+ */
+export function findPairProblem(cert: string, key: string): { wrong: "cert" | "key"; expected: string } | undefined {
+  try {
+    createPrivateKey(key);
+  } catch {
+    return { wrong: "key", expected: "a private key in PEM" };
+  }
+  if (!cert.includes("-----BEGIN ")) return { wrong: "cert", expected: "a certificate in PEM" };
+  try {
+    createSecureContext({ cert, key });
+    return undefined;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return code === "ERR_OSSL_X509_KEY_VALUES_MISMATCH"
+      ? { wrong: "key", expected: "the key of the certificate" }
+      : { wrong: "cert", expected: "a certificate in PEM" };
+  }
 }
 
 /**
@@ -81,11 +98,7 @@ export function isUsable({ cert, key }: Certificate, dnsNames: readonly string[]
     const certificate = new X509Certificate(cert);
     const [from, to] = [certificate.validFromDate.getTime(), certificate.validToDate.getTime()];
     const isYoung = from <= now && now < from + ((to - from) * 2) / 3;
-    return (
-      isYoung &&
-      dnsNames.every((name) => certificate.checkHost(name)) &&
-      certificate.checkPrivateKey(createPrivateKey(key))
-    );
+    return isYoung && dnsNames.every((name) => certificate.checkHost(name)) && findPairProblem(cert, key) === undefined;
   } catch {
     return false; // cannot be parsed: a new one is needed
   }

@@ -1,10 +1,13 @@
 import { afterEach, expect, test } from "bun:test";
 import { X509Certificate } from "node:crypto";
-import { type Certificate, createCertificate, isUsable, trustPreviousCa } from "./certificate.ts";
+import { type Certificate, createCertificate, findPairProblem, isUsable } from "./certificate.ts";
 
 const NAMES = ["webhook.bitfusion-system.svc", "localhost"] as const;
 const DAY = 24 * 3600_000;
 const NOW = Date.now();
+
+const [pair, otherPair] = await Promise.all([createCertificate([...NAMES], NOW), createCertificate([...NAMES], NOW)]);
+const GARBAGE = "-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -46,7 +49,7 @@ test("createCertificate() creates a certificate that is valid from one hour ago,
   expect(Math.abs(validToDate.getTime() - (NOW + 90 * DAY))).toBeLessThan(1000);
 });
 
-test("isFresh() is true during the first two thirds of the lifetime", async () => {
+test("isUsable() is true during the first two thirds of the lifetime", async () => {
   const created = Math.floor(NOW / 1000) * 1000; // certificates have whole seconds
   const certificate = await createCertificate([...NAMES], created);
   const from = created - 3600_000;
@@ -55,37 +58,45 @@ test("isFresh() is true during the first two thirds of the lifetime", async () =
   expect(times.map((time) => isUsable(certificate, NAMES, time))).toEqual([false, true, true, true, false, false]);
 });
 
-test("isFresh() is false if a DNS name is missing", async () => {
+test("isUsable() is false if a DNS name is missing", async () => {
   const certificate = await createCertificate([...NAMES], NOW);
   expect(isUsable(certificate, ["localhost"], NOW)).toBe(true);
   expect(isUsable(certificate, [...NAMES, "webhook.other.svc"], NOW)).toBe(false);
 });
 
-test("isFresh() is false if the key does not match the certificate", async () => {
+test("isUsable() is false if the key does not match the certificate", async () => {
   const [certificate, other] = [await createCertificate([...NAMES], NOW), await createCertificate([...NAMES], NOW)];
   expect(isUsable({ ...certificate, key: other.key }, NAMES, NOW)).toBe(false);
   expect(isUsable({ ...certificate, key: "" }, NAMES, NOW)).toBe(false);
 });
 
+test("isUsable() is false if a certificate is followed by garbage, which a server cannot use", async () => {
+  expect(isUsable({ ...pair, cert: `${pair.cert}\n${GARBAGE}` }, NAMES, NOW)).toBe(false);
+});
+
 test.each(["", "garbage", "-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n"])(
-  "isFresh() is false for %j, which is not a certificate",
+  "isUsable() is false for %j, which is not a certificate",
   (cert) => {
     expect(isUsable({ cert, key: "", ca: "" }, [], NOW)).toBe(false);
   },
 );
 
-test("afterRenewal() adds the previous CA, but not the one before it", async () => {
-  const first = await createCertificate([...NAMES], NOW);
-  const second = trustPreviousCa(await createCertificate([...NAMES], NOW), first);
-  const third = trustPreviousCa(await createCertificate([...NAMES], NOW), second);
-  expect(await handshake(third, third.ca)).toBe("trusted");
-  expect(await handshake(second, third.ca)).toBe("trusted");
-  expect(await handshake(first, second.ca)).toBe("trusted");
-  expect(await handshake(first, third.ca)).toBe("refused");
-});
-
-test("afterRenewal() ignores a previous CA that is not PEM", async () => {
-  const renewed = await createCertificate([...NAMES], NOW);
-  const { ca } = trustPreviousCa(renewed, { cert: "garbage", key: "garbage", ca: "garbage" });
-  expect(await handshake(renewed, ca)).toBe("trusted");
+test.each<[description: string, cert: string, key: string, expected: ReturnType<typeof findPairProblem>]>([
+  ["nothing in a certificate with its key", pair.cert, pair.key, undefined],
+  ["nothing in a chain of certificates", `${pair.cert}\n${pair.ca}`, pair.key, undefined],
+  [
+    "the key of another certificate",
+    pair.cert,
+    otherPair.key,
+    { wrong: "key", expected: "the key of the certificate" },
+  ],
+  ["an empty key", pair.cert, "", { wrong: "key", expected: "a private key in PEM" }],
+  ["half of a key", pair.cert, pair.key.slice(0, 100), { wrong: "key", expected: "a private key in PEM" }],
+  ["an empty certificate", "", pair.key, { wrong: "cert", expected: "a certificate in PEM" }],
+  ["text", "hello", pair.key, { wrong: "cert", expected: "a certificate in PEM" }],
+  ["half of a certificate", pair.cert.slice(0, 300), pair.key, { wrong: "cert", expected: "a certificate in PEM" }],
+  ["PEM of something else", GARBAGE, pair.key, { wrong: "cert", expected: "a certificate in PEM" }],
+  ["garbage in a chain", `${pair.cert}\n${GARBAGE}`, pair.key, { wrong: "cert", expected: "a certificate in PEM" }],
+])("findPairProblem() finds %s", (_, cert, key, expected) => {
+  expect(findPairProblem(cert, key)).toEqual(expected as never);
 });

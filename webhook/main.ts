@@ -129,7 +129,7 @@ function certificateSource(
     namespace: POD_NAMESPACE,
     name: `${NAME}-tls`,
     dnsNames: [service, `${service}.cluster.local`],
-    publish: ({ ca }) => writeCaBundles(admissionRegistration, NAME, ca),
+    publish: ({ ca }) => writeCaBundles(admissionRegistration, NAME, ca, Date.now()),
     log,
     now: Date.now,
   });

@@ -147,17 +147,42 @@ test("the webhook creates its certificate, writes the caBundles and copies the t
   );
 });
 
-const [TEXT, CLIENTS] = [join(folder, "text"), join(folder, "clients.yaml")];
-await Promise.all([writeFile(TEXT, "hello"), writeFile(CLIENTS, "default: none\nclients: []\n")]);
+test("the webhook is not ready while its TLS files do not belong together, and serves once they do", async () => {
+  const files = { TLS_CERT_FILE: join(folder, "half.crt"), TLS_KEY_FILE: join(folder, "half.key") };
+  await Promise.all([writeFile(files.TLS_CERT_FILE, certificate.cert), writeFile(files.TLS_KEY_FILE, other.key)]);
+  const child = spawn({ ...TLS, ...files, TOTAL_GPU_MEMORY: "16G" });
+  cleanups.push(async () => {
+    child.kill("SIGKILL");
+    await child.exited;
+  });
+  let output = "";
+  const line = (message: string) => output.split("\n").find((each) => each.includes(message) && each.endsWith("}"));
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    output += text;
+    const started = line('"Started"');
+    if (started && line("Cannot get the certificate") && !line('"Serving"')) {
+      const { metricsPort } = JSON.parse(started);
+      const readiness = await fetch(`http://localhost:${metricsPort}/readyz`);
+      expect([readiness.status, await readiness.text()]).toEqual([503, "No certificate yet\n"]);
+      await writeFile(files.TLS_KEY_FILE, certificate.key);
+    }
+    if (line('"Serving"')) break;
+  }
+  const { reason } = JSON.parse(line("Cannot get the certificate") ?? "{}");
+  expect(reason).toBe(`Cannot use TLS_KEY_FILE="${files.TLS_KEY_FILE}": expected the key of the certificate`);
+  const { port } = JSON.parse(line('"Serving"') ?? "{}");
+  expect((await mutate(port, certificate.ca)).response.allowed).toBe(true);
+});
+
+const CLIENTS = join(folder, "clients.yaml");
+await writeFile(CLIENTS, "default: none\nclients: []\n");
 
 test.concurrent.each<[sentence: string, environment: Record<string, string>]>([
   ['Cannot use PORT="x": expected a whole number from 0 to 65535', { ...TLS, PORT: "x" }],
-  ['Cannot read TLS_CERT_FILE="/nowhere/tls.crt": ENOENT', { ...TLS, TLS_CERT_FILE: "/nowhere/tls.crt" }],
   [
     `Cannot use TLS_CERT_FILE="${TLS.TLS_CERT_FILE}" without TLS_KEY_FILE: set both or none`,
     { ...TLS, TLS_KEY_FILE: "" },
   ],
-  [`Cannot use TLS_CERT_FILE="${TEXT}": expected a PEM file`, { ...TLS, TLS_CERT_FILE: TEXT }],
   ['Cannot read CLIENTS_FILE="/nowhere/clients.yaml": ENOENT', { ...TLS, CLIENTS_FILE: "/nowhere/clients.yaml" }],
   [`Cannot use ${CLIENTS}: clients: expected at least one client`, { ...TLS, CLIENTS_FILE: CLIENTS }],
   ['Cannot use TOKENS="maybe": expected copy or off', { ...TLS, TOKENS: "maybe" }],

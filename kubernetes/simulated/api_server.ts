@@ -6,7 +6,6 @@ import type {
   V1Secret,
   V1ValidatingWebhookConfiguration,
 } from "@kubernetes/client-node";
-import { applyPatch } from "rfc6902";
 import { connectKubernetes, type KubernetesApi } from "../client.ts";
 
 export interface SimulatedApiServerOptions {
@@ -71,19 +70,31 @@ export function startSimulatedApiServer({
         pathname,
       ) ?? [];
     return kind
-      ? respondWithWebhook(request, webhookConfigurations[kind as keyof typeof webhookConfigurations], name)
+      ? respondWithWebhook(request, webhookConfigurations[kind as keyof typeof webhookConfigurations] as never, name)
       : status(404, "NotFound");
   }
 
-  async function respondWithWebhook<T extends object>(request: Request, webhooks: Map<string, T>, name: string) {
-    const configuration = webhooks.get(name);
-    if (!configuration) return status(404, "NotFound");
-    if (request.method === "GET") return Response.json(configuration);
-    if (request.headers.get("Content-Type") !== "application/json-patch+json") return status(415, "UnsupportedMedia");
-    const patched = structuredClone(configuration);
-    const [failed] = applyPatch(patched, (await request.json()) as never).filter(Boolean);
-    if (failed) return status(422, "Invalid", failed.message);
-    webhooks.set(name, patched);
+  async function respondWithWebhook(
+    request: Request,
+    configurations: Map<string, WebhookConfiguration>,
+    name: string,
+  ): Promise<Response> {
+    const current = configurations.get(name);
+    if (!current) return status(404, "NotFound");
+    // resource versions are assigned here: tests put configurations into the map without one
+    const metadata = { ...current.metadata, resourceVersion: current.metadata?.resourceVersion ?? String(++version) };
+    configurations.set(name, { ...current, metadata });
+    if (request.method === "GET") return Response.json({ ...current, metadata });
+    if (request.headers.get("Content-Type") !== "application/strategic-merge-patch+json") {
+      return status(415, "UnsupportedMedia");
+    }
+    const patch = (await request.json()) as WebhookConfiguration;
+    if ((patch.metadata?.resourceVersion ?? metadata.resourceVersion) !== metadata.resourceVersion) {
+      return status(409, "Conflict");
+    }
+    const webhooks = mergeWebhooks(current.webhooks, patch.webhooks);
+    const patched = { ...current, webhooks, metadata: { ...metadata, resourceVersion: String(++version) } };
+    configurations.set(name, patched as never);
     return Response.json(patched);
   }
 
@@ -112,6 +123,21 @@ export function startSimulatedApiServer({
     requests,
     [Symbol.asyncDispose]: () => server.stop(true),
   };
+}
+
+type WebhookConfiguration = V1MutatingWebhookConfiguration | V1ValidatingWebhookConfiguration;
+
+/** Merges lists of webhooks by name, as a strategic merge patch does. Only clientConfig is merged. */
+function mergeWebhooks(
+  current: WebhookConfiguration["webhooks"] = [],
+  patch: WebhookConfiguration["webhooks"] = [],
+): object[] {
+  const added = patch.filter(({ name }) => !current.some((webhook) => webhook.name === name));
+  const merged = current.map((webhook) => {
+    const { clientConfig } = patch.find(({ name }) => name === webhook.name) ?? {};
+    return { ...webhook, clientConfig: { ...webhook.clientConfig, ...clientConfig } };
+  });
+  return [...merged, ...added];
 }
 
 function status(code: number, reason: string, message = reason): Response {

@@ -3,35 +3,71 @@ import {
   type AdmissionregistrationV1WebhookClientConfig,
   PatchStrategy,
   setHeaderOptions,
+  type V1ObjectMeta,
 } from "@kubernetes/client-node";
+import { isStatus } from "../../kubernetes/error.ts";
+import { mergeCas } from "../../tls/ca_bundle.ts";
+
+/** How often a configuration that changes at the same time is read again before writing it fails. */
+const ATTEMPTS = 5;
 
 /**
- * Writes the CA to the caBundle of each webhook in the MutatingWebhookConfiguration and the
- * ValidatingWebhookConfiguration of this name. Bundles that contain the CA are left alone: a replica that has not read
- * a renewed certificate yet must not remove the new CA.
+ * Adds the CA to the caBundle of each webhook in the MutatingWebhookConfiguration and the ValidatingWebhookConfiguration
+ * of this name. The CAs in a bundle stay until they expire, because replicas may still serve with a certificate that one
+ * of them signed.
  *
  * @param ca one or more certificates, in PEM
+ * @param now ms since the epoch
+ * @throws {KubernetesError}
  */
-export async function writeCaBundles(api: AdmissionregistrationV1Api, name: string, ca: string): Promise<void> {
-  const options = setHeaderOptions("Content-Type", PatchStrategy.JsonPatch);
-  const mutating = missingBundles((await api.readMutatingWebhookConfiguration({ name })).webhooks, ca);
-  if (mutating.length > 0) await api.patchMutatingWebhookConfiguration({ name, body: mutating }, options);
-  const validating = missingBundles((await api.readValidatingWebhookConfiguration({ name })).webhooks, ca);
-  if (validating.length > 0) await api.patchValidatingWebhookConfiguration({ name, body: validating }, options);
+export async function writeCaBundles(
+  api: AdmissionregistrationV1Api,
+  name: string,
+  ca: string,
+  now: number,
+): Promise<void> {
+  // Entries are merged by the name of the webhook, so a list in another order does no harm.
+  const options = setHeaderOptions("Content-Type", PatchStrategy.StrategicMergePatch);
+  await update({
+    read: () => api.readMutatingWebhookConfiguration({ name }),
+    patch: (body) => api.patchMutatingWebhookConfiguration({ name, body }, options),
+  });
+  await update({
+    read: () => api.readValidatingWebhookConfiguration({ name }),
+    patch: (body) => api.patchValidatingWebhookConfiguration({ name, body }, options),
+  });
+
+  async function update({ read, patch }: Configurations): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      const { metadata, webhooks = [] } = await read();
+      const changed = webhooks.flatMap((webhook) => changedBundle(webhook, ca, now) ?? []);
+      if (changed.length === 0) return;
+      // With the version that was read, a concurrent change causes a conflict: another replica may have added its CA.
+      const body = { metadata: { resourceVersion: metadata?.resourceVersion }, webhooks: changed };
+      try {
+        await patch(body);
+        return;
+      } catch (error) {
+        if (!isStatus(error, 409) || attempt === ATTEMPTS) throw error;
+      }
+    }
+  }
 }
 
-type Webhook = { clientConfig: AdmissionregistrationV1WebhookClientConfig };
-
-/** JSON Patch operations for the webhooks whose bundle lacks the CA. */
-function missingBundles(webhooks: readonly Webhook[] = [], ca: string) {
-  const value = Buffer.from(ca).toString("base64");
-  return webhooks.flatMap(({ clientConfig }, index) =>
-    contains(clientConfig.caBundle, ca) ? [] : [{ op: "add", path: `/webhooks/${index}/clientConfig/caBundle`, value }],
-  );
+interface Webhook {
+  readonly name: string;
+  readonly clientConfig: AdmissionregistrationV1WebhookClientConfig;
 }
 
-function contains(caBundle: string | undefined, ca: string): boolean {
-  const bundle = Buffer.from(caBundle ?? "", "base64").toString();
-  const certificates = ca.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-  return certificates.every((pem) => bundle.includes(pem));
+interface Configurations {
+  readonly read: () => Promise<{ metadata?: V1ObjectMeta; webhooks?: readonly Webhook[] }>;
+  readonly patch: (body: object) => Promise<unknown>;
+}
+
+/** The webhook with its new bundle. Undefined if the bundle does not change. */
+function changedBundle({ name, clientConfig }: Webhook, ca: string, now: number): Webhook | undefined {
+  const before = Buffer.from(clientConfig.caBundle ?? "", "base64").toString();
+  const after = mergeCas(before, ca, now);
+  if (after === before) return undefined;
+  return { name, clientConfig: { caBundle: Buffer.from(after).toString("base64") } };
 }

@@ -1,19 +1,29 @@
 import { afterEach, expect, test } from "bun:test";
 import type { V1MutatingWebhook, V1ValidatingWebhook } from "@kubernetes/client-node";
-import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
+import {
+  connectWithKubeconfig,
+  kubeconfigOf,
+  type SimulatedApiServer,
+  startSimulatedApiServer,
+} from "../../kubernetes/simulated/api_server.ts";
+import { mergeCas } from "../../tls/ca_bundle.ts";
+import { createCertificate } from "../../tls/certificate.ts";
 import { writeCaBundles } from "./ca_bundles.ts";
 
 const NAME = "bitfusion-webhook";
-const CA = pem("bmV3");
-const OLD = pem("b2xk");
-const BUNDLE = bundle(CA);
+const NOW = Date.now();
+const DAY = 24 * 3600_000;
 
-function pem(content: string): string {
-  return `-----BEGIN CERTIFICATE-----\n${content}\n-----END CERTIFICATE-----`;
+/** The CA of a certificate that was created some days ago. It lives for 90 days. */
+async function caOf(days: number): Promise<string> {
+  return (await createCertificate(["localhost"], NOW - days * DAY)).ca;
 }
 
-function bundle(...certificates: string[]): string {
-  return Buffer.from(certificates.join("\n")).toString("base64");
+const [CA, OTHER, PREVIOUS, EXPIRED] = await Promise.all([caOf(0), caOf(1), caOf(60), caOf(91)]);
+
+/** A bundle of these CAs, in the order in which writeCaBundles() writes them. */
+function bundle(...cas: string[]): string {
+  return Buffer.from(mergeCas("", cas.join("\n"), 0)).toString("base64");
 }
 
 const cleanups: (() => unknown)[] = [];
@@ -27,59 +37,110 @@ function webhook(name: string, caBundle?: string): V1MutatingWebhook {
   return { name, clientConfig, admissionReviewVersions: ["v1"], sideEffects: "NoneOnDryRun", timeoutSeconds: 5 };
 }
 
+interface WriteOptions {
+  mutating?: V1MutatingWebhook[];
+  validating?: V1ValidatingWebhook[];
+  ca?: string;
+  /** Called before each write, as if another client were faster. */
+  meanwhile?: (api: SimulatedApiServer) => void;
+}
+
 /** Writes the CA for these webhooks. Returns the webhooks afterwards, and the requests. */
-async function write(mutating: V1MutatingWebhook[] | "none", validating: V1ValidatingWebhook[] | "none" = mutating) {
-  const contentTypes: (string | null)[] = [];
-  const api = startSimulatedApiServer({
-    onRequest: ({ method, headers }) => {
-      if (method === "PATCH") contentTypes.push(headers.get("Content-Type"));
+async function write({ mutating, validating, ca = CA, meanwhile }: WriteOptions) {
+  const api: SimulatedApiServer = startSimulatedApiServer({
+    onRequest: ({ method }) => {
+      if (method === "PATCH") meanwhile?.(api);
       return undefined;
     },
   });
   cleanups.push(() => api[Symbol.asyncDispose]());
   const metadata = { name: NAME };
-  if (mutating !== "none") api.mutatingWebhooks.set(NAME, { metadata, webhooks: mutating });
-  if (validating !== "none") api.validatingWebhooks.set(NAME, { metadata, webhooks: validating });
+  if (mutating) api.mutatingWebhooks.set(NAME, { metadata, webhooks: mutating });
+  if (validating) api.validatingWebhooks.set(NAME, { metadata, webhooks: validating });
   const { admissionRegistration } = await connectWithKubeconfig(kubeconfigOf(api.url));
-  const outcome = await writeCaBundles(admissionRegistration, NAME, CA).then(() => "written", String);
+  const outcome = await writeCaBundles(admissionRegistration, NAME, ca, NOW).then(() => "written", String);
   const after = [api.mutatingWebhooks, api.validatingWebhooks].map((webhooks) => webhooks.get(NAME)?.webhooks);
-  return {
-    outcome,
-    contentTypes,
-    writes: api.requests.filter((request) => !request.startsWith("GET")),
-    after,
-  };
+  return { outcome, writes: api.requests.filter((request) => !request.startsWith("GET")), after };
 }
 
-test("writeCaBundles() sets the caBundle of each webhook with a JSON patch and keeps all other fields", async () => {
-  const given = [webhook("a.bitfusion.io"), webhook("b.bitfusion.io", ""), webhook("c.bitfusion.io", bundle(OLD))];
+test("writeCaBundles() sets the caBundle of each webhook and keeps all other fields", async () => {
+  const mutating = [webhook("a.bitfusion.io"), webhook("b.bitfusion.io", ""), webhook("c.bitfusion.io", "eA==")];
   const validating = [webhook("d.bitfusion.io")];
-  const { outcome, contentTypes, after } = await write(given, validating);
+  const { outcome, after } = await write({ mutating, validating });
   expect(outcome).toBe("written");
-  expect(contentTypes).toEqual(["application/json-patch+json", "application/json-patch+json"]);
-  expect(after).toEqual([given, validating].map((list) => list.map(({ name }) => webhook(name, BUNDLE))));
+  expect(after).toEqual([mutating, validating].map((list) => list.map(({ name }) => webhook(name, bundle(CA)))));
 });
 
-test("writeCaBundles() writes nothing if the bundles contain the CA", async () => {
-  const { outcome, writes } = await write([webhook("a.bitfusion.io", BUNDLE)]);
+test("writeCaBundles() keeps the CAs in a bundle that have not expired: replicas may serve with them", async () => {
+  const mutating = [webhook("a.bitfusion.io", bundle(PREVIOUS, EXPIRED, OTHER))];
+  const { after } = await write({ mutating, validating: [] });
+  expect(after[0]).toEqual([webhook("a.bitfusion.io", bundle(CA, OTHER, PREVIOUS))]);
+});
+
+test.each([
+  ["the CA", CA],
+  ["all CAs of the Secret", `${PREVIOUS}\n${CA}`],
+])("writeCaBundles() writes nothing if the bundles contain %s", async (_, ca) => {
+  const webhooks = [webhook("a.bitfusion.io", bundle(CA, OTHER, PREVIOUS))];
+  const { outcome, writes } = await write({ mutating: webhooks, validating: webhooks, ca });
   expect(outcome).toBe("written");
   expect(writes).toEqual([]);
 });
 
-test("writeCaBundles() leaves a bundle with more CAs alone: another replica may have renewed", async () => {
-  const { writes } = await write([webhook("a.bitfusion.io", bundle(pem("bmV4dA=="), CA))]);
-  expect(writes).toEqual([]);
+test("writeCaBundles() writes a bundle that contains only one of two CAs", async () => {
+  const webhooks = [webhook("a.bitfusion.io", bundle(PREVIOUS))];
+  const { after } = await write({ mutating: webhooks, validating: webhooks, ca: `${CA}\n${PREVIOUS}` });
+  expect(after).toEqual([
+    [webhook("a.bitfusion.io", bundle(CA, PREVIOUS))],
+    [webhook("a.bitfusion.io", bundle(CA, PREVIOUS))],
+  ]);
 });
 
 test("writeCaBundles() writes only the webhook configuration that lacks the CA", async () => {
-  const { writes } = await write([webhook("a.bitfusion.io", BUNDLE)], [webhook("b.bitfusion.io", bundle(OLD))]);
+  const mutating = [webhook("a.bitfusion.io", bundle(CA))];
+  const { writes } = await write({ mutating, validating: [webhook("b.bitfusion.io", bundle(OTHER))] });
   expect(writes).toEqual([`PATCH /apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/${NAME}`]);
 });
 
-test.each<[string, V1MutatingWebhook[] | "none", V1ValidatingWebhook[] | "none"]>([
-  ["mutating", "none", [webhook("a.bitfusion.io")]],
-  ["validating", [webhook("a.bitfusion.io")], "none"],
-])("writeCaBundles() fails if the %s webhook configuration does not exist", async (kind, mutating, validating) => {
-  const { outcome } = await write(mutating, validating);
+test("writeCaBundles() gives the bundle to the right webhook if the list is reordered meanwhile", async () => {
+  const [own, foreign] = [webhook("a.bitfusion.io"), webhook("b.example.com", bundle(CA, OTHER))];
+  let isReordered = false;
+  const { outcome, after } = await write({
+    mutating: [own, foreign],
+    validating: [],
+    meanwhile({ mutatingWebhooks }) {
+      if (isReordered) return;
+      isReordered = true;
+      mutatingWebhooks.set(NAME, { metadata: { name: NAME, resourceVersion: "9" }, webhooks: [foreign, own] });
+    },
+  });
+  expect(outcome).toBe("written");
+  expect(after[0]).toEqual([foreign, webhook("a.bitfusion.io", bundle(CA))]);
+});
+
+test("writeCaBundles() keeps the CA that another replica adds meanwhile, and gives up if the conflicts do not end", async () => {
+  let version = 9;
+  let conflicts = 1;
+  const options: WriteOptions = {
+    mutating: [webhook("a.bitfusion.io")],
+    validating: [],
+    meanwhile({ mutatingWebhooks }) {
+      if (conflicts-- <= 0) return;
+      const metadata = { name: NAME, resourceVersion: String(version++) };
+      mutatingWebhooks.set(NAME, { metadata, webhooks: [webhook("a.bitfusion.io", bundle(OTHER))] });
+    },
+  };
+  expect((await write(options)).after[0]).toEqual([webhook("a.bitfusion.io", bundle(CA, OTHER))]);
+  conflicts = 100;
+  const { outcome, writes } = await write(options);
+  expect(outcome).toContain(`mutatingwebhookconfigurations/${NAME} answered 409`);
+  expect(writes).toHaveLength(5);
+});
+
+test.each<[string, WriteOptions]>([
+  ["mutating", { validating: [webhook("a.bitfusion.io")] }],
+  ["validating", { mutating: [webhook("a.bitfusion.io")] }],
+])("writeCaBundles() fails if the %s webhook configuration does not exist", async (kind, options) => {
+  const { outcome } = await write(options);
   expect(outcome).toContain(`${kind}webhookconfigurations/${NAME} answered 404`);
 });

@@ -1,10 +1,11 @@
 import { readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { CoreV1Api, V1Secret } from "@kubernetes/client-node";
 import { isStatus } from "../../kubernetes/error.ts";
-import { ConfigError } from "../../program/config_error.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import { poll } from "../../program/poll.ts";
-import { type Certificate, createCertificate, isUsable, trustPreviousCa } from "../../tls/certificate.ts";
+import { mergeCas } from "../../tls/ca_bundle.ts";
+import { type Certificate, createCertificate, findPairProblem, isUsable } from "../../tls/certificate.ts";
 
 /** How often the files and the Secret are read, in ms. */
 const PERIOD = 30_000;
@@ -12,20 +13,25 @@ const PERIOD = 30_000;
 /** Yields the certificate to serve, and each one that replaces it. Ends with the signal. */
 export type CertificateSource = (signal: AbortSignal) => AsyncIterable<Certificate>;
 
-/** Reads a certificate that another program keeps in files. @throws {ConfigError} if a file cannot be read at first. */
+/**
+ * Reads a certificate that another program keeps in files. Files that cannot be used, for example because only one of
+ * them has been replaced yet, are logged: the last certificate stays in use. At the start the source waits for usable
+ * files.
+ */
 export function createFileSource({ cert, key }: { cert: string; key: string }, log: Logger): CertificateSource {
   return pollCertificate(log, async () => {
-    const [certText, keyText] = await Promise.all([readPem("TLS_CERT_FILE", cert), readPem("TLS_KEY_FILE", key)]);
-    return { cert: certText, key: keyText, ca: "" };
+    const [certText, keyText] = await Promise.all([read("TLS_CERT_FILE", cert), read("TLS_KEY_FILE", key)]);
+    const problem = findPairProblem(certText, keyText);
+    if (!problem) return { cert: certText, key: keyText, ca: "" };
+    const file = problem.wrong === "cert" ? `TLS_CERT_FILE="${cert}"` : `TLS_KEY_FILE="${key}"`;
+    throw new Error(`Cannot use ${file}: expected ${problem.expected}`);
   });
 }
 
-async function readPem(variable: string, path: string): Promise<string> {
-  const text = await readFile(path, "utf8").catch((error) => {
-    throw new ConfigError(`Cannot read ${variable}="${path}": ${(error as Error).message}`);
+async function read(variable: string, path: string): Promise<string> {
+  return readFile(path, "utf8").catch((error) => {
+    throw new Error(`Cannot read ${variable}="${path}": ${(error as Error).message}`);
   });
-  if (text.includes("-----BEGIN ")) return text;
-  throw new ConfigError(`Cannot use ${variable}="${path}": expected a PEM file`);
 }
 
 export interface SecretSourceOptions {
@@ -45,15 +51,27 @@ export interface SecretSourceOptions {
 }
 
 /**
+ * How long after the CA was published a certificate waits that replaces the one in use, in ms. API servers learn of a
+ * new caBundle by a watch: within a second, or some seconds under load.
+ */
+const PROPAGATION = 10_000;
+
+/**
  * Keeps the certificate in a Secret that the replicas share. A replica that finds none, or an old one, creates the
- * next.
+ * next. The first certificate is yielded at once: the replica serves nothing without it.
  */
 export function createSecretSource(options: SecretSourceOptions): CertificateSource {
-  return pollCertificate(options.log, async () => {
-    const certificate = await ensureFreshCertificate(options);
-    await options.publish(certificate);
-    return certificate;
-  });
+  return (signal) => {
+    let served: string | undefined;
+    const source = pollCertificate(options.log, async () => {
+      const certificate = await ensureFreshCertificate(options);
+      await options.publish(certificate);
+      if (served !== undefined && served !== certificate.cert) await sleep(PROPAGATION, undefined, { signal });
+      served = certificate.cert;
+      return certificate;
+    });
+    return source(signal);
+  };
 }
 
 /** The certificate in the Secret. It is created if it is missing, and renewed if it is no longer fresh. */
@@ -67,7 +85,7 @@ async function ensureFreshCertificate(options: SecretSourceOptions): Promise<Cer
     const current = secret && fromSecret(secret);
     if (current && isUsable(current, dnsNames, now())) return current;
     const created = await createCertificate(dnsNames, now());
-    const data = toData(current ? trustPreviousCa(created, current) : created);
+    const data = toData({ ...created, ca: mergeCas(current?.ca ?? "", created.ca, now()) });
     const body: V1Secret = secret ? { ...secret, data } : { metadata: { name }, type: "kubernetes.io/tls", data };
     try {
       if (secret) await core.replaceNamespacedSecret({ namespace, name, body });

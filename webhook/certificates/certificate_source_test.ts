@@ -70,23 +70,77 @@ test("createFileSource() yields the certificate in the files, and again when the
   expect(await end).toEqual({ done: true, value: undefined });
 });
 
-test.each<[description: string, missing: "cert" | "key", text: string | undefined, message: RegExp]>([
+const [good, next] = await Promise.all([createCertificate(NAMES, Date.now()), createCertificate(NAMES, Date.now())]);
+const GARBAGE = "-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n";
+
+/** Files that cannot be used, and the reason that is logged. `undefined`: the file does not exist. */
+const UNUSABLE: [description: string, cert: string | undefined, key: string | undefined, reason: RegExp][] = [
+  ["a certificate file that does not exist", undefined, good.key, /^Cannot read TLS_CERT_FILE=".*tls.crt": ENOENT/],
+  ["a key file that does not exist", good.cert, undefined, /^Cannot read TLS_KEY_FILE=".*tls.key": ENOENT/],
   [
-    "a certificate file that does not exist",
-    "cert",
-    undefined,
-    /^ConfigError: Cannot read TLS_CERT_FILE=".*tls.crt": ENOENT/,
+    "a certificate without its key yet",
+    next.cert,
+    good.key,
+    /^Cannot use TLS_KEY_FILE=".*": expected the key of the cert/,
   ],
-  ["a key file that does not exist", "key", undefined, /^ConfigError: Cannot read TLS_KEY_FILE=".*tls.key": ENOENT/],
-  ["a certificate that is not PEM", "cert", "x", /^ConfigError: Cannot use TLS_CERT_FILE=".*": expected a PEM file$/],
-  ["an empty key", "key", "", /^ConfigError: Cannot use TLS_KEY_FILE=".*": expected a PEM file$/],
-])("createFileSource() refuses %s and names the variable and the file", async (_, which, text, message) => {
-  const { cert, key } = await createCertificate(NAMES, Date.now());
-  const paths = await files(cert, key);
-  if (text === undefined) await rm(paths[which]);
-  else await writeFile(paths[which], text);
-  expect(await first(createFileSource(paths, silentLog)).then(String, String)).toMatch(message);
-});
+  [
+    "text instead of a certificate",
+    "x",
+    good.key,
+    /^Cannot use TLS_CERT_FILE=".*tls.crt": expected a certificate in PEM$/,
+  ],
+  ["PEM of something else", GARBAGE, good.key, /^Cannot use TLS_CERT_FILE=".*tls.crt": expected a certificate in PEM$/],
+  ["an empty key", good.cert, "", /^Cannot use TLS_KEY_FILE=".*tls.key": expected a private key in PEM$/],
+];
+
+async function write(paths: { cert: string; key: string }, cert: string | undefined, key: string | undefined) {
+  const texts = { cert, key };
+  for (const which of ["cert", "key"] as const) {
+    const text = texts[which];
+    if (text === undefined) await rm(paths[which]);
+    else await writeFile(paths[which], text);
+  }
+}
+
+test.each(UNUSABLE)(
+  "createFileSource() waits at the start while there is %s, and says why",
+  async (_, cert, key, reason) => {
+    const paths = await files("", "");
+    await write(paths, cert, key);
+    const logged = Promise.withResolvers<string>();
+    const log = { error: (_message: string, fields: { reason: string }) => logged.resolve(fields.reason) } as never;
+    const certificate = first(createFileSource(paths, log));
+    expect(await logged.promise).toMatch(reason);
+    await write(paths, good.cert, good.key);
+    expect(await certificate).toEqual({ ...good, ca: "" });
+  },
+);
+
+test.each(UNUSABLE)(
+  "createFileSource() keeps its certificate while there is %s, and takes the next good one",
+  async (_, cert, key, reason) => {
+    const paths = await files(good.cert, good.key);
+    const lines: string[] = [];
+    const { iterator } = open(createFileSource(paths, createRecordingLog(lines)));
+    await iterator.next();
+    await write(paths, cert, key);
+    jest.useFakeTimers();
+    const renewed = iterator.next();
+    try {
+      jest.advanceTimersByTime(30_000);
+      while (lines.length === 0) await new Promise(setImmediate);
+      expect(lines.map((line) => line.replace("Cannot get the certificate: ", ""))).toEqual([
+        expect.stringMatching(reason),
+      ]);
+      await write(paths, next.cert, next.key);
+      await new Promise(setImmediate);
+      jest.advanceTimersByTime(30_000);
+    } finally {
+      jest.useRealTimers();
+    }
+    expect((await renewed).value).toEqual({ ...next, ca: "" });
+  },
+);
 
 interface Setup {
   now?: number;
@@ -184,16 +238,60 @@ test("createSecretSource() replaces a certificate for other names, and an incomp
   }
 });
 
-test("createSecretSource() renews its certificate after two thirds of its lifetime", async () => {
+/** Lets pending I/O finish while timers are faked. */
+async function settle(isDone: () => boolean = () => true): Promise<void> {
+  do for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
+  while (!isDone());
+}
+
+test("createSecretSource() renews after two thirds of the lifetime, and yields 10 s after it published the new CA", async () => {
   const { api, clock, source, published } = await start();
   const { iterator } = open(source());
   const { value: old } = await iterator.next();
   expect(published).toEqual([old]);
   clock.now += 61 * DAY;
-  const { value: renewed } = await afterWaiting(iterator);
+  jest.useFakeTimers();
+  let renewed: Certificate | undefined;
+  try {
+    void iterator.next().then(({ value }) => {
+      renewed = value;
+    });
+    jest.advanceTimersByTime(30_000);
+    await settle(() => published.length === 2);
+    jest.advanceTimersByTime(9_999);
+    await settle();
+    expect(renewed).toBeUndefined();
+    jest.advanceTimersByTime(1);
+    await settle(() => renewed !== undefined);
+  } finally {
+    jest.useRealTimers();
+  }
   expect(published).toEqual([old, renewed]);
-  expect(renewed.cert).not.toBe(old.cert);
-  expect(stored(api)).toEqual(secretOf(renewed));
+  expect(renewed?.cert).not.toBe(old.cert);
+  expect(stored(api)).toEqual(secretOf(renewed as Certificate));
+});
+
+test("createSecretSource() creates a certificate if its Secret is deleted, and waits like for a renewal", async () => {
+  const { api, source, published } = await start();
+  const { iterator } = open(source());
+  const { value: old } = await iterator.next();
+  api.secrets.delete(KEY);
+  jest.useFakeTimers();
+  let next: Certificate | undefined;
+  try {
+    void iterator.next().then(({ value }) => {
+      next = value;
+    });
+    jest.advanceTimersByTime(30_000);
+    await settle(() => published.length === 2);
+    expect(next).toBeUndefined();
+    jest.advanceTimersByTime(10_000);
+    await settle(() => next !== undefined);
+  } finally {
+    jest.useRealTimers();
+  }
+  expect(published).toEqual([old, next]);
+  expect(next?.cert).not.toBe(old.cert);
 });
 
 test("createSecretSource() retries its first read until it succeeds, and logs each failed call", async () => {
