@@ -6,14 +6,14 @@ import type { Inventory } from "../../pool/inventory.ts";
 import { createLatest } from "../../program/latest.ts";
 import { silentLog } from "../../program/testing.ts";
 import { median } from "../common/statistics.ts";
-import { scaleController } from "./controller_deployment.ts";
+import { stopController } from "./controller_deployment.ts";
 
 const GPUS = 1000;
 const CHANGES = 20;
 
 /** Measures what it takes to publish 1,000 GPUs, and a change of one of them. The leader runs in this process. */
 export async function benchPublishing(request: KubernetesRequest): Promise<Record<string, string>[]> {
-  await scaleController(0);
+  await stopController();
   await kubectl("delete", "resourceslices", "--all");
   await using leader = startLeader(request);
   const all = await leader.publish();

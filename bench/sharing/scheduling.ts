@@ -1,113 +1,133 @@
+import { attributesOfDevice } from "../../controller/slices/device.ts";
+import { POOL_PORT, type PoolServer, startPool } from "../../e2e/cluster/pool.ts";
 import { waitFor } from "../../e2e/steps/kubectl.ts";
+import { setEnvironment } from "../../e2e/steps/set_environment.ts";
+import { RESOURCE_SLICES, type ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
-import { type ApiObject, watchObjects } from "../../kubernetes/watch.ts";
-import { silentLog } from "../../program/testing.ts";
-import { claimTemplateOf } from "../../webhook/claims/claim.ts";
+import { median } from "../common/statistics.ts";
+import {
+  COMPONENTS,
+  type Component,
+  type ControlPlane,
+  type ControlPlaneUsage,
+  connectControlPlane,
+  usageBetween,
+} from "./control_plane.ts";
+import { controllerCpuTime, startController, stopController } from "./controller_deployment.ts";
+import { startFakeNodes } from "./fake_nodes.ts";
+import { createPodBatches, type PodBatches } from "./pod_batch.ts";
 
-const NAMESPACE = "bench-scheduling";
 const PODS = 500;
-/** Nodes that exist only as objects: the scheduler binds pods to them, but no kubelet runs. */
 const NODES = 5;
-/** Interval of the node status updates that stand in for the kubelets' heartbeats, in ms. */
-const HEARTBEAT_INTERVAL = 10_000;
-/** Concurrent requests that create pods. */
-const PARALLEL = 16;
+const SERVER: PoolServer = { name: "bitfusion-pool-bench", gpus: 1000 };
+const ADDRESS = `${SERVER.name}:${POOL_PORT}`;
 
-interface Pod extends ApiObject {
-  readonly spec: { readonly nodeName?: string };
+export interface SchedulingOptions {
+  request: KubernetesRequest;
+  /** What the table says about the client limits of the cluster. */
+  limits: string;
+  /** Number of pairs of batches with claims: while the controller is stopped, and while it runs. */
+  pairs: number;
+  logProgress(step: string): void;
 }
 
-/** Measures the time from the first creation until 500 pods are bound, with 1,000 GPUs: without and with claims. */
-export async function benchScheduling(request: KubernetesRequest): Promise<Record<string, string>[]> {
-  const template = claimTemplateOf({ gpus: 1, percent: 50 }, { filters: [], gpuMemoryMb: 0 });
-  await request("/api/v1/namespaces", { method: "POST", body: { metadata: { name: NAMESPACE } } });
-  await request(`/apis/resource.k8s.io/v1/namespaces/${NAMESPACE}/resourceclaimtemplates`, {
-    method: "POST",
-    body: { metadata: { name: template.name }, spec: { spec: template.spec } },
-  });
-  // Pods are rejected until the namespace has its service account.
-  const account = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/default`;
-  await waitFor("the service account", () => request(account).then(Boolean, () => false));
-  await using _nodes = await startNodes(request);
-  const claims = { resourceClaims: [{ name: "gpu", resourceClaimTemplateName: template.name }] };
-  const without = await schedule(request, "without", {});
-  const withClaims = await schedule(request, "with", claims, { claims: [{ name: "gpu" }] });
-  const row = (what: string, seconds: number) => ({
-    "500 pods": what,
-    "all bound after": `${seconds.toFixed(1)} s`,
-    "pods/s": (PODS / seconds).toFixed(0),
-  });
-  return [row("without claims", without), row("with a claim each, 1,000 GPUs in 16 slices", withClaims)];
+/** A batch of pods. Times in seconds. */
+interface Sample {
+  readonly time: number;
+  readonly usage: ControlPlaneUsage;
+  /** CPU time of the controller. */
+  readonly controllerCpu: number;
 }
 
-/** Creates the pods and waits until all are bound. Returns the seconds this took. @throws {Error} after ten minutes. */
-async function schedule(
-  request: KubernetesRequest,
-  prefix: string,
-  spec: object,
-  resources: object = {},
-): Promise<number> {
-  const path = `/api/v1/namespaces/${NAMESPACE}/pods`;
-  const transform = ({ metadata, spec }: Pod) =>
-    metadata.name.startsWith(`${prefix}-`) && spec.nodeName ? spec.nodeName : undefined;
-  const pods = watchObjects({ request, path, transform, log: silentLog }, AbortSignal.timeout(600_000));
-  const bound = (async () => {
-    const names = new Set<string>();
-    for await (const change of pods) {
-      if (change.type === "put") names.add(change.key);
-      if (names.size === PODS) return performance.now();
-    }
-    throw new Error("Not all pods were bound within ten minutes");
-  })();
-  const start = performance.now();
-  let next = 0;
-  const create = async () => {
-    while (next < PODS) {
-      const name = `${prefix}-${next++}`;
-      const container = { name: "main", image: "none", resources: { requests: { cpu: "1m" }, ...resources } };
-      const body = {
-        metadata: { name },
-        spec: {
-          nodeSelector: { bench: NAMESPACE },
-          tolerations: [{ operator: "Exists" }],
-          containers: [container],
-          ...spec,
-        },
-      };
-      await request(path, { method: "POST", body, timeout: 60_000 });
-    }
+/**
+ * Measures how many pods are bound per second with 1,000 GPUs in slices: without claims, and with claims while the controller is
+ * stopped and while it runs, in pairs.
+ */
+export async function benchScheduling(options: SchedulingOptions): Promise<Record<string, string>[]> {
+  const { request, limits, pairs, logProgress } = options;
+  await using _pool = await startPool({ servers: [SERVER] });
+  await setEnvironment("bitfusion-controller", `POOL_SERVERS=${ADDRESS}`);
+  await startController();
+  await waitFor("all GPUs to be published", async () => (await countGpus(request)) === SERVER.gpus);
+  const labels = { bench: "scheduling" };
+  await using _nodes = await startFakeNodes({ request, count: NODES, labels });
+  const batches = await createPodBatches({ request, count: PODS, nodeSelector: labels });
+  const controlPlane = await connectControlPlane();
+  const measureBatch = async (what: string, withClaims: boolean) => {
+    const sample = await measure({ controlPlane, batches, withClaims });
+    logProgress(`${what}: ${(PODS / sample.time).toFixed(1)} pods/s`);
+    return sample;
   };
-  await Promise.all(Array.from({ length: PARALLEL }, create));
-  return ((await bound) - start) / 1000;
-}
 
-/** Creates the nodes and keeps them Ready. Disposal deletes them. */
-async function startNodes(request: KubernetesRequest): Promise<AsyncDisposable> {
-  const names = Array.from({ length: NODES }, (_, index) => `bench-${index}`);
-  const resources = { cpu: "64", memory: "256Gi", pods: "500" };
-  for (const name of names) {
-    const status = { capacity: resources, allocatable: resources, conditions: [ready()] };
-    const body = { metadata: { name, labels: { bench: NAMESPACE, "kubernetes.io/hostname": name } }, status };
-    await request("/api/v1/nodes", { method: "POST", body });
-  }
-  const sendHeartbeats = async () => {
-    for (const name of names) {
-      const node = (await (await request(`/api/v1/nodes/${name}`)).json()) as { status: object };
-      const body = { ...node, status: { ...node.status, conditions: [ready()] } };
-      // A conflict does not matter: the next heartbeat follows.
-      await request(`/api/v1/nodes/${name}/status`, { method: "PUT", body }).catch(() => {});
-    }
-  };
-  const timer = setInterval(() => void sendHeartbeats(), HEARTBEAT_INTERVAL);
-  return {
-    async [Symbol.asyncDispose]() {
-      clearInterval(timer);
-      for (const name of names) await request(`/api/v1/nodes/${name}`, { method: "DELETE" });
+  const without = await measureBatch("without claims", false);
+  const stopped: Sample[] = [];
+  const running: Sample[] = [];
+  const order = [
+    async () => {
+      await stopController();
+      stopped.push(await measureBatch("claims, controller stopped", true));
     },
+    async () => {
+      await startController();
+      running.push(await measureBatch("claims, controller running", true));
+    },
+  ];
+  // Every other pair in reverse order, so that drift of the machine affects both.
+  for (let pair = 0; pair < pairs; pair++) for (const each of pair % 2 === 0 ? order : order.toReversed()) await each();
+  const ratios = running.map(({ time }, index) => (stopped[index]?.time ?? Number.NaN) / time);
+  return [
+    { "client limits": limits, ...row("none", [without]) },
+    row("one each, controller stopped", stopped),
+    { ...row("one each, controller running", running), "running / stopped": describe(ratios, 2) },
+  ];
+}
+
+interface MeasureOptions {
+  controlPlane: ControlPlane;
+  batches: PodBatches;
+  withClaims: boolean;
+}
+
+async function measure({ controlPlane, batches, withClaims }: MeasureOptions): Promise<Sample> {
+  await controlPlane.waitUntilIdle();
+  const before = { usage: await controlPlane.read(), cpu: await controllerCpuTime() };
+  const time = await batches.schedule({ withClaims });
+  const controllerCpu = (await controllerCpuTime()) - before.cpu;
+  const usage = usageBetween(before.usage, await controlPlane.read());
+  await batches.clear();
+  return { time, usage, controllerCpu };
+}
+
+function row(claims: string, samples: readonly Sample[]): Record<string, string> {
+  const medianOf = (value: (sample: Sample) => number) => median(samples.map(value));
+  const seconds = (value: (sample: Sample) => number) => `${medianOf(value).toFixed(1)} s`;
+  const waited = (component: Component) => {
+    const requests = medianOf(({ usage }) => usage[component].requests);
+    return `${seconds(({ usage }) => usage[component].waited)} in ${requests} requests`;
+  };
+  const cpu = COMPONENTS.map((component) => `${component} ${seconds(({ usage }) => usage[component].cpu)}`);
+  const rates = samples.map(({ time }) => PODS / time);
+  return {
+    claims,
+    "pods/s": describe(rates, 1),
+    time: seconds(({ time }) => time),
+    "controller manager waited": waited("controller manager"),
+    "scheduler waited": waited("scheduler"),
+    "scheduler decided": seconds(({ usage }) => usage.scheduler.decided),
+    "CPU time": [...cpu, `controller ${seconds(({ controllerCpu }) => controllerCpu)}`].join(", "),
   };
 }
 
-function ready() {
-  const now = new Date().toISOString();
-  return { type: "Ready", status: "True", reason: "Bench", lastHeartbeatTime: now, lastTransitionTime: now };
+/** The median, and the range of several values: `17.1 (16.9–17.4)`. */
+function describe(values: readonly number[], digits: number): string {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const range = values.length > 1 ? ` (${low.toFixed(digits)}–${high.toFixed(digits)})` : "";
+  return `${median(values).toFixed(digits)}${range}`;
+}
+
+/** Counts the published GPUs of the server that can be allocated. */
+async function countGpus(request: KubernetesRequest): Promise<number> {
+  const { items } = (await (await request(RESOURCE_SLICES)).json()) as { items: ResourceSlice[] };
+  const devices = items.flatMap(({ spec }) => spec.devices ?? []);
+  return devices.filter((device) => attributesOfDevice(device).server === ADDRESS && !device.taints).length;
 }

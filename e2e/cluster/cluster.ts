@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CLUSTER } from "../steps/kubectl.ts";
@@ -8,9 +8,14 @@ import { install } from "./install.ts";
 import { createCluster, deleteCluster } from "./kind.ts";
 import { SERVERS, startPool } from "./pool.ts";
 
+/** The kind configuration that README uses. */
+export const CLUSTER_CONFIG = "kind/cluster.yaml";
+
 export interface ClusterRunOptions {
   /** Keeps the cluster and the pool for inspection. */
   keep?: boolean;
+  /** The kind configuration, in YAML. Default: {@link CLUSTER_CONFIG}. */
+  config?: string;
   signal: AbortSignal;
 }
 
@@ -24,7 +29,7 @@ export interface ClusterRun {
 
 /** Runs `work` on a new kind cluster with pool servers outside it. Removes both unless `keep`. Returns the result. */
 export async function withCluster<T>(
-  { keep = false, signal }: ClusterRunOptions,
+  { keep = false, config, signal }: ClusterRunOptions,
   work: (run: ClusterRun) => Promise<T>,
 ): Promise<T> {
   // Ryuk removes the containers of a crashed run. It would also remove those to keep.
@@ -36,7 +41,8 @@ export async function withCluster<T>(
     console.log(`${((performance.now() - start) / 1000).toFixed(1).padStart(6)} s  ${step}`);
   try {
     logProgress("building images and creating the cluster");
-    await runConcurrently(signal, buildImages, (signal) => createCluster({ name: CLUSTER, kubeconfig, signal }));
+    const cluster = { name: CLUSTER, kubeconfig, config: config ?? (await readFile(CLUSTER_CONFIG, "utf8")) };
+    await runConcurrently(signal, buildImages, (signal) => createCluster({ ...cluster, signal }));
     logProgress("starting the pool servers");
     await using _pool = await startPool({ keep });
     logProgress("loading images");

@@ -4,15 +4,20 @@ export interface ClusterOptions {
   name: string;
   /** Path to write the credentials to. The user's own kubeconfig is not changed. */
   kubeconfig: string;
+  /** The kind configuration, in YAML. Host paths are relative to the working directory. */
+  config: string;
   signal: AbortSignal;
 }
 
-/** Creates a cluster from kind/cluster.yaml. Replaces a cluster that an earlier run left behind. */
-export async function createCluster({ name, kubeconfig, signal }: ClusterOptions): Promise<void> {
+/** Creates a cluster. Replaces a cluster that an earlier run left behind. */
+export async function createCluster({ name, kubeconfig, config, signal }: ClusterOptions): Promise<void> {
   await deleteCluster(name, kubeconfig);
   const image = process.env.KIND_NODE_IMAGE;
-  const options = ["--name", name, "--config", "kind/cluster.yaml", "--kubeconfig", kubeconfig, "--wait", "180s"];
-  await exec(["kind", "create", "cluster", ...options, ...(image ? ["--image", image] : [])], { signal });
+  const options = ["--name", name, "--config", "-", "--kubeconfig", kubeconfig, "--wait", "180s"];
+  await exec(["kind", "create", "cluster", ...options, ...(image ? ["--image", image] : [])], {
+    stdin: config,
+    signal,
+  });
 }
 
 /** Deletes a cluster. No error if it does not exist. */

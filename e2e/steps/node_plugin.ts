@@ -1,5 +1,6 @@
 import { exec } from "./exec.ts";
 import { get, kubectl } from "./kubectl.ts";
+import { parseMetrics } from "./metrics.ts";
 
 const NAMESPACE = "bitfusion-system";
 
@@ -22,13 +23,7 @@ async function pluginPod(node: string): Promise<string> {
 /** Reads a node's plugin metrics through the API server. Keys are name and labels, as in the Prometheus text format. */
 export async function pluginMetrics(node: string): Promise<ReadonlyMap<string, number>> {
   const path = `/api/v1/namespaces/${NAMESPACE}/pods/${await pluginPod(node)}:8080/proxy/metrics`;
-  const lines = (await kubectl("get", "--raw", path)).split("\n").filter((line) => line && !line.startsWith("#"));
-  return new Map(
-    lines.map((line) => {
-      const space = line.lastIndexOf(" ");
-      return [line.slice(0, space), Number(line.slice(space + 1))];
-    }),
-  );
+  return parseMetrics(await kubectl("get", "--raw", path));
 }
 
 /** Returns the units that a pod holds, by container name, as the kubelet's PodResourcesLister reports them. */

@@ -1,0 +1,48 @@
+import type { KubernetesRequest } from "../../kubernetes/request.ts";
+
+export interface FakeNodesOptions {
+  request: KubernetesRequest;
+  count: number;
+  labels: Readonly<Record<string, string>>;
+}
+
+/** Interval of the node status updates that stand in for the kubelets' heartbeats, in ms. */
+const HEARTBEAT_INTERVAL = 10_000;
+
+/** Keeps pods away that need a kubelet. */
+const TAINT = { key: "bench", effect: "NoSchedule" };
+
+/**
+ * Creates nodes that exist only as objects, and keeps them Ready: the scheduler binds pods to them, but no kubelet runs. Disposal
+ * deletes them.
+ */
+export async function startFakeNodes({ request, count, labels }: FakeNodesOptions): Promise<AsyncDisposable> {
+  const names = Array.from({ length: count }, (_, index) => `bench-${index}`);
+  const resources = { cpu: "64", memory: "256Gi", pods: "500" };
+  for (const name of names) {
+    const status = { capacity: resources, allocatable: resources, conditions: [ready()] };
+    const metadata = { name, labels: { ...labels, "kubernetes.io/hostname": name } };
+    const body = { metadata, spec: { taints: [TAINT] }, status };
+    await request("/api/v1/nodes", { method: "POST", body });
+  }
+  const sendHeartbeats = async () => {
+    for (const name of names) {
+      const node = (await (await request(`/api/v1/nodes/${name}`)).json()) as { status: object };
+      const body = { ...node, status: { ...node.status, conditions: [ready()] } };
+      // A conflict does not matter: the next heartbeat follows.
+      await request(`/api/v1/nodes/${name}/status`, { method: "PUT", body }).catch(() => {});
+    }
+  };
+  const timer = setInterval(() => void sendHeartbeats(), HEARTBEAT_INTERVAL);
+  return {
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer);
+      for (const name of names) await request(`/api/v1/nodes/${name}`, { method: "DELETE" });
+    },
+  };
+}
+
+function ready() {
+  const now = new Date().toISOString();
+  return { type: "Ready", status: "True", reason: "Bench", lastHeartbeatTime: now, lastTransitionTime: now };
+}

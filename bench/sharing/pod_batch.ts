@@ -1,0 +1,108 @@
+import { waitFor } from "../../e2e/steps/kubectl.ts";
+import { ignoreStatus } from "../../kubernetes/error.ts";
+import type { KubernetesRequest } from "../../kubernetes/request.ts";
+import { type ApiObject, watchObjects } from "../../kubernetes/watch.ts";
+import { silentLog } from "../../program/testing.ts";
+import { claimTemplateOf } from "../../webhook/claims/claim.ts";
+
+const NAMESPACE = "bench-scheduling";
+const PODS_PATH = `/api/v1/namespaces/${NAMESPACE}/pods`;
+const CLAIMS_PATH = `/apis/resource.k8s.io/v1/namespaces/${NAMESPACE}/resourceclaims`;
+/** Concurrent requests of this program. */
+const PARALLEL = 16;
+
+/** Batches of pods, one after the other. */
+export interface PodBatches {
+  /** Creates pods, and waits until all are bound. Returns the seconds this took. @throws {Error} after ten minutes. */
+  schedule(options: { withClaims: boolean }): Promise<number>;
+  /** Deletes all pods and their claims, and waits until they are gone. */
+  clear(): Promise<void>;
+}
+
+export interface PodBatchOptions {
+  request: KubernetesRequest;
+  /** Pods of a batch. */
+  count: number;
+  nodeSelector: Readonly<Record<string, string>>;
+}
+
+interface Pod extends ApiObject {
+  readonly spec: { readonly nodeName?: string };
+}
+
+/** Creates the namespace of the pods, and the claim template that the webhook creates for half of a GPU. */
+export async function createPodBatches({ request, count, nodeSelector }: PodBatchOptions): Promise<PodBatches> {
+  const template = claimTemplateOf({ gpus: 1, percent: 50 }, { filters: [], gpuMemoryMb: 0 });
+  await request("/api/v1/namespaces", { method: "POST", body: { metadata: { name: NAMESPACE } } });
+  await request(`/apis/resource.k8s.io/v1/namespaces/${NAMESPACE}/resourceclaimtemplates`, {
+    method: "POST",
+    body: { metadata: { name: template.name }, spec: { spec: template.spec } },
+  });
+  // Pods are rejected until the namespace has its service account.
+  const account = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/default`;
+  await waitFor("the service account", () => request(account).then(Boolean, () => false));
+
+  const claims = {
+    spec: { resourceClaims: [{ name: "gpu", resourceClaimTemplateName: template.name }] },
+    resources: { claims: [{ name: "gpu" }] },
+  };
+
+  async function createPod(name: string, { spec, resources }: { spec?: object; resources?: object }): Promise<void> {
+    const container = { name: "main", image: "none", resources: { requests: { cpu: "1m" }, ...resources } };
+    const tolerations = [{ operator: "Exists" }];
+    const body = { metadata: { name }, spec: { nodeSelector, tolerations, containers: [container], ...spec } };
+    await request(PODS_PATH, { method: "POST", body, timeout: 60_000 });
+  }
+
+  async function listNames(path: string): Promise<string[]> {
+    const { items } = (await (await request(path)).json()) as { items: ApiObject[] };
+    return items.map(({ metadata }) => metadata.name);
+  }
+
+  async function deleteClaim(name: string): Promise<void> {
+    const path = `${CLAIMS_PATH}/${name}`;
+    const contentType = "application/merge-patch+json";
+    await ignoreStatus(404, request(path, { method: "PATCH", body: { metadata: { finalizers: null } }, contentType }));
+    await ignoreStatus(404, request(path, { method: "DELETE" }));
+  }
+
+  return {
+    async schedule({ withClaims }) {
+      const deadline = AbortSignal.timeout(600_000);
+      const bound = waitUntilBound(request, count, deadline);
+      const start = performance.now();
+      const names = Array.from({ length: count }, (_, index) => `pod-${index}`);
+      await forEach(names, (name) => createPod(name, withClaims ? claims : {}));
+      return ((await bound) - start) / 1000;
+    },
+    async clear() {
+      // No kubelet confirms the end of a pod. The controller manager would delete the claims, too, but at its own rate.
+      await request(PODS_PATH, { method: "DELETE", body: { gracePeriodSeconds: 0 }, timeout: 60_000 });
+      await waitFor("the pods and their claims to be deleted", async () => {
+        const claims = await listNames(CLAIMS_PATH);
+        await forEach(claims, deleteClaim);
+        return claims.length === 0 && (await listNames(PODS_PATH)).length === 0;
+      });
+    },
+  };
+}
+
+/** Waits until this many pods are bound. Returns when the last one was, as performance.now() tells it. */
+async function waitUntilBound(request: KubernetesRequest, count: number, signal: AbortSignal): Promise<number> {
+  const transform = ({ spec }: Pod) => spec.nodeName;
+  const names = new Set<string>();
+  for await (const change of watchObjects({ request, path: PODS_PATH, transform, log: silentLog }, signal)) {
+    if (change.type === "replace") for (const name of change.objects.keys()) names.add(name);
+    if (change.type === "put") names.add(change.key);
+    if (names.size === count) return performance.now();
+  }
+  throw new Error(`${names.size} of ${count} pods were bound within ten minutes`);
+}
+
+async function forEach<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const rest = items.values();
+  const worker = async () => {
+    for (const item of rest) await work(item);
+  };
+  await Promise.all(Array.from({ length: PARALLEL }, worker));
+}
