@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { join } from "node:path/posix";
 import * as v from "valibot";
 import { parse } from "yaml";
 import { ConfigError } from "../../program/config_error.ts";
@@ -7,7 +8,10 @@ import { ANNOTATIONS } from "../pod/keys.ts";
 import { Refusal } from "../pod/refusal.ts";
 
 const Text = v.pipe(v.string("expected text"), v.nonEmpty("expected text"));
-const AbsolutePath = v.pipe(Text, v.startsWith("/", "expected an absolute path"));
+const AbsolutePath = v.pipe(
+  Text,
+  v.check(isCanonical, "expected an absolute path without //, . and .., and without a slash at the end"),
+);
 
 /** A volume that the init container fills at /populate/<name>. */
 const VolumeName = v.picklist(["client", "opt", "config"], "expected client, opt or config");
@@ -60,6 +64,10 @@ const Catalogue = v.pipe(
     ["default"],
   ),
 );
+
+function isCanonical(path: string): boolean {
+  return path.startsWith("/") && path === join(path) && !path.endsWith("/");
+}
 
 /** How a client is attached to pods. */
 export type ClientDefinition = v.InferOutput<typeof Client>;

@@ -59,6 +59,11 @@ test.each<[description: string, document: unknown, message: string]>([
     'Cannot use clients.yaml: clients.0.binary is "bin/bitfusion": expected an absolute path',
   ],
   [
+    "a path in another spelling",
+    { default: "bionic", clients: [{ ...first, binary: "/bitfusion//bin" }] },
+    'Cannot use clients.yaml: clients.0.binary is "/bitfusion//bin": expected an absolute path without //, . and ..',
+  ],
+  [
     "an empty command",
     { default: "bionic", clients: [{ ...first, populate: [] }] },
     "Cannot use clients.yaml: clients.0.populate: expected a program",

@@ -36,6 +36,7 @@ export function isPod(value: unknown): value is Pod {
 const isContainers: JsonPredicate = (value) => isArrayOf(value, isContainer);
 const isVariables: JsonPredicate = (value) => isArrayOf(value, isVariable);
 const isMounts: JsonPredicate = (value) => isArrayOf(value, isMount);
+const isDevices: JsonPredicate = (value) => isArrayOf(value, isDevice);
 const isPodClaims: JsonPredicate = (value) => isArrayOf(value, isPodClaim);
 const isNamedArray: JsonPredicate = (value) => isArrayOf(value, isNamed);
 const isStrings: JsonPredicate = (value) => isArrayOf(value, isString);
@@ -51,7 +52,8 @@ function isContainer(value: unknown): boolean {
     isOptional(value.args, isStrings) &&
     isOptional(value.env, isVariables) &&
     isOptional(value.resources, isResources) &&
-    isOptional(value.volumeMounts, isMounts)
+    isOptional(value.volumeMounts, isMounts) &&
+    isOptional(value.volumeDevices, isDevices)
   );
 }
 
@@ -70,6 +72,10 @@ function isVariable(value: unknown): boolean {
 
 function isMount(value: unknown): boolean {
   return isObject(value) && isString(value.name) && isString(value.mountPath);
+}
+
+function isDevice(value: unknown): boolean {
+  return isObject(value) && isString(value.name) && isString(value.devicePath);
 }
 
 function isPodClaim(value: unknown): boolean {

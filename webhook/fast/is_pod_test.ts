@@ -15,6 +15,7 @@ const container = {
   env: [{ name: "A", value: "1" }],
   resources,
   volumeMounts: [{ name: "v", mountPath: "/v" }],
+  volumeDevices: [{ name: "d", devicePath: "/d" }],
 };
 
 /** A pod with all fields of the schema. */

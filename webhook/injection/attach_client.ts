@@ -3,7 +3,6 @@ import type { Allocation } from "../claims/allocation.ts";
 import type { ClientDefinition } from "../clients/catalogue.ts";
 import type { Mode } from "../pod/mode.ts";
 import type { Container } from "../pod/pod.ts";
-import { Refusal } from "../pod/refusal.ts";
 import { clientVolumeMounts } from "./client_volumes.ts";
 import { missingFrom } from "./collisions.ts";
 import { wrapCommand } from "./command.ts";
@@ -36,9 +35,7 @@ export function attachClient(patch: PatchBuilder, gpuContainer: GpuContainer, in
   const { container, path } = gpuContainer;
   patch.set(`${path}/command`, container.command, commandOf(gpuContainer, injection));
   addVariables(patch, gpuContainer, injection);
-  const mounts = clientVolumeMounts(injection.client);
-  refuseTakenPaths(container, mounts);
-  patch.append(`${path}/volumeMounts`, container.volumeMounts, mounts);
+  patch.append(`${path}/volumeMounts`, container.volumeMounts, clientVolumeMounts(injection.client));
 }
 
 /** The command of a container once the client is attached. */
@@ -59,16 +56,5 @@ function addVariables(
     patch.set(`${path}/env`, env, withLibraryPath([...env, ...added], client.libraryPath));
   } else {
     patch.append(`${path}/env`, env, withLibraryPath(added, client.libraryPath));
-  }
-}
-
-function refuseTakenPaths({ name, volumeMounts = [] }: Container, mounts: readonly { mountPath: string }[]): void {
-  for (const { mountPath } of mounts) {
-    const taken = volumeMounts.find((mount) => mount.mountPath === mountPath);
-    if (!taken) continue;
-    throw new Refusal(
-      "collision",
-      `Container "${name}": volume "${taken.name}" is mounted at ${mountPath}, which the client needs`,
-    );
   }
 }

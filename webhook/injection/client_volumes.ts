@@ -35,6 +35,7 @@ function volumesOf({ mounts }: ClientDefinition): string[] {
   return [...new Set(mounts.map(({ volume }) => volume))];
 }
 
-function volumeName(volume: string): string {
+/** The name in a pod of a volume in the catalogue. */
+export function volumeName(volume: string): string {
   return `bitfusion-${volume}`;
 }

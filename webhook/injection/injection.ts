@@ -13,6 +13,7 @@ import { attachClient, type ClientInjection, type GpuContainer } from "./attach_
 import { clientVolumes } from "./client_volumes.ts";
 import { missingFrom, refuseContainerName } from "./collisions.ts";
 import { INIT_CONTAINER, initContainer, initContainerResources, isInitContainer } from "./init_container.ts";
+import { refuseMountCollisions } from "./mount_collisions.ts";
 import { createPatchBuilder, type PatchBuilder } from "./patch_builder.ts";
 import { countUnits, withUnits } from "./units.ts";
 
@@ -63,6 +64,7 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
       resources.claims = withClaim(container);
     }
     patch.set(`${path}/resources`, container.resources, resources);
+    refuseMountCollisions(pod, container, client);
     attachClient(patch, gpuContainer, injection);
   }
   patch.append("/spec/volumes", spec.volumes, missingFrom(spec.volumes, clientVolumes(client), "Volume"));

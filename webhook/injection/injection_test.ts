@@ -412,12 +412,6 @@ test.each<[description: string, given: Pod, reason: RefusalReason, message: stri
     "collision",
     `Variable "BITFUSION_POD": the webhook adds a variable ${TAKEN}`,
   ],
-  [
-    "another mount at a mount path of the client",
-    pod([gpu({ volumeMounts: [{ name: "data", mountPath: "/bitfusion" }] })]),
-    "collision",
-    'Container "train": volume "data" is mounted at /bitfusion, which the client needs',
-  ],
 ])("inject() refuses %s", (_, given, reason, message) => {
   expect(refusalOf(given)).toEqual({ reason, message });
 });

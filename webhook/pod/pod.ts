@@ -16,6 +16,7 @@ const Container = v.looseObject({
   env: v.optional(v.array(v.looseObject({ name: v.string(), value: v.optional(v.string()) }))),
   resources: v.optional(Resources),
   volumeMounts: v.optional(v.array(v.looseObject({ name: v.string(), mountPath: v.string() }))),
+  volumeDevices: v.optional(v.array(v.looseObject({ name: v.string(), devicePath: v.string() }))),
 });
 
 /** The fields of a Pod (k8s.io/api/core/v1) that the webhook reads. Unknown fields are kept. */

@@ -6,6 +6,7 @@ import { type Catalogue, type ClientDefinition, chooseClient } from "../clients/
 import { clientVolumeMounts, clientVolumes } from "../injection/client_volumes.ts";
 import { runsClient } from "../injection/command.ts";
 import { INIT_CONTAINER, isInitContainer } from "../injection/init_container.ts";
+import { refuseMountCollisions } from "../injection/mount_collisions.ts";
 import { ANNOTATIONS, SHARE_LIMITS, UNITS } from "../pod/keys.ts";
 import { type Mode, readMode } from "../pod/mode.ts";
 import { type Container, containersOf, isWindows, type Pod, quantityOf } from "../pod/pod.ts";
@@ -75,7 +76,10 @@ function checkInjection(pod: Pod, gpuContainers: readonly Container[], mode: Mod
       throw notInjected(`Volume "${volume.name}" is missing or changed`);
     }
   }
-  for (const container of gpuContainers) checkContainer(container, mode, client);
+  for (const container of gpuContainers) {
+    checkContainer(container, mode, client);
+    refuseMountCollisions(pod, container, client); // other webhooks may have added mounts
+  }
 }
 
 function checkContainer(container: Container, mode: Mode, client: ClientDefinition): void {
