@@ -37,7 +37,8 @@ program
   .addHelpText(
     "after",
     `
-Reads /etc/bitfusion/servers.conf and ~/.bitfusion/client.yaml.
+Reads /etc/bitfusion/servers.conf and ~/.bitfusion/client.yaml. The command gets LD_LIBRARY_PATH with the folders of
+BITFUSION_LIBRARY_PATH in front.
 Exits with the command's status (128 + n: ended by signal n, also while waiting for the pool; 126, 127: cannot be run),
 1 if the pool has no free share or the lease is lost, 2 if the input is invalid.
 

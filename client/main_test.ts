@@ -110,6 +110,18 @@ test.concurrent("run sets BITFUSION_GPUS, passes on output and status, and relea
   expect(server.ledger.leases()).toEqual([]);
 });
 
+test.concurrent.each<[description: string, environment: Record<string, string>, expected: string]>([
+  ["in front of the command's own", { BITFUSION_LIBRARY_PATH: "/client", LD_LIBRARY_PATH: "/a:/b" }, "/client:/a:/b\n"],
+  ["alone, without an empty path", { BITFUSION_LIBRARY_PATH: "/client", LD_LIBRARY_PATH: "" }, "/client\n"],
+  ["not at all if there are none", { LD_LIBRARY_PATH: "/a" }, "/a\n"],
+])("run puts the client's libraries in LD_LIBRARY_PATH %s", async (_, environment, expected) => {
+  await using server = await startPoolServer();
+  const args = ["run", "-n", "1", "printenv", "LD_LIBRARY_PATH"];
+  await using client = await start(args, { servers: [server.address], environment });
+  expect(await client.exited).toBe(0);
+  expect(await client.stdout.text()).toBe(expected);
+});
+
 test.concurrent("run holds the lease as the container while the command runs", async () => {
   await using server = await startPoolServer();
   const environment = { BITFUSION_NAMESPACE: "default", BITFUSION_POD: "a", BITFUSION_CONTAINER: "main" };

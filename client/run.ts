@@ -72,7 +72,7 @@ export async function run({
   try {
     signal.throwIfAborted();
     const status = await runCommand(command, {
-      environment: { ...environment, BITFUSION_GPUS: gpus },
+      environment: { ...environment, ...libraryPath(environment), BITFUSION_GPUS: gpus },
       signal: lost.signal,
     });
     return lost.signal.aborted ? status || 1 : status;
@@ -113,6 +113,15 @@ async function claimWithin(timeout: number, { claim, print, signal }: ClaimConte
 function checkCount(devices: readonly AllocatedDevice[], { gpus }: Share): void {
   if (devices.length === gpus) return;
   throw new ConfigError(`BITFUSION_DEVICES names ${devices.length} GPUs, but -n is ${gpus}`);
+}
+
+/**
+ * LD_LIBRARY_PATH with the folders of BITFUSION_LIBRARY_PATH in front. Here its value is known, whether it comes from env, envFrom or the
+ * image; the webhook sees only the first.
+ */
+function libraryPath({ BITFUSION_LIBRARY_PATH: folders, LD_LIBRARY_PATH: own }: Environment): Environment {
+  if (!folders) return {};
+  return { LD_LIBRARY_PATH: own ? `${folders}:${own}` : folders }; // an empty path would mean the working directory
 }
 
 /** The container that the webhook's variables name, or the host. */

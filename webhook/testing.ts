@@ -36,8 +36,7 @@ export function testClient(overrides: Partial<ClientDefinition> = {}): ClientDef
       { volume: "config", path: "/etc/bitfusion/client.yaml", file: "client.yaml" },
     ],
     binary: BINARY,
-    libraryPath: "/bitfusion/lib",
-    env: [],
+    env: [{ name: "BITFUSION_LIBRARY_PATH", value: "/bitfusion/lib" }],
     ...overrides,
   };
 }

@@ -44,8 +44,8 @@ const Client = v.strictObject({
    * alone.
    */
   binary: v.optional(AbsolutePath),
-  /** Directory of the client's libraries. It is prepended to LD_LIBRARY_PATH. */
-  libraryPath: AbsolutePath,
+  /** Directory of the client's libraries, for clients whose program does not find them itself. It is prepended to LD_LIBRARY_PATH. */
+  libraryPath: v.optional(AbsolutePath),
   /** Environment variables of the GPU containers. */
   env: v.optional(v.array(v.strictObject({ name: Text, value: Text }), "expected a list of variables"), []),
 });

@@ -51,10 +51,13 @@ function addVariables(
   { container: { name, env }, path }: GpuContainer,
   { client, allocation }: ClientInjection,
 ): void {
+  const { libraryPath } = client;
   const added = missingFrom(env, clientVariables(name, client, allocation), "Variable");
-  if (env && hasLibraryPath(env)) {
-    patch.set(`${path}/env`, env, withLibraryPath([...env, ...added], client.libraryPath));
+  if (libraryPath === undefined) {
+    patch.append(`${path}/env`, env, added);
+  } else if (env && hasLibraryPath(env)) {
+    patch.set(`${path}/env`, env, withLibraryPath([...env, ...added], libraryPath));
   } else {
-    patch.append(`${path}/env`, env, withLibraryPath(added, client.libraryPath));
+    patch.append(`${path}/env`, env, withLibraryPath(added, libraryPath));
   }
 }

@@ -22,8 +22,14 @@ export function clientVariables(
   return [{ name: CONTAINER_VARIABLE, value: container }, ...POD_VARIABLES, ...claims, ...env];
 }
 
-export function hasLibraryPath(env: readonly JsonObject[]): boolean {
+export function hasLibraryPath(env: readonly JsonObject[] = []): boolean {
   return env.some(({ name }) => name === LIBRARY_PATH);
+}
+
+/** Whether the LD_LIBRARY_PATH that takes effect has the client's libraries. Others may have added theirs. */
+export function includesLibraryPath(env: readonly JsonObject[] = [], libraryPath: string): boolean {
+  const { value } = env.findLast(({ name }) => name === LIBRARY_PATH) ?? {};
+  return typeof value === "string" && value.split(":").includes(libraryPath);
 }
 
 /**

@@ -1,7 +1,7 @@
 import { EXPECTED_FILTER, type Filter, parseFilter, splitFilters } from "../../pool/filter.ts";
 import type { Allocation } from "../claims/allocation.ts";
 import { type ClaimTemplate, claimNameOf, claimTemplateOf } from "../claims/claim.ts";
-import { type Catalogue, type ClientDefinition, chooseClient } from "../clients/catalogue.ts";
+import { type Catalogue, chooseClient } from "../clients/catalogue.ts";
 import type { JsonObject } from "../pod/json_object.ts";
 import { ANNOTATIONS } from "../pod/keys.ts";
 import type { Mode } from "../pod/mode.ts";
@@ -12,6 +12,7 @@ import type { PatchOperation } from "../review/review.ts";
 import { attachClient, type ClientInjection, type GpuContainer } from "./attach_client.ts";
 import { clientVolumes } from "./client_volumes.ts";
 import { missingFrom, refuseContainerName } from "./collisions.ts";
+import { hasLibraryPath } from "./environment.ts";
 import { INIT_CONTAINER, initContainer, initContainerResources, isInitContainer } from "./init_container.ts";
 import { refuseMountCollisions } from "./mount_collisions.ts";
 import { createPatchBuilder, type PatchBuilder } from "./patch_builder.ts";
@@ -79,7 +80,7 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
     containers: gpuContainers.map(({ container }) => container.name),
     tokens: client.tokens,
     claimTemplates: [...new Map(templates.map((template) => [template.name, template])).values()],
-    warnings: warningsAbout(pod, client, filters),
+    warnings: warningsAbout(pod, gpuContainers, injection),
   };
 }
 
@@ -101,9 +102,23 @@ function readFilter(text: string): Filter {
   return filter;
 }
 
-function warningsAbout(pod: Pod, client: ClientDefinition, filters: readonly string[]): string[] {
-  const { name, binary } = client;
+function warningsAbout(
+  pod: Pod,
+  gpuContainers: readonly GpuContainer[],
+  { client, filters }: ClientInjection,
+): string[] {
+  const { name, binary, libraryPath } = client;
   const warnings: string[] = [];
+  const replaced = gpuContainers.filter(({ container }) => !hasLibraryPath(container.env));
+  if (libraryPath !== undefined && replaced.length > 0) {
+    const containers = replaced.map(({ container }) => container.name).join(", ");
+    warnings.push(
+      `LD_LIBRARY_PATH of the image or of envFrom is replaced: to keep it, set it in env of ${containers}`.slice(
+        0,
+        120,
+      ),
+    );
+  }
   if (
     pod.metadata.annotations?.[ANNOTATIONS.status] !== undefined &&
     !pod.spec.initContainers?.some((container) => isInitContainer(container, client))

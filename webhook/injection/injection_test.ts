@@ -12,6 +12,7 @@ import {
   gpu,
   injectAnnotated,
   injected,
+  lupineSettings,
   MEMORY,
   MODE,
   NUM,
@@ -70,7 +71,7 @@ test("inject() injects the example pod of the original", async () => {
         { name: "BITFUSION_CONTAINER", value: "bf-pkgs" },
         { name: "BITFUSION_NAMESPACE", valueFrom: { fieldRef: { fieldPath: "metadata.namespace" } } },
         { name: "BITFUSION_POD", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } },
-        { name: "LD_LIBRARY_PATH", value: "/bitfusion/lib" },
+        { name: "BITFUSION_LIBRARY_PATH", value: "/bitfusion/lib" },
       ] as Container["env"],
       resources: { limits: { [UNITS]: "100" }, requests: { [UNITS]: "100" } },
       volumeMounts: [
@@ -182,18 +183,37 @@ test("inject() keeps variables with valueFrom, unlike the original (issue #35)",
 });
 
 test.each<[description: string, own: JsonObject, expected: JsonObject[]]>([
-  ["a value", { name: "LD_LIBRARY_PATH", value: "/own" }, [{ name: "LD_LIBRARY_PATH", value: "/bitfusion/lib:/own" }]],
+  ["a value", { name: "LD_LIBRARY_PATH", value: "/own" }, [{ name: "LD_LIBRARY_PATH", value: "/opt/lupine/lib:/own" }]],
   [
     "a reference",
     { name: "LD_LIBRARY_PATH", valueFrom: { configMapKeyRef: { name: "c", key: "k" } } },
     [
       { name: "BITFUSION_OWN_LD_LIBRARY_PATH", valueFrom: { configMapKeyRef: { name: "c", key: "k" } } },
-      { name: "LD_LIBRARY_PATH", value: "/bitfusion/lib:$(BITFUSION_OWN_LD_LIBRARY_PATH)" },
+      { name: "LD_LIBRARY_PATH", value: "/opt/lupine/lib:$(BITFUSION_OWN_LD_LIBRARY_PATH)" },
     ],
   ],
 ])("inject() keeps the container's own LD_LIBRARY_PATH, %s, after the client's", (_, own, expected) => {
-  const { env } = injectedContainer(gpu({ env: [own] }));
+  const given = pod([gpu({ env: [own] })]);
+  const { env } = injected(given, lupineSettings).spec.containers[0] ?? {};
   expect(env?.filter(({ name }) => name.includes("LD_LIBRARY_PATH"))).toEqual(expected as Container["env"] & {});
+  expect(injectAnnotated(given, lupineSettings)?.warnings).toEqual([]);
+});
+
+test("inject() leaves LD_LIBRARY_PATH alone for a client that extends it in the container", () => {
+  const env = [{ name: "LD_LIBRARY_PATH", value: "/own" }];
+  expect(injectedContainer(gpu({ env })).env?.filter(({ name }) => name === "LD_LIBRARY_PATH")).toEqual(env);
+  expect(injectAnnotated(pod([gpu()]))?.warnings).toEqual([]);
+});
+
+test("inject() warns that a client replaces the LD_LIBRARY_PATH of the image or of envFrom", () => {
+  const env = [{ name: "LD_LIBRARY_PATH", value: "/own" }];
+  const given = pod([gpu({ name: "a" }), gpu({ name: "b", env }), gpu({ name: "c".repeat(63) })]);
+  const [warning, ...others] = injectAnnotated(given, lupineSettings)?.warnings ?? [];
+  expect(warning).toStartWith(
+    "LD_LIBRARY_PATH of the image or of envFrom is replaced: to keep it, set it in env of a, ccc",
+  );
+  expect(warning?.length).toBeLessThanOrEqual(120);
+  expect(others).toEqual([]);
 });
 
 test("inject() patches two GPU containers independently, unlike the original (issue #50)", () => {

@@ -34,12 +34,6 @@ test.each<[description: string, volume: JsonObject, mount: JsonObject, conflict:
     { mountPath: "/bitfusion/bin" },
     `, where it hides /bitfusion/bin/bitfusion of the client's volume "bitfusion-client"`,
   ],
-  [
-    "the folder of the client's libraries",
-    empty,
-    { mountPath: "/bitfusion/lib" },
-    `, where it hides /bitfusion/lib of the client's volume "bitfusion-client"`,
-  ],
 ])("inject() refuses a mount at %s", (_, volume, mount, conflict) => {
   expect(() => injected(mounting(volume, mount))).toThrow(
     `Container "train": volume "data" is mounted at ${mount.mountPath}${conflict}: expected another path`,

@@ -174,6 +174,8 @@ function warningsOf(object: Pod, using = settings): readonly string[] {
   return mutate(requestOf(object), using).warnings ?? [];
 }
 
+const OWN_LIBRARIES = [{ name: "LD_LIBRARY_PATH", value: "/own" }];
+
 test.each<[description: string, object: Pod, using: typeof settings, warnings: string[]]>([
   [
     "an annotated pod without a share",
@@ -191,12 +193,12 @@ test.each<[description: string, object: Pod, using: typeof settings, warnings: s
   ],
   [
     "a filter for a client that does not wrap commands",
-    pod([gpu()], { annotations: { [FILTER]: "device.id=1" } }),
+    pod([gpu({ env: OWN_LIBRARIES })], { annotations: { [FILTER]: "device.id=1" } }),
     lupineSettings,
     ["Annotation bitfusion-client/filter has no effect: the client lupine does not wrap commands"],
   ],
   ["a filter that the client applies", pod([gpu()], { annotations: { [FILTER]: "device.id=1" } }), settings, []],
-  ["an empty filter", pod([gpu()], { annotations: { [FILTER]: " " } }), lupineSettings, []],
+  ["an empty filter", pod([gpu({ env: OWN_LIBRARIES })], { annotations: { [FILTER]: " " } }), lupineSettings, []],
   ["a pod that is not annotated", { metadata: {}, spec: { containers: [{ name: "a" }] } }, settings, []],
   ["a pod annotated none", pod([{ name: "a" }], { annotations: { [MODE]: "none" } }), settings, []],
   ["its own output", mutated(pod([gpu()])), settings, []],
@@ -207,7 +209,7 @@ test.each<[description: string, object: Pod, using: typeof settings, warnings: s
 
 test("mutate() truncates a warning to 120 characters, which clients print completely", () => {
   const catalogue = testCatalogue({ ...lupineClient(), name: "a".repeat(200) });
-  const [warning = ""] = warningsOf(pod([gpu()], { annotations: { [FILTER]: "device.id=1" } }), { catalogue });
+  const [, warning = ""] = warningsOf(pod([gpu()], { annotations: { [FILTER]: "device.id=1" } }), { catalogue });
   expect(warning).toHaveLength(120);
 });
 

@@ -5,6 +5,7 @@ import { claimNameOf, shareOfTemplate } from "../claims/claim.ts";
 import { type Catalogue, type ClientDefinition, chooseClient } from "../clients/catalogue.ts";
 import { clientVolumeMounts, clientVolumes } from "../injection/client_volumes.ts";
 import { runsClient } from "../injection/command.ts";
+import { includesLibraryPath } from "../injection/environment.ts";
 import { INIT_CONTAINER, isInitContainer } from "../injection/init_container.ts";
 import { refuseMountCollisions } from "../injection/mount_collisions.ts";
 import { ANNOTATIONS, SHARE_LIMITS, UNITS } from "../pod/keys.ts";
@@ -87,6 +88,10 @@ function checkContainer(container: Container, mode: Mode, client: ClientDefiniti
     if (!container.volumeMounts?.some((each) => containsFields(each, mount))) {
       throw notInjected(`Container "${container.name}" has no mount at ${mount.mountPath}`);
     }
+  }
+  const { libraryPath } = client;
+  if (libraryPath !== undefined && !includesLibraryPath(container.env, libraryPath)) {
+    throw notInjected(`Container "${container.name}" has no ${libraryPath} in LD_LIBRARY_PATH`);
   }
   if (mode === "full" && client.binary && !runsClient(container.command ?? [], client.binary)) {
     throw notInjected(`Container "${container.name}" does not run ${client.binary}`);

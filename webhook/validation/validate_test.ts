@@ -241,6 +241,25 @@ test.each<[description: string, object: Pod, using?: InjectionSettings]>([
   expect(decisionOn(object, using)).toEqual({ result: "allowed", reason: "valid", message: "Injected completely" });
 });
 
+test.each<[description: string, libraryPath: string, isAllowed: boolean]>([
+  ["as injected", "/opt/lupine/lib:/own", true],
+  ["with another webhook's libraries in front", "/mesh:/opt/lupine/lib:/own", true],
+  ["with another webhook's libraries at the end", "/opt/lupine/lib:/own:/mesh", true],
+  ["without the client's libraries", "/own", false],
+  ["with a folder of the client's libraries only", "/opt/lupine/lib/x", false],
+])("validate() decides about a container whose LD_LIBRARY_PATH is %s", (_, libraryPath, isAllowed) => {
+  const after = structuredClone(
+    mutated(pod([gpu({ env: [{ name: "LD_LIBRARY_PATH", value: "/own" }] })]), lupineSettings),
+  );
+  const variable = after.spec.containers[0]?.env?.find(({ name }) => name === "LD_LIBRARY_PATH");
+  Object.assign(variable ?? {}, { value: libraryPath });
+  const decision = decisionOn(after, lupineSettings);
+  expect(decision.result).toBe(isAllowed ? "allowed" : "denied");
+  if (!isAllowed) {
+    expect(decision.message).toBe(`Container "train" has no /opt/lupine/lib in LD_LIBRARY_PATH: ${NOT_INJECTED}`);
+  }
+});
+
 test("validate() accepts a client with a space in its path", () => {
   const using = { catalogue: testCatalogue(testClient({ binary: "/my client/bitfusion" })) };
   expect(decisionOn(mutated(pod([gpu()]), using), using).result).toBe("allowed");
