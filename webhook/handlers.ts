@@ -13,17 +13,18 @@ export interface HandlerOptions {
 }
 
 /**
- * The handlers of /mutate and /validate. A decision has no side effects. What a patched pod needs in its namespace is
- * created after the decision, and never on a dry run.
+ * The handlers of /mutate and /validate. A decision has no side effects. What a pod needs in its namespace is created
+ * after the decision, and never on a dry run.
  */
 export function createHandlers(options: HandlerOptions): { mutate: Handler; validate: Handler } {
   const { settings, ensureToken, ensureClaimTemplates } = options;
   return {
     async mutate(request) {
       const decision = mutate(request, settings());
-      if (decision.result !== "patched" || request.dryRun) return decision;
-      if (decision.tokens) await ensureToken(request.namespace);
-      if (decision.claimTemplates.length > 0) await ensureClaimTemplates(request.namespace, decision.claimTemplates);
+      if (!("needs" in decision) || request.dryRun) return decision;
+      const { tokens, claimTemplates } = decision.needs;
+      if (tokens) await ensureToken(request.namespace);
+      if (claimTemplates.length > 0) await ensureClaimTemplates(request.namespace, claimTemplates);
       return decision;
     },
     validate: (request) => validate(request, settings()),

@@ -29,7 +29,9 @@ export function isPod(value: unknown): value is Pod {
     isOptional(spec.volumes, isNamedArray) &&
     isOptional(spec.resourceClaims, isPodClaims) &&
     isOptional(spec.resources, isResources) &&
-    isOptional(spec.os, isNamed)
+    isOptional(spec.os, isNamed) &&
+    isOptionalString(spec.nodeName) &&
+    isOptional(spec.affinity, isAffinity)
   );
 }
 
@@ -80,6 +82,22 @@ function isDevice(value: unknown): boolean {
 
 function isPodClaim(value: unknown): boolean {
   return isObject(value) && isString(value.name) && isOptionalString(value.resourceClaimTemplateName);
+}
+
+function isAffinity(value: unknown): boolean {
+  return isObject(value) && isOptional(value.nodeAffinity, isNodeAffinity);
+}
+
+function isNodeAffinity(value: unknown): boolean {
+  return isObject(value) && isOptional(value.requiredDuringSchedulingIgnoredDuringExecution, isNodeSelector);
+}
+
+function isNodeSelector(value: unknown): boolean {
+  return isObject(value) && isArrayOf(value.nodeSelectorTerms, isNodeSelectorTerm);
+}
+
+function isNodeSelectorTerm(value: unknown): boolean {
+  return isObject(value) && isOptional(value.matchFields, Array.isArray);
 }
 
 function isNamed(value: unknown): boolean {

@@ -29,6 +29,14 @@ const full = {
     resourceClaims: [{ name: "c", resourceClaimTemplateName: "t" }],
     resources,
     os: { name: "linux" },
+    nodeName: "n",
+    affinity: {
+      nodeAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: {
+          nodeSelectorTerms: [{ matchFields: [{ key: "metadata.name" }] }],
+        },
+      },
+    },
   },
 };
 

@@ -1,15 +1,17 @@
 import { EXPECTED_FILTER, type Filter, parseFilter, splitFilters } from "../../pool/filter.ts";
+import type { Share } from "../../pool/share.ts";
 import type { Allocation } from "../claims/allocation.ts";
-import { type ClaimTemplate, claimNameOf, claimTemplateOf } from "../claims/claim.ts";
+import { type ClaimTemplate, claimTemplateOf } from "../claims/claim.ts";
 import { type Catalogue, chooseClient } from "../clients/catalogue.ts";
-import type { JsonObject } from "../pod/json_object.ts";
-import { ANNOTATIONS } from "../pod/keys.ts";
+import { ANNOTATIONS, UNITS } from "../pod/keys.ts";
 import type { Mode } from "../pod/mode.ts";
-import type { Container, Pod } from "../pod/pod.ts";
+import { withNode } from "../pod/node_affinity.ts";
+import { type Container, containersOf, type Pod, quantityOf } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
-import { readShare } from "../pod/requested_share.ts";
-import type { PatchOperation } from "../review/review.ts";
+import { isInjected, readShare } from "../pod/requested_share.ts";
+import type { Needs, PatchOperation } from "../review/review.ts";
 import { attachClient, type ClientInjection, type GpuContainer } from "./attach_client.ts";
+import { addClaims, renewTemplate, withClaim } from "./claims.ts";
 import { clientVolumes } from "./client_volumes.ts";
 import { missingFrom, refuseContainerName } from "./collisions.ts";
 import { hasLibraryPath } from "./environment.ts";
@@ -29,19 +31,17 @@ export interface InjectionSettings {
 /** What a pod with shares needs. */
 export interface Injection {
   readonly patch: readonly PatchOperation[];
-  /** Names of the containers that get a share. */
+  /** Names of the containers that have a share. */
   readonly containers: readonly string[];
-  /** Whether the namespace of the pod needs the pool's token. */
-  readonly tokens: boolean;
-  /** The claim templates that the namespace of the pod needs, without duplicates. */
-  readonly claimTemplates: readonly ClaimTemplate[];
+  readonly needs: Needs;
   /** Warnings for the user. At most 120 characters each. */
   readonly warnings: readonly string[];
 }
 
 /**
- * Attaches the pool's client to the GPU containers of a pod. Undefined if no container requests a share: this makes injection idempotent,
- * since the patched pod requests none any more. The patch is computed from the raw pod, so that no field is lost.
+ * Attaches the pool's client to the GPU containers of a pod. Undefined if no container has a share. The patch is computed from the raw pod, so
+ * that no field is lost. Injection is idempotent: a container that was injected before is left alone. Such a pod may come from a backup or
+ * another namespace, and needs there what it needed in its own.
  *
  * @throws {Refusal} if the pod must be changed first.
  */
@@ -49,7 +49,8 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   const { metadata, spec } = pod;
   const { annotations = {} } = metadata;
   const gpuContainers = gpuContainersOf(pod);
-  if (gpuContainers.length === 0) return undefined;
+  const injected = injectedContainersOf(pod, gpuContainers);
+  if (gpuContainers.length + injected.length === 0) return undefined;
 
   const client = chooseClient(settings.catalogue, annotations);
   const filters = splitFilters(annotations[ANNOTATIONS.filter]);
@@ -57,31 +58,54 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   const injection: ClientInjection = { client, mode, allocation, filters };
   const patch = createPatchBuilder();
   const templates: ClaimTemplate[] = [];
+  const templateOf = (share: Share) =>
+    claimTemplateOf(share, { filters: filters.map(readFilter), gpuMemoryMb: gpuMemoryMb ?? 0 });
   for (const gpuContainer of gpuContainers) {
     const { container, path, share } = gpuContainer;
     const resources = withUnits(container, countUnits(container, share, gpuMemoryMb));
     if (allocation === "claims") {
-      templates.push(claimTemplateOf(share, { filters: filters.map(readFilter), gpuMemoryMb: gpuMemoryMb ?? 0 }));
+      templates.push(templateOf(share));
       resources.claims = withClaim(container);
     }
     patch.set(`${path}/resources`, container.resources, resources);
     refuseMountCollisions(pod, container, client);
     attachClient(patch, gpuContainer, injection);
   }
-  patch.append("/spec/volumes", spec.volumes, missingFrom(spec.volumes, clientVolumes(client), "Volume"));
-  if (templates.length > 0) {
-    const claims = missingFrom(spec.resourceClaims, podClaimsOf(gpuContainers, templates), "Resource claim");
-    patch.append("/spec/resourceClaims", spec.resourceClaims, claims);
+  const warnings = gpuContainers.length > 0 ? warningsAbout(pod, gpuContainers, injection) : [];
+  if (allocation === "claims") {
+    if (gpuContainers.length > 0) addClaims(patch, pod, gpuContainers, templates);
+    for (const container of injected)
+      templates.push(...renewTemplate(patch, pod, container, { templateOf, gpuMemoryMb }));
+    if (spec.nodeName) {
+      patch.set("/spec/affinity", spec.affinity, withNode(spec.affinity, spec.nodeName));
+      patch.set("/spec/nodeName", spec.nodeName, "");
+      warnings.push("nodeName is replaced by node affinity: with it, the scheduler would give the pod no GPU");
+    }
   }
-  patch.set("/metadata/annotations/auto-management~1status", annotations[ANNOTATIONS.status], "injected");
-  addInitContainer(patch, pod, gpuContainers, injection); // last: it shifts the paths of the other init containers
+  if (gpuContainers.length > 0) {
+    patch.append("/spec/volumes", spec.volumes, missingFrom(spec.volumes, clientVolumes(client), "Volume"));
+    patch.set("/metadata/annotations/auto-management~1status", annotations[ANNOTATIONS.status], "injected");
+    addInitContainer(patch, pod, gpuContainers, injection); // last: it shifts the paths of the other init containers
+  }
   return {
     patch: patch.build(),
-    containers: gpuContainers.map(({ container }) => container.name),
-    tokens: client.tokens,
-    claimTemplates: [...new Map(templates.map((template) => [template.name, template])).values()],
-    warnings: warningsAbout(pod, gpuContainers, injection),
+    containers: [...gpuContainers.map(({ container }) => container), ...injected].map(({ name }) => name),
+    needs: {
+      tokens: client.tokens,
+      claimTemplates: [...new Map(templates.map((template) => [template.name, template])).values()],
+    },
+    warnings,
   };
+}
+
+/** The containers that were injected before. */
+function injectedContainersOf(pod: Pod, gpuContainers: readonly GpuContainer[]): Container[] {
+  return containersOf(pod).filter(
+    (container) =>
+      isInjected(container) &&
+      quantityOf(container, UNITS) !== undefined &&
+      !gpuContainers.some((each) => each.container === container),
+  );
 }
 
 function gpuContainersOf({ spec }: Pod): GpuContainer[] {
@@ -131,20 +155,6 @@ function warningsAbout(
     );
   }
   return warnings;
-}
-
-/** One claim per container: two containers with the same share hold one each. */
-function podClaimsOf(gpuContainers: readonly GpuContainer[], templates: readonly ClaimTemplate[]): JsonObject[] {
-  return gpuContainers.map(({ container }, index) => ({
-    name: claimNameOf(container.name),
-    resourceClaimTemplateName: templates[index]?.name,
-  }));
-}
-
-function withClaim({ name, resources }: Container): { name: string }[] {
-  const claim = { name: claimNameOf(name) };
-  const claims = resources?.claims ?? [];
-  return missingFrom(claims, [claim], "Claim").length > 0 ? [...claims, claim] : claims;
 }
 
 /** Adds the init container in front of the user's init containers and sidecars, which may use the client. */

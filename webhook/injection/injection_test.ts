@@ -107,7 +107,7 @@ test("inject() mounts only volumes of the pod, and servers.conf writable (origin
 
 test("inject() does nothing to its own output", () => {
   const once = injected(pod([gpu(), gpu({ name: "other" }, { [NUM]: 2 })], { spec: { initContainers: [gpu()] } }));
-  expect(injectAnnotated(once)).toBeUndefined();
+  expect(injectAnnotated(once)?.patch ?? []).toEqual([]);
 });
 
 test("inject() attaches the client to a container that another webhook added, and adds its volumes only once", () => {
@@ -328,7 +328,7 @@ test.each<[description: string, given: Pod]>([
   ["without a share", pod([{ name: "a" }])],
   ["without containers", pod([])],
 ])("inject() leaves a pod %s alone", (_, given) => {
-  expect(injectAnnotated(given)).toBeUndefined();
+  expect(injectAnnotated(given)?.patch ?? []).toEqual([]);
 });
 
 test.each<[memory: string, num: number, units: string]>([
@@ -462,7 +462,7 @@ test("inject() with claims adds a claim for each GPU container, in addition to t
   const given = pod([gpu({ name: "a" }), gpu({ name: "b" }), { name: "c" }], {
     spec: { initContainers: [gpu({ name: "i" }, { [NUM]: 2, [PERCENT]: 10 })] },
   });
-  const { claimTemplates } = injectAnnotated(given, claimSettings) ?? {};
+  const { claimTemplates } = injectAnnotated(given, claimSettings)?.needs ?? {};
   const [two, one] = claimTemplates?.map(({ name }) => name) ?? [];
   expect(two).toStartWith("bitfusion-2x10-");
   expect(one).toStartWith("bitfusion-1x50-");
@@ -489,12 +489,62 @@ test("inject() with claims counts as many units as the claim takes", () => {
     fc.property(fc.record(amounts), fc.integer({ min: 16_000, max: 80_000 }), (limits, gpuMemoryMb) => {
       const given = pod([gpu({}, limits)]);
       const using = { ...claimSettings, gpuMemoryMb };
-      const [template] = injectAnnotated(given, using)?.claimTemplates ?? [];
+      const [template] = injectAnnotated(given, using)?.needs.claimTemplates ?? [];
       const { count, capacity } = template?.spec.devices?.requests?.[0]?.exactly ?? {};
       const taken = Number(count) * Number(capacity?.requests?.units);
       expect(injected(given, using).spec.containers[0]?.resources?.limits?.[UNITS]).toBe(String(taken));
     }),
   );
+});
+
+test("inject() says what an injected pod needs, which may be new in its namespace", () => {
+  const given = pod([gpu({ name: "a" }), gpu({ name: "b" }, { [NUM]: 2, [PERCENT]: 10 }), { name: "c" }]);
+  const first = injectAnnotated(given, claimSettings);
+  expect(injectAnnotated(injected(given, claimSettings), claimSettings)).toEqual({
+    patch: [],
+    containers: ["a", "b"],
+    needs: { tokens: true, claimTemplates: first?.needs.claimTemplates ?? [] },
+    warnings: [],
+  });
+  expect(first?.needs.claimTemplates).toHaveLength(2);
+  expect(injectAnnotated(injected(given), settings)?.needs).toEqual({ tokens: true, claimTemplates: [] });
+  expect(injectAnnotated(injected(given, lupineSettings), lupineSettings)?.needs.tokens).toBe(false);
+});
+
+test("inject() with claims makes an injected pod reference the template of its share as it is now", () => {
+  const given = pod([gpu({ name: "other" }), gpu({ name: "a" })]);
+  const old = structuredClone(injected(given, claimSettings));
+  Object.assign(old.spec.resourceClaims?.[1] ?? {}, { resourceClaimTemplateName: "bitfusion-1x50-00000000" });
+  expect(injected(old, claimSettings)).toEqual(injected(given, claimSettings));
+});
+
+test("inject() with claims refuses an injected pod whose share is worth other units now", () => {
+  const old = injected(pod([gpu({}, { [NUM]: 1, [MEMORY]: "4000M" })]), claimSettings);
+  expect(refusalOf(old, { ...claimSettings, gpuMemoryMb: 8000 })).toEqual({
+    reason: "share",
+    message: `Container "train": limits["${UNITS}"] is "25", but its share is 50 units: expected 50, or leave it out`,
+  });
+});
+
+test("inject() with claims replaces nodeName, with which the scheduler would ignore the pod", () => {
+  const given = pod([gpu()], { spec: { nodeName: "worker" } });
+  for (const each of [given, { ...injected(pod([gpu()]), claimSettings) }]) {
+    const { metadata, spec } = each;
+    const bound = { metadata, spec: { ...spec, nodeName: "worker" } };
+    const after = injected(bound, claimSettings).spec;
+    expect(after.nodeName).toBe("");
+    expect(after.affinity).toEqual({
+      nodeAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: {
+          nodeSelectorTerms: [{ matchFields: [{ key: "metadata.name", operator: "In", values: ["worker"] }] }],
+        },
+      },
+    });
+    expect(injectAnnotated(bound, claimSettings)?.warnings).toEqual([
+      "nodeName is replaced by node affinity: with it, the scheduler would give the pod no GPU",
+    ]);
+  }
+  expect(injected(given, settings).spec.nodeName).toBe("worker");
 });
 
 test("inject() with claims keeps the pod's own claims, and refuses one with the name of its own", () => {
@@ -512,7 +562,7 @@ test("inject() with claims keeps the pod's own claims, and refuses one with the 
 
 test("inject() with claims passes filters to the scheduler, and refuses those that it cannot apply", () => {
   const filtered = (filter: string) => pod([gpu()], { annotations: { "bitfusion-client/filter": filter } });
-  const { claimTemplates } = injectAnnotated(filtered("server.addr=a:1 device.name=T4"), claimSettings) ?? {};
+  const { claimTemplates } = injectAnnotated(filtered("server.addr=a:1 device.name=T4"), claimSettings)?.needs ?? {};
   expect(claimTemplates?.[0]?.spec.devices?.requests?.[0]?.exactly?.selectors).toHaveLength(2);
   for (const filter of ["server.cuda=11", "server.addr", "toString=1"]) {
     const injectFiltered = () => injected(filtered(filter), claimSettings);
@@ -523,7 +573,7 @@ test("inject() with claims passes filters to the scheduler, and refuses those th
 });
 
 test("inject() with claims does nothing to its own output", () => {
-  expect(injectAnnotated(injected(pod([gpu()]), claimSettings), claimSettings)).toBeUndefined();
+  expect(injectAnnotated(injected(pod([gpu()]), claimSettings), claimSettings)?.patch ?? []).toEqual([]);
 });
 
 test("inject() takes less than 2 s for a pod of 100 containers with 1,000 variables each", () => {
@@ -574,7 +624,7 @@ test("inject() only adds to the pod, and does nothing the second time", () => {
       const after = injected(given);
       if (injectAnnotated(given)) changed++;
       expect(withoutInjection(after)).toEqual(withoutInjection(given));
-      expect(injectAnnotated(after)).toBeUndefined();
+      expect(injectAnnotated(after)?.patch ?? []).toEqual([]);
     }),
   );
   expect(changed).toBeGreaterThan(10); // otherwise the generated pods are too simple for this test

@@ -1,6 +1,6 @@
 import { ANNOTATIONS, SHARE_LIMITS, UNITS } from "../pod/keys.ts";
 import { readMode } from "../pod/mode.ts";
-import { containersOf, isWindows, quantityOf } from "../pod/pod.ts";
+import { isWindows } from "../pod/pod.ts";
 import { decidePod } from "../review/decide_pod.ts";
 import type { AdmissionRequest, Decision } from "../review/review.ts";
 import { type InjectionSettings, inject } from "./injection.ts";
@@ -13,21 +13,16 @@ export function mutate(request: AdmissionRequest, settings: InjectionSettings): 
     if (isWindows(pod)) return { result: "allowed", reason: "windows", message: "Windows pods are excluded" };
     const injection = inject(pod, mode, settings);
     if (!injection) {
-      const hasUnits = containersOf(pod).some((container) => quantityOf(container, UNITS) !== undefined);
-      const warnings = hasUnits
-        ? []
-        : [`Annotation ${ANNOTATIONS.mode} has no effect: no container has a limit ${SHARE_LIMITS.num} or ${UNITS}`];
+      const warnings = [
+        `Annotation ${ANNOTATIONS.mode} has no effect: no container has a limit ${SHARE_LIMITS.num} or ${UNITS}`,
+      ];
       return { result: "allowed", reason: "no_share", message: "No container requests a share", warnings };
     }
-    const { patch, containers, tokens, claimTemplates, warnings } = injection;
-    return {
-      result: "patched",
-      reason: "injected",
-      message: `Injected into ${containers.join(", ")}`,
-      patch,
-      tokens,
-      claimTemplates,
-      warnings,
-    };
+    const { patch, containers, needs, warnings } = injection;
+    if (patch.length === 0) {
+      return { result: "allowed", reason: "already_injected", message: "Injected already", needs, warnings };
+    }
+    const message = `Injected into ${containers.join(", ")}`;
+    return { result: "patched", reason: "injected", message, patch, needs, warnings };
   });
 }

@@ -130,7 +130,7 @@ test("mutate() attaches a client without a program and a token, and leaves the c
   const bare = { name: "notebook", image: "jupyter", resources: { limits: { [NUM]: 1 } } }; // without a command
   const object = pod([gpu({ env: [{ name: "OWN", value: "x" }] }), bare]);
   const decision = mutate(requestOf(object), lupineSettings);
-  expect(decision).toMatchObject({ result: "patched", tokens: false });
+  expect(decision).toMatchObject({ result: "patched", needs: { tokens: false } });
   const { spec } = mutated(object, lupineSettings);
   const [train, notebook] = spec.containers;
   expect(train?.command).toEqual(["python", "x.py"]);
@@ -216,7 +216,7 @@ test("mutate() truncates a warning to 120 characters, which clients print comple
 test("mutate() changes nothing the second time, also if another webhook has changed the pod in between", () => {
   const once = mutated(pod([gpu()], { spec: { initContainers: [gpu({ name: "warm-up" })] } }));
   for (const again of [once, defaulted(once), meshed(once), meshed(defaulted(once))]) {
-    expect(mutate(requestOf(again), settings)).toMatchObject({ result: "allowed", reason: "no_share" });
+    expect(mutate(requestOf(again), settings)).toMatchObject({ result: "allowed", reason: "already_injected" });
     expect(mutated(again)).toEqual(again);
     expect(validate(requestOf(again), settings)).toMatchObject({ result: "allowed", reason: "valid" });
   }
@@ -231,7 +231,11 @@ test("mutate() attaches the client to units set directly once, also if another w
       mutated(pod([gpu({ name: "a" }), gpu({ name: "b" })], { spec: { initContainers: [gpu({ name: "i" })] } }), using),
     );
     for (const again of [once, defaulted(once), meshed(once), meshed(defaulted(once))]) {
-      expect(mutate(requestOf(again), using)).toMatchObject({ result: "allowed", reason: "no_share", warnings: [] });
+      expect(mutate(requestOf(again), using)).toMatchObject({
+        result: "allowed",
+        reason: "already_injected",
+        warnings: [],
+      });
       expect(validate(requestOf(again), using)).toMatchObject({ result: "allowed", reason: "valid" });
     }
     const late = mutated(meshed(once, direct("late")), using);

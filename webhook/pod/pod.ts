@@ -7,6 +7,10 @@ const Resources = v.looseObject({
   claims: v.optional(v.array(v.looseObject({ name: v.string() }))),
 });
 const Named = v.looseObject({ name: v.string() });
+const NodeSelector = v.looseObject({
+  nodeSelectorTerms: v.array(v.looseObject({ matchFields: v.optional(v.array(v.unknown())) })),
+});
+const NodeAffinity = v.looseObject({ requiredDuringSchedulingIgnoredDuringExecution: v.optional(NodeSelector) });
 
 const Container = v.looseObject({
   name: v.string(),
@@ -36,6 +40,8 @@ export const Pod = v.looseObject({
     ),
     resources: v.optional(Resources),
     os: v.optional(v.looseObject({ name: v.string() })),
+    nodeName: v.optional(v.string()),
+    affinity: v.optional(v.looseObject({ nodeAffinity: v.optional(NodeAffinity) })),
   }),
 });
 

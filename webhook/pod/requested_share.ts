@@ -50,7 +50,7 @@ export function readShare(container: Container): Share | undefined {
 }
 
 /** Whether the webhook has attached the client to a container: its variables tell the client which container it runs in. */
-function isInjected({ name, env = [] }: Container): boolean {
+export function isInjected({ name, env = [] }: Container): boolean {
   return env.some((variable) => variable.name === CONTAINER_VARIABLE && variable.value === name);
 }
 

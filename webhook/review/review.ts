@@ -36,6 +36,14 @@ export interface PatchOperation {
   readonly value: unknown;
 }
 
+/** What a pod needs in its namespace. */
+export interface Needs {
+  /** Whether it needs the pool's token. */
+  readonly tokens: boolean;
+  /** The claim templates that it references, without duplicates. */
+  readonly claimTemplates: readonly ClaimTemplate[];
+}
+
 /** What the webhook decides about a request. */
 export type Decision = {
   /** Why, as a label of the metrics. */
@@ -45,15 +53,8 @@ export type Decision = {
   /** Warnings for the user. At most 120 characters each. */
   readonly warnings?: readonly string[];
 } & (
-  | { readonly result: "allowed" }
-  | {
-      readonly result: "patched";
-      readonly patch: readonly PatchOperation[];
-      /** Whether the namespace of the pod needs the pool's token. */
-      readonly tokens: boolean;
-      /** The claim templates that the namespace of the pod needs. */
-      readonly claimTemplates: readonly ClaimTemplate[];
-    }
+  | { readonly result: "allowed"; readonly needs?: Needs }
+  | { readonly result: "patched"; readonly patch: readonly PatchOperation[]; readonly needs: Needs }
   /** The user must change the pod. */
   | { readonly result: "denied" }
   /** The request is invalid, or the webhook failed. */

@@ -95,8 +95,7 @@ test("toReview() sends patch and patchType together, the patch as base64 of UTF-
   const { response } = toReview("u", {
     result: "patched",
     reason: "injected",
-    tokens: true,
-    claimTemplates: [],
+    needs: { tokens: true, claimTemplates: [] },
     message: "",
     patch: [{ op: "add", path: "/name", value: "Größe €" }],
   });

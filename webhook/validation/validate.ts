@@ -35,7 +35,10 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
     checkInjection(pod, gpuContainers, mode, settings.catalogue);
     if (settings.allocation === "claims") {
       checkInventory(settings.pool);
+      refuseNodeName(pod);
       for (const container of gpuContainers) checkClaim(pod, container);
+    } else {
+      refuseClaims(pod);
     }
     checkCapacity(pod, gpuContainers, settings.pool);
     return { result: "allowed", reason: "valid", message: "Injected completely" };
@@ -105,6 +108,17 @@ function checkClaim({ spec }: Pod, { name, resources }: Container): void {
   if (!shareOfTemplate(template) || !resources?.claims?.some((each) => each.name === claim)) {
     throw notInjected(`Container "${name}" has no resource claim "${claim}"`);
   }
+}
+
+/** The scheduler, which allocates claims, ignores a pod that has a node. */
+function refuseNodeName({ spec: { nodeName } }: Pod): void {
+  if (nodeName) throw notInjected(`spec.nodeName is "${nodeName}", with which the scheduler gives the pod no GPU`);
+}
+
+/** Where nodes count units, nobody allocates the claims of a pod that was injected elsewhere. */
+function refuseClaims({ spec: { resourceClaims = [] } }: Pod): void {
+  const claim = resourceClaims.find(({ resourceClaimTemplateName: name }) => shareOfTemplate(name ?? ""));
+  if (claim) throw notInjected(`Resource claim "${claim.name}" is of a cluster that shares its pool by claims`);
 }
 
 function notInjected(what: string): Refusal {

@@ -334,6 +334,21 @@ test.each<[description: string, object: Pod, units: number]>([
   });
 });
 
+test("validate() with claims refuses a pod that was given a node after injection", () => {
+  const { metadata, spec } = mutated(pod([gpu()]), claimSettings);
+  expect(decisionOn({ metadata, spec: { ...spec, nodeName: "worker" } }, claimSettings)).toMatchObject({
+    result: "denied",
+    message: `spec.nodeName is "worker", with which the scheduler gives the pod no GPU: ${NOT_INJECTED}`,
+  });
+});
+
+test("validate() without claims refuses a pod that was injected with claims, which nobody would allocate", () => {
+  expect(decisionOn(mutated(pod([gpu()]), claimSettings), settings)).toMatchObject({
+    result: "denied",
+    message: `Resource claim "bitfusion-train" is of a cluster that shares its pool by claims: ${NOT_INJECTED}`,
+  });
+});
+
 test("validate() with claims refuses a container whose claim is missing or replaced", () => {
   const injectedPod = mutated(pod([gpu({ name: "a" })]), claimSettings);
   expect(decisionOn(injectedPod, claimSettings).result).toBe("allowed");
