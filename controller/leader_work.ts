@@ -6,6 +6,7 @@ import { watchObjects } from "../kubernetes/watch.ts";
 import type { Inventory, InventorySource } from "../pool/inventory.ts";
 import type { Logger } from "../program/log/log.ts";
 import { createClaimIndex, summarizeClaim } from "./claims/claim_index.ts";
+import { createPodClaims } from "./claims/pod_claims.ts";
 import { createSupply, type GpuSupply } from "./claims/supply.ts";
 import { reportWaitingPods } from "./claims/waiting_events.ts";
 import type { ControllerMetrics } from "./metrics.ts";
@@ -20,7 +21,7 @@ export interface LeaderWorkOptions {
   evictAfter?: number | undefined;
   record: EventRecorder;
   log: Logger;
-  metrics: Pick<ControllerMetrics, "writes" | "writeFailures">;
+  metrics: Pick<ControllerMetrics, "writes" | "writeFailures" | "podClaims">;
 }
 
 /** The work of the replica that leads. */
@@ -29,7 +30,7 @@ export interface LeaderWork {
   supply(): readonly GpuSupply[] | undefined;
   /** Number of claims that wait for units. */
   waitingClaims(): number;
-  /** Publishes the pool and reports waiting pods. Returns when the signal is aborted. */
+  /** Publishes the pool, creates the claims of pods, and reports waiting pods. Returns when the signal is aborted. */
   run(signal: AbortSignal): Promise<void>;
 }
 
@@ -50,6 +51,7 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
     log,
     metrics,
   });
+  const podClaims = createPodClaims({ request, claims, record, log, metrics });
   const supply = () => (slices.isSynced && claims.isSynced ? supplyOf(slices.slices.values(), claims.held) : undefined);
 
   async function followInventory(signal: AbortSignal): Promise<void> {
@@ -69,6 +71,7 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
     const watch = { request, path: RESOURCE_CLAIMS, transform: summarizeClaim, log };
     for await (const change of watchObjects<ResourceClaim, ReturnType<typeof summarizeClaim> & {}>(watch, signal)) {
       const released = claims.apply(change);
+      if (change.type === "delete") podClaims.onClaimDeleted(change.key);
       if (change.type === "replace") reconciler.trigger();
       else reconciler.onReleased(released);
     }
@@ -85,6 +88,7 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
         followSlices(untilEnded),
         followClaims(untilEnded),
         reconciler.run(untilEnded),
+        podClaims.run(untilEnded),
         reportWaitingPods({ claims, supply, record, log, signal: untilEnded }),
       ];
       try {

@@ -7,6 +7,7 @@ export interface ControllerMetrics {
   readonly registry: Registry;
   readonly writes: Counter<"operation">;
   readonly writeFailures: Counter<"operation">;
+  readonly podClaims: Counter<"result">;
   readonly leading: Gauge;
 }
 
@@ -58,6 +59,12 @@ export function createControllerMetrics({ supply, waitingClaims }: ControllerMet
       name: `${PREFIX}_slice_write_failures_total`,
       help: "Failed writes of ResourceSlices by operation. Each is retried with backoff.",
       labelNames: ["operation"],
+      registers,
+    }),
+    podClaims: new Counter({
+      name: `${PREFIX}_pod_claims_total`,
+      help: "Claims for pods by result: created, refused (the pod's units do not cover them) or failed (each is retried with backoff).",
+      labelNames: ["result"],
       registers,
     }),
     leading: new Gauge({

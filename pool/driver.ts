@@ -4,6 +4,9 @@ export const DRIVER = "bitfusion.io";
 /** Name of the DeviceClass of the pool's GPUs. */
 export const DEVICE_CLASS = "bitfusion.io";
 
+/** The extended resource that Kubernetes counts: units of one percent of one GPU. */
+export const RESOURCE_NAME = "bitfusion.io/gpu";
+
 /** Annotations of a ResourceClaim with the request of its pod. */
 export const CLAIM_ANNOTATIONS = {
   /** The share, in the format of formatShare(). */

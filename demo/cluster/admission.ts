@@ -1,6 +1,6 @@
 import { applyPatch, type Operation } from "rfc6902";
 import * as v from "valibot";
-import type { Container, Pod } from "../../kubernetes/simulated/pods.ts";
+import type { Container, Pod } from "../../kubernetes/objects/pod.ts";
 
 /** How long the API server waits for a webhook, in ms. */
 const TIMEOUT = 10_000;

@@ -1,7 +1,8 @@
-import { RESOURCE_CLAIMS, type ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
+import { PODS, type Pod, podPath } from "../../kubernetes/objects/pod.ts";
+import { claimPath, RESOURCE_CLAIMS, type ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import { RESOURCE_SLICES, type ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import type { ObjectStore } from "../../kubernetes/simulated/objects.ts";
-import { claimOf, claimPath, PODS, type Pod, podPath } from "../../kubernetes/simulated/pods.ts";
+import { claimOf } from "../../kubernetes/simulated/pods.ts";
 import { allocate } from "../scheduler.ts";
 
 /**

@@ -1,6 +1,6 @@
 import { mkdir, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { Container } from "../../kubernetes/simulated/pods.ts";
+import type { Container } from "../../kubernetes/objects/pod.ts";
 
 export interface ContainerOptions {
   /** Folder that becomes the container's root. */

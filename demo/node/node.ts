@@ -1,8 +1,9 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { type Container, hasEnded, PODS, type Pod } from "../../kubernetes/objects/pod.ts";
 import type { SimulatedDraKubelet } from "../../kubernetes/simulated/dra_kubelet.ts";
 import type { ObjectStore } from "../../kubernetes/simulated/objects.ts";
-import { type Container, claimOf, hasEnded, PODS, type Pod, setPodStatus } from "../../kubernetes/simulated/pods.ts";
+import { claimOf, setPodStatus } from "../../kubernetes/simulated/pods.ts";
 import { messageOf } from "../../program/log/log.ts";
 import { cdiEnvironment } from "./cdi.ts";
 import { runContainer } from "./container.ts";

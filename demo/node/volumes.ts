@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Pod, Volume } from "../../kubernetes/objects/pod.ts";
 import type { ObjectStore } from "../../kubernetes/simulated/objects.ts";
-import type { Pod, Volume } from "../../kubernetes/simulated/pods.ts";
 
 export interface VolumeOptions {
   store: ObjectStore;

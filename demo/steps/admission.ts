@@ -1,4 +1,4 @@
-import type { Pod } from "../../kubernetes/simulated/pods.ts";
+import type { Pod } from "../../kubernetes/objects/pod.ts";
 import { difference, explain, heading, show, toYaml } from "../print.ts";
 import type { Demo } from "./demo.ts";
 import { createPod, readManifest } from "./pods.ts";

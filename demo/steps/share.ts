@@ -1,4 +1,4 @@
-import { PODS, type Pod } from "../../kubernetes/simulated/pods.ts";
+import { PODS, type Pod } from "../../kubernetes/objects/pod.ts";
 import { explain, heading, table } from "../print.ts";
 import { waitFor } from "../wait_for.ts";
 import type { Demo } from "./demo.ts";

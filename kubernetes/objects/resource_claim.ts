@@ -3,6 +3,16 @@ import type { ApiObject } from "../watch.ts";
 /** Path of the collection of all ResourceClaims. */
 export const RESOURCE_CLAIMS = "/apis/resource.k8s.io/v1/resourceclaims";
 
+/** Path of the collection of the ResourceClaims of a namespace. */
+export function claimsPath(namespace: string): string {
+  return `/apis/resource.k8s.io/v1/namespaces/${encodeURIComponent(namespace)}/resourceclaims`;
+}
+
+/** Path of a ResourceClaim. */
+export function claimPath(namespace: string, name: string): string {
+  return `${claimsPath(namespace)}/${encodeURIComponent(name)}`;
+}
+
 /** The fields of a ResourceClaim (k8s.io/api/resource/v1) that the programs use. */
 export interface ResourceClaim extends ApiObject {
   readonly metadata: ApiObject["metadata"] & {
@@ -14,12 +24,23 @@ export interface ResourceClaim extends ApiObject {
   readonly spec: ResourceClaimSpec;
   readonly status?: {
     readonly allocation?: { readonly devices?: { readonly results?: readonly DeviceAllocation[] } };
+    /** The objects that may use the claim; in practice pods. */
+    readonly reservedFor?: readonly ClaimConsumer[];
   };
 }
 
 export interface OwnerReference {
   readonly apiVersion: string;
   readonly kind: string;
+  readonly name: string;
+  readonly uid: string;
+  /** Whether the owner manages the object. */
+  readonly controller?: boolean;
+}
+
+export interface ClaimConsumer {
+  /** `pods` for a pod. */
+  readonly resource: string;
   readonly name: string;
   readonly uid: string;
 }

@@ -1,6 +1,7 @@
-import { RESOURCE_CLAIMS, type ResourceClaim, type ResourceClaimSpec } from "../objects/resource_claim.ts";
+import { hasEnded, PODS, type Pod, podReference } from "../objects/pod.ts";
+import { claimPath, RESOURCE_CLAIMS, type ResourceClaim, type ResourceClaimSpec } from "../objects/resource_claim.ts";
 import type { ObjectStore } from "./objects.ts";
-import { claimPath, hasEnded, PODS, type Pod, setPodStatus } from "./pods.ts";
+import { setPodStatus } from "./pods.ts";
 
 /** The fields of a ResourceClaimTemplate (k8s.io/api/resource/v1) that the controller copies. */
 interface ResourceClaimTemplate {
@@ -26,7 +27,7 @@ export function reconcileClaims(store: ObjectStore): void {
 
 /** A template that does not exist is waited for. */
 function createFromTemplates(store: ObjectStore, pod: Pod): void {
-  const { namespace, name: podName, uid } = pod.metadata;
+  const { namespace, name: podName } = pod.metadata;
   const statuses = [...(pod.status?.resourceClaimStatuses ?? [])];
   for (const { name, resourceClaimTemplateName } of pod.spec.resourceClaims ?? []) {
     if (resourceClaimTemplateName === undefined || statuses.some((status) => status.name === name)) continue;
@@ -39,7 +40,7 @@ function createFromTemplates(store: ObjectStore, pod: Pod): void {
       kind: "ResourceClaim",
       metadata: {
         annotations: { ...template.spec.metadata?.annotations, "resource.kubernetes.io/pod-claim-name": name },
-        ownerReferences: [{ apiVersion: "v1", kind: "Pod", name: podName, uid, controller: true }],
+        ownerReferences: [podReference(pod)],
       },
       spec: template.spec.spec,
     });

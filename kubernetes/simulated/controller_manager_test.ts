@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
+import { type Pod, podPath } from "../objects/pod.ts";
 import { RESOURCE_CLAIMS, type ResourceClaim } from "../objects/resource_claim.ts";
 import { reconcileClaims } from "./controller_manager.ts";
 import { createObjectStore, type ObjectStore } from "./objects.ts";
-import { claimOf, type Pod, podPath, setPodStatus } from "./pods.ts";
+import { claimOf, setPodStatus } from "./pods.ts";
 
 const TEMPLATES = "/apis/resource.k8s.io/v1/namespaces/team/resourceclaimtemplates";
 const SPEC = { devices: { requests: [{ name: "gpu", exactly: { deviceClassName: "bitfusion.io" } }] } };

@@ -35,6 +35,8 @@ interface WatchEvent {
   readonly path: string;
   readonly type: "ADDED" | "MODIFIED" | "DELETED";
   readonly object: KubernetesObject;
+  /** The object before a modification. */
+  readonly previous?: KubernetesObject | undefined;
 }
 
 type Listener = (event: WatchEvent) => void;
@@ -75,8 +77,9 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
           send({ type: "ERROR", object: { kind: "Status", code: 410, message: "too old resource version" } });
           return controller.close();
         }
-        const listener: Listener = ({ path, type, object }) => {
-          if (isSelected(url, path, object)) send({ type, object });
+        const listener: Listener = (event) => {
+          const type = typeInSelection(url, event);
+          if (type) send({ type, object: event.object });
         };
         const end = (broken: boolean) => {
           if (!watches.delete(listener)) return;
@@ -92,7 +95,7 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
   }
 
   function record(path: string, type: WatchEvent["type"], object: KubernetesObject): void {
-    const event = { version, path, type, object };
+    const event = { version, path, type, object, previous: objects.get(path) };
     history.push(event);
     for (const listener of watches.keys()) listener(event);
   }
@@ -187,6 +190,15 @@ function mergePatch<T extends object>(target: T, patch: object): T {
   return result as T;
 }
 
+/** The type of an event for a watch. Undefined if it concerns none of the selected objects. */
+function typeInSelection(url: URL, { path, type, object, previous }: WatchEvent): WatchEvent["type"] | undefined {
+  const isNow = isSelected(url, path, object);
+  if (type !== "MODIFIED" || !previous) return isNow ? type : undefined;
+  const wasBefore = isSelected(url, path, previous);
+  if (isNow) return wasBefore ? "MODIFIED" : "ADDED";
+  return wasBefore ? "DELETED" : undefined; // an object that leaves the selection is reported as deleted
+}
+
 /** Whether the collection and selectors of a request's URL include an object. */
 function isSelected({ pathname, searchParams }: URL, path: string, object: KubernetesObject): boolean {
   if (!isIn(pathname, path)) return false;
@@ -195,7 +207,7 @@ function isSelected({ pathname, searchParams }: URL, path: string, object: Kuber
   const [field = "", expected] = searchParams.get("fieldSelector")?.split("=") ?? [];
   return (
     (value === undefined || metadata?.labels?.[label] === value) &&
-    (expected === undefined || String(fieldOf(object, field)) === expected)
+    (expected === undefined || String(fieldOf(object, field) ?? "") === expected)
   );
 }
 

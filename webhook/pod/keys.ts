@@ -1,4 +1,4 @@
-import { CLAIM_ANNOTATIONS } from "../../pool/driver.ts";
+import { CLAIM_ANNOTATIONS, RESOURCE_NAME } from "../../pool/driver.ts";
 
 /** Annotations of a pod. */
 export const ANNOTATIONS = {
@@ -18,7 +18,7 @@ export const SHARE_LIMITS = {
 } as const;
 
 /** The extended resource that Kubernetes counts: units of one percent of one GPU. */
-export const UNITS = "bitfusion.io/gpu";
+export const UNITS = RESOURCE_NAME;
 
 /** Variable with the name of its container: every container has it that the webhook has attached a client to. */
 export const CONTAINER_VARIABLE = "BITFUSION_CONTAINER";

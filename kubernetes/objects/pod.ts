@@ -1,0 +1,132 @@
+import type { ApiObject } from "../watch.ts";
+import { parseInteger } from "./quantity.ts";
+import type { OwnerReference } from "./resource_claim.ts";
+
+/** Path of the collection of all pods. */
+export const PODS = "/api/v1/pods";
+
+/** The fields of a Pod (k8s.io/api/core/v1) that the programs use. */
+export interface Pod extends ApiObject {
+  readonly metadata: ApiObject["metadata"] & {
+    readonly namespace: string;
+    readonly deletionTimestamp?: string;
+    readonly annotations?: Readonly<Record<string, string>>;
+  };
+  readonly spec: {
+    readonly nodeName?: string;
+    readonly initContainers?: readonly Container[];
+    readonly containers: readonly Container[];
+    readonly volumes?: readonly Volume[];
+    readonly resourceClaims?: readonly PodResourceClaim[];
+  };
+  readonly status?: PodStatus;
+}
+
+export interface Container {
+  readonly name: string;
+  readonly image: string;
+  /** `Always` for a sidecar among the init containers. */
+  readonly restartPolicy?: string;
+  readonly command?: readonly string[];
+  readonly args?: readonly string[];
+  readonly env?: readonly {
+    readonly name: string;
+    readonly value?: string;
+    readonly valueFrom?: { readonly fieldRef?: { readonly fieldPath: string } };
+  }[];
+  readonly resources?: {
+    readonly limits?: Quantities;
+    readonly requests?: Quantities;
+    readonly claims?: readonly { readonly name: string }[];
+  };
+  readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string; readonly subPath?: string }[];
+}
+
+/** Strings in an admitted pod; manifests may also have numbers. */
+type Quantities = Readonly<Record<string, string | number>>;
+
+export interface Volume {
+  readonly name: string;
+  readonly emptyDir?: object;
+  readonly hostPath?: { readonly path: string };
+  readonly secret?: { readonly secretName: string };
+}
+
+/** A claim of a pod: the name of a ResourceClaim, or of the template that it is made from. */
+export interface PodResourceClaim {
+  readonly name: string;
+  readonly resourceClaimName?: string;
+  readonly resourceClaimTemplateName?: string;
+}
+
+export interface PodStatus {
+  readonly phase?: "Pending" | "Running" | "Succeeded" | "Failed";
+  /** Why the pod failed. */
+  readonly message?: string;
+  /** The claims that were made from templates. */
+  readonly resourceClaimStatuses?: readonly { readonly name: string; readonly resourceClaimName: string }[];
+  /** The containers that have ended. */
+  readonly containerStatuses?: readonly {
+    readonly name: string;
+    readonly state: { readonly terminated: { readonly exitCode: number } };
+  }[];
+}
+
+/** Path of a pod. */
+export function podPath({ metadata: { namespace, name } }: Pick<Pod, "metadata">): string {
+  return `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`;
+}
+
+/** Whether all containers of a pod have ended for good. */
+export function hasEnded({ status }: Pod): boolean {
+  return status?.phase === "Succeeded" || status?.phase === "Failed";
+}
+
+/** The fields of a pod that decide how much of an extended resource it requests. */
+interface RequestingPod {
+  readonly spec: {
+    readonly initContainers?: readonly RequestingContainer[] | undefined;
+    readonly containers: readonly RequestingContainer[];
+  };
+}
+
+interface RequestingContainer {
+  readonly restartPolicy?: string | undefined;
+  readonly resources?:
+    | { readonly limits?: Quantities | undefined; readonly requests?: Quantities | undefined }
+    | undefined;
+}
+
+/**
+ * The amount of an extended resource that scheduler and quotas count for a pod: the maximum of its app containers and sidecars together,
+ * and of each init container with the sidecars that started before it (KEP-753). A quantity that is not a whole number counts as 0: the API
+ * server accepts none.
+ */
+export function requestedByPod({ spec }: RequestingPod, resource: string): number {
+  const requestedBy = ({ resources }: RequestingContainer) =>
+    parseInteger(resources?.requests?.[resource] ?? resources?.limits?.[resource] ?? 0) ?? 0;
+  let sidecars = 0;
+  let maximum = 0;
+  for (const container of spec.initContainers ?? []) {
+    const amount = requestedBy(container);
+    if (container.restartPolicy === "Always") sidecars += amount;
+    else maximum = Math.max(maximum, sidecars + amount);
+  }
+  const running = spec.containers.reduce((total, container) => total + requestedBy(container), sidecars);
+  return Math.max(maximum, running);
+}
+
+/** The ResourceClaims that a pod uses, by their names in the pod. A claim that was not created from its template yet is left out. */
+export function claimsOfPod({ spec, status }: Pick<Pod, "spec" | "status">): Map<string, string> {
+  const claims = new Map<string, string>();
+  for (const { name, resourceClaimName } of status?.resourceClaimStatuses ?? []) claims.set(name, resourceClaimName);
+  for (const { name, resourceClaimName } of spec.resourceClaims ?? []) {
+    if (resourceClaimName !== undefined) claims.set(name, resourceClaimName);
+  }
+  return claims;
+}
+
+/** The owner reference by which a pod controls an object: Kubernetes deletes the object with the pod. */
+export function podReference({ metadata: { name, uid = "" } }: Pick<Pod, "metadata">): OwnerReference {
+  return { apiVersion: "v1", kind: "Pod", name, uid, controller: true };
+}
