@@ -98,7 +98,7 @@ function run(server: RunningPoolServer, ...args: string[]) {
 
 /** Claims the complete first GPU of a server. Returns a function that releases it. */
 function fill({ ledger }: RunningPoolServer): () => void {
-  const result = ledger.claim(OTHER_OWNER, { gpus: 1, percent: 100 }, () => true);
+  const result = ledger.claim({ owner: OTHER_OWNER, share: { gpus: 1, percent: 100 } });
   if (!("lease" in result)) throw new Error("The GPU is not free");
   return () => ledger.release(result.lease.id);
 }

@@ -25,7 +25,7 @@ function textOf(result: PoolClaimResult): string {
 }
 
 function hold({ ledger }: RunningPoolServer, percent: number): void {
-  ledger.claim(owner, { gpus: 1, percent }, () => true);
+  ledger.claim({ owner, share: { gpus: 1, percent } });
 }
 
 test("claim() takes all GPUs from one server if one has them", async () => {

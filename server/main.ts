@@ -16,7 +16,6 @@ await runProgram("bitfusion-server", async ({ environment, log, signal }) => {
   const ledger = createLedger({
     gpus: () => gpus.current ?? [],
     timeToLive: env.LEASE_TIME,
-    now: Date.now,
     newId: () => crypto.randomUUID(),
   });
   const facts = {

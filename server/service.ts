@@ -1,4 +1,5 @@
-import { create } from "@bufbuild/protobuf";
+import { createHash } from "node:crypto";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
 import { attributesOf } from "../pool/attributes.ts";
@@ -9,6 +10,7 @@ import type { Latest } from "../program/latest.ts";
 import type { Logger } from "../program/log/log.ts";
 import {
   type ClaimRequest,
+  ClaimRequestSchema,
   InventorySchema,
   LeaseSchema,
   type PoolService,
@@ -49,6 +51,16 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
   function expire(): void {
     for (const lease of ledger.expire()) logEnd(lease, "expired");
   }
+  function leaseMessage({ id, owner, gpus, grantedAt, expiresAt }: Lease) {
+    const timestamp = (time: number) => timestampFromMs(Math.round(Date.now() + time - ledger.now()));
+    return create(LeaseSchema, {
+      id,
+      owner,
+      gpus: gpus.map(({ gpuId, units }) => ({ gpuId, units })),
+      grantedAt: timestamp(grantedAt),
+      expiresAt: timestamp(expiresAt),
+    });
+  }
 
   return {
     getInventory: () => ({ inventory: inventoryOf(currentGpus()) }),
@@ -69,6 +81,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       const { owner = { namespace: "", pod: "", container: "" }, filters, gpuIds } = request;
       const share = shareOf(request);
       checkGpuIds(request, currentGpus());
+      checkRequestId(request);
       for (const { key } of filters) {
         if (SERVER_FILTERS.includes(key)) continue;
         throw new ConnectError(
@@ -77,15 +90,16 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
         );
       }
       const { namespace, pod, container } = owner;
-      const result = ledger.claim(
-        { namespace, pod, container },
+      const result = ledger.claim({
+        owner: { namespace, pod, container },
         share,
-        (gpu) =>
+        matches: (gpu) =>
           filters.every((filter) => matchesFilter(filter, attributesOf({ facts }, gpu))) &&
           (gpuIds.length === 0 || gpuIds.includes(gpu.id)),
-      );
+        request: request.requestId ? digestOf(request) : undefined,
+      });
       if ("lease" in result) {
-        log.info("Lease granted", leaseFields(result.lease));
+        log.info(result.repeated ? "Lease returned to a repeated claim" : "Lease granted", leaseFields(result.lease));
         return { lease: leaseMessage(result.lease), timeToLive: durationFromMs(timeToLive) };
       }
       const { availableGpus, capableGpus } = result;
@@ -137,14 +151,15 @@ function checkGpuIds({ gpus: count, gpuIds }: ClaimRequest, gpus: readonly Gpu[]
   }
 }
 
-function leaseMessage({ id, owner, gpus, grantedAt, expiresAt }: Lease) {
-  return create(LeaseSchema, {
-    id,
-    owner,
-    gpus: gpus.map(({ gpuId, units }) => ({ gpuId, units })),
-    grantedAt: timestampFromMs(grantedAt),
-    expiresAt: timestampFromMs(expiresAt),
-  });
+/** @throws {ConnectError} when request_id is set to anything but a UUID: others could guess it. */
+function checkRequestId({ requestId }: ClaimRequest): void {
+  if (requestId === "" || /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i.test(requestId)) return;
+  throw new ConnectError("request_id is not a UUID: expected a random one, or none", Code.InvalidArgument);
+}
+
+/** The same for equal claims only: the owner, the share and all else count, not only the id. */
+function digestOf(request: ClaimRequest): string {
+  return createHash("sha256").update(toBinary(ClaimRequestSchema, request)).digest("base64");
 }
 
 function leaseFields({ owner, gpus }: Lease) {

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setSystemTime, test } from "bun:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
@@ -74,6 +74,11 @@ test.each<[string, MessageInitShape<typeof ClaimRequestSchema>, string]>([
     UNKNOWN_FILTER,
   ],
   [
+    "a request id that can be guessed",
+    { gpus: 1, share: { case: "percent", value: 1 }, requestId: "1" },
+    "request_id is not a UUID: expected a random one, or none",
+  ],
+  [
     "one GPU twice",
     { gpus: 2, share: { case: "percent", value: 1 }, gpuIds: ["server/0", "server/0"] },
     "gpu_ids is server/0, server/0: expected 2 different GPUs",
@@ -130,7 +135,7 @@ test("claim() does not grant a GPU that has become unhealthy", async () => {
 });
 
 test("claim() grants a lease, which listLeases() returns without its id", async () => {
-  await using server = await connect({ gpus: 2, timeToLive: 15_000, now: () => 1_700_000_000_000 });
+  await using server = await connect({ gpus: 2, timeToLive: 15_000, now: () => 1000 });
   const { lease, timeToLive } = await claimPercent(server.client, 2, 30);
   expect(lease?.id).toBeTruthy();
   expect(timeToLive && durationMs(timeToLive)).toBe(15_000);
@@ -139,10 +144,14 @@ test("claim() grants a lease, which listLeases() returns without its id", async 
     ["server/0", 30],
     ["server/1", 30],
   ]);
-  expect(lease?.grantedAt && timestampMs(lease.grantedAt)).toBe(1_700_000_000_000);
-  expect(lease?.expiresAt && timestampMs(lease.expiresAt)).toBe(1_700_000_015_000);
+  const age = Date.now() - timestampMs(lease?.grantedAt ?? raise());
+  expect(age).toBeWithin(0, 10_000);
+  expect(timestampMs(lease?.expiresAt ?? raise()) - timestampMs(lease?.grantedAt ?? raise())).toBeWithin(
+    14_990,
+    15_010,
+  );
   const { leases } = await server.client.listLeases({});
-  expect(leases).toEqual([{ ...(lease ?? raise()), id: "" }]);
+  expect(leases).toMatchObject([{ id: "", owner: lease?.owner, gpus: lease?.gpus }]);
 });
 
 test("claim() takes only GPUs that match every filter", async () => {
@@ -197,7 +206,7 @@ test("release() frees the GPUs, and succeeds for a lease that has ended", async 
 });
 
 test("renew() extends a lease, and fails with NOT_FOUND for one that has ended", async () => {
-  let time = 1_700_000_000_000;
+  let time = 1000;
   await using server = await connect({ timeToLive: 1000, now: () => time });
   const { lease } = await claimPercent(server.client, 1, 100);
   const leaseId = lease?.id ?? raise();
@@ -212,8 +221,43 @@ test("renew() extends a lease, and fails with NOT_FOUND for one that has ended",
   expect((await server.client.listLeases({})).leases).toEqual([]);
 });
 
+test.each([20_000, -20_000])(
+  "a step of the system's clock by %d ms neither ends a lease nor extends it",
+  async (step) => {
+    await using server = await connect({ timeToLive: 15_000 });
+    const { lease } = await claimPercent(server.client, 1, 100);
+    try {
+      setSystemTime(Date.now() + step);
+      const { leases } = await server.client.listLeases({});
+      expect(timestampMs(leases[0]?.expiresAt ?? raise()) - Date.now()).toBeWithin(5000, 15_001);
+      await server.client.renew({ leaseId: lease?.id ?? raise() });
+    } finally {
+      setSystemTime();
+    }
+  },
+);
+
+const REQUEST_ID = "c3f1a5f0-5d1b-4a7e-9d2e-0c7f6d2b8a11";
+
+test("claim() returns the same lease to a repeated request of the same owner, and to no other one", async () => {
+  await using server = await connect();
+  const request = { owner: OWNER, gpus: 1, share: { case: "percent", value: 60 } as const, requestId: REQUEST_ID };
+  const { lease } = await server.client.claim(request);
+  expect((await server.client.claim(request)).lease).toMatchObject({ id: lease?.id ?? raise(), gpus: lease?.gpus });
+  for (const other of [
+    { ...request, owner: { ...OWNER, pod: "b" } },
+    { ...request, requestId: crypto.randomUUID() },
+    { ...request, requestId: "" },
+    { ...request, share: { case: "percent", value: 41 } as const },
+  ]) {
+    const error = await errorOf(server.client.claim(other));
+    expect(Code[error.code]).toBe("ResourceExhausted");
+  }
+  expect((await server.client.listLeases({})).leases).toHaveLength(1);
+});
+
 test("claim() takes the GPUs of an expired lease", async () => {
-  let time = 1_700_000_000_000;
+  let time = 1000;
   await using server = await connect({ timeToLive: 1000, now: () => time });
   await claimPercent(server.client, 1, 100);
   await errorOf(claimPercent(server.client, 1, 1));

@@ -15,6 +15,7 @@ export interface PoolServerOptions {
   memoryMb?: number;
   /** Time until a lease that is not renewed expires, in ms. */
   timeToLive?: number;
+  /** The ledger's clock, in ms. */
   now?: () => number;
 }
 
@@ -36,11 +37,16 @@ export async function startPoolServer({
   gpus: count = 1,
   memoryMb = 16_000,
   timeToLive = 600_000,
-  now = Date.now,
+  now,
 }: PoolServerOptions = {}): Promise<RunningPoolServer> {
   const gpus = createLatest(simulatedGpus({ count, memoryMb, idPrefix: hostname }));
   const currentGpus = () => gpus.current ?? [];
-  const ledger = createLedger({ gpus: currentGpus, timeToLive, now, newId: () => crypto.randomUUID() });
+  const ledger = createLedger({
+    gpus: currentGpus,
+    timeToLive,
+    ...(now ? { now } : {}),
+    newId: () => crypto.randomUUID(),
+  });
   const facts = { hostname, hasRdma: false, cudaVersion: "12.4", driverVersion: "550.54.15" };
   const service = createPoolService({ facts, gpus, ledger, timeToLive, log: silentLog });
   const server = await serveGrpc({

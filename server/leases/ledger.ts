@@ -7,32 +7,48 @@ export interface Lease {
   readonly id: string;
   readonly owner: LeaseOwner;
   readonly gpus: readonly GpuShare[];
-  /** ms since the epoch. */
+  /** In ms of the ledger's clock. */
   readonly grantedAt: number;
-  /** ms since the epoch. */
+  /** In ms of the ledger's clock. */
   readonly expiresAt: number;
+  /** {@link LeaseClaim.request} of its claim. */
+  readonly request?: string | undefined;
+}
+
+export interface LeaseClaim {
+  readonly owner: LeaseOwner;
+  /** On `share.gpus` different GPUs. */
+  readonly share: Share;
+  /** Undefined: any GPU. */
+  readonly matches?: (gpu: Gpu) => boolean;
+  /** Identifies the claim. A repeat returns the same lease. Undefined: the claim is a new one. */
+  readonly request?: string | undefined;
 }
 
 /**
  * The result of a claim. If it is refused: `availableGpus` can hold the share now, `capableGpus` could if no client
  * held any.
  */
-export type ClaimResult = { readonly lease: Lease } | { readonly availableGpus: number; readonly capableGpus: number };
+export type ClaimResult =
+  | { readonly lease: Lease /** Whether an earlier claim was granted the lease. */; readonly repeated: boolean }
+  | { readonly availableGpus: number; readonly capableGpus: number };
 
 export interface LedgerOptions {
   /** The server's GPUs now. */
   gpus: () => readonly Gpu[];
   /** Time until a lease that is not renewed expires, in ms. */
   timeToLive: number;
-  /** The current time in ms since the epoch. */
-  now: () => number;
+  /** The current time in ms, of a clock that only runs forward: a step of the system's clock must not end leases. */
+  now?: () => number;
   newId: () => string;
 }
 
 /** The leases on one server's GPUs. Together they never hold more than 100 percent of a GPU. */
 export interface Ledger {
-  /** Claims the share of `share.gpus` different GPUs that `matches` accepts, or nothing. The ledger chooses them. */
-  claim(owner: LeaseOwner, share: Share, matches: (gpu: Gpu) => boolean): ClaimResult;
+  /** The current time, in ms of the ledger's clock. */
+  now(): number;
+  /** Claims the share of the requested number of GPUs that match, or nothing. The ledger chooses them. */
+  claim(claim: LeaseClaim): ClaimResult;
   /** Restarts the time to live of a lease. Returns undefined if the lease does not exist. */
   renew(id: string): Lease | undefined;
   /** Ends a lease and returns it. Returns undefined if the lease does not exist. */
@@ -43,9 +59,20 @@ export interface Ledger {
 }
 
 /** Creates a ledger without leases. Expired leases count until `expire` is called. */
-export function createLedger({ gpus, timeToLive, now, newId }: LedgerOptions): Ledger {
+export function createLedger({ gpus, timeToLive, now = () => performance.now(), newId }: LedgerOptions): Ledger {
   const leases = new Map<string, Lease>();
 
+  function renew(id: string): Lease | undefined {
+    const lease = leases.get(id);
+    if (!lease) return undefined;
+    const renewed = { ...lease, expiresAt: now() + timeToLive };
+    leases.set(id, renewed);
+    return renewed;
+  }
+  /** The lease that an earlier claim with this request was granted. */
+  function leaseOf(request: string | undefined): Lease | undefined {
+    return request === undefined ? undefined : leases.values().find((lease) => lease.request === request);
+  }
   function freeUnits(gpu: Gpu): number {
     let free = UNITS_PER_GPU;
     for (const lease of leases.values()) {
@@ -55,7 +82,10 @@ export function createLedger({ gpus, timeToLive, now, newId }: LedgerOptions): L
   }
 
   return {
-    claim(owner, share, matches) {
+    now,
+    claim({ owner, share, matches = () => true, request }) {
+      const earlier = renew(leaseOf(request)?.id ?? "");
+      if (earlier) return { lease: earlier, repeated: true };
       const capable = gpus()
         .filter((gpu) => gpu.healthy && matches(gpu))
         .map((gpu) => ({ gpu, units: unitsPerGpu(share, gpu.memoryMb), free: freeUnits(gpu) }))
@@ -70,17 +100,12 @@ export function createLedger({ gpus, timeToLive, now, newId }: LedgerOptions): L
         gpus: available.slice(0, share.gpus).map(({ gpu, units }) => ({ gpuId: gpu.id, units })),
         grantedAt,
         expiresAt: grantedAt + timeToLive,
+        request,
       };
       leases.set(lease.id, lease);
-      return { lease };
+      return { lease, repeated: false };
     },
-    renew(id) {
-      const lease = leases.get(id);
-      if (!lease) return undefined;
-      const renewed = { ...lease, expiresAt: now() + timeToLive };
-      leases.set(id, renewed);
-      return renewed;
-    },
+    renew,
     release(id) {
       const lease = leases.get(id);
       leases.delete(id);

@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
 import type { Gpu } from "../../pool/inventory.ts";
-import { createLedger, type Lease, type Ledger } from "./ledger.ts";
+import type { Share } from "../../pool/share.ts";
+import { type ClaimResult, createLedger, type Lease, type LeaseClaim, type Ledger } from "./ledger.ts";
 
 const OWNER = { namespace: "default", pod: "a", container: "main" };
-const anyGpu = () => true;
 
 function gpu(id: string, { memoryMb = 16_000, healthy = true }: Partial<Gpu> = {}): Gpu {
   return { id, model: "Tesla T4", memoryMb, healthy };
@@ -18,9 +18,13 @@ function ledgerOf(...gpus: Gpu[]): Ledger & { clock: { time: number } } {
   return { ...createLedger({ gpus: () => gpus, timeToLive: 1000, now: () => clock.time, newId }), clock };
 }
 
+function claim(ledger: Ledger, share: Share, matches: (gpu: Gpu) => boolean = () => true): ClaimResult {
+  return ledger.claim({ owner: OWNER, share, matches });
+}
+
 /** Claims a share and returns the lease. @throws {Error} when the ledger refuses. */
-function grant(ledger: Ledger, share: Parameters<Ledger["claim"]>[1], matches: (gpu: Gpu) => boolean = anyGpu): Lease {
-  const result = ledger.claim(OWNER, share, matches);
+function grant(ledger: Ledger, share: Share, matches?: LeaseClaim["matches"]): Lease {
+  const result = claim(ledger, share, matches);
   if ("lease" in result) return result.lease;
   throw new Error(`Refused: ${JSON.stringify(result)}`);
 }
@@ -43,9 +47,9 @@ test("claim() returns a lease with owner, GPUs and times", () => {
 test("claim() grants up to 100 percent of a GPU", () => {
   const ledger = ledgerOf(gpu("a"));
   grant(ledger, { gpus: 1, percent: 60 });
-  expect(ledger.claim(OWNER, { gpus: 1, percent: 41 }, anyGpu)).toEqual({ availableGpus: 0, capableGpus: 1 });
+  expect(claim(ledger, { gpus: 1, percent: 41 })).toEqual({ availableGpus: 0, capableGpus: 1 });
   grant(ledger, { gpus: 1, percent: 40 });
-  expect(ledger.claim(OWNER, { gpus: 1, percent: 1 }, anyGpu)).toEqual({ availableGpus: 0, capableGpus: 1 });
+  expect(claim(ledger, { gpus: 1, percent: 1 })).toEqual({ availableGpus: 0, capableGpus: 1 });
 });
 
 test("claim() takes different GPUs, all or nothing", () => {
@@ -56,7 +60,7 @@ test("claim() takes different GPUs, all or nothing", () => {
       .toSorted(),
   ).toEqual(["a", "b"]);
   grant(ledger, { gpus: 1, percent: 50 });
-  expect(ledger.claim(OWNER, { gpus: 2, percent: 50 }, anyGpu)).toEqual({ availableGpus: 1, capableGpus: 2 });
+  expect(claim(ledger, { gpus: 2, percent: 50 })).toEqual({ availableGpus: 1, capableGpus: 2 });
   expect(ledger.leases()).toHaveLength(2);
 });
 
@@ -72,18 +76,33 @@ test("claim() takes the fullest GPU that fits", () => {
 test("claim() skips GPUs that are not healthy or do not match", () => {
   const ledger = ledgerOf(gpu("a", { healthy: false }), gpu("b"), gpu("c"));
   const notB = ({ id }: Gpu) => id !== "b";
-  expect(ledger.claim(OWNER, { gpus: 2, percent: 1 }, notB)).toEqual({ availableGpus: 1, capableGpus: 1 });
+  expect(claim(ledger, { gpus: 2, percent: 1 }, notB)).toEqual({ availableGpus: 1, capableGpus: 1 });
   expect(sharesOf(grant(ledger, { gpus: 1, percent: 1 }, notB))).toEqual([["c", 1]]);
 });
 
 test("claim() rounds memory up to whole percents, and counts a GPU with less memory as not capable", () => {
   const ledger = ledgerOf(gpu("small", { memoryMb: 4000 }), gpu("large"));
-  expect(ledger.claim(OWNER, { gpus: 2, memoryMb: 4001 }, anyGpu)).toEqual({ availableGpus: 1, capableGpus: 1 });
+  expect(claim(ledger, { gpus: 2, memoryMb: 4001 })).toEqual({ availableGpus: 1, capableGpus: 1 });
   expect(sharesOf(grant(ledger, { gpus: 1, memoryMb: 4001 }))).toEqual([["large", 26]]);
   expect(sharesOf(grant(ledger, { gpus: 2, memoryMb: 1120 }))).toEqual([
     ["large", 7],
     ["small", 28],
   ]);
+});
+
+test("claim() returns the same lease, renewed, to a repeated request, until it ends", () => {
+  const ledger = ledgerOf(gpu("a"));
+  const request = { owner: OWNER, share: { gpus: 1, percent: 60 }, request: "1" };
+  const lease = expect.objectContaining({ id: "1", grantedAt: 1_000_000 });
+  expect(ledger.claim(request)).toEqual({ lease, repeated: false });
+  ledger.clock.time += 999;
+  expect(ledger.claim(request)).toEqual({ lease, repeated: true });
+  expect(ledger.claim({ ...request, request: "2" })).toEqual({ availableGpus: 0, capableGpus: 1 });
+  ledger.clock.time += 999;
+  expect(ledger.expire()).toEqual([]);
+  ledger.release("1");
+  expect(ledger.claim(request)).toMatchObject({ lease: { id: "2" }, repeated: false });
+  expect(ledger.leases()).toHaveLength(1);
 });
 
 test("release() ends a lease once and frees its GPUs", () => {
@@ -136,7 +155,7 @@ test("claim() never exceeds a GPU in any sequence of claims, releases, renewals 
       const ledger = ledgerOf(gpu("a"), gpu("b", { memoryMb: 8000 }), gpu("c"), gpu("d", { healthy: false }));
       for (const step of steps) {
         if ("claim" in step) {
-          const result = ledger.claim(OWNER, step.claim, anyGpu);
+          const result = claim(ledger, step.claim);
           if ("lease" in result) {
             expect(new Set(result.lease.gpus.map(({ gpuId }) => gpuId)).size).toBe(step.claim.gpus);
           } else {

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file bitfusion/pool/v1/pool.proto.
  */
 export const file_bitfusion_pool_v1_pool: GenFile = /*@__PURE__*/
-  fileDesc("ChxiaXRmdXNpb24vcG9vbC92MS9wb29sLnByb3RvEhFiaXRmdXNpb24ucG9vbC52MSKDAQoJSW52ZW50b3J5EhAKCGhvc3RuYW1lGAEgASgJEiQKBGdwdXMYAiADKAsyFi5iaXRmdXNpb24ucG9vbC52MS5HcHUSEAoIaGFzX3JkbWEYAyABKAgSFAoMY3VkYV92ZXJzaW9uGAQgASgJEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJIkQKA0dwdRIKCgJpZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIRCgltZW1vcnlfbWIYAyABKAMSDwoHaGVhbHRoeRgEIAEoCCIVChNHZXRJbnZlbnRvcnlSZXF1ZXN0IkcKFEdldEludmVudG9yeVJlc3BvbnNlEi8KCWludmVudG9yeRgBIAEoCzIcLmJpdGZ1c2lvbi5wb29sLnYxLkludmVudG9yeSJOChVXYXRjaEludmVudG9yeVJlcXVlc3QSNQoSaGVhcnRiZWF0X2ludGVydmFsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkkKFldhdGNoSW52ZW50b3J5UmVzcG9uc2USLwoJaW52ZW50b3J5GAEgASgLMhwuYml0ZnVzaW9uLnBvb2wudjEuSW52ZW50b3J5IrMBCgxDbGFpbVJlcXVlc3QSJwoFb3duZXIYASABKAsyGC5iaXRmdXNpb24ucG9vbC52MS5Pd25lchIMCgRncHVzGAIgASgFEhEKB3BlcmNlbnQYAyABKAVIABITCgltZW1vcnlfbWIYBCABKANIABIqCgdmaWx0ZXJzGAUgAygLMhkuYml0ZnVzaW9uLnBvb2wudjEuRmlsdGVyEg8KB2dwdV9pZHMYBiADKAlCBwoFc2hhcmUiOgoFT3duZXISEQoJbmFtZXNwYWNlGAEgASgJEgsKA3BvZBgCIAEoCRIRCgljb250YWluZXIYAyABKAkiJAoGRmlsdGVyEgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCSJpCg1DbGFpbVJlc3BvbnNlEicKBWxlYXNlGAEgASgLMhguYml0ZnVzaW9uLnBvb2wudjEuTGVhc2USLwoMdGltZV90b19saXZlGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIscBCgVMZWFzZRIKCgJpZBgBIAEoCRInCgVvd25lchgCIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLk93bmVyEikKBGdwdXMYAyADKAsyGy5iaXRmdXNpb24ucG9vbC52MS5HcHVTaGFyZRIuCgpncmFudGVkX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIpCghHcHVTaGFyZRIOCgZncHVfaWQYASABKAkSDQoFdW5pdHMYAiABKAUiOAoIU2hvcnRhZ2USFgoOYXZhaWxhYmxlX2dwdXMYASABKAUSFAoMY2FwYWJsZV9ncHVzGAIgASgFIiAKDFJlbmV3UmVxdWVzdBIQCghsZWFzZV9pZBgBIAEoCSJACg1SZW5ld1Jlc3BvbnNlEi8KDHRpbWVfdG9fbGl2ZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIiCg5SZWxlYXNlUmVxdWVzdBIQCghsZWFzZV9pZBgBIAEoCSIRCg9SZWxlYXNlUmVzcG9uc2UiEwoRTGlzdExlYXNlc1JlcXVlc3QiPgoSTGlzdExlYXNlc1Jlc3BvbnNlEigKBmxlYXNlcxgBIAMoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLkxlYXNlMpwECgtQb29sU2VydmljZRJfCgxHZXRJbnZlbnRvcnkSJi5iaXRmdXNpb24ucG9vbC52MS5HZXRJbnZlbnRvcnlSZXF1ZXN0GicuYml0ZnVzaW9uLnBvb2wudjEuR2V0SW52ZW50b3J5UmVzcG9uc2USZwoOV2F0Y2hJbnZlbnRvcnkSKC5iaXRmdXNpb24ucG9vbC52MS5XYXRjaEludmVudG9yeVJlcXVlc3QaKS5iaXRmdXNpb24ucG9vbC52MS5XYXRjaEludmVudG9yeVJlc3BvbnNlMAESSgoFQ2xhaW0SHy5iaXRmdXNpb24ucG9vbC52MS5DbGFpbVJlcXVlc3QaIC5iaXRmdXNpb24ucG9vbC52MS5DbGFpbVJlc3BvbnNlEkoKBVJlbmV3Eh8uYml0ZnVzaW9uLnBvb2wudjEuUmVuZXdSZXF1ZXN0GiAuYml0ZnVzaW9uLnBvb2wudjEuUmVuZXdSZXNwb25zZRJQCgdSZWxlYXNlEiEuYml0ZnVzaW9uLnBvb2wudjEuUmVsZWFzZVJlcXVlc3QaIi5iaXRmdXNpb24ucG9vbC52MS5SZWxlYXNlUmVzcG9uc2USWQoKTGlzdExlYXNlcxIkLmJpdGZ1c2lvbi5wb29sLnYxLkxpc3RMZWFzZXNSZXF1ZXN0GiUuYml0ZnVzaW9uLnBvb2wudjEuTGlzdExlYXNlc1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChxiaXRmdXNpb24vcG9vbC92MS9wb29sLnByb3RvEhFiaXRmdXNpb24ucG9vbC52MSKDAQoJSW52ZW50b3J5EhAKCGhvc3RuYW1lGAEgASgJEiQKBGdwdXMYAiADKAsyFi5iaXRmdXNpb24ucG9vbC52MS5HcHUSEAoIaGFzX3JkbWEYAyABKAgSFAoMY3VkYV92ZXJzaW9uGAQgASgJEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJIkQKA0dwdRIKCgJpZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIRCgltZW1vcnlfbWIYAyABKAMSDwoHaGVhbHRoeRgEIAEoCCIVChNHZXRJbnZlbnRvcnlSZXF1ZXN0IkcKFEdldEludmVudG9yeVJlc3BvbnNlEi8KCWludmVudG9yeRgBIAEoCzIcLmJpdGZ1c2lvbi5wb29sLnYxLkludmVudG9yeSJOChVXYXRjaEludmVudG9yeVJlcXVlc3QSNQoSaGVhcnRiZWF0X2ludGVydmFsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkkKFldhdGNoSW52ZW50b3J5UmVzcG9uc2USLwoJaW52ZW50b3J5GAEgASgLMhwuYml0ZnVzaW9uLnBvb2wudjEuSW52ZW50b3J5IscBCgxDbGFpbVJlcXVlc3QSJwoFb3duZXIYASABKAsyGC5iaXRmdXNpb24ucG9vbC52MS5Pd25lchIMCgRncHVzGAIgASgFEhEKB3BlcmNlbnQYAyABKAVIABITCgltZW1vcnlfbWIYBCABKANIABIqCgdmaWx0ZXJzGAUgAygLMhkuYml0ZnVzaW9uLnBvb2wudjEuRmlsdGVyEg8KB2dwdV9pZHMYBiADKAkSEgoKcmVxdWVzdF9pZBgHIAEoCUIHCgVzaGFyZSI6CgVPd25lchIRCgluYW1lc3BhY2UYASABKAkSCwoDcG9kGAIgASgJEhEKCWNvbnRhaW5lchgDIAEoCSIkCgZGaWx0ZXISCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJImkKDUNsYWltUmVzcG9uc2USJwoFbGVhc2UYASABKAsyGC5iaXRmdXNpb24ucG9vbC52MS5MZWFzZRIvCgx0aW1lX3RvX2xpdmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ixwEKBUxlYXNlEgoKAmlkGAEgASgJEicKBW93bmVyGAIgASgLMhguYml0ZnVzaW9uLnBvb2wudjEuT3duZXISKQoEZ3B1cxgDIAMoCzIbLmJpdGZ1c2lvbi5wb29sLnYxLkdwdVNoYXJlEi4KCmdyYW50ZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmV4cGlyZXNfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIikKCEdwdVNoYXJlEg4KBmdwdV9pZBgBIAEoCRINCgV1bml0cxgCIAEoBSI4CghTaG9ydGFnZRIWCg5hdmFpbGFibGVfZ3B1cxgBIAEoBRIUCgxjYXBhYmxlX2dwdXMYAiABKAUiIAoMUmVuZXdSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJIkAKDVJlbmV3UmVzcG9uc2USLwoMdGltZV90b19saXZlGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIiIKDlJlbGVhc2VSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJIhEKD1JlbGVhc2VSZXNwb25zZSITChFMaXN0TGVhc2VzUmVxdWVzdCI+ChJMaXN0TGVhc2VzUmVzcG9uc2USKAoGbGVhc2VzGAEgAygLMhguYml0ZnVzaW9uLnBvb2wudjEuTGVhc2UynAQKC1Bvb2xTZXJ2aWNlEl8KDEdldEludmVudG9yeRImLmJpdGZ1c2lvbi5wb29sLnYxLkdldEludmVudG9yeVJlcXVlc3QaJy5iaXRmdXNpb24ucG9vbC52MS5HZXRJbnZlbnRvcnlSZXNwb25zZRJnCg5XYXRjaEludmVudG9yeRIoLmJpdGZ1c2lvbi5wb29sLnYxLldhdGNoSW52ZW50b3J5UmVxdWVzdBopLmJpdGZ1c2lvbi5wb29sLnYxLldhdGNoSW52ZW50b3J5UmVzcG9uc2UwARJKCgVDbGFpbRIfLmJpdGZ1c2lvbi5wb29sLnYxLkNsYWltUmVxdWVzdBogLmJpdGZ1c2lvbi5wb29sLnYxLkNsYWltUmVzcG9uc2USSgoFUmVuZXcSHy5iaXRmdXNpb24ucG9vbC52MS5SZW5ld1JlcXVlc3QaIC5iaXRmdXNpb24ucG9vbC52MS5SZW5ld1Jlc3BvbnNlElAKB1JlbGVhc2USIS5iaXRmdXNpb24ucG9vbC52MS5SZWxlYXNlUmVxdWVzdBoiLmJpdGZ1c2lvbi5wb29sLnYxLlJlbGVhc2VSZXNwb25zZRJZCgpMaXN0TGVhc2VzEiQuYml0ZnVzaW9uLnBvb2wudjEuTGlzdExlYXNlc1JlcXVlc3QaJS5iaXRmdXNpb24ucG9vbC52MS5MaXN0TGVhc2VzUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message bitfusion.pool.v1.Inventory
@@ -219,6 +219,15 @@ export type ClaimRequest = Message<"bitfusion.pool.v1.ClaimRequest"> & {
    * @generated from field: repeated string gpu_ids = 6;
    */
   gpuIds: string[];
+
+  /**
+   * A random UUID that the client chooses. If the server has granted an equal claim (this id, this owner, everything else too) and the
+   * lease has not ended, it returns that lease, renewed. If empty, each claim is a new one. Keep it secret: with it, anybody gets the id
+   * of the lease.
+   *
+   * @generated from field: string request_id = 7;
+   */
+  requestId: string;
 };
 
 /**
@@ -292,7 +301,8 @@ export type ClaimResponse = Message<"bitfusion.pool.v1.ClaimResponse"> & {
   lease?: Lease | undefined;
 
   /**
-   * The lease expires unless it is renewed within this time.
+   * The lease expires unless it is renewed within this time. The server counts from the moment it answers; a client counts from the
+   * moment it sent the request, so that it stops before the server gives the GPUs to somebody else.
    *
    * @generated from field: google.protobuf.Duration time_to_live = 2;
    */
@@ -328,6 +338,8 @@ export type Lease = Message<"bitfusion.pool.v1.Lease"> & {
   gpus: GpuShare[];
 
   /**
+   * By the server's clock, to be shown to people. Steps of this clock do not end leases.
+   *
    * @generated from field: google.protobuf.Timestamp granted_at = 4;
    */
   grantedAt?: Timestamp | undefined;
@@ -419,6 +431,8 @@ export const RenewRequestSchema: GenMessage<RenewRequest> = /*@__PURE__*/
  */
 export type RenewResponse = Message<"bitfusion.pool.v1.RenewResponse"> & {
   /**
+   * As in ClaimResponse.
+   *
    * @generated from field: google.protobuf.Duration time_to_live = 1;
    */
   timeToLive?: Duration | undefined;
@@ -517,6 +531,7 @@ export const PoolService: GenService<{
   },
   /**
    * Claims a share of the requested number of different GPUs, or nothing: RESOURCE_EXHAUSTED with a Shortage as detail.
+   * A client that does not know whether its claim was granted repeats it unchanged: see request_id.
    *
    * @generated from rpc bitfusion.pool.v1.PoolService.Claim
    */
