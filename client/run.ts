@@ -8,7 +8,7 @@ import type { Environment } from "../program/environment.ts";
 import { clampTimeout } from "../program/timers.ts";
 import { readAllocation } from "./allocation.ts";
 import type { PoolClaimResult } from "./claim_result.ts";
-import { runCommand } from "./command.ts";
+import { runCommand } from "./command/command.ts";
 import { createPoolClient } from "./pool.ts";
 import { keepRenewed } from "./renew.ts";
 import { type PoolClaim, releaseAll, type ServerLease } from "./server_lease.ts";
