@@ -43,15 +43,14 @@ export function startProgram(file: string, { environment, ready }: ProgramOption
 
   async function readOutput(): Promise<void> {
     let rest = "";
-    const decoder = new TextDecoder();
-    for await (const chunk of child.stdout) {
-      const text = decoder.decode(chunk, { stream: true });
+    for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
       output += text;
       const complete = (rest + text).split("\n");
       rest = complete.pop() ?? "";
-      lines.push(...complete.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line) as LogLine));
+      lines.push(...complete.flatMap(parseLine));
       notify();
     }
+    lines.push(...parseLine(rest));
     output += await stderr;
     hasEnded = true;
     notify();
@@ -95,4 +94,14 @@ export function startProgram(file: string, { environment, ready }: ProgramOption
       clearTimeout(timer);
     },
   };
+}
+
+/** Returns a line of a log, or nothing if it is other output of the program. */
+function parseLine(line: string): LogLine[] {
+  try {
+    const value = JSON.parse(line);
+    return typeof value?.message === "string" ? [value] : [];
+  } catch {
+    return [];
+  }
 }
