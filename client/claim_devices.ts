@@ -3,7 +3,14 @@ import { deviceName } from "../pool/device_name.ts";
 import type { LeaseOwner } from "../pool/lease.ts";
 import { messageOf } from "../program/log/log.ts";
 import type { PoolClaimResult } from "./claim_result.ts";
-import { CALL_TIMEOUT, claimLease, releaseAll, type Server, type ServerLease } from "./server_lease.ts";
+import {
+  CALL_TIMEOUT,
+  claimLease,
+  releaseAll,
+  type Server,
+  type ServerClaimResult,
+  type ServerLease,
+} from "./server_lease.ts";
 
 /** A claim on GPUs of one server, with the same units of each. */
 interface ServerClaim {
@@ -37,10 +44,20 @@ export async function claimDevices(
       continue;
     }
     await releaseAll(leases);
-    const reason = "failure" in result ? result.failure : `${units} % of it is not free`;
-    return { wait: `The scheduler chose the GPU ${gpuIds.join(", ")}, but ${reason}` };
+    return { wait: `The scheduler chose the GPU ${gpuIds.join(", ")}, but ${reasonOf(result, { units, gpuIds })}` };
   }
   return { leases };
+}
+
+/** Says why a server has not granted a claim. */
+function reasonOf(
+  result: Exclude<ServerClaimResult, { lease: ServerLease }>,
+  { units, gpuIds }: Omit<ServerClaim, "server">,
+): string {
+  if ("failure" in result) return result.failure;
+  const one = gpuIds.length === 1;
+  if (result.capable < gpuIds.length) return one ? "it is not healthy" : "not all of them are healthy";
+  return `${units} % of ${one ? "it" : "each"} is not free`;
 }
 
 interface GpuLocation {

@@ -1,7 +1,10 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { once } from "node:events";
 import { mkdir, mkdtempDisposable, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { serveGrpc } from "../grpc/server.ts";
 import { deviceName } from "../pool/device_name.ts";
@@ -353,6 +356,39 @@ test.concurrent("run ends the command if a restarted server does not know the le
   expect(await client.stderr.text()).toContain(
     `bitfusion: The lease on ${first.address} is lost: [not_found] No such lease: it has ended\n`,
   );
+});
+
+test.concurrent("run ends a command that ignores SIGTERM before the server ends a lease that it cannot renew", async () => {
+  const timeToLive = 6000;
+  let renewedAt = 0; // the server counts the time to live from here
+  await using server = await serveGrpc({
+    listen: { port: 0 },
+    drain: 50,
+    routes: (router) =>
+      router.service(PoolService, {
+        claim() {
+          renewedAt = performance.now();
+          return { lease: { id: "a" }, timeToLive: durationFromMs(timeToLive) };
+        },
+        async renew(_, { signal }) {
+          await once(signal, "abort");
+          throw new Error("Too late");
+        },
+        release: () => ({}),
+      }),
+  });
+  const listener = createServer((socket) => socket.on("error", () => {})).listen(0, "127.0.0.1");
+  const ended = once(listener, "connection").then(([socket]: Socket[]) => socket && once(socket.resume(), "close"));
+  await once(listener, "listening");
+  const { port } = listener.address() as AddressInfo;
+  const command = `trap "" TERM; exec 3<>/dev/tcp/127.0.0.1/${port}; read <&3`;
+  await using client = await start(["run", "-n", "1", "--", "bash", "-c", command], {
+    servers: [`127.0.0.1:${server.port}`],
+  });
+  await ended;
+  expect(performance.now() - renewedAt).toBeWithin(timeToLive / 2, timeToLive);
+  expect(await client.exited).toBe(137);
+  listener.close();
 });
 
 test.concurrent("run exits with 1 if the lease is lost and the command exits with 0", async () => {

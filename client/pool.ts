@@ -9,7 +9,10 @@ import { claimDevices } from "./claim_devices.ts";
 import type { PoolClaimResult } from "./claim_result.ts";
 import { claimLease, type PoolClaim, releaseAll, type ServerLease } from "./server_lease.ts";
 
-/** A client of all servers of a pool. Disposal closes the connections. */
+/**
+ * A client of all servers of a pool, for one claim: a repeat of the claim gets the leases that it was granted already, if
+ * they have not ended. Disposal closes the connections.
+ */
 export interface PoolClient extends Disposable {
   /** Claims all GPUs from one server if one has enough, otherwise from several: all or nothing. */
   claim(claim: PoolClaim, signal: AbortSignal): Promise<PoolClaimResult>;
@@ -21,7 +24,12 @@ export interface PoolClient extends Disposable {
 export function createPoolClient(addresses: readonly string[]): PoolClient {
   const servers = addresses.map((address) => {
     const channel = connectTcp(address);
-    return { address, channel, client: createClient(PoolService, channel.transport) };
+    return {
+      address,
+      channel,
+      client: createClient(PoolService, channel.transport),
+      requestIds: new Map<string, string>(),
+    };
   });
 
   return {
@@ -58,7 +66,8 @@ export function createPoolClient(addresses: readonly string[]): PoolClient {
       if (available < share.gpus) {
         return { wait: [`${available} of ${share.gpus} requested GPUs are available`, ...failures].join("; ") };
       }
-      return claimFromSeveral(candidates, { owner, share, filters: serverFilters }, signal);
+      const result = await claimFromSeveral(candidates, { owner, share, filters: serverFilters }, signal);
+      return "wait" in result ? { wait: [result.wait, ...failures].join("; ") } : result;
     },
     claimDevices: (owner, devices, signal) => claimDevices(servers, { owner, devices }, signal),
     [Symbol.dispose]() {
@@ -74,12 +83,16 @@ export function createPoolClient(addresses: readonly string[]): PoolClient {
   ): Promise<PoolClaimResult> {
     const leases: ServerLease[] = [];
     let missing = claim.share.gpus;
+    let reason = "";
     try {
       for (const { server, available } of candidates) {
         const gpus = Math.min(available, missing);
         if (gpus === 0) continue;
         const result = await claimLease(server, { ...claim, share: { ...claim.share, gpus } }, signal);
-        if (!("lease" in result)) break;
+        if (!("lease" in result)) {
+          reason = "failure" in result ? result.failure : `another client was faster on ${server.address}`;
+          break;
+        }
         leases.push(result.lease);
         missing -= gpus;
       }
@@ -89,6 +102,8 @@ export function createPoolClient(addresses: readonly string[]): PoolClient {
       throw error;
     }
     await releaseAll(leases);
-    return { wait: "Another client was faster" };
+    return {
+      wait: `Only ${leases.reduce((sum, { gpus }) => sum + gpus.length, 0)} of ${claim.share.gpus} requested GPUs could be claimed: ${reason}`,
+    };
   }
 }

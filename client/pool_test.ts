@@ -99,23 +99,74 @@ test("claim() throws if a server rejects the claim as invalid", async () => {
   expect(await rejected.catch((error) => Code[ConnectError.from(error).code])).toBe("InvalidArgument");
 });
 
-test("claim() releases its leases if another client was faster on the next server", async () => {
-  await using a = await startPoolServer({ hostname: "a" });
-  await using b = await serveGrpc({
+/** The error of a server whose one GPU is available, but then claimed by somebody else. */
+function shortage() {
+  const value = { availableGpus: 1, capableGpus: 1 };
+  return new ConnectError("Full", Code.ResourceExhausted, undefined, [{ desc: ShortageSchema, value }]);
+}
+
+/** Serves claims with these errors, one after the other, and the last one again. */
+function refuse(...errors: [ConnectError, ...ConnectError[]]) {
+  return serveGrpc({
     listen: { port: 0, host: "127.0.0.1" },
     drain: 50,
     routes: (router) =>
       router.service(PoolService, {
         claim() {
-          const value = { availableGpus: 1, capableGpus: 1 };
-          throw new ConnectError("Full", Code.ResourceExhausted, undefined, [{ desc: ShortageSchema, value }]);
+          throw errors.length > 1 ? errors.shift() : errors[0];
         },
       }),
   });
-  expect(await claim([a.address, `127.0.0.1:${b.port}`], { share: { gpus: 2, percent: 50 } })).toBe(
-    "wait: Another client was faster",
+}
+
+test("claim() releases its leases and says why if it cannot claim the GPUs of the next server", async () => {
+  await using a = await startPoolServer({ hostname: "a" });
+  await using faster = await refuse(shortage());
+  await using fails = await refuse(shortage(), new ConnectError("The disk is full", Code.Internal));
+  const share = { gpus: 2, percent: 50 };
+  expect(await claim([a.address, `127.0.0.1:${faster.port}`], { share })).toBe(
+    `wait: Only 1 of 2 requested GPUs could be claimed: another client was faster on 127.0.0.1:${faster.port}`,
+  );
+  const down = `127.0.0.1:${await freePort()}`;
+  const result = await claim([down, a.address, `127.0.0.1:${fails.port}`], { share });
+  expect(result).toStartWith(
+    `wait: Only 1 of 2 requested GPUs could be claimed: 127.0.0.1:${fails.port}: [internal] The disk is full; ${down}: [unavailable]`,
   );
   expect(a.ledger.leases()).toEqual([]);
+});
+
+test("a repeated claim() gets the lease that an earlier one was granted without an answer", async () => {
+  await using server = await startPoolServer({ lostAnswers: 1 });
+  using pool = createPoolClient([server.address]);
+  const request = { owner, share: { gpus: 1, percent: 100 }, filters: [] };
+  const first = await pool.claim(request, AbortSignal.timeout(4000));
+  expect(textOf(first)).toEndWith("[unavailable] The answer was lost");
+  expect(textOf(await pool.claim(request, AbortSignal.timeout(4000)))).toBe("server/0 at 100");
+  expect(server.ledger.leases()).toHaveLength(1);
+});
+
+test("a repeated claimDevices() gets one lease of each server if one of them was granted without an answer", async () => {
+  await using a = await startPoolServer({ hostname: "a" });
+  await using b = await startPoolServer({ hostname: "b", lostAnswers: 1 });
+  using pool = createPoolClient([a.address, b.address]);
+  const devices = ["a/0", "b/0"].map((id) => ({ device: deviceName(id), units: 60 }));
+  const first = await pool.claimDevices(owner, devices, AbortSignal.timeout(4000));
+  expect(textOf(first)).toBe(
+    `wait: The scheduler chose the GPU b/0, but ${b.address}: [unavailable] The answer was lost`,
+  );
+  expect(a.ledger.leases()).toEqual([]);
+  expect(textOf(await pool.claimDevices(owner, devices, AbortSignal.timeout(4000)))).toBe("a/0 at 60, b/0 at 60");
+  expect([...a.ledger.leases(), ...b.ledger.leases()]).toHaveLength(2);
+});
+
+test("claimDevices() says that a GPU is not healthy", async () => {
+  await using server = await startPoolServer();
+  server.setGpus([{ id: "server/0", model: "Simulated GPU", memoryMb: 16_000, healthy: false }]);
+  using pool = createPoolClient([server.address]);
+  const devices = [{ device: deviceName("server/0"), units: 60 }];
+  expect(await pool.claimDevices(owner, devices, AbortSignal.timeout(4000))).toEqual({
+    wait: "The scheduler chose the GPU server/0, but it is not healthy",
+  });
 });
 
 test("claim() throws the signal's reason and claims nothing if the signal is aborted", async () => {
@@ -152,8 +203,9 @@ test("claimDevices() claims one lease from each server, and nothing if one GPU i
       { gpuId: "a/2", units: 60 },
     ],
   ]);
+  using second = createPoolClient([a.address, b.address]);
   const other = ["a/1", "b/0"].map((id) => ({ device: deviceName(id), units: 60 }));
-  expect(await pool.claimDevices(owner, other, AbortSignal.timeout(4000))).toEqual({
+  expect(await second.claimDevices(owner, other, AbortSignal.timeout(4000))).toEqual({
     wait: "The scheduler chose the GPU b/0, but 60 % of it is not free",
   });
   expect(a.ledger.leases()).toHaveLength(1);

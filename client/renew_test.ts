@@ -4,7 +4,7 @@ import { Code, ConnectError, createClient, type ServiceImpl } from "@connectrpc/
 import { connectTcp } from "../grpc/client.ts";
 import { serveGrpc } from "../grpc/server.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { keepRenewed } from "./renew.ts";
+import { keepRenewed, LeaseLostError, scheduleOf } from "./renew.ts";
 import type { ServerLease } from "./server_lease.ts";
 
 /** Starts a server with the given renew handler. Returns a lease on it. */
@@ -21,6 +21,7 @@ async function startLease(timeToLive: number, renew: ServiceImpl<typeof PoolServ
     client: createClient(PoolService, channel.transport),
     id: "a",
     gpus: [{ gpuId: "b", units: 1 }],
+    sentAt: performance.now(),
     timeToLive,
   };
   return {
@@ -33,7 +34,7 @@ async function startLease(timeToLive: number, renew: ServiceImpl<typeof PoolServ
   };
 }
 
-const response = { timeToLive: durationFromMs(200) };
+const response = { timeToLive: durationFromMs(2000) };
 
 /** Returns the message of the error that keepRenewed() throws, or "none". */
 function errorMessage(lease: ServerLease): Promise<string> {
@@ -43,10 +44,10 @@ function errorMessage(lease: ServerLease): Promise<string> {
   );
 }
 
-test("keepRenewed() renews the lease by its id until the signal is aborted", async () => {
+test.concurrent("keepRenewed() renews the lease by its id until the signal is aborted", async () => {
   const stop = new AbortController();
   const ids: string[] = [];
-  await using server = await startLease(200, ({ leaseId }) => {
+  await using server = await startLease(2000, ({ leaseId }) => {
     ids.push(leaseId);
     if (ids.length === 3) stop.abort();
     return response;
@@ -55,7 +56,7 @@ test("keepRenewed() renews the lease by its id until the signal is aborted", asy
   expect(ids).toEqual(["a", "a", "a"]);
 });
 
-test("keepRenewed() returns immediately when the signal is aborted between renewals", async () => {
+test.concurrent("keepRenewed() returns immediately when the signal is aborted between renewals", async () => {
   const stop = new AbortController();
   await using server = await startLease(3_600_000, () => response);
   const renewing = keepRenewed(server.lease, stop.signal);
@@ -63,7 +64,7 @@ test("keepRenewed() returns immediately when the signal is aborted between renew
   await renewing;
 });
 
-test("keepRenewed() throws immediately if the server reports that the lease has ended", async () => {
+test.concurrent("keepRenewed() throws immediately if the server reports that the lease has ended", async () => {
   let calls = 0;
   await using server = await startLease(2000, () => {
     calls += 1;
@@ -75,10 +76,10 @@ test("keepRenewed() throws immediately if the server reports that the lease has 
   expect(calls).toBe(1);
 });
 
-test("keepRenewed() tolerates failed renewals if one succeeds in time", async () => {
+test.concurrent("keepRenewed() tolerates failed renewals if one succeeds in time", async () => {
   const stop = new AbortController();
   let calls = 0;
-  await using server = await startLease(400, () => {
+  await using server = await startLease(2000, () => {
     calls += 1;
     if (calls === 4) stop.abort();
     if (calls % 2 === 1) throw new ConnectError("Try again", Code.Unavailable);
@@ -88,8 +89,54 @@ test("keepRenewed() tolerates failed renewals if one succeeds in time", async ()
   expect(calls).toBe(4);
 });
 
-test("keepRenewed() throws if the server is unreachable for the lease's time to live", async () => {
-  await using server = await startLease(200, () => response);
+test.concurrent("keepRenewed() throws if the server is unreachable for the lease's time to live", async () => {
+  await using server = await startLease(2000, () => response);
   await server.stopServer();
   expect(await errorMessage(server.lease)).toStartWith(`The lease on ${server.lease.address} is lost: [unavailable]`);
 });
+
+test.concurrent.each<[string, () => Promise<never>]>([
+  ["does not answer", () => new Promise(() => {})],
+  ["fails", () => Promise.reject(new ConnectError("Try again", Code.Unavailable))],
+])("keepRenewed() throws before the server ends the lease if the server %s", async (_, fail) => {
+  const timeToLive = 2000;
+  let renewedAt = 0; // the server counts from here
+  await using server = await startLease(timeToLive, () => {
+    if (renewedAt) return fail();
+    renewedAt = performance.now();
+    return { timeToLive: durationFromMs(timeToLive) };
+  });
+  const error = await keepRenewed(server.lease, AbortSignal.timeout(4000)).then(String, (error) => error);
+  const rest = renewedAt + timeToLive - performance.now();
+  expect(error).toBeInstanceOf(LeaseLostError);
+  expect(rest).toBeGreaterThan(0);
+  expect(error.endBy).toBeLessThan(renewedAt + timeToLive);
+  expect(error.endBy).toBeGreaterThan(performance.now());
+});
+
+test.concurrent("keepRenewed() renews immediately a lease whose claim took long", async () => {
+  const stop = new AbortController();
+  await using server = await startLease(3_600_000, () => {
+    stop.abort();
+    return response;
+  });
+  await keepRenewed({ ...server.lease, sentAt: performance.now() - 1_800_000 }, stop.signal);
+});
+
+test.concurrent("keepRenewed() takes the time to live of the last renewal", async () => {
+  await using server = await startLease(2000, () => ({ timeToLive: durationFromMs(1) }));
+  expect(await errorMessage(server.lease)).toBe(
+    `The lease on ${server.lease.address} is lost: time_to_live is 1 ms: expected 50 or more`,
+  );
+});
+
+test.concurrent.each([100, 15_000, 3_600_000])(
+  "scheduleOf() a lease of %d ms leaves time to end the command before the server ends the lease",
+  (timeToLive) => {
+    const { renewAt, callTimeout, lostAt, endBy, grace } = scheduleOf({ sentAt: 1000, timeToLive });
+    expect(renewAt + callTimeout).toBeLessThan(lostAt); // two attempts at least
+    expect(endBy - lostAt).toBe(grace);
+    expect(grace).toBe(Math.min(10_000, (timeToLive * 3) / 16));
+    expect(endBy).toBeLessThanOrEqual(1000 + timeToLive * 0.95);
+  },
+);

@@ -10,7 +10,7 @@ import { readAllocation } from "./allocation.ts";
 import type { PoolClaimResult } from "./claim_result.ts";
 import { runCommand } from "./command/command.ts";
 import { createPoolClient } from "./pool.ts";
-import { keepRenewed } from "./renew.ts";
+import { keepRenewed, type LeaseLostError } from "./renew.ts";
 import { type PoolClaim, releaseAll, type ServerLease } from "./server_lease.ts";
 
 /** Thrown when a signal ends the wait for the pool. */
@@ -74,6 +74,7 @@ export async function run({
     const status = await runCommand(command, {
       environment: { ...environment, ...libraryPath(environment), BITFUSION_GPUS: gpus },
       signal: lost.signal,
+      endBy: () => (lost.signal.reason as LeaseLostError).endBy,
     });
     return lost.signal.aborted ? status || 1 : status;
   } finally {

@@ -1,4 +1,4 @@
-import { durationMs } from "@bufbuild/protobuf/wkt";
+import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Client, Code, ConnectError } from "@connectrpc/connect";
 import type { Filter } from "../pool/filter.ts";
 import type { GpuShare, LeaseOwner } from "../pool/lease.ts";
@@ -13,6 +13,11 @@ export const CALL_TIMEOUT = 5000;
 export interface Server {
   readonly address: string;
   readonly client: Client<typeof PoolService>;
+  /**
+   * The id of each claim that was sent, by its content. If a claim was granted but not answered, its repeat gets the
+   * same lease.
+   */
+  readonly requestIds: Map<string, string>;
 }
 
 /** A lease on GPUs of one server. */
@@ -21,6 +26,8 @@ export interface ServerLease {
   readonly client: Client<typeof PoolService>;
   readonly id: string;
   readonly gpus: readonly GpuShare[];
+  /** The performance.now() at which the claim was sent. The lease is valid for its time to live from then on, or longer. */
+  readonly sentAt: number;
   /** In ms. */
   readonly timeToLive: number;
 }
@@ -44,7 +51,7 @@ export type ServerClaimResult = { lease: ServerLease } | { available: number; ca
  * @throws the signal's reason when the signal is aborted.
  */
 export async function claimLease(
-  { address, client }: Server,
+  { address, client, requestIds }: Server,
   { owner, share, filters, gpuIds = [] }: PoolClaim & { gpuIds?: readonly string[] },
   signal: AbortSignal,
 ): Promise<ServerClaimResult> {
@@ -60,9 +67,15 @@ export async function claimLease(
       filters: [...filters],
       gpuIds: [...gpuIds],
     };
-    const { lease, timeToLive } = await client.claim(request, { signal, timeoutMs: CALL_TIMEOUT });
+    const requestId = requestIds.getOrInsertComputed(JSON.stringify([share, filters, gpuIds]), () =>
+      crypto.randomUUID(),
+    );
+    const sentAt = performance.now();
+    const { lease, timeToLive } = await client.claim({ ...request, requestId }, { signal, timeoutMs: CALL_TIMEOUT });
     if (!lease || !timeToLive) throw new Error("The response contains no lease");
-    return { lease: { address, client, id: lease.id, gpus: lease.gpus, timeToLive: durationMs(timeToLive) } };
+    return {
+      lease: { address, client, id: lease.id, gpus: lease.gpus, sentAt, timeToLive: readTimeToLive(timeToLive) },
+    };
   } catch (error) {
     signal.throwIfAborted();
     const [shortage] = ConnectError.from(error).findDetails(ShortageSchema);
@@ -70,6 +83,16 @@ export async function claimLease(
     if (ConnectError.from(error).code === Code.InvalidArgument) throw error;
     return { failure: `${address}: ${messageOf(error)}` };
   }
+}
+
+/** Shortest time to live that a client can keep, in ms: servers set 100 or more. */
+const MIN_TIME_TO_LIVE = 50;
+
+/** Returns a lease's time to live in ms. @throws {Error} if it is too short to be renewed in time. */
+export function readTimeToLive(timeToLive: Duration): number {
+  const time = durationMs(timeToLive);
+  if (time >= MIN_TIME_TO_LIVE) return time;
+  throw new Error(`time_to_live is ${time} ms: expected ${MIN_TIME_TO_LIVE} or more`);
 }
 
 /** Releases all leases. Returns the failures: a lease on an unreachable server expires by itself. */

@@ -1,3 +1,4 @@
+import { Code, ConnectError } from "@connectrpc/connect";
 import { serveGrpc } from "../grpc/server.ts";
 import type { Gpu, ServerFacts } from "../pool/inventory.ts";
 import { createLatest } from "../program/latest.ts";
@@ -15,6 +16,8 @@ export interface PoolServerOptions {
   memoryMb?: number;
   /** Time until a lease that is not renewed expires, in ms. */
   timeToLive?: number;
+  /** Number of claims that the server handles without the client getting the answer. */
+  lostAnswers?: number;
   /** The ledger's clock, in ms. */
   now?: () => number;
 }
@@ -37,6 +40,7 @@ export async function startPoolServer({
   gpus: count = 1,
   memoryMb = 16_000,
   timeToLive = 600_000,
+  lostAnswers = 0,
   now,
 }: PoolServerOptions = {}): Promise<RunningPoolServer> {
   const gpus = createLatest(simulatedGpus({ count, memoryMb, idPrefix: hostname }));
@@ -49,9 +53,18 @@ export async function startPoolServer({
   });
   const facts = { hostname, hasRdma: false, cudaVersion: "12.4", driverVersion: "550.54.15" };
   const service = createPoolService({ facts, gpus, ledger, timeToLive, log: silentLog });
+  let lost = lostAnswers;
   const server = await serveGrpc({
     listen: { port, host: "127.0.0.1" },
-    routes: (router) => router.service(PoolService, service),
+    routes: (router) =>
+      router.service(PoolService, {
+        ...service,
+        claim(request, context) {
+          const response = service.claim(request, context);
+          if (lost-- > 0) throw new ConnectError("The answer was lost", Code.Unavailable);
+          return response;
+        },
+      }),
     drain: 50,
   });
   return {

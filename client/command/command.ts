@@ -1,37 +1,52 @@
 import { constants } from "node:os";
+import { clampTimeout } from "../../program/timers.ts";
 
-/** Signals that are passed on to the command. */
-const FORWARDED = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH"] as const;
+/** Signals that are passed on to the command, but not to its children, as other init processes do by default. */
+const FORWARDED = [
+  "SIGTERM",
+  "SIGINT",
+  "SIGHUP",
+  "SIGQUIT",
+  "SIGUSR1",
+  "SIGUSR2",
+  "SIGALRM",
+  "SIGCONT",
+  "SIGWINCH",
+] as const;
 
-/** Time between SIGTERM and SIGKILL when the command must end, in ms. */
-const GRACE = 10_000;
+/** Signals that a terminal sends to the command as well. */
+const FROM_TERMINAL: readonly string[] = ["SIGINT", "SIGQUIT", "SIGWINCH"];
 
 export interface CommandOptions {
   environment: Readonly<Record<string, string | undefined>>;
-  /** Aborted when the command must end early. */
+  /** Aborted when the command must end early: it gets SIGTERM. */
   signal: AbortSignal;
+  /** The performance.now() at which the command gets SIGKILL if it must end early. Called once the signal is aborted. */
+  endBy: () => number;
 }
 
 /**
  * Runs a command without a shell, on the standard streams of this process, and passes on signals. Returns the exit
  * status as a shell does: 128 + n if signal n ended the command, 127 if it does not exist, 126 if it cannot run.
  */
-export async function runCommand(command: readonly string[], { environment, signal }: CommandOptions): Promise<number> {
+export async function runCommand(
+  command: readonly string[],
+  { environment, signal, endBy }: CommandOptions,
+): Promise<number> {
   let child: Bun.Subprocess | undefined;
-  // a terminal sends SIGINT to the command as well
-  const forwarded = FORWARDED.filter((name) => name !== "SIGINT" || !process.stdin.isTTY);
+  const forwarded = FORWARDED.filter((name) => !process.stdin.isTTY || !FROM_TERMINAL.includes(name));
   const forward = (name: NodeJS.Signals) => child?.kill(name);
   let limit: ReturnType<typeof setTimeout> | undefined;
   const end = () => {
     child?.kill("SIGTERM");
-    limit = setTimeout(() => child?.kill("SIGKILL"), GRACE);
+    limit = setTimeout(() => child?.kill("SIGKILL"), clampTimeout(endBy() - performance.now()));
   };
   // before the command starts, so that no signal is lost in between
   for (const name of forwarded) process.on(name, forward);
   try {
     child = Bun.spawn([...command], { env: environment, stdio: ["inherit", "inherit", "inherit"] });
-    signal.addEventListener("abort", end, { once: true });
     if (signal.aborted) end();
+    else signal.addEventListener("abort", end, { once: true });
     await child.exited;
     const { signalCode } = child;
     return typeof signalCode === "string" ? 128 + constants.signals[signalCode] : (child.exitCode ?? 1);
