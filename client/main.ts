@@ -4,6 +4,7 @@ import type { Filter } from "../pool/filter.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { messageOf } from "../program/log/log.ts";
 import { collectFilter, parseCount, parseFraction, parseTimeout, shareOf } from "./arguments.ts";
+import { type Init, startInit } from "./command/init.ts";
 import { readConfiguration } from "./configuration.ts";
 import { install } from "./install.ts";
 import { InterruptedError, run } from "./run.ts";
@@ -54,6 +55,7 @@ Differences from Bitfusion's own client:
       const giveUp = (signal: NodeJS.Signals) => stop.abort(new InterruptedError(signal));
       // never removed: a second Ctrl-C at a terminal would end the client before it releases the lease
       for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, giveUp);
+      using init = process.pid === 1 ? tryInit() : undefined;
       const { servers } = await readConfiguration(process.env);
       const { filter: filters, timeout } = options;
       process.exitCode = await run({
@@ -65,6 +67,7 @@ Differences from Bitfusion's own client:
         environment: process.env,
         print,
         signal: stop.signal,
+        init,
       });
     },
   );
@@ -78,6 +81,16 @@ program
   .action((folders: { client: string; config: string; tokens: string }) =>
     install({ executable: process.execPath, ...folders }),
   );
+
+/** Starts what process 1 must do. Without it, the command runs too. */
+function tryInit(): Init | undefined {
+  try {
+    return startInit();
+  } catch (error) {
+    print(`Cannot reap orphans: ${messageOf(error)}`);
+    return undefined;
+  }
+}
 
 try {
   await program.parseAsync();

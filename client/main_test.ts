@@ -1,6 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { once } from "node:events";
-import { mkdir, mkdtempDisposable, writeFile } from "node:fs/promises";
+import { mkdir, mkdtempDisposable, readFile, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -28,11 +28,20 @@ interface StartOptions {
   /** Content of client.yaml in the home. Undefined: the file does not exist. */
   homeYaml?: string;
   environment?: Record<string, string>;
+  /** Whether the client runs as process 1 of its own pid namespace. */
+  asProcess1?: boolean;
 }
+
+/** Runs a program as process 1 of its own pid namespace, as in a container. */
+const AS_PROCESS_1 = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+const canBeProcess1 = Bun.spawnSync([...AS_PROCESS_1, "true"], { stdio: ["ignore", "ignore", "ignore"] }).success;
+if (!canBeProcess1) process.stderr.write("Tests of the client as process 1 are skipped: they need Linux and root\n");
+
+const testProcess1 = test.skipIf(!canBeProcess1).concurrent;
 
 /** Starts the client as a process with its own home and configuration. */
 async function start(args: readonly string[], options: StartOptions = {}) {
-  const { servers, clientYaml = "apiVersion: v1", homeYaml, environment } = options;
+  const { servers, clientYaml = "apiVersion: v1", homeYaml, environment, asProcess1 = false } = options;
   const folder = await mkdtempDisposable(join(tmpdir(), "client-"));
   const [home, config] = [join(folder.path, "home"), join(folder.path, "config")];
   await mkdir(join(home, ".bitfusion"), { recursive: true });
@@ -45,7 +54,7 @@ async function start(args: readonly string[], options: StartOptions = {}) {
   }
   if (clientYaml !== null) await writeFile(join(config, "client.yaml"), clientYaml);
   if (homeYaml !== undefined) await writeFile(join(home, ".bitfusion/client.yaml"), homeYaml);
-  const child = Bun.spawn([...CLIENT, ...args], {
+  const child = Bun.spawn([...(asProcess1 ? AS_PROCESS_1 : []), ...CLIENT, ...args], {
     env: { PATH: process.env.PATH, HOME: home, BITFUSION_CONFIG_DIR: config, ...environment },
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -54,7 +63,11 @@ async function start(args: readonly string[], options: StartOptions = {}) {
     home,
     stdout: createTranscript(child.stdout),
     stderr: createTranscript(child.stderr),
-    kill: (signal: NodeJS.Signals) => child.kill(signal),
+    async kill(signal: NodeJS.Signals) {
+      if (!asProcess1) return child.kill(signal);
+      const pid = await readFile(`/proc/${child.pid}/task/${child.pid}/children`, "utf8");
+      process.kill(Number(pid), signal);
+    },
     exited: child.exited,
     async [Symbol.asyncDispose]() {
       child.kill("SIGKILL");
@@ -85,6 +98,18 @@ function createTranscript(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
       while (await read());
       return text;
     },
+  };
+}
+
+/** Listens for one connection, which a command holds open until it ends. */
+async function listen() {
+  const listener = createServer((socket) => socket.on("error", () => {})).listen(0, "127.0.0.1");
+  const closed = once(listener, "connection").then(([socket]: Socket[]) => socket && once(socket.resume(), "close"));
+  await once(listener, "listening");
+  return {
+    port: (listener.address() as AddressInfo).port,
+    closed,
+    [Symbol.asyncDispose]: async () => void listener.close(),
   };
 }
 
@@ -193,21 +218,73 @@ test.concurrent.each([
   expect(server.ledger.leases()).toEqual([]);
 });
 
-const TRAP = `trap "echo caught; exit 42" TERM INT USR1; ${RUN_UNTIL_CLIENT_EXITS}`;
+const SIGNALS = ["INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "CONT", "WINCH", "TERM"] as const;
+const TRAPS = SIGNALS.map((name) => `trap "echo ${name}${name === "TERM" ? "; exit 42" : ""}" ${name}`).join("; ");
 
-test.concurrent.each(["SIGTERM", "SIGINT", "SIGUSR1"] as const)(
-  "run passes on %s to the command and releases the lease",
-  async (signal) => {
-    await using server = await startPoolServer();
-    const options = { servers: [server.address] };
-    await using client = await start(["run", "-n", "1", "--", "sh", "-c", TRAP], options);
-    await client.stdout.until("ready");
-    client.kill(signal);
-    expect(await client.exited).toBe(42);
-    expect(await client.stdout.text()).toBe("ready\ncaught\n");
-    expect(server.ledger.leases()).toEqual([]);
-  },
-);
+async function testSignals(asProcess1: boolean): Promise<void> {
+  await using server = await startPoolServer();
+  await using client = await start(["run", "-n", "1", "--", "sh", "-c", `${TRAPS}; ${RUN_UNTIL_CLIENT_EXITS}`], {
+    servers: [server.address],
+    asProcess1,
+  });
+  await client.stdout.until("ready\n");
+  for (const name of SIGNALS) {
+    await client.kill(`SIG${name}`);
+    await client.stdout.until(`${name}\n`);
+  }
+  expect(await client.exited).toBe(42);
+  expect(await client.stdout.text()).toBe(["ready", ...SIGNALS, ""].join("\n"));
+  expect(server.ledger.leases()).toEqual([]);
+}
+
+test.concurrent("run passes on signals to the command and releases the lease", () => testSignals(false));
+testProcess1("run as process 1 passes on signals to the command and releases the lease", () => testSignals(true));
+
+/** Starts ten processes that end soon after their parent, and waits up to 5 s until neither they nor zombies of them are left. */
+const ORPHANS = `
+  for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.2 &); done
+  count() { cat /proc/[0-9]*/comm 2>/dev/null | grep -c "^sleep$"; }
+  echo "$(count) orphans"
+  for i in 1 2 3 4 5 6 7 8 9 10; do [ $(count) = 0 ] && exit 7; sleep 0.5; done
+  cat /proc/[0-9]*/stat; exit 1`;
+
+testProcess1("run as process 1 leaves no zombies of orphans, and exits with the command's status", async () => {
+  await using server = await startPoolServer();
+  const options = { servers: [server.address], asProcess1: true };
+  const { stdout, status } = await outcome(["run", "-n", "1", "--", "sh", "-c", ORPHANS], options);
+  expect([stdout, status]).toEqual(["10 orphans\n", 7]);
+});
+
+testProcess1.each([
+  ["128 + n if signal n ends the command", "kill -KILL $$", 137],
+  ["the status of a command that ends at once", "exit 3", 3],
+])("run as process 1 exits with %s", async (_, script, status) => {
+  await using server = await startPoolServer();
+  const options = { servers: [server.address], asProcess1: true };
+  expect(await outcome(["run", "-n", "1", "--", "sh", "-c", script], options)).toMatchObject({ status });
+});
+
+testProcess1("run as process 1 ends what the command leaves behind before it releases the lease", async () => {
+  await using listener = await listen();
+  await using server = await serveGrpc({
+    listen: { port: 0 },
+    routes: (router) =>
+      router.service(PoolService, {
+        claim: () => ({ lease: { id: "a" }, timeToLive: durationFromMs(60_000) }),
+        async release() {
+          await listener.closed;
+          return {};
+        },
+      }),
+  });
+  const command = `exec 3<>/dev/tcp/127.0.0.1/${listener.port}; (trap "" TERM HUP; read <&3) & exit 5`;
+  const { status, stderr } = await outcome(["run", "-n", "1", "--", "bash", "-c", command], {
+    servers: [`127.0.0.1:${server.port}`],
+    asProcess1: true,
+  });
+  expect(status).toBe(5);
+  expect(stderr).not.toContain("Cannot release");
+});
 
 test.concurrent("run waits while the pool is full, and continues when another client releases its lease", async () => {
   await using server = await startPoolServer();
@@ -239,7 +316,7 @@ test.concurrent.each([
   fill(server);
   await using client = await start(["run", "-n", "1", "--", "echo", "done"], { servers: [server.address] });
   await client.stderr.until("Waiting for the pool");
-  client.kill(signal);
+  await client.kill(signal);
   expect(await client.exited).toBe(status);
   expect(await client.stderr.text()).toEndWith(`\nbitfusion: Gave up waiting for the pool: ${signal}\n`);
   expect(await client.stdout.text()).toBe("");
@@ -377,18 +454,14 @@ test.concurrent("run ends a command that ignores SIGTERM before the server ends 
         release: () => ({}),
       }),
   });
-  const listener = createServer((socket) => socket.on("error", () => {})).listen(0, "127.0.0.1");
-  const ended = once(listener, "connection").then(([socket]: Socket[]) => socket && once(socket.resume(), "close"));
-  await once(listener, "listening");
-  const { port } = listener.address() as AddressInfo;
-  const command = `trap "" TERM; exec 3<>/dev/tcp/127.0.0.1/${port}; read <&3`;
+  await using listener = await listen();
+  const command = `trap "" TERM; exec 3<>/dev/tcp/127.0.0.1/${listener.port}; read <&3`;
   await using client = await start(["run", "-n", "1", "--", "bash", "-c", command], {
     servers: [`127.0.0.1:${server.port}`],
   });
-  await ended;
+  await listener.closed;
   expect(performance.now() - renewedAt).toBeWithin(timeToLive / 2, timeToLive);
   expect(await client.exited).toBe(137);
-  listener.close();
 });
 
 test.concurrent("run exits with 1 if the lease is lost and the command exits with 0", async () => {

@@ -9,6 +9,7 @@ import { clampTimeout } from "../program/timers.ts";
 import { readAllocation } from "./allocation.ts";
 import type { PoolClaimResult } from "./claim_result.ts";
 import { runCommand } from "./command/command.ts";
+import type { Init } from "./command/init.ts";
 import { createPoolClient } from "./pool.ts";
 import { keepRenewed, type LeaseLostError } from "./renew.ts";
 import { type PoolClaim, releaseAll, type ServerLease } from "./server_lease.ts";
@@ -35,6 +36,8 @@ export interface RunOptions extends Omit<PoolClaim, "owner"> {
   readonly print: (message: string) => void;
   /** Aborted with an {@link InterruptedError} to end the wait for the pool. A running command gets signals itself. */
   readonly signal: AbortSignal;
+  /** If this is the first process of the container. */
+  readonly init?: Init | undefined;
 }
 
 /**
@@ -52,6 +55,7 @@ export async function run({
   environment,
   print,
   signal,
+  init,
   ...rest
 }: RunOptions): Promise<number> {
   using pool = createPoolClient(servers);
@@ -74,6 +78,7 @@ export async function run({
     const status = await runCommand(command, {
       environment: { ...environment, ...libraryPath(environment), BITFUSION_GPUS: gpus },
       signal: lost.signal,
+      init,
       endBy: () => (lost.signal.reason as LeaseLostError).endBy,
     });
     return lost.signal.aborted ? status || 1 : status;
