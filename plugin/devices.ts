@@ -45,9 +45,9 @@ export interface UnitOptions {
 }
 
 /**
- * The units that a node lists for a pool. A server that reports its GPUs has 100 units per GPU. If no server reports any, as with
- * Bitfusion's own servers, they share `resourceNums` evenly. Beside servers that report GPUs, one that does not is only late, and has no
- * units. A unit is healthy while its server is reachable and its GPU is healthy.
+ * The units that a node lists for a pool. A server that reports its GPUs has 100 units per GPU. If no server reports any, the foreign
+ * ones (Bitfusion's own) have their even parts of `resourceNums`. A server that has not answered yet has no units. A unit is healthy while
+ * its server is reachable and its GPU is healthy.
  */
 export function listUnits({ servers }: Inventory, { resourceNums, part }: UnitOptions = {}): UnitList {
   const total = servers.some(({ gpus }) => gpus) ? 0 : (resourceNums ?? 0);
@@ -77,11 +77,12 @@ function* reportedUnits({ address: server, gpus = [], reachable }: PoolServer): 
   }
 }
 
-/** The units of a server that reports no GPUs: its even part of `total`, as if it had GPUs of 100 units. */
+/** The units of a server that reports no GPUs: if it is foreign, its even part of `total`, as if it had GPUs of 100 units. */
 function* assumedUnits(
-  { address: server, reachable: healthy }: PoolServer,
+  { address: server, reachable: healthy, foreign }: PoolServer,
   { position, count, total }: { position: number; count: number; total: number },
 ): Generator<GpuUnits> {
+  if (!foreign) return;
   const units = Math.floor(total / count) + (position < total % count ? 1 : 0);
   for (let gpu = 0; gpu * UNITS_PER_GPU < units; gpu++) {
     const name = shortName(`${server}#${gpu}`);

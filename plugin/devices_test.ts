@@ -8,8 +8,9 @@ function gpu(id: string, healthy = true): Gpu {
   return { id, model: "Tesla T4", memoryMb: 16_000, healthy };
 }
 
+/** A server that reports these GPUs, or a foreign one. */
 function server(address: string, gpus?: Gpu[], reachable = true): PoolServer {
-  return gpus ? { address, reachable, gpus } : { address, reachable };
+  return gpus ? { address, reachable, gpus } : { address, reachable, foreign: true };
 }
 
 function count({ gpus }: UnitList): [all: number, healthy: number] {
@@ -44,6 +45,13 @@ test.each<[string, PoolServer[], number | undefined, [number, number]]>([
     [server("a:1"), server("b:1", undefined, false), server("c:1", [gpu("x")])],
     1000,
     [100, 100],
+  ],
+  ["nothing for a server that has not answered", [{ address: "a:1", reachable: false }], 1000, [0, 0]],
+  [
+    "the part of a foreign server beside one that has not answered",
+    [{ address: "a:1", reachable: false }, server("b:1")],
+    1000,
+    [500, 500],
   ],
   ["nothing for a server that does not report its GPUs, without resourceNums", [server("a:1")], undefined, [0, 0]],
   ["nothing for an empty pool", [], 1000, [0, 0]],

@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
+import { once } from "node:events";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
@@ -76,11 +77,21 @@ async function freePort(): Promise<string> {
 /** Starts a pool server and returns once it serves. */
 async function startPoolServer(environment: Record<string, string>) {
   const child = start("server/main.ts", { SERVER_NAME: "gpu-server", ...environment });
-  for await (const chunk of child.stdout) {
-    const [, port] = /"port":(\d+)/.exec(new TextDecoder().decode(chunk)) ?? [];
-    if (port) return { child, port };
-  }
-  throw new Error("The pool server did not start");
+  const { port } = JSON.parse(await untilLogged(child, "Pool server started"));
+  return { child, port: String(port) };
+}
+
+/** Starts a server that calls `answer` for each connection. Returns its host:port. */
+async function startTcpServer(answer: (socket: Socket) => void): Promise<string> {
+  const server = createServer((socket) => answer(socket.resume().on("error", () => {})));
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket) => sockets.add(socket)).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  cleanups.push(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
 test("the plugin registers RESOURCE_NUMS healthy units if no server is configured", async () => {
@@ -175,6 +186,23 @@ test("the metrics show units by server and health, registrations, lists, allocat
   ]) {
     expect(metrics).toContain(line);
   }
+});
+
+test("a server that accepts connections and is silent has no units, whatever RESOURCE_NUMS is", async () => {
+  const directory = await createKubeletDirectory();
+  const kubelet = await startKubelet(directory);
+  const address = await startTcpServer(() => {});
+  const plugin = startPlugin(directory, { POOL_SERVERS: address, RESOURCE_NUMS: "100" });
+  await untilAllocatable(kubelet, 0, 0);
+  expect(await untilLogged(plugin, "Pool server is not reachable")).toContain("No message for");
+});
+
+test("a server that answers in another protocol, as Bitfusion's own do, has RESOURCE_NUMS units", async () => {
+  const directory = await createKubeletDirectory();
+  const kubelet = await startKubelet(directory);
+  const address = await startTcpServer((socket) => socket.end("HTTP/1.1 404 Not Found\r\n\r\n"));
+  startPlugin(directory, { POOL_SERVERS: address, RESOURCE_NUMS: "100" });
+  await untilAllocatable(kubelet, 100);
 });
 
 test("a server that is unreachable when the plugin starts takes no units from one that reports its GPUs", async () => {

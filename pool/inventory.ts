@@ -8,11 +8,15 @@ export interface Inventory {
 export interface PoolServer {
   /** host:port. */
   readonly address: string;
-  /** Whether the server is reachable from this program. */
+  /** Whether the server answers this program. One that accepts connections and is silent does not. */
   readonly reachable: boolean;
   /**
-   * The last reported GPUs. Undefined if the server never reported, for example because it does not support
-   * `bitfusion.pool.v1`.
+   * Set if the server has answered in another protocol than `bitfusion.pool.v1`, as Bitfusion's own do: it has GPUs, but
+   * does not report them.
+   */
+  readonly foreign?: true;
+  /**
+   * The last reported GPUs. Undefined if the server never reported: it is foreign, or was not reachable yet.
    */
   readonly gpus?: readonly Gpu[];
   /** The last reported facts. Set if and only if `gpus` is set. */

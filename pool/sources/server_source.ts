@@ -3,7 +3,8 @@ import { isDeepStrictEqual } from "node:util";
 import { createBackoff } from "../../program/backoff.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { PoolServer, ServerSource } from "../inventory.ts";
-import { measureConnectTime } from "./probe.ts";
+import { isClosed, isForeignAnswer } from "./foreign_answer.ts";
+import { measureConnectTime, speaksTls } from "./probe.ts";
 import { createFaultLog, type ReportedInventory } from "./reported_inventory.ts";
 import { watchServer } from "./watch.ts";
 
@@ -22,8 +23,9 @@ const FIRST_STATE_TIMEOUT = 2000;
 
 /**
  * Creates a source for the state of one server. It watches the GPUs of a server that supports `bitfusion.pool.v1`. A
- * server that accepts connections but does not report its GPUs, as Bitfusion's own do, is reachable. It may only have
- * been slow, so each poll tries the watch again. After a first report, a server whose watch fails is unreachable.
+ * server that answers in another protocol, as Bitfusion's own do, is reachable and foreign. It may be replaced, so each
+ * poll tries the watch again. A server that accepts connections and does not answer is unreachable, and so is one whose
+ * watch fails after a first report.
  */
 export function createServerSource({ interval, log, onRoundTrip }: ServerSourceOptions): ServerSource {
   // Together less than two intervals: one poll, and two successive connections without a response.
@@ -37,6 +39,7 @@ export function createServerSource({ interval, log, onRoundTrip }: ServerSourceO
     const backoff = createBackoff({ initial: Math.min(100, interval / 10), max: interval / 4 });
     let reported: ReportedInventory | undefined;
     let failingSince: number | undefined;
+    let foreign = false;
     let last: PoolServer | undefined;
 
     async function acceptsConnection(): Promise<boolean> {
@@ -47,28 +50,37 @@ export function createServerSource({ interval, log, onRoundTrip }: ServerSourceO
     function shortenFirst(timeout: number): number {
       return last ? timeout : Math.min(timeout, FIRST_STATE_TIMEOUT);
     }
-    function* update(reachable: boolean): Generator<PoolServer> {
-      const server = { address, reachable, ...reported };
+    function* update(reachable: boolean, reason?: string): Generator<PoolServer> {
+      const server = { address, reachable, ...(foreign && !reported ? { foreign } : {}), ...reported };
       if (isDeepStrictEqual(server, last)) return;
       if (last?.reachable !== reachable) {
-        log.info(reachable ? "Pool server is reachable" : "Pool server is not reachable", { address });
+        if (reachable) log.info("Pool server is reachable", { address });
+        else log.info("Pool server is not reachable", { address, reason });
       }
       last = server;
       yield server;
     }
     /** A server is unreachable only if it fails for some time, not after one lost probe or several in a short time. */
-    function* onFailure(): Generator<PoolServer> {
+    function* onFailure(reason: string): Generator<PoolServer> {
       const now = performance.now();
       failingSince ??= now;
-      if (last === undefined || now - failingSince >= failureGrace) yield* update(false);
+      if (last === undefined || now - failingSince >= failureGrace) yield* update(false, reason);
     }
     function* onSuccess(): Generator<PoolServer> {
       failingSince = undefined;
       yield* update(true);
     }
 
+    async function isForeign(error: unknown): Promise<boolean> {
+      if (reported) return false;
+      if (isForeignAnswer(error)) return true;
+      // A server with TLS closes a connection without. This one is without.
+      return isClosed(error) && (await speaksTls(address, shortenFirst(connectTimeout), signal));
+    }
+
     while (!signal.aborted) {
       const start = performance.now();
+      let failure = "It accepts no connections";
       if (await acceptsConnection()) {
         using _probes = callEvery(interval, acceptsConnection);
         let count = 0;
@@ -82,11 +94,10 @@ export function createServerSource({ interval, log, onRoundTrip }: ServerSourceO
           }
         } catch (error) {
           if (signal.aborted) return;
-          if (!reported) {
-            if (!last?.reachable) {
-              const reason = messageOf(error);
-              log.info("Pool server accepts connections but does not report its GPUs", { address, reason });
-            }
+          failure = isClosed(error) ? "It closed the connection without an answer" : messageOf(error);
+          if (await isForeign(error)) {
+            if (!foreign) log.info("Pool server does not report its GPUs", { address, reason: failure });
+            foreign = true;
             backoff.reset();
             yield* onSuccess();
             const rest = Math.max(0, start + period - performance.now());
@@ -96,7 +107,7 @@ export function createServerSource({ interval, log, onRoundTrip }: ServerSourceO
         }
       }
       if (signal.aborted) return;
-      yield* onFailure();
+      yield* onFailure(failure);
       await backoff.wait(signal).catch(() => {}); // rejects only when aborted
     }
   };

@@ -1,10 +1,14 @@
 import { expect, test } from "bun:test";
 import { once } from "node:events";
-import { createServer, type Socket } from "node:net";
+import { createServer as createHttp2Server, type Http2ServerResponse, type ServerHttp2Session } from "node:http2";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { join } from "node:path";
+import { createServer as createTlsServer } from "node:tls";
+import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import { serveGrpc } from "../../grpc/server.ts";
 import { createRecordingLog, freePort, silentLog } from "../../program/testing.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { createCertificate } from "../../tls/certificate.ts";
 import type { PoolServer } from "../inventory.ts";
 import { createServerSource } from "./server_source.ts";
 import { startInventoryServer } from "./testing.ts";
@@ -146,18 +150,61 @@ test.concurrent("createServerSource() yields a server that is down as unreachabl
   });
 });
 
-test.concurrent("a server that does not report its GPUs is reachable, without GPUs", async () => {
-  await using tcpServer = await startTcpServer();
-  await using server = follow(tcpServer.address);
-  expect(await server.next()).toEqual({ address: tcpServer.address, reachable: true });
-  await tcpServer[Symbol.asyncDispose]();
-  expect(await server.until(isUnreachable)).toEqual({ address: tcpServer.address, reachable: false });
+/** Answers in HTTP/1.1, as a server that speaks no gRPC. */
+const answerHttp1 = (socket: Socket) => socket.once("data", () => socket.end("HTTP/1.1 404 Not Found\r\n\r\n"));
+
+test.concurrent.each<[description: string, start: () => Promise<AsyncDisposable & { address: string }>]>([
+  ["accepts connections and is silent", () => startTcpServer()],
+  ["closes connections", () => startTcpServer((socket) => socket.destroy())],
+  ["closes connections after a request", () => startTcpServer((socket) => socket.once("data", () => socket.destroy()))],
+  ["speaks HTTP/2 and does not answer", () => startHttp2Server(() => {})],
+  ["has not sent its inventory yet", () => startPool(() => once(new AbortController().signal, "abort"))],
+  ["fails", () => startPool(() => Promise.reject(new Error("The driver does not respond")))],
+  ["refuses the client", () => startPool(() => Promise.reject(new ConnectError("Who?", Code.Unauthenticated)))],
+  ["ends the watch", () => startPool(() => Promise.resolve())],
+  ["is behind a proxy that answers with 503", () => startHttp2Server((response) => response.writeHead(503).end())],
+])("a server that %s is not reachable", async (_, start) => {
+  await using server = await start();
+  await using followed = follow(server.address, 1500);
+  expect(await followed.next()).toEqual({ address: server.address, reachable: false });
 });
 
-test.concurrent("createServerSource() tries the watch at each poll of a server that does not report its GPUs", async () => {
-  await using tcpServer = await startTcpServer();
-  await using server = follow(tcpServer.address, 90);
-  expect(await server.next()).toEqual({ address: tcpServer.address, reachable: true });
+test.concurrent.each<[description: string, start: () => Promise<AsyncDisposable & { address: string }>]>([
+  ["HTTP/1.1", () => startTcpServer(answerHttp1)],
+  ["a protocol of its own", () => startTcpServer((socket) => socket.write("SSH-2.0-OpenSSH_9.2\r\n"))],
+  ["garbage", () => startTcpServer((socket) => socket.write("HTTP/1.0 200 OK\r\n\r\n\0\xff garbage"))],
+  ["HTTP/2 404", () => startHttp2Server((response) => response.writeHead(404).end())],
+  ["HTTP/2 401", () => startHttp2Server((response) => response.writeHead(401).end())],
+  ["HTML", () => startHttp2Server((response) => response.writeHead(200, { "content-type": "text/html" }).end("<p>"))],
+  ["other gRPC services", () => startServer(() => {})],
+  ["TLS", startTlsServer],
+])("a server that answers in another protocol, %s, is reachable and foreign, also when it stops", async (_, start) => {
+  const server = await start();
+  await using followed = follow(server.address, 1500);
+  expect(await followed.next()).toEqual({ address: server.address, reachable: true, foreign: true });
+  await server[Symbol.asyncDispose]();
+  expect(await followed.next()).toEqual({ address: server.address, reachable: false, foreign: true });
+});
+
+test.concurrent("createServerSource() says why a server is not reachable", async () => {
+  await using server = await startTcpServer();
+  await using closing = await startTcpServer((socket) => socket.destroy());
+  const lines: string[] = [];
+  const source = createServerSource({ interval: 1500, log: createRecordingLog(lines) });
+  for await (const _ of source(server.address, AbortSignal.timeout(4000))) break;
+  for await (const _ of source(closing.address, AbortSignal.timeout(4000))) break;
+  for await (const _ of source(`127.0.0.1:${await freePort()}`, AbortSignal.timeout(4000))) break;
+  expect(lines).toEqual([
+    "Pool server is not reachable: No message for 1000 ms",
+    "Pool server is not reachable: It closed the connection without an answer",
+    "Pool server is not reachable: It accepts no connections",
+  ]);
+});
+
+test.concurrent("createServerSource() tries the watch at each poll of a foreign server", async () => {
+  await using tcpServer = await startTcpServer(answerHttp1);
+  await using server = follow(tcpServer.address, 900);
+  expect(await server.next()).toEqual({ address: tcpServer.address, reachable: true, foreign: true });
   const later = server.next(); // keeps the source running
   const sockets = [];
   for (let count = 0; count < 4; count++) sockets.push((await tcpServer.connections.next()).value as Socket);
@@ -169,10 +216,10 @@ test.concurrent("createServerSource() tries the watch at each poll of a server t
   expect(await later).toBeUndefined();
 });
 
-test.concurrent("createServerSource() yields a server that does not report its GPUs within seconds, even if the interval is long", async () => {
+test.concurrent("createServerSource() yields a silent server within seconds, even if the interval is long", async () => {
   await using tcpServer = await startTcpServer();
   await using server = follow(tcpServer.address, 60_000);
-  expect(await server.next()).toEqual({ address: tcpServer.address, reachable: true });
+  expect(await server.next()).toEqual({ address: tcpServer.address, reachable: false });
 });
 
 test.concurrent("createServerSource() yields the GPUs of a server that reports them only later", async () => {
@@ -191,7 +238,7 @@ test.concurrent("createServerSource() yields the GPUs of a server that reports t
   });
   const address = `127.0.0.1:${server.port}`;
   await using followed = follow(address, 90);
-  expect(await followed.next()).toEqual({ address, reachable: true });
+  expect(await followed.next()).toEqual({ address, reachable: false });
   expect(await followed.until(({ gpus }) => gpus !== undefined)).toMatchObject({
     reachable: true,
     gpus: [{ id: "a" }],
@@ -213,10 +260,15 @@ test.concurrent("createServerSource() yields a server that hangs as unreachable 
   expect(await server.until(isReachable)).toEqual({ ...state, reachable: true });
 });
 
-test.concurrent("createServerSource() treats a server with invalid responses like one that does not report its GPUs", async () => {
-  await using server = await startTcpServer((socket) => socket.write("HTTP/1.0 200 OK\r\n\r\n\0\xff garbage"));
-  await using followed = follow(server.address);
-  expect(await followed.next()).toEqual({ address: server.address, reachable: true });
+test.concurrent("createServerSource() yields the GPUs of a server that replaces a foreign one", async () => {
+  const port = await freePort();
+  const foreign = await startTcpServer(answerHttp1, port);
+  await using followed = follow(foreign.address, 1500);
+  expect(await followed.next()).toEqual({ address: foreign.address, reachable: true, foreign: true });
+  await foreign[Symbol.asyncDispose]();
+  await using server = await startInventoryServer({ port });
+  const { address, gpus, facts } = server;
+  expect(await followed.until(({ gpus }) => gpus !== undefined)).toEqual({ address, reachable: true, gpus, facts });
 });
 
 test.concurrent("createServerSource() reports the round-trip time of each connection, also during a watch", async () => {
@@ -271,8 +323,57 @@ test.concurrent("createServerSource() ends with the signal while it waits for a 
   await closed;
 });
 
+/** Starts a server with these gRPC services. */
+async function startServer(routes: (router: ConnectRouter) => void) {
+  const server = await serveGrpc({ listen: { port: 0, host: "127.0.0.1" }, drain: 50, routes });
+  return { address: `127.0.0.1:${server.port}`, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+}
+
+/** Starts a pool server whose watch sends no inventory, and ends like `end`. */
+function startPool(end: () => Promise<unknown>) {
+  return startServer((router) =>
+    router.service(PoolService, {
+      // biome-ignore lint/correctness/useYield: it is the fault that is tested
+      async *watchInventory() {
+        await end();
+      },
+    }),
+  );
+}
+
+async function startHttp2Server(answer: (response: Http2ServerResponse) => void) {
+  const server = createHttp2Server((_, response) => answer(response));
+  const sessions = new Set<ServerHttp2Session>();
+  server.on("session", (session) => sessions.add(session.on("error", () => {})));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async [Symbol.asyncDispose]() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      for (const session of sessions) session.destroy();
+      await closed;
+    },
+  };
+}
+
+async function startTlsServer() {
+  const { key, cert } = await createCertificate(["localhost"], Date.now());
+  const sockets = new Set<Socket>();
+  const server = createTlsServer({ key, cert }, (socket) => socket.resume().on("error", () => {}));
+  server.on("connection", (socket) => sockets.add(socket)).on("tlsClientError", () => {});
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async [Symbol.asyncDispose]() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+  };
+}
+
 /** Starts a server that accepts connections, calls `greet`, and sends nothing else. */
-async function startTcpServer(greet: (socket: Socket) => void = () => {}, port = 0) {
+async function startTcpServer(greet: (socket: Socket) => unknown = () => {}, port = 0) {
   const sockets = new Set<Socket>();
   const server = createServer();
   const accepted = new ReadableStream<Socket>({

@@ -4,7 +4,9 @@ import { staticSource } from "./static_source.ts";
 test("staticSource() yields one reachable server, and ends with the signal", async () => {
   const stop = new AbortController();
   const inventories = staticSource(stop.signal)[Symbol.asyncIterator]();
-  expect((await inventories.next()).value).toEqual({ servers: [{ address: "static", reachable: true }] });
+  expect((await inventories.next()).value).toEqual({
+    servers: [{ address: "static", reachable: true, foreign: true }],
+  });
   const next = inventories.next();
   stop.abort();
   expect((await next).done).toBe(true);

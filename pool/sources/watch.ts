@@ -43,6 +43,9 @@ export async function* watchServer(
       yield reported;
     }
     throw new Error("The server ended the stream");
+  } catch (error) {
+    timedOut.signal.throwIfAborted();
+    throw error;
   } finally {
     clearTimeout(timer);
   }

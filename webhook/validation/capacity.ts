@@ -34,9 +34,9 @@ export function checkCapacity(pod: Pod, gpuContainers: readonly Container[], poo
  * @throws {Refusal}
  */
 export function checkInventory(pool: Inventory | undefined): void {
-  const silent = pool?.servers.filter(({ reachable, gpus }) => reachable && !gpus) ?? [];
-  if (silent.length === 0 || silent.length < (pool?.servers.length ?? 0)) return;
-  const addresses = silent.map(({ address }) => address).join(", ");
+  const foreign = pool?.servers.filter((server) => server.foreign) ?? [];
+  if (foreign.length === 0 || foreign.length < (pool?.servers.length ?? 0)) return;
+  const addresses = foreign.map(({ address }) => address).join(", ");
   throw new Refusal(
     "capacity",
     `The pool's servers (${addresses}) do not report GPUs that the scheduler could share: set ALLOCATION=units for the webhook`,

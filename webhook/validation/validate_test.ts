@@ -403,7 +403,7 @@ test("validate() with claims decides also about a pool with a GPU without memory
 
 test("validate() with claims refuses pods if no server reports its GPUs", () => {
   const injectedPod = mutated(pod([gpu()]), claimSettings);
-  const unreported = { address: "bitfusion:56001", reachable: true };
+  const unreported = { address: "bitfusion:56001", reachable: true, foreign: true } as const;
   expect(decisionOn(injectedPod, { ...claimSettings, pool: { servers: [unreported] } })).toMatchObject({
     reason: "capacity",
     message: expect.stringContaining(
