@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { once } from "node:events";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer, type Socket } from "node:net";
@@ -8,6 +8,7 @@ import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/a
 import { startSimulatedDraKubelet } from "../kubernetes/simulated/dra_kubelet.ts";
 import { type SimulatedKubelet, startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
 
+setDefaultTimeout(30_000); // on a small machine, processes start slowly
 const RESOURCE = "bitfusion.io/gpu";
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -44,7 +45,7 @@ function startPlugin(directory: string, environment: Record<string, string>) {
 
 /** Waits until the kubelet has this many allocatable units and this capacity. */
 async function untilAllocatable(kubelet: SimulatedKubelet, units: number, capacity = units): Promise<void> {
-  for await (const resource of kubelet.resource.changes(AbortSignal.timeout(4500))) {
+  for await (const resource of kubelet.resource.changes(AbortSignal.timeout(20_000))) {
     if (resource.allocatable === units && resource.capacity === capacity) return;
   }
   throw new Error(`Expected ${units} allocatable units of ${capacity}: ${JSON.stringify(kubelet.resource.current)}`);
@@ -324,7 +325,7 @@ async function untilDriversRegistered(
   { plugins }: Awaited<ReturnType<typeof startSimulatedDraKubelet>>,
   count: number,
 ) {
-  for await (const all of plugins.changes(AbortSignal.timeout(4500))) if (all.length === count) return;
+  for await (const all of plugins.changes(AbortSignal.timeout(20_000))) if (all.length === count) return;
   throw new Error(`Expected ${count} registered drivers: ${plugins.current?.length}`);
 }
 
