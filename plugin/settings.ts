@@ -48,7 +48,7 @@ export const SETTINGS = {
   ...POOL_SETTINGS,
   RESOURCE_NUMS: setting(
     v.optional(integer({ min: 1, max: 100_000 })),
-    "Without pool servers: the number of units of this node, which are always healthy. With servers that report their GPUs: the most units that this node lists. With servers that answer but report none, such as Bitfusion's own: the units that they share",
+    "Without pool servers: the number of units of this node, which are always healthy. With servers that report their GPUs: the most units that this node lists. With servers that answer but report none, such as Bitfusion's own: the units that they share. At most 100000",
   ),
   INTERVAL: setting(
     v.optional(seconds({ min: 0.1, max: 3600 }), "10"),
