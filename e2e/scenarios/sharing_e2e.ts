@@ -127,7 +127,7 @@ scenario("the scheduler chooses a GPU of the server that the filter selects", as
 scenario("a share that no GPU can satisfy is rejected at admission with the GPUs of the pool", async (namespace) => {
   const manifest = sharePod({ namespace, name: "a100", num: 1, percent: 50, filter: "device.name=A100" });
   expect(await rejectionMessage(manifest)).toContain(
-    "requests 50 % of one GPU that match device.name=A100, but the whole pool has 0 that can give it (3 × Simulated GPU of 16000 MB)",
+    "requests 50 % of one GPU that matches device.name=A100, but the whole pool has 0 that can give it (3 × Simulated GPU of 16000 MB)",
   );
 });
 

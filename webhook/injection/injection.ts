@@ -1,5 +1,8 @@
 import { EXPECTED_FILTER, type Filter, parseFilter, splitFilters } from "../../pool/filter.ts";
+import type { Inventory } from "../../pool/inventory.ts";
 import type { Share } from "../../pool/share.ts";
+import { UNITS_PER_GPU } from "../../pool/units.ts";
+import { checkClaimSize, checkShare } from "../capacity/capacity.ts";
 import type { Allocation } from "../claims/allocation.ts";
 import { type ClaimTemplate, claimTemplateOf } from "../claims/claim.ts";
 import { type Catalogue, chooseClient } from "../clients/catalogue.ts";
@@ -26,6 +29,8 @@ export interface InjectionSettings {
   readonly gpuMemoryMb?: number;
   /** `units` by default. */
   readonly allocation?: Allocation;
+  /** The whole pool, if it is known. */
+  readonly pool?: Inventory | undefined;
 }
 
 /** What a pod with shares needs. */
@@ -63,7 +68,10 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   for (const gpuContainer of gpuContainers) {
     const { container, path, share } = gpuContainer;
     const resources = withUnits(container, countUnits(container, share, gpuMemoryMb));
-    if (allocation === "claims") {
+    if (allocation === "units") {
+      checkLease(container, share, filters, settings.pool);
+    } else {
+      checkClaimSize(container, share);
       templates.push(templateOf(share));
       resources.claims = withClaim(container);
     }
@@ -106,6 +114,17 @@ function injectedContainersOf(pod: Pod, gpuContainers: readonly GpuContainer[]):
       quantityOf(container, UNITS) !== undefined &&
       !gpuContainers.some((each) => each.container === container),
   );
+}
+
+/**
+ * Without claims, the servers decide when the container runs: they lease any units of GPUs that all known filters select. Containers of a
+ * pod may wait for each other, and still end.
+ *
+ * @throws {Refusal} if the servers could never lease the share.
+ */
+function checkLease(container: Container, share: Share, filters: readonly string[], pool: Inventory | undefined): void {
+  const known = filters.flatMap((text) => parseFilter(text) ?? []);
+  checkShare(container, { count: share.gpus, units: UNITS_PER_GPU, share, filters: known }, pool);
 }
 
 function gpuContainersOf({ spec }: Pod): GpuContainer[] {

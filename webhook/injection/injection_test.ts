@@ -19,6 +19,7 @@ import {
   names,
   PERCENT,
   pod,
+  poolOf,
   settings,
   UNITS,
 } from "../testing.ts";
@@ -570,6 +571,41 @@ test("inject() with claims passes filters to the scheduler, and refuses those th
       `has "${filter}": expected key=value with one of the keys server.addr, server.hostname`,
     );
   }
+});
+
+test("inject() with claims refuses more GPUs than a claim can hold", () => {
+  const sharing = (count: number) => pod([gpu({ name: "a" }, { "bitfusion.io/gpu-amount": count, [PERCENT]: 10 })]);
+  expect(refusalOf(sharing(32), claimSettings)).toBeUndefined();
+  expect(refusalOf(sharing(33), claimSettings)).toEqual({
+    reason: "capacity",
+    message:
+      'Container "a" requests 10 % of each of 33 different GPUs: expected at most 32 GPUs, the limit of a ResourceClaim of Kubernetes',
+  });
+  expect(refusalOf(sharing(33))).toBeUndefined(); // without claims
+});
+
+test.each<[description: string, limits: Record<string, string | number>, filter: string, message: string | undefined]>([
+  ["more different GPUs than the pool has", { [NUM]: 3, [PERCENT]: 10 }, "", "10 % of each of 3 different GPUs, but"],
+  ["a model that the pool does not have", { [NUM]: 1 }, "device.name=A100", "100 % of one GPU that matches"],
+  [
+    "memory of GPUs that are smaller",
+    { [NUM]: 2, [MEMORY]: "16001M" },
+    "",
+    "16001 MB of each of 2 different GPUs, but",
+  ],
+  ["all GPUs of the pool", { [NUM]: 2 }, "device.name=Tesla server.rack=7", undefined],
+])("inject() without claims decides about %s: a server could never lease more", (_, limits, filter, message) => {
+  const annotations: Record<string, string> = filter ? { "bitfusion-client/filter": filter } : {};
+  const given = pod([gpu({ name: "a" }, limits)], { annotations });
+  const [server] = poolOf(2).servers;
+  const gpus = (server?.gpus ?? []).map((each) => ({ ...each, model: "Tesla" }));
+  const pool = { servers: [{ address: "pool-a:56001", reachable: true, gpus }] };
+  const using = { ...settings, gpuMemoryMb: 32_000 };
+  expect(refusalOf(given, { ...using, pool })?.message).toEqual(
+    message &&
+      expect.stringMatching(new RegExp(`Container "a" requests ${message}.*the whole pool has [02] that can give it`)),
+  );
+  expect(refusalOf(given, using)).toBeUndefined(); // the pool is unknown
 });
 
 test("inject() with claims does nothing to its own output", () => {

@@ -290,11 +290,13 @@ test("/mutate and /validate use the current settings", async () => {
   const { post, namespaces } = start({ settings: () => current });
   const injected = mutated(pod);
   expect((await post(reviewOf(injected), "/validate")).allowed).toBe(true);
-  current = { ...lupineSettings, pool: poolOf(0) };
+  current = { ...lupineSettings, pool: poolOf(1) };
   await post(reviewOf(pod));
   expect(namespaces).toEqual([]);
   expect((await post(reviewOf(injected), "/validate")).allowed).toBe(false);
-  expect((await post(reviewOf(mutated(pod, lupineSettings)), "/validate")).status?.message).toContain("has 0");
+  const large = { ...pod, spec: { containers: ["a", "b", "c"].map((name) => gpu({ name })) } };
+  const { status } = await post(reviewOf(mutated(large, lupineSettings)), "/validate");
+  expect(status?.message).toContain("the whole pool has 100");
 });
 
 test.each<[description: string, object: unknown, allowed: boolean]>([

@@ -1,5 +1,6 @@
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
 import type { Inventory } from "../../pool/inventory.ts";
+import { checkClaims, checkInventory, checkUnits } from "../capacity/capacity.ts";
 import type { Allocation } from "../claims/allocation.ts";
 import { claimNameOf, shareOfTemplate } from "../claims/claim.ts";
 import { type Catalogue, type ClientDefinition, chooseClient } from "../clients/catalogue.ts";
@@ -14,7 +15,6 @@ import { type Container, containersOf, isWindows, type Pod, quantityOf } from ".
 import { Refusal } from "../pod/refusal.ts";
 import { decidePod } from "../review/decide_pod.ts";
 import type { AdmissionRequest, Decision } from "../review/review.ts";
-import { checkCapacity, checkInventory } from "./capacity.ts";
 
 export interface ValidationSettings {
   readonly catalogue: Catalogue;
@@ -40,7 +40,8 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
     } else {
       refuseClaims(pod);
     }
-    checkCapacity(pod, gpuContainers, settings.pool);
+    checkUnits(pod, settings.pool);
+    if (settings.allocation === "claims") checkClaims(pod, settings.pool);
     return { result: "allowed", reason: "valid", message: "Injected completely" };
   });
 }

@@ -370,10 +370,15 @@ test.each<[description: string, limits: Record<string, string | number>, filter:
     "a GPU that no server has",
     { [NUM]: 1, [PERCENT]: 10 },
     "device.name=A100",
-    "10 % of one GPU that match device.name=A100",
+    "10 % of one GPU that matches device.name=A100",
   ],
   ["a server that the pool does not have", { [NUM]: 1 }, "server.addr=pool-b", "has 0 that can give it"],
-  ["memory that no GPU has", { [NUM]: 1, [MEMORY]: "8Gi" }, "device.phy-memory=80000", "8590 MB of one GPU that match"],
+  [
+    "memory that no GPU has",
+    { [NUM]: 1, [MEMORY]: "8Gi" },
+    "device.phy-memory=80000",
+    "8590 MB of one GPU that matches device.phy-memory=80000 as 54 units of a GPU",
+  ],
 ])("validate() with claims refuses %s, and lists the GPUs of the pool", (_, limits, filter, message) => {
   const annotations: Record<string, string> = filter ? { [FILTER]: filter } : {};
   const injectedPod = mutated(pod([gpu({ name: "a" }, limits)], { annotations }), claimSettings);
@@ -382,6 +387,70 @@ test.each<[description: string, limits: Record<string, string | number>, filter:
   expect(decision.message).toContain(message);
   expect(decision.message).toContain("(2 × Tesla T4 of 16000 MB)");
   expect(decisionOn(injectedPod, claimSettings).result).toBe("allowed"); // the pool is unknown
+});
+
+/** A container that requests this percentage of each of some GPUs. */
+const part = (name: string, gpus: number, percent: number, extra: JsonObject = {}) =>
+  gpu({ name, ...extra }, { [NUM]: gpus, [PERCENT]: percent });
+
+test.each<[description: string, given: Pod, gpus: number, message: string]>([
+  [
+    "three containers of 60 % on two GPUs",
+    pod([part("a", 1, 60), part("b", 1, 60), part("c", 1, 60)]),
+    2,
+    'Containers "a" (60 % of one GPU), "b" (60 % of one GPU) and "c" (60 % of one GPU) hold their GPUs at the same time, but the whole pool (2 × Tesla T4 of 16000 MB) can hold only "a" and "b": the pod would wait forever',
+  ],
+  [
+    "an init container and a container that together need more than its units",
+    pod([part("train", 3, 60)], { spec: { initContainers: [part("load", 3, 50)] } }),
+    3,
+    'Containers "load" (50 % of each of 3 different GPUs) and "train" (60 % of each of 3 different GPUs) hold their GPUs at the same time, but the whole pool (3 × Tesla T4 of 16000 MB) can hold only "load": the pod would wait forever; init containers hold their GPUs as long as the pod',
+  ],
+])("validate() with claims refuses %s, which the pool could never hold", (_, given, gpus, message) => {
+  const injectedPod = mutated(given, claimSettings);
+  const capacity = { result: "denied", reason: "capacity", message } as const;
+  expect(decisionOn(injectedPod, { ...claimSettings, pool: poolOf(gpus) })).toEqual(capacity);
+  expect(decisionOn(injectedPod, { ...claimSettings, pool: poolOf(2 * gpus) }).result).toBe("allowed");
+  expect(decisionOn(injectedPod, claimSettings).result).toBe("allowed"); // the pool is unknown
+  const reporting = { servers: [...poolOf(gpus).servers, { address: "pool-b:56001", reachable: false }] };
+  expect(decisionOn(injectedPod, { ...claimSettings, pool: reporting }).result).toBe("allowed"); // a server has not reported
+});
+
+test("validate() without claims accepts containers that may wait for each other", () => {
+  const given = mutated(pod([part("a", 1, 60), part("b", 1, 60), part("c", 1, 60)]));
+  expect(decisionOn(given, { ...settings, pool: poolOf(2) }).result).toBe("allowed");
+});
+
+test("validate() with claims refuses memory that the units of the pool's GPUs do not have", () => {
+  const injectedPod = mutated(pod([gpu({}, { [NUM]: 1, [MEMORY]: "16G" })]), { ...claimSettings, gpuMemoryMb: 32_000 });
+  expect(decisionOn(injectedPod, { ...claimSettings, pool: poolOf(2) })).toMatchObject({
+    reason: "capacity",
+    message: expect.stringContaining(
+      "requests 16000 MB of one GPU as 50 units of a GPU, but the whole pool has 0 that can",
+    ),
+  });
+});
+
+test("validate() refuses no pod for its size if the pool has no GPU", () => {
+  const pool = { servers: [{ address: "pool-a:56001", reachable: true, gpus: [] }] };
+  for (const using of [settings, claimSettings]) {
+    expect(decisionOn(mutated(pod([gpu()]), using), { ...using, pool }).result).toBe("allowed");
+  }
+});
+
+test("validate() with claims refuses a claim for more than 32 GPUs, the limit of Kubernetes", () => {
+  const injectedPod = structuredClone(mutated(pod([part("a", 32, 1)]), claimSettings));
+  const pool = poolOf(100);
+  expect(decisionOn(injectedPod, { ...claimSettings, pool }).result).toBe("allowed");
+  Object.assign(elementOf(injectedPod.spec.resourceClaims), { resourceClaimTemplateName: "bitfusion-33x1-01234567" });
+  for (const using of [claimSettings, { ...claimSettings, pool }]) {
+    expect(decisionOn(injectedPod, using)).toEqual({
+      result: "denied",
+      reason: "capacity",
+      message:
+        'Container "a" requests 1 % of each of 33 different GPUs: expected at most 32 GPUs, the limit of a ResourceClaim of Kubernetes',
+    });
+  }
 });
 
 test("validate() with claims accepts a share that the pool could give, also if it is held now", () => {

@@ -1,0 +1,17 @@
+import { expect } from "bun:test";
+import { rejectionMessage } from "../steps/kubectl.ts";
+import { pod, share, sharePod } from "../steps/pods.ts";
+import { scenario } from "../steps/scenario.ts";
+
+/** A filter for the pool server with two GPUs. */
+const SERVER_A = "server.hostname=bitfusion-pool-a";
+
+scenario.concurrent("shares that the pool could never hold are rejected at admission", async (namespace) => {
+  expect(await rejectionMessage(sharePod({ namespace, name: "many", num: 33, percent: 1 }))).toContain(
+    'Container "main" requests 1 % of each of 33 different GPUs: expected at most 32 GPUs, the limit of a ResourceClaim',
+  );
+  const containers = ["a", "b", "c"].map((name) => ({ name, command: ["true"], resources: share(1, 60) }));
+  expect(
+    await rejectionMessage(pod({ namespace, name: "three", mode: "yes", filter: SERVER_A, containers })),
+  ).toContain('can hold only "a" and "b": the pod would wait forever');
+});

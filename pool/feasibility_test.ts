@@ -1,0 +1,137 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { canHold, type FreeGpu } from "./feasibility.ts";
+import { createSuitability, type GpuRequest } from "./gpu_request.ts";
+
+function percent(count: number, units: number, filter?: string): GpuRequest {
+  const filters = filter === undefined ? [] : [{ key: "device.name", value: filter }];
+  return { count, units, share: { gpus: count, percent: units }, filters };
+}
+
+function memory(memoryMb: number, units: number): GpuRequest {
+  return { count: 1, units, share: { gpus: 1, memoryMb }, filters: [] };
+}
+
+function gpus(count: number, free = 100, attributes: FreeGpu["attributes"] = { model: "T4", memoryMb: 16_000 }) {
+  return Array.from({ length: count }, (): FreeGpu => ({ attributes, free }));
+}
+
+/** Whether all requests fit, by trying every GPU for each slot of each request. */
+function bruteForce(pool: readonly FreeGpu[], requests: readonly GpuRequest[]): boolean {
+  const free = pool.map((gpu) => gpu.free);
+  const place = (index: number, from: number, missing: number): boolean => {
+    const request = requests[index];
+    if (!request) return true;
+    if (missing === 0) return place(index + 1, 0, requests[index + 1]?.count ?? 0);
+    for (let each = from; each < pool.length; each++) {
+      const gpu = pool[each] as FreeGpu;
+      if ((free[each] ?? 0) < request.units || !createSuitability(request)(gpu.attributes)) continue;
+      free[each] = (free[each] ?? 0) - request.units;
+      if (place(index, each + 1, missing - 1)) return true;
+      free[each] = (free[each] ?? 0) + request.units;
+    }
+    return false;
+  };
+  return place(0, 0, requests[0]?.count ?? 0);
+}
+
+test.each<[description: string, pool: FreeGpu[], requests: GpuRequest[], expected: string]>([
+  ["nothing in no pool", [], [], "yes"],
+  ["three containers of 60 % on two GPUs", gpus(2), [percent(1, 60), percent(1, 60), percent(1, 60)], "no"],
+  ["three containers of 60 % on three GPUs", gpus(3), [percent(1, 60), percent(1, 60), percent(1, 60)], "yes"],
+  ["3 × 60 % twice on three GPUs", gpus(3), [percent(3, 60), percent(3, 60)], "no"],
+  ["3 × 60 % and 3 × 40 % on three GPUs", gpus(3), [percent(3, 40), percent(3, 60)], "yes"],
+  ["more different GPUs than there are", gpus(2), [percent(3, 1)], "no"],
+  [
+    "a placement that is not the first that comes to mind",
+    [...gpus(1, 50), ...gpus(1, 60)],
+    [percent(1, 30), percent(1, 30), percent(1, 50)],
+    "yes",
+  ],
+  ["two models", [...gpus(1), ...gpus(1, 100, { model: "A100" })], [percent(1, 80, "A100"), percent(1, 80)], "yes"],
+  [
+    "two on one model",
+    [...gpus(1), ...gpus(1, 100, { model: "A100" })],
+    [percent(1, 80, "A100"), percent(1, 30, "A100")],
+    "no",
+  ],
+  ["memory that the units of a small GPU do not have", gpus(1, 100, { memoryMb: 8000 }), [memory(8000, 50)], "no"],
+  [
+    "memory that the units of a large GPU have",
+    gpus(1, 100, { memoryMb: 32_000 }),
+    [memory(8000, 50), memory(8000, 50)],
+    "yes",
+  ],
+  ["units that no GPU has", gpus(2), [percent(1, 101), percent(1, 1)], "no"],
+  ["a held pool", gpus(3, 0), [percent(1, 1)], "no"],
+])("canHold() decides about %s", (_, pool, requests, expected) => {
+  expect(canHold(pool, requests)).toBe(expected as never);
+});
+
+const models = ["T4", "A100"];
+const pools = fc.array(
+  fc.record({
+    attributes: fc.record({ model: fc.constantFrom(...models), memoryMb: fc.constantFrom(8000, 16_000, 24_000) }),
+    free: fc.oneof(fc.integer({ min: 0, max: 100 }), fc.constantFrom(0, 40, 50, 60, 100)),
+  }),
+  { maxLength: 5 },
+);
+const units = fc.oneof(fc.integer({ min: 1, max: 100 }), fc.constantFrom(20, 30, 40, 50, 60));
+const requestLists = fc.array(
+  fc.oneof(
+    fc
+      .tuple(fc.integer({ min: 1, max: 4 }), units, fc.option(fc.constantFrom(...models), { nil: undefined }))
+      .map((parts) => percent(...parts)),
+    fc.tuple(fc.constantFrom(4000, 8000, 12_000), fc.integer({ min: 25, max: 100 })).map((parts) => memory(...parts)),
+  ),
+  { maxLength: 5 },
+);
+
+test("canHold() agrees with trying everything", () => {
+  const answers = { yes: 0, no: 0, maybe: 0 };
+  fc.assert(
+    fc.property(pools, requestLists, (pool, requests) => {
+      const answer = canHold(pool, requests);
+      answers[answer]++;
+      expect(answer).toBe(bruteForce(pool, requests) ? "yes" : "no");
+    }),
+    { numRuns: 3000 },
+  );
+  expect(Math.min(answers.yes, answers.no)).toBeGreaterThan(300); // otherwise the cases are too simple for this test
+});
+
+/** 10,000 GPUs of ten models with 0 to 100 free units. */
+const LARGE = Array.from(
+  { length: 10_000 },
+  (_, index): FreeGpu => ({
+    attributes: { model: `model-${index % 10}`, memoryMb: 16_000 + (index % 7) * 1000 },
+    free: (index * 37) % 101,
+  }),
+);
+const CONTAINERS = Array.from({ length: 16 }, (_, index) => index);
+
+test.each<[description: string, requests: GpuRequest[], expected: string]>([
+  ["16 shares of 32 GPUs", CONTAINERS.map((index) => percent(32, 20 + 5 * index)), "yes"],
+  ["16 memory shares", CONTAINERS.map((index) => memory(1000 * (index + 1), 7 * (index + 1))), "no"],
+  [
+    "16 shares of a model that are too many",
+    CONTAINERS.map((index) => percent(32, 90 + (index % 10), "model-3")),
+    "no",
+  ],
+])("canHold() decides about %s of 10,000 GPUs with half of the work that it may do", (_, requests, expected) => {
+  expect(canHold(LARGE, requests, { maxWork: 50_000 })).toBe(expected as never);
+});
+
+test("canHold() gives up a search that takes too long", () => {
+  const requests = CONTAINERS.map((index) => percent(1, 26 + ((index * 7) % 17)));
+  const pool = gpus(6).map((gpu, index) => ({ ...gpu, free: 90 + index }));
+  expect(canHold(pool, requests, { maxWork: 1000 })).toBe("maybe");
+});
+
+test("canHold() gives up requests for too many GPUs or of too many kinds, unless one alone does not fit", () => {
+  const many = Array.from({ length: 200 }, () => percent(32, 1));
+  expect(canHold(LARGE, many)).toBe("maybe");
+  const kinds = Array.from({ length: 40 }, (_, index) => percent(1, index + 1));
+  expect(canHold(LARGE, kinds)).toBe("maybe");
+  expect(canHold(LARGE, [...kinds, percent(1, 50, "none")])).toBe("no");
+});

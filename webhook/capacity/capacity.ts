@@ -1,0 +1,144 @@
+import { attributesOf } from "../../pool/attributes.ts";
+import { canHold, type FreeGpu } from "../../pool/feasibility.ts";
+import { createSuitability, describeRequest, type GpuRequest } from "../../pool/gpu_request.ts";
+import { type Inventory, totalUnits } from "../../pool/inventory.ts";
+import { describeShare, type Share } from "../../pool/share.ts";
+import { UNITS_PER_GPU } from "../../pool/units.ts";
+import { memoize } from "../fast/memoize.ts";
+import { UNITS } from "../pod/keys.ts";
+import type { Container, Pod } from "../pod/pod.ts";
+import { Refusal } from "../pod/refusal.ts";
+import { type ClaimRequest, claimRequests } from "./claim_requests.ts";
+import { unitsOfPod } from "./pod_units.ts";
+
+/**
+ * Refuses a pod with more units than the whole pool has: no node lists as many, and the pod would wait forever. While a server has not
+ * reported its GPUs, or none has a GPU, nothing is refused.
+ *
+ * @throws {Refusal}
+ */
+export function checkUnits(pod: Pod, pool: Inventory | undefined): void {
+  const poolUnits = pool && totalUnits(pool);
+  if (!poolUnits) return;
+  const needed = unitsOfPod(pod);
+  if (needed <= poolUnits) return;
+  throw new Refusal(
+    "capacity",
+    `The pod requests ${needed} units of ${UNITS}, but the whole pool has ${poolUnits}: it would wait forever`,
+  );
+}
+
+/**
+ * Refuses a pod whose claims the pool could not hold even if nobody else used it: the pod would wait forever. Nothing is refused under the
+ * same conditions as for {@link checkUnits}, and if it takes too long to find out.
+ *
+ * @throws {Refusal}
+ */
+export function checkClaims(pod: Pod, pool: Inventory | undefined): void {
+  const requests = claimRequests(pod);
+  for (const request of requests) {
+    const [container] = request.containers;
+    if (!container) continue;
+    checkClaimSize(container, request.share);
+    checkShare(container, request, pool);
+  }
+  if (!pool || !totalUnits(pool)) return;
+  const gpus = emptyGpus(pool);
+  if (canHold(gpus, requests) !== "no") return;
+  const fitting = namesOf(requests.slice(0, longestPrefix(gpus, requests)));
+  const list = requests.map((request) => `${namesOf([request])} (${describeRequest(request)})`);
+  const holdsInit = requests.some(({ containers }) => containers.every(({ name }) => isInit(pod, name)));
+  throw new Refusal(
+    "capacity",
+    `Containers ${joined(list)} hold their GPUs at the same time, but the whole pool (${describePool(pool)}) can hold only ${fitting}: the pod would wait forever${holdsInit ? "; init containers hold their GPUs as long as the pod" : ""}`,
+  );
+}
+
+/** The most devices that a ResourceClaim can hold (AllocationResultsMaxSize, k8s.io/api/resource/v1/types.go). */
+const MAX_GPUS_PER_CLAIM = 32;
+
+/**
+ * Refuses a share of more GPUs than a claim can hold: the scheduler would never allocate it.
+ *
+ * @throws {Refusal}
+ */
+export function checkClaimSize({ name }: Container, share: Share): void {
+  if (share.gpus <= MAX_GPUS_PER_CLAIM) return;
+  throw new Refusal(
+    "capacity",
+    `Container "${name}" requests ${describeShare(share)}: expected at most ${MAX_GPUS_PER_CLAIM} GPUs, the limit of a ResourceClaim of Kubernetes`,
+  );
+}
+
+/**
+ * Refuses a container whose request the pool could never satisfy, even without the pod's other containers.
+ *
+ * @throws {Refusal}
+ */
+export function checkShare({ name }: Container, request: GpuRequest, pool: Inventory | undefined): void {
+  if (!pool || !totalUnits(pool)) return;
+  const suits = createSuitability(request);
+  const suitable = emptyGpus(pool).filter(({ attributes }) => suits(attributes)).length;
+  if (suitable >= request.count) return;
+  const units =
+    "memoryMb" in request.share && request.units < UNITS_PER_GPU ? ` as ${request.units} units of a GPU` : "";
+  throw new Refusal(
+    "capacity",
+    `Container "${name}" requests ${describeRequest(request)}${units}, but the whole pool has ${suitable} that can give it (${describePool(pool)}): it would wait forever`,
+  );
+}
+
+/**
+ * Refuses pods with claims if no server reports its GPUs, as with Bitfusion's own servers: the scheduler does not know them.
+ *
+ * @throws {Refusal}
+ */
+export function checkInventory(pool: Inventory | undefined): void {
+  const foreign = pool?.servers.filter((server) => server.foreign) ?? [];
+  if (foreign.length === 0 || foreign.length < (pool?.servers.length ?? 0)) return;
+  const addresses = foreign.map(({ address }) => address).join(", ");
+  throw new Refusal(
+    "capacity",
+    `The pool's servers (${addresses}) do not report GPUs that the scheduler could share: set ALLOCATION=units for the webhook`,
+  );
+}
+
+/** The GPUs of the pool as if nobody used them. Unreachable and unhealthy ones count, since they can come back. */
+const emptyGpus = memoize(({ servers }: Inventory): FreeGpu[] =>
+  servers.flatMap((server) =>
+    (server.gpus ?? []).map((gpu) => ({ attributes: attributesOf(server, gpu), free: UNITS_PER_GPU })),
+  ),
+);
+
+/** The number of requests, from the first on, that fit together. More requests never fit where fewer do not. */
+function longestPrefix(gpus: readonly FreeGpu[], requests: readonly ClaimRequest[]): number {
+  let [fitting, failing] = [0, requests.length];
+  while (failing - fitting > 1) {
+    const middle = Math.floor((fitting + failing) / 2);
+    if (canHold(gpus, requests.slice(0, middle)) === "no") failing = middle;
+    else fitting = middle;
+  }
+  return fitting;
+}
+
+function namesOf(requests: readonly ClaimRequest[]): string {
+  return joined(requests.flatMap(({ containers }) => containers.map(({ name }) => `"${name}"`)));
+}
+
+function joined(list: readonly string[]): string {
+  return new Intl.ListFormat("en-GB").format(list);
+}
+
+function isInit({ spec }: Pod, container: string): boolean {
+  return (
+    spec.initContainers?.some(({ name, restartPolicy }) => name === container && restartPolicy !== "Always") ?? false
+  );
+}
+
+function describePool({ servers }: Inventory): string {
+  const kinds = Map.groupBy(
+    servers.flatMap(({ gpus = [] }) => gpus),
+    ({ model, memoryMb }) => `${model} of ${memoryMb} MB`,
+  );
+  return [...kinds].map(([kind, gpus]) => `${gpus.length} × ${kind}`).join(", ") || "no GPUs";
+}
