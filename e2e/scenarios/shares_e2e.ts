@@ -1,5 +1,5 @@
 import { expect } from "bun:test";
-import { rejectionMessage } from "../steps/kubectl.ts";
+import { apply, get, rejectionMessage, WORKERS, waitForSuccess } from "../steps/kubectl.ts";
 import { pod, share, sharePod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
 
@@ -14,4 +14,13 @@ scenario.concurrent("shares that the pool could never hold are rejected at admis
   expect(
     await rejectionMessage(pod({ namespace, name: "three", mode: "yes", filter: SERVER_A, containers })),
   ).toContain('can hold only "a" and "b": the pod would wait forever');
+});
+
+scenario.concurrent("a pod with nodeName gets its GPU on that node", async (namespace) => {
+  const manifest = sharePod({ namespace, name: "bound", num: 1, percent: 5 });
+  const [, node] = WORKERS;
+  await apply({ ...manifest, spec: { ...manifest.spec, nodeName: node } });
+  await waitForSuccess(namespace, "bound");
+  const { spec } = await get<{ spec: { nodeName: string } }>("pod", "bound", "-n", namespace);
+  expect(spec.nodeName).toBe(node);
 });
