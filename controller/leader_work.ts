@@ -6,6 +6,7 @@ import { watchObjects } from "../kubernetes/watch.ts";
 import type { Inventory, InventorySource } from "../pool/inventory.ts";
 import type { Logger } from "../program/log/log.ts";
 import { createClaimIndex, summarizeClaim } from "./claims/claim_index.ts";
+import { removeOldTemplates } from "./claims/old_templates.ts";
 import { createPodClaims } from "./claims/pod_claims.ts";
 import { createSupply, type GpuSupply } from "./claims/supply.ts";
 import { reportWaitingPods } from "./claims/waiting_events.ts";
@@ -89,6 +90,7 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
         followClaims(untilEnded),
         reconciler.run(untilEnded),
         podClaims.run(untilEnded),
+        removeOldTemplates({ request, log }, untilEnded),
         reportWaitingPods({ claims, supply, record, log, signal: untilEnded }),
       ];
       try {

@@ -38,8 +38,8 @@ test.concurrent("the demo follows pods from their creation to their end, and a s
     '+ command: [/bitfusion/bin/bitfusion, run, -n, "1", -p, "0.6", --, python, /code/train.py]',
   );
   expect(output).toMatch(/\n - bitfusion\.io\/gpu-percent: 60\n/);
-  expectSection("kind: ResourceClaimTemplate");
-  expectSection('capacity: {requests: {units: "60"}}', "count: 1");
+  expectSection("kind: ResourceClaim");
+  expectSection("count: 1", 'capacity: {requests: {units: "60"}}');
   expectSection(
     `device: ${gpus.get("gpu-server-a/0")}`,
     "request: gpu",

@@ -1,4 +1,3 @@
-import type { EnsureClaimTemplates } from "./claims/claim_templates.ts";
 import type { InjectionSettings } from "./injection/injection.ts";
 import { mutate } from "./injection/mutate.ts";
 import type { Handler } from "./review/app.ts";
@@ -9,7 +8,6 @@ export interface HandlerOptions {
   /** The current settings: the client catalogue and the pool change while the program runs. */
   settings: () => InjectionSettings & ValidationSettings;
   ensureToken: EnsureToken;
-  ensureClaimTemplates: EnsureClaimTemplates;
 }
 
 /**
@@ -17,14 +15,12 @@ export interface HandlerOptions {
  * after the decision, and never on a dry run.
  */
 export function createHandlers(options: HandlerOptions): { mutate: Handler; validate: Handler } {
-  const { settings, ensureToken, ensureClaimTemplates } = options;
+  const { settings, ensureToken } = options;
   return {
     async mutate(request) {
       const decision = mutate(request, settings());
       if (!("needs" in decision) || request.dryRun) return decision;
-      const { tokens, claimTemplates } = decision.needs;
-      if (tokens) await ensureToken(request.namespace);
-      if (claimTemplates.length > 0) await ensureClaimTemplates(request.namespace, claimTemplates);
+      if (decision.needs.tokens) await ensureToken(request.namespace);
       return decision;
     },
     validate: (request) => validate(request, settings()),

@@ -7,7 +7,6 @@ import { type ProgramContext, runProgram } from "../program/run.ts";
 import { writeCaBundles } from "./certificates/ca_bundles.ts";
 import { type CertificateSource, createFileSource, createSecretSource } from "./certificates/certificate_source.ts";
 import { ALLOCATIONS, waitForAllocation } from "./claims/allocation.ts";
-import { createClaimTemplates, keepClean } from "./claims/claim_templates.ts";
 import type { Catalogue } from "./clients/catalogue.ts";
 import { createCatalogueReport } from "./clients/catalogue_report.ts";
 import { followCatalogue } from "./clients/catalogue_source.ts";
@@ -58,7 +57,6 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
     return allocation ? undefined : "Not known yet whether the API server supports claims by capacity";
   };
   const detail = () => `ok: ALLOCATION=${allocation}`;
-  const claimTemplates = api && createClaimTemplates({ ...api, log, now: Date.now });
   const handlers = createHandlers({
     settings: () => ({
       catalogue,
@@ -70,7 +68,6 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
       api && settings.TOKENS === "copy"
         ? createTokenCopier({ core: api.core, log, copies: metrics.tokenCopies })
         : assumeTokenExists,
-    ensureClaimTemplates: async (namespace, templates) => claimTemplates?.ensure(namespace, templates),
   });
   const app = createApp({
     ...handlers,
@@ -104,11 +101,10 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
     for await (const inventory of source(signal)) pool = inventory;
   };
   const allocate = async () => {
-    if (!api) return; // nothing can be detected or created
+    if (!api) return; // nothing can be detected
     allocation ??= await waitForAllocation(api.resource, { namespace: settings.POD_NAMESPACE, log, signal });
     if (!allocation) return; // the program ended before the API server responded
     log.info("Allocation", { allocation, meaning: ALLOCATIONS[allocation] });
-    if (claimTemplates && allocation === "claims") await keepClean(claimTemplates, { log, signal });
   };
   await Promise.all([serve(), followClients(), followPool(), allocate()]);
 });

@@ -146,6 +146,14 @@ function patched(given: Pod, patch: readonly PatchOperation[]): Pod {
   return result;
 }
 
+/** The pod with numbers instead of the random names of its claims. */
+export function withNumberedClaims(given: Pod): Pod {
+  const found = [...new Set(JSON.stringify(given).match(/bitfusion-[0-9a-f-]{36}/g))];
+  return JSON.parse(
+    found.reduce((text, name, index) => text.replaceAll(name, `claim-${index}`), JSON.stringify(given)),
+  );
+}
+
 export function names(list: readonly JsonObject[] | undefined): unknown[] {
   return (list ?? []).map(({ name }) => name);
 }
@@ -226,13 +234,14 @@ const fields = {
   volumeMounts: named("v", {}).map((list) => list.map((mount, index) => ({ ...mount, mountPath: `/m${index}` }))),
 };
 const containers = named("c", fields, ["command"]);
+const initContainers = named("i", fields, ["command"]);
 /** Pods with everything that inject() must handle. Some request shares. */
 export const annotatedPods: fc.Arbitrary<Pod> = fc
   .tuple(
     fc.tuple(unknownFields, unknownFields, unknownFields),
     fc.dictionary(fc.string(), fc.string(), { maxKeys: 2, noNullPrototype: true }),
     containers,
-    fc.option(containers, { nil: undefined }),
+    fc.option(initContainers, { nil: undefined }),
     fc.option(named("v", {}), { nil: undefined }),
     fc.option(fc.record({ limits }), { nil: undefined }),
     fc.constantFrom("yes", "injection"),

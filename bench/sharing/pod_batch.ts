@@ -1,9 +1,9 @@
+import { claimSpec } from "../../controller/claims/claim_spec.ts";
 import { waitFor } from "../../e2e/steps/kubectl.ts";
 import { ignoreStatus } from "../../kubernetes/error.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import { type ApiObject, watchObjects } from "../../kubernetes/watch.ts";
 import { silentLog } from "../../program/testing.ts";
-import { claimTemplateOf } from "../../webhook/claims/claim.ts";
 
 const NAMESPACE = "bench-scheduling";
 const PODS_PATH = `/api/v1/namespaces/${NAMESPACE}/pods`;
@@ -30,20 +30,23 @@ interface Pod extends ApiObject {
   readonly spec: { readonly nodeName?: string };
 }
 
-/** Creates the namespace of the pods, and the claim template that the webhook creates for half of a GPU. */
+/** Creates the namespace of the pods, and a claim template for half of a GPU. */
 export async function createPodBatches({ request, count, nodeSelector }: PodBatchOptions): Promise<PodBatches> {
-  const template = claimTemplateOf({ gpus: 1, percent: 50 }, { filters: [], gpuMemoryMb: 0 });
+  const template = "half";
   await request("/api/v1/namespaces", { method: "POST", body: { metadata: { name: NAMESPACE } } });
   await request(`/apis/resource.k8s.io/v1/namespaces/${NAMESPACE}/resourceclaimtemplates`, {
     method: "POST",
-    body: { metadata: { name: template.name }, spec: { spec: template.spec } },
+    body: {
+      metadata: { name: template },
+      spec: { spec: claimSpec({ share: { gpus: 1, percent: 50 }, units: 50, filters: [] }) },
+    },
   });
   // Pods are rejected until the namespace has its service account.
   const account = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/default`;
   await waitFor("the service account", () => request(account).then(Boolean, () => false));
 
   const claims = {
-    spec: { resourceClaims: [{ name: "gpu", resourceClaimTemplateName: template.name }] },
+    spec: { resourceClaims: [{ name: "gpu", resourceClaimTemplateName: template }] },
     resources: { claims: [{ name: "gpu" }] },
   };
 

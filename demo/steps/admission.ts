@@ -1,5 +1,7 @@
-import type { Pod } from "../../kubernetes/objects/pod.ts";
+import { claimsOfPod, type Pod } from "../../kubernetes/objects/pod.ts";
+import { claimPath, type ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import { difference, explain, heading, show, toYaml } from "../print.ts";
+import { waitFor } from "../wait_for.ts";
 import type { Demo } from "./demo.ts";
 import { createPod, readManifest } from "./pods.ts";
 
@@ -14,7 +16,7 @@ export async function showAdmission(number: number, demo: Demo): Promise<void> {
   await demo.webhook.waitUntilReady(demo.signal);
   const pod = await createPod(demo, manifest);
   difference(abridge(manifest), abridge(pod));
-  showClaimTemplates(demo, pod);
+  await showClaims(demo, pod);
 }
 
 /** Formats a pod as YAML. Of what brings the client into the pod, only names and paths are shown. */
@@ -35,17 +37,17 @@ function abridge({ metadata: { annotations, name, namespace }, spec }: Pod): str
   return toYaml(object, ["command", "env", "volumeMounts", "volumes", "requests"]);
 }
 
-/** Shows the templates of the pod's claims, which the webhook has created in the pod's namespace. */
-function showClaimTemplates({ store }: Demo, { metadata: { namespace }, spec }: Pod): void {
+/** Shows the claims that the controller creates for the pod. */
+async function showClaims({ store, signal }: Demo, pod: Pod): Promise<void> {
   explain(
-    "The units bitfusion.io/gpu are for ResourceQuota. The pod gets its GPU by a claim, made from this template:",
+    "The units bitfusion.io/gpu are for ResourceQuota. The pod gets its GPU by a claim. The controller creates it, as the annotation tells:",
   );
-  for (const { resourceClaimTemplateName: name } of spec.resourceClaims ?? []) {
-    const path = `/apis/resource.k8s.io/v1/namespaces/${namespace}/resourceclaimtemplates/${name}`;
-    const template = store.get<{ spec: { spec: object } }>(path);
-    if (!template) throw new Error(`ResourceClaimTemplate ${namespace}/${name} does not exist`);
+  for (const name of claimsOfPod(pod).values()) {
+    const path = claimPath(pod.metadata.namespace, name);
+    const { metadata, spec } = await waitFor(`claim ${name}`, () => store.get<ResourceClaim>(path), signal);
+    const { namespace, annotations, ownerReferences } = metadata;
     show(
-      toYaml({ kind: "ResourceClaimTemplate", metadata: { name, namespace }, spec: { spec: template.spec.spec } }, [
+      toYaml({ kind: "ResourceClaim", metadata: { name, namespace, annotations, ownerReferences }, spec }, [
         "capacity",
       ]),
     );

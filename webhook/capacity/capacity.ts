@@ -1,3 +1,4 @@
+import { requestedByPod } from "../../kubernetes/objects/pod.ts";
 import { attributesOf } from "../../pool/attributes.ts";
 import { canHold, type FreeGpu } from "../../pool/feasibility.ts";
 import { createSuitability, describeRequest, type GpuRequest } from "../../pool/gpu_request.ts";
@@ -9,7 +10,6 @@ import { UNITS } from "../pod/keys.ts";
 import type { Container, Pod } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
 import { type ClaimRequest, claimRequests } from "./claim_requests.ts";
-import { unitsOfPod } from "./pod_units.ts";
 
 /**
  * Refuses a pod with more units than the whole pool has: no node lists as many, and the pod would wait forever. While a server has not
@@ -20,7 +20,7 @@ import { unitsOfPod } from "./pod_units.ts";
 export function checkUnits(pod: Pod, pool: Inventory | undefined): void {
   const poolUnits = pool && totalUnits(pool);
   if (!poolUnits) return;
-  const needed = unitsOfPod(pod);
+  const needed = requestedByPod(pod, UNITS);
   if (needed <= poolUnits) return;
   throw new Refusal(
     "capacity",
@@ -47,10 +47,9 @@ export function checkClaims(pod: Pod, pool: Inventory | undefined): void {
   if (canHold(gpus, requests) !== "no") return;
   const fitting = namesOf(requests.slice(0, longestPrefix(gpus, requests)));
   const list = requests.map((request) => `${namesOf([request])} (${describeRequest(request)})`);
-  const holdsInit = requests.some(({ containers }) => containers.every(({ name }) => isInit(pod, name)));
   throw new Refusal(
     "capacity",
-    `Containers ${joined(list)} hold their GPUs at the same time, but the whole pool (${describePool(pool)}) can hold only ${fitting}: the pod would wait forever${holdsInit ? "; init containers hold their GPUs as long as the pod" : ""}`,
+    `Containers ${joined(list)} hold their GPUs at the same time, but the whole pool (${describePool(pool)}) can hold only ${fitting}: the pod would wait forever`,
   );
 }
 
@@ -127,12 +126,6 @@ function namesOf(requests: readonly ClaimRequest[]): string {
 
 function joined(list: readonly string[]): string {
   return new Intl.ListFormat("en-GB").format(list);
-}
-
-function isInit({ spec }: Pod, container: string): boolean {
-  return (
-    spec.initContainers?.some(({ name, restartPolicy }) => name === container && restartPolicy !== "Always") ?? false
-  );
 }
 
 function describePool({ servers }: Inventory): string {

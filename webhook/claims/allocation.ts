@@ -1,8 +1,7 @@
-import type { ResourceV1Api, V1ResourceClaimSpec } from "@kubernetes/client-node";
+import type { ResourceV1Api } from "@kubernetes/client-node";
 import { isStatus } from "../../kubernetes/error.ts";
 import { createBackoff } from "../../program/backoff.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
-import { claimTemplateOf } from "./claim.ts";
 
 /** Who allocates GPUs to a pod: the scheduler (`claims`), or each node by counting units (`units`). */
 export type Allocation = "units" | "claims";
@@ -17,13 +16,17 @@ export const ALLOCATIONS: Readonly<Record<Allocation, string>> = {
  * `claims` if the scheduler can share a device by capacity (KEP-5075, on by default since Kubernetes 1.36), else
  * `units`. It is detected with a dry run: the API server drops the fields of disabled features.
  */
-export async function detectAllocation(resource: ResourceV1Api, namespace: string): Promise<Allocation> {
-  const { name, spec } = claimTemplateOf({ gpus: 1, percent: 1 }, { filters: [], gpuMemoryMb: 0 });
+async function detectAllocation(resource: ResourceV1Api, namespace: string): Promise<Allocation> {
+  // Claims for the pool's own class are reserved for the controller.
+  const exactly = { deviceClassName: "detection.bitfusion.io", capacity: { requests: { units: "1" } } };
   try {
     const template = await resource.createNamespacedResourceClaimTemplate({
       namespace,
       dryRun: "All",
-      body: { metadata: { generateName: `${name}-` }, spec: { spec: spec as V1ResourceClaimSpec } },
+      body: {
+        metadata: { generateName: "bitfusion-detection-" },
+        spec: { spec: { devices: { requests: [{ name: "gpu", exactly }] } } },
+      },
     });
     const [request] = template.spec.spec.devices?.requests ?? [];
     return request?.exactly?.capacity ? "claims" : "units";

@@ -81,7 +81,7 @@ function isDevice(value: unknown): boolean {
 }
 
 function isPodClaim(value: unknown): boolean {
-  return isObject(value) && isString(value.name) && isOptionalString(value.resourceClaimTemplateName);
+  return isObject(value) && isString(value.name) && isOptionalString(value.resourceClaimName);
 }
 
 function isAffinity(value: unknown): boolean {

@@ -26,7 +26,7 @@ const full = {
     initContainers: [container],
     ephemeralContainers: [{ name: "debugger" }],
     volumes: [{ name: "v" }],
-    resourceClaims: [{ name: "c", resourceClaimTemplateName: "t" }],
+    resourceClaims: [{ name: "c", resourceClaimName: "t" }],
     resources,
     os: { name: "linux" },
     nodeName: "n",

@@ -4,7 +4,7 @@ import type { Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
 import { checkClaimSize, checkShare } from "../capacity/capacity.ts";
 import type { Allocation } from "../claims/allocation.ts";
-import { type ClaimTemplate, claimTemplateOf } from "../claims/claim.ts";
+import { createClaimName, injectClaims } from "../claims/pod_claims.ts";
 import { type Catalogue, chooseClient } from "../clients/catalogue.ts";
 import { ANNOTATIONS, UNITS } from "../pod/keys.ts";
 import type { Mode } from "../pod/mode.ts";
@@ -14,7 +14,7 @@ import { Refusal } from "../pod/refusal.ts";
 import { isInjected, readShare } from "../pod/requested_share.ts";
 import type { Needs, PatchOperation } from "../review/review.ts";
 import { attachClient, type ClientInjection, type GpuContainer } from "./attach_client.ts";
-import { addClaims, renewTemplate, withClaim } from "./claims.ts";
+import { addClaims, withClaim } from "./claims.ts";
 import { clientVolumes } from "./client_volumes.ts";
 import { missingFrom, refuseContainerName } from "./collisions.ts";
 import { hasLibraryPath } from "./environment.ts";
@@ -31,6 +31,8 @@ export interface InjectionSettings {
   readonly allocation?: Allocation;
   /** The whole pool, if it is known. */
   readonly pool?: Inventory | undefined;
+  /** Creates the names of ResourceClaims. Random by default. */
+  readonly createClaimName?: () => string;
 }
 
 /** What a pod with shares needs. */
@@ -46,7 +48,7 @@ export interface Injection {
 /**
  * Attaches the pool's client to the GPU containers of a pod. Undefined if no container has a share. The patch is computed from the raw pod, so
  * that no field is lost. Injection is idempotent: a container that was injected before is left alone. Such a pod may come from a backup or
- * another namespace, and needs there what it needed in its own.
+ * another namespace, and needs there what it needed in its own. Its claims get new names: they are not those of the pod that it was copied from.
  *
  * @throws {Refusal} if the pod must be changed first.
  */
@@ -59,31 +61,33 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
 
   const client = chooseClient(settings.catalogue, annotations);
   const filters = splitFilters(annotations[ANNOTATIONS.filter]);
-  const { allocation = "units", gpuMemoryMb } = settings;
+  const { allocation = "units", gpuMemoryMb, createClaimName: createName = createClaimName } = settings;
   const injection: ClientInjection = { client, mode, allocation, filters };
   const patch = createPatchBuilder();
-  const templates: ClaimTemplate[] = [];
-  const templateOf = (share: Share) =>
-    claimTemplateOf(share, { filters: filters.map(readFilter), gpuMemoryMb: gpuMemoryMb ?? 0 });
-  for (const gpuContainer of gpuContainers) {
+  const units = gpuContainers.map(({ container, share }) => countUnits(container, share, gpuMemoryMb));
+  const claiming = gpuContainers.map(({ container, share }, index) => ({
+    container,
+    share,
+    units: (units[index] ?? 0) / share.gpus,
+  }));
+  const claims =
+    allocation === "claims"
+      ? injectClaims(pod, claiming, { filters: filters.map(readFilter), client: client.name, createName })
+      : undefined;
+  for (const [index, gpuContainer] of gpuContainers.entries()) {
     const { container, path, share } = gpuContainer;
-    const resources = withUnits(container, countUnits(container, share, gpuMemoryMb));
-    if (allocation === "units") {
-      checkLease(container, share, filters, settings.pool);
-    } else {
-      checkClaimSize(container, share);
-      templates.push(templateOf(share));
-      resources.claims = withClaim(container);
-    }
+    const resources = withUnits(container, units[index] ?? 0);
+    if (allocation === "units") checkLease(container, share, filters, settings.pool);
+    else checkClaimSize(container, share);
+    const claim = claims?.references.get(container.name);
+    if (claim !== undefined) resources.claims = withClaim(container, claim);
     patch.set(`${path}/resources`, container.resources, resources);
     refuseMountCollisions(pod, container, client);
     attachClient(patch, gpuContainer, injection);
   }
   const warnings = gpuContainers.length > 0 ? warningsAbout(pod, gpuContainers, injection) : [];
   if (allocation === "claims") {
-    if (gpuContainers.length > 0) addClaims(patch, pod, gpuContainers, templates);
-    for (const container of injected)
-      templates.push(...renewTemplate(patch, pod, container, { templateOf, gpuMemoryMb }));
+    if (claims) addClaims(patch, pod, claims);
     if (spec.nodeName) {
       patch.set("/spec/affinity", spec.affinity, withNode(spec.affinity, spec.nodeName));
       patch.set("/spec/nodeName", spec.nodeName, "");
@@ -98,10 +102,7 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   return {
     patch: patch.build(),
     containers: [...gpuContainers.map(({ container }) => container), ...injected].map(({ name }) => name),
-    needs: {
-      tokens: client.tokens,
-      claimTemplates: [...new Map(templates.map((template) => [template.name, template])).values()],
-    },
+    needs: { tokens: client.tokens },
     warnings,
   };
 }

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { parse } from "yaml";
+import { parsePodClaims, unitsOfClaims } from "../../pool/pod_claims.ts";
 import type { JsonObject } from "../pod/json_object.ts";
 import type { Container, Pod } from "../pod/pod.ts";
 import { Refusal, type RefusalReason } from "../pod/refusal.ts";
@@ -22,6 +23,7 @@ import {
   poolOf,
   settings,
   UNITS,
+  withNumberedClaims,
 } from "../testing.ts";
 import type { InjectionSettings } from "./injection.ts";
 
@@ -459,21 +461,27 @@ test("inject() refuses more memory than a GPU has", () => {
   });
 });
 
-test("inject() with claims adds a claim for each GPU container, in addition to the units", () => {
+/** What an injected pod tells the controller about its claims. */
+const claimsIn = ({ metadata }: Pod) => parsePodClaims(metadata.annotations?.["bitfusion.io/claims"] ?? "[]");
+
+test("inject() with claims names a claim for each GPU container, in addition to the units", () => {
   const given = pod([gpu({ name: "a" }), gpu({ name: "b" }), { name: "c" }], {
     spec: { initContainers: [gpu({ name: "i" }, { [NUM]: 2, [PERCENT]: 10 })] },
   });
-  const { claimTemplates } = injectAnnotated(given, claimSettings)?.needs ?? {};
-  const [two, one] = claimTemplates?.map(({ name }) => name) ?? [];
-  expect(two).toStartWith("bitfusion-2x10-");
-  expect(one).toStartWith("bitfusion-1x50-");
-  expect(claimTemplates).toHaveLength(2); // equal shares have one template
-  const { spec } = injected(given, claimSettings);
-  expect(spec.resourceClaims).toEqual([
-    { name: "bitfusion-i", resourceClaimTemplateName: two as string },
-    { name: "bitfusion-a", resourceClaimTemplateName: one as string },
-    { name: "bitfusion-b", resourceClaimTemplateName: one as string },
+  const result = injected(given, claimSettings);
+  const claims = claimsIn(result);
+  expect(claims.map(({ containers, share }) => [containers, share])).toEqual([
+    [["a"], { gpus: 1, percent: 50 }],
+    [["b"], { gpus: 1, percent: 50 }],
+    [["i"], { gpus: 2, percent: 10 }],
   ]);
+  const { spec } = result;
+  expect(spec.resourceClaims).toEqual(
+    ["a", "b", "i"].map((container, index) => ({
+      name: `bitfusion-${container}`,
+      resourceClaimName: claims[index]?.name as string,
+    })),
+  );
   const [a, , c] = spec.containers;
   expect(a?.resources).toEqual({
     limits: { [UNITS]: "50" },
@@ -484,47 +492,45 @@ test("inject() with claims adds a claim for each GPU container, in addition to t
   expect(c).toEqual({ name: "c" });
 });
 
+test("inject() with claims lets an init container use the claim of an app container with the same share", () => {
+  const given = pod([gpu({ name: "a" })], { spec: { initContainers: [gpu({ name: "i" })] } });
+  const { spec } = injected(given, claimSettings);
+  expect(spec.resourceClaims).toHaveLength(1);
+  for (const name of ["a", "i"]) {
+    const container = [...(spec.initContainers ?? []), ...spec.containers].find((each) => each.name === name);
+    expect(container?.resources?.claims).toEqual([{ name: "bitfusion-a" }]);
+  }
+});
+
 test("inject() with claims counts as many units as the claim takes", () => {
   const amounts = { [NUM]: fc.integer({ min: 1, max: 32 }), [MEMORY]: fc.integer({ min: 1, max: 16_000_000_000 }) };
   fc.assert(
     fc.property(fc.record(amounts), fc.integer({ min: 16_000, max: 80_000 }), (limits, gpuMemoryMb) => {
-      const given = pod([gpu({}, limits)]);
-      const using = { ...claimSettings, gpuMemoryMb };
-      const [template] = injectAnnotated(given, using)?.needs.claimTemplates ?? [];
-      const { count, capacity } = template?.spec.devices?.requests?.[0]?.exactly ?? {};
-      const taken = Number(count) * Number(capacity?.requests?.units);
-      expect(injected(given, using).spec.containers[0]?.resources?.limits?.[UNITS]).toBe(String(taken));
+      const result = injected(pod([gpu({}, limits)]), { ...claimSettings, gpuMemoryMb });
+      const taken = unitsOfClaims(claimsIn(result));
+      expect(result.spec.containers[0]?.resources?.limits?.[UNITS]).toBe(String(taken));
     }),
   );
 });
 
 test("inject() says what an injected pod needs, which may be new in its namespace", () => {
-  const given = pod([gpu({ name: "a" }), gpu({ name: "b" }, { [NUM]: 2, [PERCENT]: 10 }), { name: "c" }]);
-  const first = injectAnnotated(given, claimSettings);
-  expect(injectAnnotated(injected(given, claimSettings), claimSettings)).toEqual({
+  const given = pod([gpu({ name: "a" }), { name: "c" }]);
+  expect(injectAnnotated(injected(given), settings)).toEqual({
     patch: [],
-    containers: ["a", "b"],
-    needs: { tokens: true, claimTemplates: first?.needs.claimTemplates ?? [] },
+    containers: ["a"],
+    needs: { tokens: true },
     warnings: [],
   });
-  expect(first?.needs.claimTemplates).toHaveLength(2);
-  expect(injectAnnotated(injected(given), settings)?.needs).toEqual({ tokens: true, claimTemplates: [] });
-  expect(injectAnnotated(injected(given, lupineSettings), lupineSettings)?.needs.tokens).toBe(false);
+  expect(injectAnnotated(injected(given, claimSettings), claimSettings)?.needs).toEqual({ tokens: true });
+  expect(injectAnnotated(injected(given, lupineSettings), lupineSettings)?.needs).toEqual({ tokens: false });
 });
 
-test("inject() with claims makes an injected pod reference the template of its share as it is now", () => {
-  const given = pod([gpu({ name: "other" }), gpu({ name: "a" })]);
-  const old = structuredClone(injected(given, claimSettings));
-  Object.assign(old.spec.resourceClaims?.[1] ?? {}, { resourceClaimTemplateName: "bitfusion-1x50-00000000" });
-  expect(injected(old, claimSettings)).toEqual(injected(given, claimSettings));
-});
-
-test("inject() with claims refuses an injected pod whose share is worth other units now", () => {
-  const old = injected(pod([gpu({}, { [NUM]: 1, [MEMORY]: "4000M" })]), claimSettings);
-  expect(refusalOf(old, { ...claimSettings, gpuMemoryMb: 8000 })).toEqual({
-    reason: "share",
-    message: `Container "train": limits["${UNITS}"] is "25", but its share is 50 units: expected 50, or leave it out`,
-  });
+test("inject() with claims changes only the names of the claims in its own output", () => {
+  const first = injected(pod([gpu(), { name: "x" }]), claimSettings);
+  const second = injected(first, claimSettings);
+  const [before, after] = [claimsIn(first), claimsIn(second)];
+  expect(after[0]?.name).not.toBe(before[0]?.name);
+  expect(withNumberedClaims(second)).toEqual(withNumberedClaims(first));
 });
 
 test("inject() with claims replaces nodeName, with which the scheduler would ignore the pod", () => {
@@ -563,8 +569,11 @@ test("inject() with claims keeps the pod's own claims, and refuses one with the 
 
 test("inject() with claims passes filters to the scheduler, and refuses those that it cannot apply", () => {
   const filtered = (filter: string) => pod([gpu()], { annotations: { "bitfusion-client/filter": filter } });
-  const { claimTemplates } = injectAnnotated(filtered("server.addr=a:1 device.name=T4"), claimSettings)?.needs ?? {};
-  expect(claimTemplates?.[0]?.spec.devices?.requests?.[0]?.exactly?.selectors).toHaveLength(2);
+  const [claim] = claimsIn(injected(filtered("server.addr=a:1 device.name=T4"), claimSettings));
+  expect(claim?.filters).toEqual([
+    { key: "server.addr", value: "a:1" },
+    { key: "device.name", value: "T4" },
+  ]);
   for (const filter of ["server.cuda=11", "server.addr", "toString=1"]) {
     const injectFiltered = () => injected(filtered(filter), claimSettings);
     expect(injectFiltered).toThrow(
@@ -606,10 +615,6 @@ test.each<[description: string, limits: Record<string, string | number>, filter:
       expect.stringMatching(new RegExp(`Container "a" requests ${message}.*the whole pool has [02] that can give it`)),
   );
   expect(refusalOf(given, using)).toBeUndefined(); // the pool is unknown
-});
-
-test("inject() with claims does nothing to its own output", () => {
-  expect(injectAnnotated(injected(pod([gpu()]), claimSettings), claimSettings)?.patch ?? []).toEqual([]);
 });
 
 test("inject() takes less than 2 s for a pod of 100 containers with 1,000 variables each", () => {

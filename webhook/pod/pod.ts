@@ -35,9 +35,7 @@ export const Pod = v.looseObject({
     initContainers: v.optional(v.array(Container)),
     ephemeralContainers: v.optional(v.array(Named)),
     volumes: v.optional(v.array(Named)),
-    resourceClaims: v.optional(
-      v.array(v.looseObject({ name: v.string(), resourceClaimTemplateName: v.optional(v.string()) })),
-    ),
+    resourceClaims: v.optional(v.array(v.looseObject({ name: v.string(), resourceClaimName: v.optional(v.string()) }))),
     resources: v.optional(Resources),
     os: v.optional(v.looseObject({ name: v.string() })),
     nodeName: v.optional(v.string()),

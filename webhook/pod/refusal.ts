@@ -8,6 +8,7 @@ export type RefusalReason =
   | "collision"
   | "injection"
   | "capacity"
+  | "claims"
   | "tokens";
 
 /** A pod that cannot be admitted as it is. The message is for its user: the field, its value, and what is expected instead. */

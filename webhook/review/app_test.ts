@@ -3,7 +3,6 @@ import { silentLog } from "../../program/testing.ts";
 import { createHandlers, type HandlerOptions } from "../handlers.ts";
 import { Refusal } from "../pod/refusal.ts";
 import {
-  claimSettings,
   decodePatch,
   settings as defaultSettings,
   FILTER,
@@ -41,19 +40,15 @@ interface ReviewResponse {
 
 type Overrides = Partial<Pick<AppOptions, "notReady"> & Pick<HandlerOptions, "settings" | "ensureToken">>;
 
-/** An app, the namespaces for which it ensured the token, the claim templates that it ensured, and its metrics. */
+/** An app, the namespaces for which it ensured the token, and its metrics. */
 function start({ settings, ensureToken, notReady }: Overrides = {}) {
   const namespaces: string[] = [];
-  const claimTemplates: string[] = [];
   const metrics = createMetrics({ poolUnits: () => undefined });
   const handlers = createHandlers({
     settings: settings ?? (() => defaultSettings),
     ensureToken: async (namespace) => {
       namespaces.push(namespace);
       await ensureToken?.(namespace);
-    },
-    ensureClaimTemplates: async (namespace, templates) => {
-      for (const { name } of templates) claimTemplates.push(`${namespace}/${name}`);
     },
   });
   const app = createApp({
@@ -78,7 +73,7 @@ function start({ settings, ensureToken, notReady }: Overrides = {}) {
     return review.response;
   }
   const post = (body: unknown, path?: string) => send(JSON.stringify(body), "application/json", path);
-  return { app, send, namespaces, claimTemplates, metrics, post };
+  return { app, send, namespaces, metrics, post };
 }
 
 test("/mutate responds with patch and patchType, and echoes uid, apiVersion and kind", async () => {
@@ -260,23 +255,14 @@ test("/mutate does not warn about a normal pod", async () => {
   expect(await post(reviewOf(pod))).not.toHaveProperty("warnings");
 });
 
-test("/mutate creates the claim templates that the pod references, but not on a dry run", async () => {
-  const { post, claimTemplates } = start({ settings: () => claimSettings });
-  expect((await post(reviewOf(pod, { dryRun: true }))).patchType).toBe("JSONPatch");
-  expect(claimTemplates).toEqual([]);
-  await post(reviewOf(pod));
-  expect(claimTemplates).toEqual([expect.stringMatching(/^team\/bitfusion-1x50-/)]);
-});
-
 test("/mutate creates what an injected pod needs in another namespace, but not on a dry run", async () => {
-  const { post, namespaces, claimTemplates } = start({ settings: () => claimSettings });
-  const restored = mutated(pod, claimSettings);
+  const { post, namespaces } = start();
+  const restored = mutated(pod);
   expect((await post(reviewOf(restored, { namespace: "other", dryRun: true }))).allowed).toBe(true);
-  expect([namespaces, claimTemplates]).toEqual([[], []]);
+  expect(namespaces).toEqual([]);
   const response = await post(reviewOf(restored, { namespace: "other" }));
   expect(response).toEqual({ uid: "uid-1", allowed: true });
   expect(namespaces).toEqual(["other"]);
-  expect(claimTemplates).toEqual([expect.stringMatching(/^other\/bitfusion-1x50-/)]);
 });
 
 test("/mutate does not copy the token for a client that needs none", async () => {

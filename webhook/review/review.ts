@@ -1,6 +1,5 @@
 import * as v from "valibot";
 import { describeIssue } from "../../program/describe_issue.ts";
-import type { ClaimTemplate } from "../claims/claim.ts";
 import type { Refusal } from "../pod/refusal.ts";
 
 /** The version of AdmissionReviews that the webhook understands. */
@@ -40,8 +39,6 @@ export interface PatchOperation {
 export interface Needs {
   /** Whether it needs the pool's token. */
   readonly tokens: boolean;
-  /** The claim templates that it references, without duplicates. */
-  readonly claimTemplates: readonly ClaimTemplate[];
 }
 
 /** What the webhook decides about a request. */

@@ -95,7 +95,7 @@ test("toReview() sends patch and patchType together, the patch as base64 of UTF-
   const { response } = toReview("u", {
     result: "patched",
     reason: "injected",
-    needs: { tokens: true, claimTemplates: [] },
+    needs: { tokens: true },
     message: "",
     patch: [{ op: "add", path: "/name", value: "Größe €" }],
   });

@@ -1,8 +1,9 @@
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
 import type { Inventory } from "../../pool/inventory.ts";
+import { POD_CLAIMS_ANNOTATION, type PodClaim } from "../../pool/pod_claims.ts";
 import { checkClaims, checkInventory, checkUnits } from "../capacity/capacity.ts";
 import type { Allocation } from "../claims/allocation.ts";
-import { claimNameOf, shareOfTemplate } from "../claims/claim.ts";
+import { checkCoverage, readPodClaims } from "../claims/pod_claims.ts";
 import { type Catalogue, type ClientDefinition, chooseClient } from "../clients/catalogue.ts";
 import { clientVolumeMounts, clientVolumes } from "../injection/client_volumes.ts";
 import { runsClient } from "../injection/command.ts";
@@ -33,12 +34,14 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
     const gpuContainers = containers.filter((container) => quantityOf(container, UNITS) !== undefined);
     if (gpuContainers.length === 0) return { result: "allowed", reason: "no_share", message: "No container has units" };
     checkInjection(pod, gpuContainers, mode, settings.catalogue);
+    const claims = readPodClaims(pod);
     if (settings.allocation === "claims") {
       checkInventory(settings.pool);
       refuseNodeName(pod);
-      for (const container of gpuContainers) checkClaim(pod, container);
-    } else {
-      refuseClaims(pod);
+      for (const container of gpuContainers) checkClaim(pod, container, claims);
+      checkCoverage(pod, claims);
+    } else if (claims.length > 0) {
+      throw notInjected(`Annotation ${POD_CLAIMS_ANNOTATION} is of a cluster that shares its pool by claims`);
     }
     checkUnits(pod, settings.pool);
     if (settings.allocation === "claims") checkClaims(pod, settings.pool);
@@ -103,23 +106,17 @@ function checkContainer(container: Container, mode: Mode, client: ClientDefiniti
 }
 
 /** Without its claim, a container's units would be counted, but the scheduler would reserve no GPU for it. */
-function checkClaim({ spec }: Pod, { name, resources }: Container): void {
-  const claim = claimNameOf(name);
-  const template = spec.resourceClaims?.find((each) => each.name === claim)?.resourceClaimTemplateName ?? "";
-  if (!shareOfTemplate(template) || !resources?.claims?.some((each) => each.name === claim)) {
-    throw notInjected(`Container "${name}" has no resource claim "${claim}"`);
+function checkClaim({ spec }: Pod, { name, resources }: Container, claims: readonly PodClaim[]): void {
+  const claim = claims.find(({ containers }) => containers.includes(name));
+  const reference = claim && spec.resourceClaims?.find(({ resourceClaimName }) => resourceClaimName === claim.name);
+  if (!reference || !resources?.claims?.some((each) => each.name === reference.name)) {
+    throw notInjected(`Container "${name}" has no resource claim`);
   }
 }
 
 /** The scheduler, which allocates claims, ignores a pod that has a node. */
 function refuseNodeName({ spec: { nodeName } }: Pod): void {
   if (nodeName) throw notInjected(`spec.nodeName is "${nodeName}", with which the scheduler gives the pod no GPU`);
-}
-
-/** Where nodes count units, nobody allocates the claims of a pod that was injected elsewhere. */
-function refuseClaims({ spec: { resourceClaims = [] } }: Pod): void {
-  const claim = resourceClaims.find(({ resourceClaimTemplateName: name }) => shareOfTemplate(name ?? ""));
-  if (claim) throw notInjected(`Resource claim "${claim.name}" is of a cluster that shares its pool by claims`);
 }
 
 function notInjected(what: string): Refusal {
