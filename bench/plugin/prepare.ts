@@ -45,6 +45,10 @@ async function measureBaseline(folder: string): Promise<number[]> {
 async function measureDriver(folder: string): Promise<number[]> {
   const store = createObjectStore();
   await using api = startSimulatedApiServer({ onRequest: (request) => store.answer(request) });
+  store.put("/api/v1/namespaces/team/pods/train", {
+    metadata: { uid: "uid-train" },
+    spec: { containers: [{ resources: { limits: { "bitfusion.io/gpu": "60" } } }] },
+  });
   const kubeconfig = join(folder, "kubeconfig");
   await writeFile(kubeconfig, kubeconfigOf(api.url));
   const plugin = await compile("plugin/main.ts", join(folder, "plugin"));
@@ -75,8 +79,11 @@ async function measureDriver(folder: string): Promise<number[]> {
         };
         store.put(`/apis/resource.k8s.io/v1/namespaces/team/resourceclaims/claim-${uid}`, {
           metadata: { uid },
-          status: { allocation: { devices: { results: [result] } } },
-        } as never);
+          status: {
+            allocation: { devices: { results: [result] } },
+            reservedFor: [{ resource: "pods", name: "train", uid: "uid-train" }],
+          },
+        });
       },
     );
   } finally {

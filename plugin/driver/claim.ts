@@ -1,6 +1,8 @@
+import type { Pod } from "../../kubernetes/objects/pod.ts";
 import { parseQuantity, toInteger } from "../../kubernetes/objects/quantity.ts";
 import type { DeviceAllocation, ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import { DRIVER } from "../../pool/driver.ts";
+import { UNITS_PER_GPU } from "../../pool/units.ts";
 
 /** The identity of a ResourceClaim, as the kubelet sends it. */
 export interface ClaimId {
@@ -27,6 +29,9 @@ export type ReadClaim = (
   claim: Pick<ClaimId, "namespace" | "name">,
   signal: AbortSignal,
 ) => Promise<ResourceClaim | undefined>;
+
+/** Reads a pod from the API server. Undefined if the pod does not exist. */
+export type ReadPod = (pod: { namespace: string; name: string }, signal: AbortSignal) => Promise<Pod | undefined>;
 
 /**
  * Why the claim with this uid has no devices any more: field, value and what is expected. Undefined if it has devices. A uid is never
@@ -55,6 +60,16 @@ export function allocatedShares(claim: ResourceClaim | undefined, id: ClaimId): 
   throw new Error(`${path} has no device of driver ${DRIVER}: expected at least one`);
 }
 
+/** The units that a claim was allocated on all GPUs of the pool. A device without a number of units counts as a whole GPU. */
+export function allocatedUnits({ status }: ResourceClaim): number {
+  const results = status?.allocation?.devices?.results ?? [];
+  return results.reduce(
+    (total, { driver, consumedCapacity = {} }) =>
+      driver === DRIVER ? total + (parseUnits(consumedCapacity.units ?? "") ?? UNITS_PER_GPU) : total,
+    0,
+  );
+}
+
 function toShare({ request, pool, device, shareID, consumedCapacity }: DeviceAllocation, path: string): GpuShare {
   const quantity = consumedCapacity?.units;
   const expected = "expected a whole number from 1 to 100";
@@ -68,7 +83,7 @@ function toShare({ request, pool, device, shareID, consumedCapacity }: DeviceAll
 function parseUnits(quantity: string): number | undefined {
   try {
     const units = toInteger(parseQuantity(quantity));
-    return units !== undefined && units >= 1 && units <= 100 ? units : undefined;
+    return units !== undefined && units >= 1 && units <= UNITS_PER_GPU ? units : undefined;
   } catch {
     return undefined; // not a quantity
   }

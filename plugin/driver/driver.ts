@@ -6,9 +6,9 @@ import { createKeyedMutex } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { PluginSettings } from "../settings.ts";
 import { createClaimFiles } from "./claim_files.ts";
-import { createClaimReader } from "./claim_reader.ts";
 import { type RegistrationState, runDriverLifecycle } from "./lifecycle.ts";
 import { createDriverMetrics } from "./metrics.ts";
+import { createClaimReader, createPodReader } from "./readers.ts";
 import { createDriverService } from "./service.ts";
 import { runSweeper } from "./sweep.ts";
 
@@ -32,6 +32,7 @@ export function createDriver({ settings, request, registry, log: parent }: Drive
   const { pluginsRegistryDirectory, driverDirectory, cdiDirectory, allocation } = settings;
   const log = parent.with({ driver: DRIVER });
   const readClaim = createClaimReader(request);
+  const readPod = createPodReader(request);
   const files = createClaimFiles(cdiDirectory);
   const mutex = createKeyedMutex();
   const preparedClaims = () =>
@@ -56,7 +57,7 @@ export function createDriver({ settings, request, registry, log: parent }: Drive
       const lifecycle = runDriverLifecycle({
         registryDirectory: pluginsRegistryDirectory,
         driverDirectory,
-        service: createDriverService({ files, readClaim, mutex, log, metrics }),
+        service: createDriverService({ files, readClaim, readPod, mutex, log, metrics }),
         log,
         metrics,
         onState: (next) => {

@@ -55,7 +55,7 @@ async function startNode() {
   const directories = { registry: join(root, "registry"), driver: join(root, "driver"), cdi: join(root, "cdi") };
   await mkdir(directories.cdi);
 
-  /** Adds a claim. By default, the scheduler has allocated 60 percent of a GPU to it. */
+  /** Adds a claim and its pod, whose units cover it. By default, the scheduler has allocated 60 percent of a GPU to it. */
   function addClaim(
     name: string,
     results: Partial<V1DeviceRequestAllocationResult>[] = [{}],
@@ -63,8 +63,20 @@ async function startNode() {
   ): ClaimId {
     const share = { request: "gpu", driver: "bitfusion.io", pool: "pool", device: "gpu-aaaaaaaa" };
     const allocated = results.map((result) => ({ ...share, consumedCapacity: { units: "60" }, ...result }));
-    const object = { metadata: { uid }, status: { allocation: { devices: { results: allocated } } } };
-    store.objects.set(`${CLAIMS}/${name}`, object);
+    const pod = { name: `pod-of-${name}`, uid: `uid-of-${name}` };
+    const limits = { "bitfusion.io/gpu": "1000" };
+    const spec = {
+      containers: [{ resources: { limits } }],
+      resourceClaims: [{ name: "gpu", resourceClaimName: name }],
+    };
+    store.put(`/api/v1/namespaces/team/pods/${pod.name}`, { metadata: pod, spec });
+    store.objects.set(`${CLAIMS}/${name}`, {
+      metadata: { name, namespace: "team", uid },
+      status: {
+        allocation: { devices: { results: allocated } },
+        reservedFor: [{ resource: "pods", ...pod }],
+      },
+    } as never);
     return { namespace: "team", name, uid };
   }
 
@@ -99,7 +111,16 @@ async function startNode() {
     return kubelet;
   }
 
-  return { directories, objects: store.objects, control, requests: api.requests, addClaim, startDriver, startKubelet };
+  return {
+    directories,
+    store,
+    objects: store.objects,
+    control,
+    requests: api.requests,
+    addClaim,
+    startDriver,
+    startKubelet,
+  };
 }
 
 /** Starts a node with one instance of the driver, which is registered with the kubelet. */
@@ -296,6 +317,22 @@ test("rule 5: each claim has its own result, and an error does not affect the ot
     "",
     'Cannot use the uid "../x": expected letters, digits and dashes',
   ]);
+});
+
+test("the driver prepares no claim that the units of its pod do not cover, whoever made the claim", async () => {
+  const { directories, store, kubelet, addClaim } = await startNodeWithDriver();
+  const claim = addClaim("train");
+  const path = "/api/v1/namespaces/team/pods/pod-of-train";
+  const pod = store.get<{ spec: object }>(path);
+  store.put(path, {
+    ...pod,
+    spec: { ...pod?.spec, containers: [{ resources: { limits: { "bitfusion.io/gpu": "10" } } }] },
+  });
+  const results = await kubelet.prepare([claim]);
+  expect(results[claim.uid]?.error).toBe(
+    "Claim team/train: the claims of pod pod-of-train have 60 units of the pool, but it requests 10 units of bitfusion.io/gpu",
+  );
+  expect(await namesIn(directories.cdi)).toEqual([]);
 });
 
 test("rule 6: preparing a claim twice leaves one file, also concurrently and while the API server is down", async () => {

@@ -4,13 +4,15 @@ import type { KeyedMutex } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { DeviceSchema, DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
 import { cdiDeviceName } from "./cdi.ts";
-import { allocatedShares, type ClaimId, formatClaim, type GpuShare, type ReadClaim } from "./claim.ts";
+import { allocatedShares, type ClaimId, formatClaim, type GpuShare, type ReadClaim, type ReadPod } from "./claim.ts";
 import type { ClaimFiles } from "./claim_files.ts";
+import { findUncovered } from "./gate.ts";
 import type { DriverMetrics } from "./metrics.ts";
 
 export interface DriverServiceOptions {
   files: ClaimFiles;
   readClaim: ReadClaim;
+  readPod: ReadPod;
   /** By the uid of a claim. */
   mutex: KeyedMutex;
   log: Logger;
@@ -21,7 +23,7 @@ type Call = "prepare" | "unprepare";
 
 /** `v1.DRAPlugin`: a claim is prepared once its CDI file exists. An error of one claim does not affect the others. */
 export function createDriverService(options: DriverServiceOptions): ServiceImpl<typeof DRAPlugin> {
-  const { files, readClaim, mutex, log, metrics } = options;
+  const { files, readClaim, readPod, mutex, log, metrics } = options;
 
   /** The results for all claims, by uid. */
   async function runAll<Result>(call: Call, claims: readonly ClaimId[], run: (claim: ClaimId) => Promise<Result>) {
@@ -50,13 +52,16 @@ export function createDriverService(options: DriverServiceOptions): ServiceImpl<
   async function prepare(claim: ClaimId, signal: AbortSignal): Promise<readonly GpuShare[]> {
     signal.throwIfAborted(); // it may have waited for the mutex
     let current: Awaited<ReturnType<ReadClaim>>;
+    let uncovered: string | undefined;
     try {
       current = await readClaim(claim, signal);
+      uncovered = current && (await findUncovered(current, { readClaim, readPod }, signal));
     } catch (error) {
       signal.throwIfAborted();
       return preparedShares(claim, error);
     }
     const shares = allocatedShares(current, claim);
+    if (uncovered) throw new Error(`Claim ${formatClaim(claim)}: ${uncovered}`);
     // Not once the kubelet has given up: it may have asked another instance to unprepare the claim by then.
     await files.write({ ...claim, shares }, signal);
     return shares;

@@ -21,12 +21,18 @@ test("nodePrepareResources() writes nothing if the kubelet cancels the call whil
   };
   const share = { request: "gpu", driver: "bitfusion.io", pool: "pool", device: "gpu-aaaaaaaa" };
   const results = [{ ...share, consumedCapacity: { units: "60" } }];
+  const reservedFor = [{ resource: "pods", name: "p", uid: "p-1" }];
   const service = createDriverService({
     files: files as ClaimFiles,
     readClaim: async () => {
       stop.abort();
-      return { metadata: { name: "c", uid: "a-1" }, spec: {}, status: { allocation: { devices: { results } } } };
+      return {
+        metadata: { name: "c", uid: "a-1" },
+        spec: {},
+        status: { allocation: { devices: { results } }, reservedFor },
+      };
     },
+    readPod: async () => undefined,
     mutex: createKeyedMutex(),
     log: silentLog,
     metrics: createDriverMetrics({ registry: new Registry(), preparedClaims: async () => 0 }),
