@@ -192,8 +192,10 @@ scenario("service accounts have only the permissions that the programs need", as
     );
   expect(await can("device-plugin", "get", "resourceclaims", "-A")).toBe("yes");
   expect(await can("device-plugin", "list", "resourceclaims", "-A")).toBe("no");
-  expect(await can("device-plugin", "get", "pods", "-A")).toBe("no");
+  expect(await can("device-plugin", "get", "pods", "-A")).toBe("yes");
+  expect(await can("device-plugin", "list", "pods", "-A")).toBe("no");
   expect(await can("controller", "update", "resourceclaims", "-A")).toBe("no");
+  expect(await can("webhook", "create", "resourceclaimtemplates", "-n", "default")).toBe("no");
   const slice = {
     apiVersion: "resource.k8s.io/v1",
     kind: "ResourceSlice",

@@ -38,8 +38,8 @@ export async function waitForSuccess(namespace: string, name: string): Promise<s
 }
 
 /** Applies an object that must be rejected. Returns the API server's message. @throws {Error} if it is accepted. */
-export async function rejectionMessage(object: object): Promise<string> {
-  const result = await apply(object).catch((error) => error);
+export async function rejectionMessage(object: object, ...options: string[]): Promise<string> {
+  const result = await apply(object, ...options).catch((error) => error);
   if (result instanceof ExecError) return result.output;
   throw result instanceof Error ? result : new Error(`Expected a rejection: ${result}`);
 }
