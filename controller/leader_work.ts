@@ -11,12 +11,15 @@ import { createPodClaims } from "./claims/pod_claims.ts";
 import { createSupply, type GpuSupply } from "./claims/supply.ts";
 import { reportWaitingPods } from "./claims/waiting_events.ts";
 import type { ControllerMetrics } from "./metrics.ts";
+import { labelReadyNodes } from "./nodes/node_labels.ts";
 import { createSliceReconciler } from "./slices/reconcile.ts";
 import { DRIVER_SLICES } from "./slices/slice.ts";
 import { createSliceStore } from "./slices/slice_store.ts";
 
 export interface LeaderWorkOptions {
   request: KubernetesRequest;
+  /** The namespace of the driver. */
+  namespace: string;
   inventory: InventorySource;
   /** How long a GPU may have a problem before the pods that hold it are evicted, in ms. Undefined: pods are never evicted. */
   evictAfter?: number | undefined;
@@ -37,7 +40,7 @@ export interface LeaderWork {
 
 /** Creates the work for one term of leadership. It starts without knowledge of the pool and the cluster. */
 export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
-  const { request, inventory: source, evictAfter, record, log, metrics } = options;
+  const { request, namespace, inventory: source, evictAfter, record, log, metrics } = options;
   const slices = createSliceStore();
   const claims = createClaimIndex();
   const supplyOf = createSupply();
@@ -91,6 +94,7 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
         reconciler.run(untilEnded),
         podClaims.run(untilEnded),
         removeOldTemplates({ request, log }, untilEnded),
+        labelReadyNodes({ request, namespace, log }, untilEnded),
         reportWaitingPods({ claims, supply, record, log, signal: untilEnded }),
       ];
       try {

@@ -55,6 +55,7 @@ async function start(
     const source = (signal: AbortSignal) => inventory.changes(signal);
     const work = createLeaderWork({
       request,
+      namespace: "bitfusion-system",
       inventory: source,
       record: async () => {},
       log: createRecordingLog(lines),

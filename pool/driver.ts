@@ -7,6 +7,9 @@ export const DEVICE_CLASS = "bitfusion.io";
 /** The extended resource that Kubernetes counts: units of one percent of one GPU. */
 export const RESOURCE_NAME = "bitfusion.io/gpu";
 
+/** The label of nodes on which the driver is ready: only these can run pods with a share of the pool. */
+export const READY_NODE_LABEL = "bitfusion.io/driver-ready";
+
 /** Annotations of a ResourceClaim with the request of its pod. */
 export const CLAIM_ANNOTATIONS = {
   /** The share, in the format of formatShare(). */

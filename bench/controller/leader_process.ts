@@ -24,6 +24,7 @@ if (import.meta.main) {
   const { request } = connectKubernetes();
   const work = createLeaderWork({
     request,
+    namespace: "bitfusion-system",
     inventory: createPoolSource(POOL_SERVERS.split(","), { interval: 10_000, log: silentLog }),
     record: createEventRecorder({ request, component: "bench" }),
     log: silentLog,

@@ -1,3 +1,5 @@
+import { waitFor } from "../../e2e/steps/kubectl.ts";
+import { type Pod, podPath } from "../../kubernetes/objects/pod.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
 
 export interface FakeNodesOptions {
@@ -13,8 +15,8 @@ const HEARTBEAT_INTERVAL = 10_000;
 const TAINT = { key: "bench", effect: "NoSchedule" };
 
 /**
- * Creates nodes that exist only as objects, and keeps them Ready: the scheduler binds pods to them, but no kubelet runs. Disposal
- * deletes them.
+ * Creates nodes that exist only as objects, and keeps them Ready, with a Ready driver: the scheduler binds pods to them, but no kubelet
+ * runs. Disposal deletes them.
  */
 export async function startFakeNodes({ request, count, labels }: FakeNodesOptions): Promise<AsyncDisposable> {
   const names = Array.from({ length: count }, (_, index) => `bench-${index}`);
@@ -25,6 +27,11 @@ export async function startFakeNodes({ request, count, labels }: FakeNodesOption
     const body = { metadata, spec: { taints: [TAINT] }, status };
     await request("/api/v1/nodes", { method: "POST", body });
   }
+  await waitFor("the driver's pods on the nodes", async () => {
+    const drivers = await listDrivers(request, names);
+    for (const pod of drivers) await markReady(request, pod);
+    return drivers.length === count;
+  });
   const sendHeartbeats = async () => {
     for (const name of names) {
       const node = (await (await request(`/api/v1/nodes/${name}`)).json()) as { status: object };
@@ -40,6 +47,21 @@ export async function startFakeNodes({ request, count, labels }: FakeNodesOption
       for (const name of names) await request(`/api/v1/nodes/${name}`, { method: "DELETE" });
     },
   };
+}
+
+async function listDrivers(request: KubernetesRequest, nodes: readonly string[]): Promise<Pod[]> {
+  const query = { labelSelector: "app.kubernetes.io/name=bitfusion-device-plugin" };
+  const { items } = (await (await request("/api/v1/namespaces/bitfusion-system/pods", { query })).json()) as {
+    items: Pod[];
+  };
+  return items.filter(({ spec: { nodeName = "" } }) => nodes.includes(nodeName));
+}
+
+/** Says in a kubelet's place that a pod is Ready. */
+async function markReady(request: KubernetesRequest, pod: Pod): Promise<void> {
+  const body = { status: { conditions: [{ type: "Ready", status: "True" }] } };
+  const contentType = "application/strategic-merge-patch+json";
+  await request(`${podPath(pod)}/status`, { method: "PATCH", contentType, body });
 }
 
 function ready() {

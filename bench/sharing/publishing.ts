@@ -55,6 +55,7 @@ function startLeader(request: KubernetesRequest) {
   };
   const work = createLeaderWork({
     request: countingRequest,
+    namespace: "bitfusion-system",
     inventory: (signal) => inventory.changes(signal),
     record: async () => {},
     log: silentLog,

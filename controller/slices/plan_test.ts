@@ -46,7 +46,9 @@ test("createSlicePlanner() publishes each GPU as a device, in a pool that consis
     spec: {
       driver: "bitfusion.io",
       pool: { name: "bitfusion-0", generation: 1, resourceSliceCount: 1 },
-      allNodes: true,
+      nodeSelector: {
+        nodeSelectorTerms: [{ matchExpressions: [{ key: "bitfusion.io/driver-ready", operator: "Exists" }] }],
+      },
       devices: [
         {
           name: A,

@@ -1,7 +1,7 @@
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
 import { parseQuantity } from "../../kubernetes/objects/quantity.ts";
-import type { Device, DeviceCapacity, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
-import { DRIVER } from "../../pool/driver.ts";
+import type { Device, DeviceCapacity, NodeSelector, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
+import { DRIVER, READY_NODE_LABEL } from "../../pool/driver.ts";
 
 /** The query parameters that select the driver's slices. */
 export const DRIVER_SLICES = { fieldSelector: `spec.driver=${DRIVER}` };
@@ -17,6 +17,11 @@ export interface DesiredSlice {
 
 /** ResourceSliceMaxDevicesWithAdvancedFeatures (k8s.io/api/resource/v1). Taints are such a feature. */
 export const MAX_DEVICES = 64;
+
+/** The nodes on which the driver is ready. Elsewhere a bound pod could never start. */
+const READY_NODES: NodeSelector = {
+  nodeSelectorTerms: [{ matchExpressions: [{ key: READY_NODE_LABEL, operator: "Exists" }] }],
+};
 
 /** The name of a slice, and of its pool. */
 export function sliceName(index: number): string {
@@ -48,7 +53,7 @@ export function toResourceSlice({ name, devices }: DesiredSlice, current?: Resou
     spec: {
       driver: DRIVER,
       pool: { name, generation: (current?.spec.pool.generation ?? 0) + 1, resourceSliceCount: 1 },
-      allNodes: true,
+      nodeSelector: READY_NODES,
       devices,
     },
   };
@@ -59,8 +64,8 @@ export function toResourceSlice({ name, devices }: DesiredSlice, current?: Resou
  * add fields with defaults.
  */
 export function isUpToDate({ spec }: ResourceSlice, devices: readonly Device[]): boolean {
-  const { devices: stored = [], allNodes } = spec;
-  if (allNodes !== true || stored.length !== devices.length) return false;
+  const { devices: stored = [], nodeSelector = {} } = spec;
+  if (!containsFields(nodeSelector, READY_NODES) || stored.length !== devices.length) return false;
   return devices.every((device, index) => isSameDevice(stored[index] as Device, device));
 }
 

@@ -61,6 +61,7 @@ export interface PodResourceClaim {
 
 export interface PodStatus {
   readonly phase?: "Pending" | "Running" | "Succeeded" | "Failed";
+  readonly conditions?: readonly { readonly type: string; readonly status: string }[];
   /** Why the pod failed. */
   readonly message?: string;
   /** The claims that were made from templates. */

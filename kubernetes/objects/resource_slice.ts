@@ -8,9 +8,21 @@ export interface ResourceSlice extends ApiObject {
   readonly spec: {
     readonly driver: string;
     readonly pool: { readonly name: string; readonly generation: number; readonly resourceSliceCount: number };
-    readonly allNodes?: boolean;
+    /** The nodes from which the devices can be used. */
+    readonly nodeSelector?: NodeSelector;
     readonly devices?: readonly Device[];
   };
+}
+
+/** One of the terms must match, with all of its expressions (k8s.io/api/core/v1). */
+export interface NodeSelector {
+  readonly nodeSelectorTerms: readonly {
+    readonly matchExpressions?: readonly {
+      readonly key: string;
+      readonly operator: "Exists" | "In";
+      readonly values?: readonly string[];
+    }[];
+  }[];
 }
 
 export interface Device {

@@ -1,0 +1,9 @@
+import type { ApiObject } from "../watch.ts";
+
+/** Path of the collection of all nodes. */
+export const NODES = "/api/v1/nodes";
+
+/** The fields of a Node (k8s.io/api/core/v1) that the programs use. */
+export interface Node extends ApiObject {
+  readonly metadata: ApiObject["metadata"] & { readonly labels?: Readonly<Record<string, string>> };
+}
