@@ -16,6 +16,12 @@ export interface InventoryFault {
   readonly gpu?: string;
 }
 
+/** The most GPUs that a server may report. The rest is left out. */
+const MAX_GPUS = 16_384;
+
+/** The most faults of an inventory that are logged one by one. */
+const MAX_LOGGED = 20;
+
 /** Longest text that a server may report, in characters. */
 const MAX_LENGTH = 256;
 const EXPECTED_TEXT = `expected at most ${MAX_LENGTH} characters, none of them a control character`;
@@ -47,7 +53,13 @@ export function readInventory(message: Partial<InventoryMessage> = {}): {
 } {
   const faults: InventoryFault[] = [];
   const gpus: Gpu[] = [];
-  for (const [index, { id, model, memoryMb, healthy }] of (message.gpus ?? []).entries()) {
+  const reportedGpus = message.gpus ?? [];
+  if (reportedGpus.length > MAX_GPUS) {
+    faults.push({
+      reason: `gpus has ${reportedGpus.length} elements: expected at most ${MAX_GPUS}, the others are ignored`,
+    });
+  }
+  for (const [index, { id, model, memoryMb, healthy }] of reportedGpus.slice(0, MAX_GPUS).entries()) {
     const { success, output, issues } = v.safeParse(ReportedGpu, { id, model, memoryMb: Number(memoryMb), healthy });
     if (success) gpus.push(output);
     else faults.push({ gpu: id.slice(0, MAX_LENGTH), reason: `gpus.${index}.${describeIssue(issues[0])}` });
@@ -62,18 +74,20 @@ export function readInventory(message: Partial<InventoryMessage> = {}): {
   return { reported: { gpus, facts }, faults };
 }
 
-/** Creates a function that logs the faults of a server's inventory once, not again with each heartbeat. */
+/**
+ * Creates a function that logs the faults of a server's inventory once, not again with each heartbeat. Of many faults, it logs the first
+ * and the number of the others.
+ */
 export function createFaultLog(server: string, log: Logger): (faults: readonly InventoryFault[]) => void {
   let known = new Set<string>();
   return (faults) => {
-    const current = new Set<string>();
-    for (const { gpu, reason } of faults) {
-      if (!known.has(reason)) {
-        if (gpu === undefined) log.warn("Fact of a pool server ignored", { server, reason });
-        else log.warn("GPU ignored", { server, gpu, reason });
-      }
-      current.add(reason);
+    const unknown = faults.filter(({ reason }) => !known.has(reason));
+    for (const { gpu, reason } of unknown.slice(0, MAX_LOGGED)) {
+      if (gpu === undefined) log.warn("Part of a pool server's inventory ignored", { server, reason });
+      else log.warn("GPU ignored", { server, gpu, reason });
     }
-    known = current;
+    const others = unknown.length - MAX_LOGGED;
+    if (others > 0) log.warn("More of a pool server's inventory ignored", { server, faults: others });
+    known = new Set(faults.map(({ reason }) => reason));
   };
 }

@@ -62,7 +62,23 @@ test("createFaultLog() logs a fault once, and again when it returns", () => {
   for (const round of [faults, faults, [], faults.slice(0, 1)]) logFaults(round);
   expect(lines).toEqual([
     { message: "GPU ignored", server: "pool-a:1", gpu: "a", reason: "gpus.0.memoryMb is 0" },
-    { message: "Fact of a pool server ignored", server: "pool-a:1", reason: "hostname is long" },
+    { message: "Part of a pool server's inventory ignored", server: "pool-a:1", reason: "hostname is long" },
     { message: "GPU ignored", server: "pool-a:1", gpu: "a", reason: "gpus.0.memoryMb is 0" },
   ]);
+});
+
+test("readInventory() takes 16,384 GPUs of a server at most", () => {
+  const gpus = Array.from({ length: 1_000_000 }, (_, index) => ({ ...GPU, id: String(index) }));
+  const { reported, faults } = readInventory({ gpus });
+  expect(reported.gpus).toHaveLength(16_384);
+  expect(faults).toEqual([{ reason: "gpus has 1000000 elements: expected at most 16384, the others are ignored" }]);
+});
+
+test("createFaultLog() logs the first of many faults, and the number of the others", () => {
+  const lines: string[] = [];
+  const warn = (message: string, { faults }: { faults?: number }) => lines.push(`${message} ${faults ?? ""}`);
+  const faults = Array.from({ length: 5000 }, (_, index) => ({ gpu: "a", reason: `gpus.${index}.memoryMb is 0` }));
+  createFaultLog("pool-a:1", { warn } as never)(faults);
+  expect(lines).toHaveLength(21);
+  expect(lines.at(-1)).toBe("More of a pool server's inventory ignored 4980");
 });
