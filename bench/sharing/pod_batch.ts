@@ -1,8 +1,10 @@
 import { claimSpec } from "../../controller/claims/claim_spec.ts";
 import { waitFor } from "../../e2e/steps/kubectl.ts";
 import { ignoreStatus } from "../../kubernetes/error.ts";
+import { claimsOfPod, type Pod, podPath } from "../../kubernetes/objects/pod.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import { type ApiObject, watchObjects } from "../../kubernetes/watch.ts";
+import { createLatest, type Latest } from "../../program/latest.ts";
 import { silentLog } from "../../program/testing.ts";
 
 const NAMESPACE = "bench-scheduling";
@@ -11,10 +13,15 @@ const CLAIMS_PATH = `/apis/resource.k8s.io/v1/namespaces/${NAMESPACE}/resourcecl
 /** Concurrent requests of this program. */
 const PARALLEL = 16;
 
+/** Where the claims of pods come from: Kubernetes creates them from a template, or the controller for annotated pods. */
+export type ClaimOrigin = "none" | "template" | "controller";
+
 /** Batches of pods, one after the other. */
 export interface PodBatches {
   /** Creates pods, and waits until all are bound. Returns the seconds this took. @throws {Error} after ten minutes. */
-  schedule(options: { withClaims: boolean }): Promise<number>;
+  schedule(claims: ClaimOrigin): Promise<number>;
+  /** Creates this many annotated pods, one at a time. Returns the times until the controller has created their claims, in ms. */
+  claimDelays(count: number): Promise<number[]>;
   /** Deletes all pods and their claims, and waits until they are gone. */
   clear(): Promise<void>;
 }
@@ -24,10 +31,6 @@ export interface PodBatchOptions {
   /** Pods of a batch. */
   count: number;
   nodeSelector: Readonly<Record<string, string>>;
-}
-
-interface Pod extends ApiObject {
-  readonly spec: { readonly nodeName?: string };
 }
 
 /** Creates the namespace of the pods, and a claim template for half of a GPU. */
@@ -45,16 +48,33 @@ export async function createPodBatches({ request, count, nodeSelector }: PodBatc
   const account = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/default`;
   await waitFor("the service account", () => request(account).then(Boolean, () => false));
 
-  const claims = {
-    spec: { resourceClaims: [{ name: "gpu", resourceClaimTemplateName: template }] },
-    resources: { claims: [{ name: "gpu" }] },
+  const additions: Readonly<Record<ClaimOrigin, { metadata?: object; spec?: object; resources?: object }>> = {
+    none: {},
+    template: {
+      spec: { resourceClaims: [{ name: "gpu", resourceClaimTemplateName: template }] },
+      resources: { claims: [{ name: "gpu" }] },
+    },
+    controller: {
+      metadata: { annotations: { "auto-management/bitfusion": "yes" } },
+      resources: { limits: { "bitfusion.io/gpu-num": "1", "bitfusion.io/gpu-percent": "50" } },
+    },
   };
 
-  async function createPod(name: string, { spec, resources }: { spec?: object; resources?: object }): Promise<void> {
-    const container = { name: "main", image: "none", resources: { requests: { cpu: "1m" }, ...resources } };
+  async function createPod(name: string, origin: ClaimOrigin): Promise<Pod> {
+    const { metadata, spec, resources } = additions[origin];
+    const container = {
+      name: "main",
+      image: "none",
+      command: ["none"],
+      resources: { requests: { cpu: "1m" }, ...resources },
+    };
     const tolerations = [{ operator: "Exists" }];
-    const body = { metadata: { name }, spec: { nodeSelector, tolerations, containers: [container], ...spec } };
-    await request(PODS_PATH, { method: "POST", body, timeout: 60_000 });
+    const body = {
+      metadata: { name, ...metadata },
+      spec: { nodeSelector, tolerations, containers: [container], ...spec },
+    };
+    const response = await request(PODS_PATH, { method: "POST", body, timeout: 60_000 });
+    return (await response.json()) as Pod;
   }
 
   async function listNames(path: string): Promise<string[]> {
@@ -70,13 +90,32 @@ export async function createPodBatches({ request, count, nodeSelector }: PodBatc
   }
 
   return {
-    async schedule({ withClaims }) {
+    async schedule(origin) {
       const deadline = AbortSignal.timeout(600_000);
       const bound = waitUntilBound(request, count, deadline);
       const start = performance.now();
       const names = Array.from({ length: count }, (_, index) => `pod-${index}`);
-      await forEach(names, (name) => createPod(name, withClaims ? claims : {}));
+      await forEach(names, async (name) => void (await createPod(name, origin)));
       return ((await bound) - start) / 1000;
+    },
+    async claimDelays(count) {
+      const stop = new AbortController();
+      const created = createLatest<ReadonlyMap<string, number>>(new Map());
+      const following = followClaims(request, created, stop.signal);
+      const delays: number[] = [];
+      try {
+        for (let index = 0; index < count; index++) {
+          const pod = await createPod(`alone-${index}`, "controller");
+          const start = performance.now();
+          const [name = ""] = claimsOfPod(pod).values();
+          delays.push((await untilCreated(created, name)) - start);
+          await request(podPath(pod), { method: "DELETE", body: { gracePeriodSeconds: 0 } });
+        }
+        return delays;
+      } finally {
+        stop.abort();
+        await following;
+      }
     },
     async clear() {
       // No kubelet confirms the end of a pod. The controller manager would delete the claims, too, but at its own rate.
@@ -100,6 +139,27 @@ async function waitUntilBound(request: KubernetesRequest, count: number, signal:
     if (names.size === count) return performance.now();
   }
   throw new Error(`${names.size} of ${count} pods were bound within ten minutes`);
+}
+
+/** Notes when claims are created, by name. */
+async function followClaims(
+  request: KubernetesRequest,
+  created: Latest<ReadonlyMap<string, number>>,
+  signal: AbortSignal,
+): Promise<void> {
+  const watch = { request, path: CLAIMS_PATH, transform: ({ metadata }: ApiObject) => metadata.name, log: silentLog };
+  for await (const change of watchObjects(watch, signal)) {
+    if (change.type !== "put" || created.current?.has(change.object)) continue;
+    created.set(new Map(created.current).set(change.object, performance.now()));
+  }
+}
+
+async function untilCreated(created: Latest<ReadonlyMap<string, number>>, name: string): Promise<number> {
+  for await (const times of created.changes(AbortSignal.timeout(60_000))) {
+    const time = times.get(name);
+    if (time !== undefined) return time;
+  }
+  throw new Error(`Claim ${name} was not created within a minute`);
 }
 
 async function forEach<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {

@@ -14,7 +14,7 @@ export async function benchPodStart(): Promise<Record<string, string>[]> {
     await kubectl("create", "namespace", namespace);
     const times: number[] = [];
     for (let index = 0; index < PODS; index++) times.push(await timeToReady(namespace, `pod-${index}`));
-    times.shift(); // the webhook creates the namespace's token and claim template for the first pod
+    times.shift(); // the webhook copies the token into the namespace for the first pod
     const ms = (fraction: number) => `${percentile(times, fraction).toFixed(0)} ms`;
     rows.push({ "pod created to running": `ALLOCATION=${allocation}`, p50: ms(0.5), p90: ms(0.9) });
   }

@@ -4,7 +4,7 @@ import { waitFor } from "../../e2e/steps/kubectl.ts";
 import { setEnvironment } from "../../e2e/steps/set_environment.ts";
 import { RESOURCE_SLICES, type ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
-import { median } from "../common/statistics.ts";
+import { median, percentile } from "../common/statistics.ts";
 import {
   COMPONENTS,
   type Component,
@@ -15,10 +15,12 @@ import {
 } from "./control_plane.ts";
 import { controllerCpuTime, startController, stopController } from "./controller_deployment.ts";
 import { startFakeNodes } from "./fake_nodes.ts";
-import { createPodBatches, type PodBatches } from "./pod_batch.ts";
+import { type ClaimOrigin, createPodBatches, type PodBatches } from "./pod_batch.ts";
 
 const PODS = 500;
 const NODES = 5;
+/** Pods that are created one at a time. */
+const ALONE = 100;
 const SERVER: PoolServer = { name: "bitfusion-pool-bench", gpus: 1000 };
 const ADDRESS = `${SERVER.name}:${POOL_PORT}`;
 
@@ -53,45 +55,61 @@ export async function benchScheduling(options: SchedulingOptions): Promise<Recor
   await using _nodes = await startFakeNodes({ request, count: NODES, labels });
   const batches = await createPodBatches({ request, count: PODS, nodeSelector: labels });
   const controlPlane = await connectControlPlane();
-  const measureBatch = async (what: string, withClaims: boolean) => {
-    const sample = await measure({ controlPlane, batches, withClaims });
+  const measureBatch = async (what: string, claims: ClaimOrigin) => {
+    const sample = await measure({ controlPlane, batches, claims });
     logProgress(`${what}: ${(PODS / sample.time).toFixed(1)} pods/s`);
     return sample;
   };
 
-  const without = await measureBatch("without claims", false);
+  const without = await measureBatch("without claims", "none");
   const stopped: Sample[] = [];
   const running: Sample[] = [];
+  const byController: Sample[] = [];
   const order = [
     async () => {
       await stopController();
-      stopped.push(await measureBatch("claims, controller stopped", true));
+      stopped.push(await measureBatch("claims from a template, controller stopped", "template"));
     },
     async () => {
       await startController();
-      running.push(await measureBatch("claims, controller running", true));
+      running.push(await measureBatch("claims from a template, controller running", "template"));
+    },
+    async () => {
+      await startController();
+      byController.push(await measureBatch("claims by the controller", "controller"));
     },
   ];
   // Every other pair in reverse order, so that drift of the machine affects both.
   for (let pair = 0; pair < pairs; pair++) for (const each of pair % 2 === 0 ? order : order.toReversed()) await each();
-  const ratios = running.map(({ time }, index) => (stopped[index]?.time ?? Number.NaN) / time);
+  const ratio = (samples: readonly Sample[], others: readonly Sample[]) =>
+    describe(
+      samples.map(({ time }, index) => (others[index]?.time ?? Number.NaN) / time),
+      2,
+    );
+  const delays = await batches.claimDelays(ALONE);
+  const ms = (fraction: number) => `${percentile(delays, fraction).toFixed(0)} ms`;
   return [
     { "client limits": limits, ...row("none", [without]) },
-    row("one each, controller stopped", stopped),
-    { ...row("one each, controller running", running), "running / stopped": describe(ratios, 2) },
+    row("from a template, controller stopped", stopped),
+    { ...row("from a template, controller running", running), "running / stopped": ratio(running, stopped) },
+    {
+      ...row("by the controller", byController),
+      "controller / template": ratio(byController, running),
+      "claim of a pod alone: p50, p99": `${ms(0.5)}, ${ms(0.99)}`,
+    },
   ];
 }
 
 interface MeasureOptions {
   controlPlane: ControlPlane;
   batches: PodBatches;
-  withClaims: boolean;
+  claims: ClaimOrigin;
 }
 
-async function measure({ controlPlane, batches, withClaims }: MeasureOptions): Promise<Sample> {
+async function measure({ controlPlane, batches, claims }: MeasureOptions): Promise<Sample> {
   await controlPlane.waitUntilIdle();
   const before = { usage: await controlPlane.read(), cpu: await controllerCpuTime() };
-  const time = await batches.schedule({ withClaims });
+  const time = await batches.schedule(claims);
   const controllerCpu = (await controllerCpuTime()) - before.cpu;
   const usage = usageBetween(before.usage, await controlPlane.read());
   await batches.clear();
