@@ -2,27 +2,26 @@ import { parseQuantity, toInteger } from "../../kubernetes/objects/quantity.ts";
 import type { OwnerReference, ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import type { ObjectChange } from "../../kubernetes/watch.ts";
 import { CLAIM_ANNOTATIONS, DEVICE_CLASS, DRIVER } from "../../pool/driver.ts";
-import { type Filter, parseFilter, splitFilters } from "../../pool/filter.ts";
-import { parseShare, type Share } from "../../pool/share.ts";
+import { parseFilter, splitFilters } from "../../pool/filter.ts";
+import type { GpuRequest } from "../../pool/requests/gpu_request.ts";
+import { parseShare } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
 import { deviceKey, type HeldUnits } from "../slices/device_key.ts";
+
+/** The annotation in which Kubernetes keeps the name that a claim of a template has in its pod (k8s.io/api/resource/v1). */
+const POD_CLAIM_NAME = "resource.kubernetes.io/pod-claim-name";
 
 /** A claim that the scheduler has not allocated yet. */
 export interface WaitingClaim {
   readonly namespace: string;
+  /** Name of the claim in its pod, or else of the object. */
+  readonly name: string;
   /** The pod that the claim was created for. */
   readonly pod: OwnerReference | undefined;
   readonly request: WaitingRequest;
 }
 
-export interface WaitingRequest {
-  /** Number of different GPUs. */
-  readonly count: number;
-  /** Units of each of them. */
-  readonly units: number;
-  /** What the pod asked for. */
-  readonly share: Share;
-  readonly filters: readonly Filter[];
+export interface WaitingRequest extends GpuRequest {
   /** Equal for requests that ask for the same. */
   readonly key: string;
 }
@@ -121,6 +120,7 @@ function waitingClaim({ metadata, spec, status }: ResourceClaim): WaitingClaim |
   const { [CLAIM_ANNOTATIONS.share]: share = "", [CLAIM_ANNOTATIONS.filter]: filter = "" } = annotations;
   return {
     namespace,
+    name: annotations[POD_CLAIM_NAME] ?? metadata.name,
     pod: ownerReferences?.find(({ kind }) => kind === "Pod"),
     request: {
       count,

@@ -3,7 +3,7 @@ import { deviceName } from "../../pool/device_name.ts";
 import { createSlicePlanner } from "../slices/plan.ts";
 import { applyPlan, claim, gpu, inventoryOf, server } from "../testing.ts";
 import { summarizeClaim, type WaitingRequest } from "./claim_index.ts";
-import { describeShortage } from "./shortage.ts";
+import { describeJointShortage, describeShortage } from "./shortage.ts";
 import { createSupply } from "./supply.ts";
 
 const [A, B] = ["a", "b"].map((id) => `bitfusion-0/${deviceName(id)}`) as [string, string];
@@ -68,4 +68,40 @@ test("describeShortage() describes a claim by its request if a tenant wrote anot
     const shortage = shortageOf({ units: 60, annotations: share(text) }, { [A]: 60, [B]: 70 });
     expect(shortage).toBe("needs 60 % of one GPU; the freest has 40 %");
   }
+});
+
+test.each<[held: Record<string, number>, requests: Parameters<typeof claim>[1][], shortage: string | undefined]>([
+  [{}, [{ units: 60 }, { units: 60 }], undefined],
+  [{ [A]: 30 }, [{ units: 60 }, { units: 60 }, { units: 20 }], undefined],
+  [
+    { [A]: 60 },
+    [{ units: 60 }, { units: 60 }, { units: 20 }],
+    "needs 2 × 60 % of one GPU and 20 % of one GPU at the same time; the freest GPUs have 100 %, 40 % and 0 %",
+  ],
+  [
+    { [A]: 60 },
+    [
+      { units: 60, annotations: filtered("server.addr=s:1") },
+      { units: 50, annotations: filtered("server.addr=s:1") },
+    ],
+    "needs 60 % of one GPU that matches server.addr=s:1 and 50 % of one GPU that matches server.addr=s:1 at the same time; the freest GPUs have 100 % and 40 %",
+  ],
+  [
+    {},
+    [{ units: 60, count: 2 }, { units: 60 }],
+    "needs 60 % of each of 2 different GPUs and 60 % of one GPU at the same time; the freest GPUs have 100 %, 100 % and 0 %",
+  ],
+  [
+    {},
+    [
+      { units: 60, count: 2 },
+      { units: 60, count: 2 },
+    ],
+    "needs 2 × 60 % of each of 2 different GPUs at the same time; the pool is too small for that, even if nobody else uses it",
+  ],
+])("describeJointShortage() with %j held and requests for %j returns %j", (held, options, shortage) => {
+  const requests = options.map((each) => summarizeClaim(claim("c", each))?.waiting?.request as WaitingRequest);
+  const supply = createSupply()(slices, new Map(Object.entries(held)));
+  expect(describeJointShortage(requests, supply)).toBe(shortage as never);
+  for (const request of requests) expect(describeShortage(request, supply)).toBeUndefined();
 });

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { EventRecorder } from "../../kubernetes/events.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
-import type { ClaimIndex, WaitingClaim } from "./claim_index.ts";
-import { describeShortage } from "./shortage.ts";
+import type { ClaimIndex } from "./claim_index.ts";
+import { describeJointShortage, describeShortage } from "./shortage.ts";
 import type { GpuSupply } from "./supply.ts";
+import { groupByPod, type WaitingPod } from "./waiting_pods.ts";
 
 export interface WaitingEventsOptions {
   claims: ClaimIndex;
@@ -11,9 +12,9 @@ export interface WaitingEventsOptions {
   supply: () => readonly GpuSupply[] | undefined;
   record: EventRecorder;
   log: Logger;
-  /** How long a claim must wait before its pod gets an event, in ms. */
+  /** How long a pod must wait before it gets an event, in ms. */
   gracePeriod?: number;
-  /** Time between two checks of a claim, in ms: the pool changes faster than a user reads. */
+  /** Time between two checks of a pod, in ms: the pool changes faster than a user reads. */
   interval?: number;
   /** Time between two rounds, in ms. */
   period?: number;
@@ -23,8 +24,14 @@ export interface WaitingEventsOptions {
 /** The most events of one round. With a round per second this is ten a second, however many pods wait. */
 const MAX_EVENTS = 10;
 
-/** The most shortages that are computed in one round: each looks at every GPU. Requests for the same share need only one. */
+/**
+ * The most shortages that are computed in one round, apart from those of the last pod: each looks at every GPU. Requests for the same share
+ * need only one.
+ */
 const MAX_SHORTAGES = 30;
+
+/** The most claims of a pod that are looked at: owner references can name any pod. */
+const MAX_CLAIMS = 32;
 
 /**
  * Records an event for each pod that waits for the pool, which says what is missing, and another one when that changes. Returns when the
@@ -36,43 +43,41 @@ export async function reportWaitingPods(options: WaitingEventsOptions): Promise<
   while (!signal.aborted) {
     await sleep(period, undefined, { signal }).catch(() => {}); // rejects only when aborted
     const now = performance.now();
-    for (const key of states.keys()) if (!claims.waiting.has(key)) states.delete(key);
-    for (const key of claims.waiting.keys()) if (!states.has(key)) states.set(key, { checkAt: now + gracePeriod });
-    const due = [...states].filter(([, { checkAt }]) => checkAt <= now);
+    const pods = groupByPod(claims.waiting.values());
+    for (const key of states.keys()) if (!pods.has(key)) states.delete(key);
+    const due: [WaitingPod, WaitingState][] = [];
+    for (const [key, pod] of pods) {
+      const state = states.get(key) ?? { checkAt: now + gracePeriod };
+      states.set(key, state);
+      if (state.checkAt <= now) due.push([pod, state]);
+    }
     if (due.length > 0 && !signal.aborted) await report(due, options, () => performance.now() + interval);
   }
 }
 
 interface WaitingState {
-  /** When to check the claim next, as performance.now(). */
+  /** When to check the pod next, as performance.now(). */
   checkAt: number;
   /** The last message of an event. */
   message?: string;
 }
 
 async function report(
-  due: readonly [string, WaitingState][],
-  { claims, supply, record, log, signal }: WaitingEventsOptions,
+  due: readonly [WaitingPod, WaitingState][],
+  { supply, record, log, signal }: WaitingEventsOptions,
   nextCheck: () => number,
 ): Promise<void> {
   const gpus = supply();
   if (!gpus) return;
-  const shortages = new Map<string, string | undefined>();
+  const shortages = createShortages(gpus);
   let events = 0;
-  for (const [key, state] of due) {
-    const claim = claims.waiting.get(key);
-    if (!claim) continue;
-    const { request } = claim;
-    if (!shortages.has(request.key)) {
-      if (shortages.size >= MAX_SHORTAGES) return; // the others are checked in the next round
-      if (shortages.size > 0) await yieldToEventLoop();
-      shortages.set(request.key, describeShortage(request, gpus));
-    }
-    const message = shortages.get(request.key);
-    if (message !== undefined && message !== state.message && claim.pod) {
+  for (const [pod, state] of due) {
+    if (shortages.computed >= MAX_SHORTAGES) return; // the others are checked in the next round
+    const message = await shortages.of(pod);
+    if (message !== undefined && message !== state.message) {
       if (events++ >= MAX_EVENTS || signal.aborted) return;
-      await recordEvent(claim, message, record).catch((error) =>
-        log.warn("Cannot record an event", { claim: key, reason: messageOf(error) }),
+      await recordEvent(pod, message, record).catch((error) =>
+        log.warn("Cannot record an event", { namespace: pod.namespace, pod: pod.pod.name, reason: messageOf(error) }),
       );
       state.message = message;
     }
@@ -80,8 +85,36 @@ async function report(
   }
 }
 
-async function recordEvent({ pod, namespace }: WaitingClaim, shortage: string, record: EventRecorder): Promise<void> {
-  if (!pod) return;
+/** Computes what pods lack, each shortage once. Between two of them, the event loop runs. */
+function createShortages(gpus: readonly GpuSupply[]) {
+  const known = new Map<string, string | undefined>();
+  async function compute(key: string, describe: () => string | undefined): Promise<string | undefined> {
+    if (!known.has(key)) {
+      if (known.size > 0) await yieldToEventLoop();
+      known.set(key, describe());
+    }
+    return known.get(key);
+  }
+  return {
+    get computed() {
+      return known.size;
+    },
+    /** If one claim alone lacks room, that is the reason; else all claims of the pod together. */
+    async of({ claims }: WaitingPod): Promise<string | undefined> {
+      const considered = claims.slice(0, MAX_CLAIMS);
+      for (const { name, request } of considered) {
+        const shortage = await compute(request.key, () => describeShortage(request, gpus));
+        if (shortage) return claims.length === 1 ? shortage : `claim ${name} ${shortage}`;
+      }
+      if (claims.length === 1) return undefined;
+      const requests = considered.map(({ request }) => request).sort((a, b) => (a.key < b.key ? -1 : 1));
+      const key = JSON.stringify(requests.map((request) => request.key));
+      return compute(key, () => describeJointShortage(requests, gpus));
+    },
+  };
+}
+
+async function recordEvent({ pod, namespace }: WaitingPod, shortage: string, record: EventRecorder): Promise<void> {
   const { kind, apiVersion, name, uid } = pod;
   await record({
     object: { kind, apiVersion, namespace, name, uid },

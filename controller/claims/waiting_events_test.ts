@@ -97,6 +97,70 @@ test("reportWaitingPods() records at most ten events in a round, and eventually 
   expect(new Set(events.map(({ object }) => object.name)).size).toBe(35);
 });
 
+/** A waiting claim of the pod `train`, by the name that it has there. */
+const claimOf = (name: string, units: number) =>
+  claim(`train-${name}-x7k2p`, { units, annotations: { "resource.kubernetes.io/pod-claim-name": name } });
+
+test("reportWaitingPods() records one event for a pod with several claims: what they lack together", async () => {
+  await using reporting = report([claimOf("bitfusion-b", 20), claimOf("bitfusion-a", 20)]);
+  await reporting.until(1);
+  await reporting.rounds(3);
+  expect(reporting.events.current?.map(({ message }) => message)).toEqual([
+    "Waiting for the pool: needs 2 × 20 % of one GPU at the same time; the only GPU has 30 %",
+  ]);
+});
+
+test("reportWaitingPods() names the claim that lacks room alone", async () => {
+  await using reporting = report([claimOf("bitfusion-a", 20), claimOf("bitfusion-c", 60), claimOf("bitfusion-b", 50)]);
+  await reporting.until(1);
+  await reporting.rounds(3);
+  expect(reporting.events.current?.map(({ message }) => message)).toEqual([
+    "Waiting for the pool: claim bitfusion-b needs 50 % of one GPU; the freest has 30 %",
+  ]);
+});
+
+test("reportWaitingPods() keeps pods of one name apart, also by namespace", async () => {
+  const recreated = claim("other", { units: 60 });
+  const [owner] = recreated.metadata.ownerReferences ?? [];
+  const { metadata, spec } = recreated;
+  const other = { metadata: { ...metadata, ownerReferences: [{ ...owner, uid: "uid-new" }] }, spec } as ResourceClaim;
+  await using reporting = report([claim("c", { units: 60 }), other, claim("d", { units: 60, namespace: "others" })]);
+  const events = await reporting.until(3);
+  expect(events.map(({ object }) => `${object.namespace}/${object.uid}`).sort()).toEqual([
+    "others/uid-train",
+    "team/uid-new",
+    "team/uid-train",
+  ]);
+});
+
+test("reportWaitingPods() says nothing about a pod whose claims fit together", async () => {
+  await using reporting = report([claimOf("bitfusion-a", 10), claimOf("bitfusion-b", 20)]);
+  await reporting.rounds(3);
+  expect(reporting.events.current).toEqual([]);
+});
+
+test("reportWaitingPods() looks at a limited number of claims of a pod: owner references are the tenant's", async () => {
+  const many = Array.from({ length: 1000 }, (_, index) =>
+    claim(`c${index}`, { units: 1, annotations: { "bitfusion.io/share": `x${index}` }, pod: "many" }),
+  );
+  let reads = 0;
+  const gpu = {
+    get attributes() {
+      reads++;
+      return { memoryMb: 16_000 };
+    },
+    isTainted: false,
+    held: 70,
+    free: 30,
+  };
+  await using reporting = report(many, { supply: () => [gpu], interval: 60_000 });
+  const [event] = await reporting.until(1);
+  expect(event?.message).toBe(
+    "Waiting for the pool: needs 32 × 1 % of one GPU at the same time; the only GPU has 30 %",
+  );
+  expect(reads).toBeLessThan(100);
+});
+
 test("reportWaitingPods() skips a claim without a pod", async () => {
   const { metadata, spec } = claim("orphan", { units: 60 });
   const { ownerReferences: _, ...rest } = metadata;
@@ -107,7 +171,7 @@ test("reportWaitingPods() skips a claim without a pod", async () => {
 test("reportWaitingPods() continues when an event cannot be recorded", async () => {
   const recorded = Promise.withResolvers<void>();
   const results = [() => Promise.reject(new Error("forbidden")), async () => recorded.resolve()];
-  const waiting = [claim("one", { units: 60 }), claim("other", { units: 60 })];
+  const waiting = [claim("one", { units: 60, pod: "one" }), claim("other", { units: 60, pod: "other" })];
   await using _ = report(waiting, { record: () => results.shift()?.() ?? Promise.resolve() });
   await recorded.promise;
 });

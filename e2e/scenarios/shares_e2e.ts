@@ -1,5 +1,5 @@
 import { expect } from "bun:test";
-import { apply, get, rejectionMessage, WORKERS, waitForSuccess } from "../steps/kubectl.ts";
+import { apply, get, kubectl, rejectionMessage, WORKERS, waitFor, waitForSuccess } from "../steps/kubectl.ts";
 import { pod, share, sharePod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
 
@@ -23,4 +23,21 @@ scenario.concurrent("a pod with nodeName gets its GPU on that node", async (name
   await waitForSuccess(namespace, "bound");
   const { spec } = await get<{ spec: { nodeName: string } }>("pod", "bound", "-n", namespace);
   expect(spec.nodeName).toBe(node);
+});
+
+scenario("a pod whose containers together find no room waits, and one event says what they lack", async (namespace) => {
+  const keepRunning = ["sleep", "600"];
+  await apply(sharePod({ namespace, name: "holder", num: 1, percent: 60, filter: SERVER_A, command: keepRunning }));
+  await kubectl("wait", "-n", namespace, "pod/holder", "--for=condition=Ready", "--timeout=120s");
+  const containers = ["a", "b"].map((name) => ({ name, command: ["true"], resources: share(1, 60) }));
+  await apply(pod({ namespace, name: "waits", mode: "yes", filter: SERVER_A, containers }));
+  const request = `60 % of one GPU that matches ${SERVER_A}`;
+  await waitFor("the event", async () => {
+    const events = await kubectl("describe", "pod", "waits", "-n", namespace);
+    return events.includes(
+      `Waiting for the pool: needs 2 × ${request} at the same time; the freest GPUs have 100 % and 40 %`,
+    );
+  });
+  await kubectl("delete", "pod", "holder", "-n", namespace);
+  await waitForSuccess(namespace, "waits");
 });

@@ -1,8 +1,8 @@
 import { requestedByPod } from "../../kubernetes/objects/pod.ts";
 import { attributesOf } from "../../pool/attributes.ts";
-import { canHold, type FreeGpu } from "../../pool/feasibility.ts";
-import { createSuitability, describeRequest, type GpuRequest } from "../../pool/gpu_request.ts";
 import { type Inventory, totalUnits } from "../../pool/inventory.ts";
+import { canHold, type FreeGpu } from "../../pool/requests/feasibility.ts";
+import { createSuitability, describeRequest, type GpuRequest } from "../../pool/requests/gpu_request.ts";
 import { describeShare, type Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
 import { memoize } from "../fast/memoize.ts";

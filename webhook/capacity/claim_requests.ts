@@ -1,4 +1,4 @@
-import type { GpuRequest } from "../../pool/gpu_request.ts";
+import type { GpuRequest } from "../../pool/requests/gpu_request.ts";
 import { readPodClaims } from "../claims/pod_claims.ts";
 import { type Container, containersOf, type Pod } from "../pod/pod.ts";
 

@@ -122,10 +122,15 @@ test.each<[description: string, requests: GpuRequest[], expected: string]>([
   expect(canHold(LARGE, requests, { maxWork: 50_000 })).toBe(expected as never);
 });
 
+test("canHold() does not try a state again that failed", () => {
+  const large = Array.from({ length: 16 }, (_, index) => percent(1, 34 + (index % 4)));
+  const small = Array.from({ length: 12 }, (_, index) => percent(1, 3 + (index % 3)));
+  expect(canHold(gpus(7), [...large, ...small])).toBe("no"); // two of the large ones fit on a GPU; without a memory of states, it gives up
+});
+
 test("canHold() gives up a search that takes too long", () => {
-  const requests = CONTAINERS.map((index) => percent(1, 26 + ((index * 7) % 17)));
-  const pool = gpus(6).map((gpu, index) => ({ ...gpu, free: 90 + index }));
-  expect(canHold(pool, requests, { maxWork: 1000 })).toBe("maybe");
+  const requests = Array.from({ length: 22 }, (_, index) => percent(1, 21 + index));
+  expect(canHold(gpus(7), requests, { maxWork: 20_000 })).toBe("maybe"); // they fit, if they fill 7 units less than everything
 });
 
 test("canHold() gives up requests for too many GPUs or of too many kinds, unless one alone does not fit", () => {

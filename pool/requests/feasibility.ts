@@ -1,7 +1,7 @@
-import type { DeviceAttributes } from "./attributes.ts";
-import { createMatcher } from "./filter.ts";
+import type { DeviceAttributes } from "../attributes.ts";
+import { createMatcher } from "../filter.ts";
+import { UNITS_PER_GPU } from "../units.ts";
 import { type GpuRequest, hasEnoughMemory } from "./gpu_request.ts";
-import { UNITS_PER_GPU } from "./units.ts";
 
 /** A GPU with room for requests. */
 export interface FreeGpu {

@@ -1,7 +1,7 @@
-import type { DeviceAttributes } from "./attributes.ts";
-import { createMatcher, type Filter, formatFilter } from "./filter.ts";
-import { describeShare, type Share } from "./share.ts";
-import { unitsPerGpu } from "./units.ts";
+import type { DeviceAttributes } from "../attributes.ts";
+import { createMatcher, type Filter, formatFilter } from "../filter.ts";
+import { describeShare, type Share } from "../share.ts";
+import { unitsPerGpu } from "../units.ts";
 
 /** A request for units of different GPUs, as a claim makes it. */
 export interface GpuRequest {
