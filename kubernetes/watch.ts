@@ -1,4 +1,4 @@
-import { createBackoff } from "../program/backoff.ts";
+import { type Backoff, createBackoff } from "../program/backoff.ts";
 import { type Logger, messageOf } from "../program/log/log.ts";
 import { isStatus, KubernetesError } from "./error.ts";
 import type { KubernetesRequest } from "./request.ts";
@@ -32,13 +32,11 @@ export interface WatchOptions<Raw extends ApiObject, T> {
   /** Reduces each object to what is needed of it. Objects for which it returns undefined are left out. */
   transform: (object: Raw) => T | undefined;
   log: Logger;
+  /** Delays before each watch request after the first. */
+  backoff?: Backoff;
+  /** Duration of one watch request, in ms. A connection that broke without notice is detected a sixth later. */
+  duration?: number;
 }
-
-/** Duration of one watch request, in seconds. A connection that broke without notice is detected after this time. */
-const WATCH_SECONDS = 60;
-
-/** How much longer than that the end of the response may take, in ms. */
-const GRACE = 10_000;
 
 /** Objects per page of a list, as client-go's pager asks for. */
 const PAGE_SIZE = 500;
@@ -49,19 +47,19 @@ const PAGE_SIZE = 500;
  * Failures are logged and retried with backoff. Ends with the signal.
  */
 export async function* watchObjects<Raw extends ApiObject, T>(
-  { request, path, query = {}, transform, log }: WatchOptions<Raw, T>,
+  options: WatchOptions<Raw, T>,
   signal: AbortSignal,
 ): AsyncGenerator<ObjectChange<T>> {
-  const backoff = createBackoff();
+  const { path, transform, log, backoff = createBackoff() } = options;
   let resourceVersion: string | undefined;
   while (!signal.aborted) {
     try {
       if (resourceVersion === undefined) {
-        const list = await listObjects({ request, path, query, transform }, signal);
+        const list = await listObjects(options, signal);
         resourceVersion = list.resourceVersion;
         yield { type: "replace", objects: list.objects };
       }
-      for await (const { type, object } of watchOnce<Raw>(request, path, { ...query, resourceVersion }, signal)) {
+      for await (const { type, object } of watchOnce(options, resourceVersion, signal)) {
         backoff.reset();
         resourceVersion = object.metadata.resourceVersion ?? resourceVersion;
         if (type === "BOOKMARK") continue;
@@ -79,7 +77,7 @@ export async function* watchObjects<Raw extends ApiObject, T>(
 }
 
 async function listObjects<Raw extends ApiObject, T>(
-  { request, path, query = {}, transform }: Omit<WatchOptions<Raw, T>, "log">,
+  { request, path, query, transform }: WatchOptions<Raw, T>,
   signal: AbortSignal,
 ): Promise<{ objects: Map<string, T>; resourceVersion: string }> {
   const objects = new Map<string, T>();
@@ -107,18 +105,18 @@ interface WatchEvent<T> {
 }
 
 /** One watch request. Returns when the API server ends it. Throws on an ERROR event. */
-async function* watchOnce<T>(
-  request: KubernetesRequest,
-  path: string,
-  query: Record<string, string>,
+async function* watchOnce<Raw extends ApiObject>(
+  { request, path, query, duration = 60_000 }: WatchOptions<Raw, unknown>,
+  resourceVersion: string,
   signal: AbortSignal,
-): AsyncGenerator<WatchEvent<T>> {
-  const watch = { watch: "true", allowWatchBookmarks: "true", timeoutSeconds: String(WATCH_SECONDS) };
-  const timeout = WATCH_SECONDS * 1000 + GRACE;
+): AsyncGenerator<WatchEvent<Raw>> {
+  const timeoutSeconds = String(Math.ceil(duration / 1000));
+  const watch = { watch: "true", allowWatchBookmarks: "true", timeoutSeconds, resourceVersion };
+  const timeout = (duration * 7) / 6; // a connection that still works ends before
   const { body } = await request(path, { query: { ...query, ...watch }, timeout, signal });
   if (!body) return;
   for await (const line of linesOf(body)) {
-    const event = JSON.parse(line) as WatchEvent<T>;
+    const event = JSON.parse(line) as WatchEvent<Raw>;
     if (event.type === "ERROR") {
       const { code = 500, message = line } = event.object as { code?: number; message?: string };
       throw new KubernetesError(code, message);

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
+import { type Backoff, createBackoff } from "../program/backoff.ts";
 import { createRecordingLog } from "../program/testing.ts";
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
 import { createObjectStore } from "./simulated/objects.ts";
@@ -16,8 +17,14 @@ interface Labeled extends ApiObject {
   readonly metadata: ApiObject["metadata"] & { readonly labels?: Readonly<Record<string, string>> };
 }
 
+interface Options {
+  onRequest?: (request: Request) => Response | undefined;
+  backoff?: Backoff;
+  duration?: number;
+}
+
 /** Watches a collection. Objects are reduced to their label `x`; those with the label `hidden` are left out. */
-async function watch(path: string, onRequest?: (request: Request) => Response | undefined) {
+async function watch(path: string, { onRequest, ...options }: Options = {}) {
   const store = createObjectStore();
   const api = startSimulatedApiServer({ onRequest: (request) => onRequest?.(request) ?? store.answer(request) });
   cleanups.push(() => api[Symbol.asyncDispose]());
@@ -26,7 +33,7 @@ async function watch(path: string, onRequest?: (request: Request) => Response | 
   const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(4000)]);
   const lines: string[] = [];
   const transform = ({ metadata: { labels = {} } }: Labeled) => ("hidden" in labels ? undefined : (labels.x ?? ""));
-  const changes = watchObjects({ request, path, transform, log: createRecordingLog(lines) }, signal);
+  const changes = watchObjects({ request, path, transform, log: createRecordingLog(lines), ...options }, signal);
   cleanups.push(() => stop.abort());
   async function next() {
     const { done, value } = await changes.next();
@@ -96,15 +103,88 @@ test("watchObjects() lists again when the resource version is too old", async ()
   await next();
   remove(`${SLICES}/a`);
   label("b", "1");
-  endWatches({ forget: true });
+  endWatches({ forget: true, broken: true });
   let change = await next();
   while (change.type !== "replace") change = await next(); // events that arrived before the end
   expect(change.objects).toEqual({ b: "1" });
 });
 
+test("watchObjects() resumes at the version of a bookmark, and does not yield it", async () => {
+  const { label, endWatches, next, requests, put } = await watch(SLICES);
+  await next();
+  label("a", "1");
+  await next();
+  put(`${CLAIMS}/a`, {}); // other objects change while this collection is quiet
+  endWatches({ forget: true });
+  label("b", "1");
+  expect(await next()).toEqual({ type: "put", key: "b", object: "1" });
+  expect(countLists(requests)).toBe(3); // a list and two watches
+});
+
+test("watchObjects() asks the API server to end each watch after a minute", async () => {
+  const queries: URLSearchParams[] = [];
+  const { label, next } = await watch(SLICES, {
+    onRequest: ({ url }) => {
+      queries.push(new URL(url).searchParams);
+      return undefined;
+    },
+  });
+  await next();
+  label("a", "1");
+  await next();
+  expect(queries[1]?.get("timeoutSeconds")).toBe("60");
+});
+
+test("watchObjects() resumes a watch that the API server does not end in time: the connection may be broken", async () => {
+  let isSilent = true;
+  const { label, next, lines } = await watch(SLICES, {
+    duration: 60,
+    onRequest: ({ url }) => {
+      if (!url.includes("watch=") || !isSilent) return undefined;
+      isSilent = false;
+      return new Response(new ReadableStream({ start: (controller) => controller.enqueue("\n") }));
+    },
+  });
+  await next();
+  label("a", "1");
+  expect(await next()).toEqual({ type: "put", key: "a", object: "1" });
+  expect(lines).toEqual([`Watch interrupted: GET ${SLICES} was not answered within 0.07 s`]);
+});
+
+test("watchObjects() waits before it resumes a watch that the API server ends at once", async () => {
+  const waiting = Promise.withResolvers<void>();
+  const over = Promise.withResolvers<void>();
+  const wait = () => {
+    waiting.resolve();
+    return over.promise;
+  };
+  let endings = 1;
+  const { label, next, requests } = await watch(SLICES, {
+    backoff: { wait, reset() {} },
+    onRequest: ({ url }) => (url.includes("watch=") && endings-- > 0 ? new Response("") : undefined),
+  });
+  await next();
+  const change = next();
+  await waiting.promise;
+  expect(countLists(requests)).toBe(2); // a list and a watch
+  label("a", "1");
+  over.resolve();
+  expect(await change).toEqual({ type: "put", key: "a", object: "1" });
+});
+
+test("watchObjects() resumes each watch that reported a change quickly, however many there are", async () => {
+  const { label, endWatches, next } = await watch(SLICES, { backoff: createBackoff({ initial: 1, max: 60_000 }) });
+  await next();
+  for (let count = 1; count <= 16; count++) {
+    label("a", String(count));
+    await next();
+    endWatches();
+  }
+});
+
 test("watchObjects() retries after errors and invalid responses, and logs them", async () => {
   const responses = [new Response("busy", { status: 503 }), new Response("not JSON"), new Response("")];
-  const { label, next, lines } = await watch(SLICES, () => responses.shift());
+  const { label, next, lines } = await watch(SLICES, { onRequest: () => responses.shift() });
   label("a", "1");
   expect(await next()).toEqual({ type: "replace", objects: { a: "1" } });
   expect(lines[0]).toBe(`Watch interrupted: GET ${SLICES} answered 503: busy`);

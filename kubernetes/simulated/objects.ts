@@ -15,8 +15,8 @@ export interface ObjectStore {
   /** Removes an object, as another client does. */
   remove(path: string): void;
   /**
-   * Ends all watches, as a restart of the API server does. With `forget`, earlier resource versions expire (410 Gone).
-   * With `broken`, the connections are reset instead of closed.
+   * Ends all watches, as their timeout does: with a last bookmark for those that allow bookmarks. With `forget`, earlier
+   * resource versions expire (410 Gone). With `broken`, the connections are reset instead, without a bookmark.
    */
   endWatches(options?: { forget?: boolean; broken?: boolean }): void;
   /**
@@ -28,6 +28,9 @@ export interface ObjectStore {
 
 const PATH =
   /^(?<group>\/api\/v1|\/apis\/[^/]+\/[^/]+)(?:\/namespaces\/(?<namespace>[^/]+))?\/(?<resource>[a-z]+)(?:\/(?<name>[^/]+))?$/;
+
+/** A requirement of a selector. */
+const REQUIREMENT = /^([^=!]+)(=|==|!=)([^=!]*)$/;
 
 /** A change, as watches report it. */
 interface WatchEvent {
@@ -47,8 +50,8 @@ export interface ObjectStoreOptions {
 }
 
 /**
- * Creates a store that supports GET, LIST with pages, WATCH, POST, PUT, PATCH (merge) and DELETE, with label and field
- * selectors, resource versions, preconditions and dry runs of POST.
+ * Creates a store that supports GET, LIST with pages, WATCH with timeouts and bookmarks, POST, PUT, PATCH (merge) and
+ * DELETE, with label and field selectors, resource versions, preconditions and dry runs.
  */
 export function createObjectStore({ defaults = (object) => object }: ObjectStoreOptions = {}): ObjectStore {
   const objects = new Map<string, KubernetesObject>();
@@ -69,7 +72,8 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
   }
 
   function watch(url: URL, signal: AbortSignal): Response {
-    const since = Number(url.searchParams.get("resourceVersion"));
+    const { resourceVersion, timeoutSeconds, allowWatchBookmarks } = Object.fromEntries(url.searchParams);
+    const since = Number(resourceVersion);
     const stream = new ReadableStream<string>({
       start(controller) {
         const send = (event: object) => controller.enqueue(`${JSON.stringify(event)}\n`);
@@ -82,10 +86,15 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
           if (type) send({ type, object: event.object });
         };
         const end = (broken: boolean) => {
+          clearTimeout(timer);
           if (!watches.delete(listener)) return;
-          if (broken) controller.error(new Error("Connection reset"));
-          else controller.close();
+          if (broken) return controller.error(new Error("Connection reset"));
+          const metadata = { resourceVersion: String(version) };
+          if (allowWatchBookmarks === "true" && !signal.aborted) send({ type: "BOOKMARK", object: { metadata } });
+          controller.close();
         };
+        const seconds = Number(timeoutSeconds ?? 0);
+        const timer = seconds > 0 ? setTimeout(() => end(false), seconds * 1000) : undefined;
         for (const event of history) if (event.version > since) listener(event);
         watches.set(listener, end);
         signal.addEventListener("abort", () => end(false), { once: true });
@@ -100,7 +109,7 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
     for (const listener of watches.keys()) listener(event);
   }
 
-  function store(path: string, object: KubernetesObject, isDryRun: boolean): KubernetesObject {
+  function store(path: string, object: KubernetesObject, dryRun = false): KubernetesObject {
     const { namespace, name = "" } = PATH.exec(path)?.groups ?? {};
     const { metadata } = objects.get(path) ?? {};
     const stored: KubernetesObject = {
@@ -113,7 +122,7 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
         resourceVersion: String(++version),
       },
     };
-    if (isDryRun) return stored;
+    if (dryRun) return stored;
     record(path, metadata ? "MODIFIED" : "ADDED", stored);
     objects.set(path, stored);
     latest.set(version);
@@ -127,25 +136,26 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
     latest.set(version);
   }
 
-  async function create(request: Request, { pathname, searchParams }: URL): Promise<Response> {
+  async function create(request: Request, url: URL): Promise<Response> {
     const object = (await request.json()) as KubernetesObject;
     const { name = `${object.metadata?.generateName}${++version}` } = object.metadata ?? {};
-    if (objects.has(`${pathname}/${name}`)) return failure(409, "AlreadyExists");
-    const isDryRun = searchParams.get("dryRun") === "All";
-    return Response.json(store(`${pathname}/${name}`, object, isDryRun), { status: 201 });
+    const path = `${url.pathname}/${name}`;
+    if (objects.has(path)) return failure(409, "AlreadyExists");
+    return Response.json(store(path, object, isDryRun(url)), { status: 201 });
   }
 
-  async function change(request: Request, path: string, current: KubernetesObject): Promise<Response> {
-    const body = (await request.json().catch(() => ({}))) as KubernetesObject & { preconditions?: object };
+  async function change(request: Request, url: URL, current: KubernetesObject): Promise<Response> {
+    const path = url.pathname;
+    const body = (await request.json().catch(() => ({}))) as KubernetesObject & DeleteOptions;
     const expected: { uid?: string; resourceVersion?: string } =
       request.method === "DELETE" ? (body.preconditions ?? {}) : (body.metadata ?? {});
     const { uid, resourceVersion } = current.metadata ?? {};
     if ((expected.uid ?? uid) !== uid || (expected.resourceVersion ?? resourceVersion) !== resourceVersion) {
       return failure(409, "Conflict");
     }
-    if (request.method === "PUT") return Response.json(store(path, body, false));
-    if (request.method === "PATCH") return Response.json(store(path, mergePatch(current, body), false));
-    remove(path);
+    if (request.method === "PUT") return Response.json(store(path, body, isDryRun(url)));
+    if (request.method === "PATCH") return Response.json(store(path, mergePatch(current, body), isDryRun(url)));
+    if (!isDryRun(url) && !body.dryRun?.includes("All")) remove(path);
     return Response.json(current);
   }
 
@@ -155,7 +165,7 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
     get: <T>(path: string) => objects.get(path) as T | undefined,
     list: <T>(collection: string) =>
       [...objects].flatMap(([path, object]) => (isIn(collection, path) ? [object as unknown as T] : [])),
-    put: (path, object) => void store(path, object as KubernetesObject, false),
+    put: (path, object) => void store(path, object as KubernetesObject),
     remove,
     endWatches({ forget = false, broken = false } = {}) {
       if (forget) oldestVersion = ++version;
@@ -174,7 +184,7 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
       const current = objects.get(path);
       if (!current) return failure(404, "NotFound", { name: groups.name, kind: groups.resource });
       if (request.method === "GET") return Response.json(current);
-      return ["PUT", "PATCH", "DELETE"].includes(request.method) ? change(request, path, current) : undefined;
+      return ["PUT", "PATCH", "DELETE"].includes(request.method) ? change(request, url, current) : undefined;
     },
   };
 }
@@ -199,16 +209,34 @@ function typeInSelection(url: URL, { path, type, object, previous }: WatchEvent)
   return wasBefore ? "DELETED" : undefined; // an object that leaves the selection is reported as deleted
 }
 
+/** The body of a DELETE (meta/v1). */
+interface DeleteOptions {
+  readonly preconditions?: { readonly uid?: string; readonly resourceVersion?: string };
+  readonly dryRun?: readonly string[];
+}
+
+function isDryRun({ searchParams }: URL): boolean {
+  return searchParams.get("dryRun") === "All";
+}
+
 /** Whether the collection and selectors of a request's URL include an object. */
 function isSelected({ pathname, searchParams }: URL, path: string, object: KubernetesObject): boolean {
-  if (!isIn(pathname, path)) return false;
-  const { metadata } = object;
-  const [label = "", value] = searchParams.get("labelSelector")?.split("=") ?? [];
-  const [field = "", expected] = searchParams.get("fieldSelector")?.split("=") ?? [];
   return (
-    (value === undefined || metadata?.labels?.[label] === value) &&
-    (expected === undefined || String(fieldOf(object, field) ?? "") === expected)
+    isIn(pathname, path) &&
+    matches(searchParams.get("labelSelector"), (label) => object.metadata?.labels?.[label]) &&
+    matches(searchParams.get("fieldSelector"), (field) => String(fieldOf(object, field) ?? ""))
   );
+}
+
+/** Whether all requirements of a selector are met, such as a=b,c!=d. Set-based requirements are not supported. */
+function matches(selector: string | null, read: (key: string) => string | undefined): boolean {
+  if (!selector) return true;
+  return selector.split(",").every((requirement) => {
+    const [, key, operator, value] = REQUIREMENT.exec(requirement) ?? [];
+    if (key === undefined)
+      throw new Error(`Cannot use the selector "${selector}": expected equality-based requirements`);
+    return (read(key) === value) === (operator !== "!=");
+  });
 }
 
 /** Whether a collection, of one namespace or of all, has the object with this path. */
