@@ -107,12 +107,28 @@ test("runAsLeader() ends the work before the Lease expires if it cannot renew it
   await until(true);
 });
 
-test("runAsLeader() ends the work when another candidate holds the Lease", async () => {
-  const { candidate, put } = await start();
-  const { until } = candidate("a");
+test("runAsLeader() ends the work when another candidate holds the Lease, and does not release that Lease", async () => {
+  const { candidate, put, lease } = await start();
+  const { until, stop, ended } = candidate("a");
   await until(true);
   put(PATH, { spec: { holderIdentity: "thief", leaseDurationSeconds: 60 } } as V1Lease);
   await until(false);
+  stop();
+  await ended;
+  expect(lease().spec).toEqual({ holderIdentity: "thief", leaseDurationSeconds: 60 });
+});
+
+test("runAsLeader() keeps what others wrote to the Lease when it acquires, renews and releases it", async () => {
+  const { candidate, put, objects, renewals } = await start();
+  const metadata = { labels: { team: "gpu" }, annotations: { note: "x" }, finalizers: ["example.com/keep"] };
+  put(PATH, { metadata });
+  const { until, stop, ended } = candidate("a");
+  await until(true);
+  for await (const count of renewals.changes(AbortSignal.timeout(4000))) if (count >= 2) break;
+  expect(objects.get(PATH)).toMatchObject({ metadata, spec: { holderIdentity: "a" } });
+  stop();
+  await ended;
+  expect(objects.get(PATH)).toMatchObject({ metadata, spec: { holderIdentity: "" } });
 });
 
 test("runAsLeader() keeps leading when another writer adds a label to the Lease", async () => {

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, spyOn, test } from "bun:test";
 import { freePort } from "../program/testing.ts";
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
 
@@ -42,6 +42,18 @@ test("a request that is not answered within its time limit fails with an error t
   const { request } = await start(never);
   const outcome = request("/api/v1/pods", { method: "POST", body: {}, timeout: 50 });
   expect(await outcome.catch(String)).toBe("Error: POST /api/v1/pods was not answered within 0.05 s");
+});
+
+test("a request has a time limit of 10 s by default, a call of a typed client too", async () => {
+  const { request, core } = await start(never, never);
+  const timeout = AbortSignal.timeout.bind(AbortSignal);
+  const faster = spyOn(AbortSignal, "timeout").mockImplementation((ms) => timeout(ms / 200));
+  cleanups.push(() => faster.mockRestore());
+  const reason = "was not answered within 10 s";
+  expect(await request("/api/v1/pods").catch(String)).toBe(`Error: GET /api/v1/pods ${reason}`);
+  expect(await core.listNamespacedPod({ namespace: "team" }).then(String, String)).toBe(
+    `Error: GET /api/v1/namespaces/team/pods ${reason}`,
+  );
 });
 
 test("a response whose body does not end within the time limit fails with an error that names the call", async () => {

@@ -138,7 +138,7 @@ test("watchObjects() asks the API server to end each watch after a minute", asyn
 test("watchObjects() resumes a watch that the API server does not end in time: the connection may be broken", async () => {
   let isSilent = true;
   const { label, next, lines } = await watch(SLICES, {
-    duration: 60,
+    duration: 180,
     onRequest: ({ url }) => {
       if (!url.includes("watch=") || !isSilent) return undefined;
       isSilent = false;
@@ -148,7 +148,7 @@ test("watchObjects() resumes a watch that the API server does not end in time: t
   await next();
   label("a", "1");
   expect(await next()).toEqual({ type: "put", key: "a", object: "1" });
-  expect(lines).toEqual([`Watch interrupted: GET ${SLICES} was not answered within 0.07 s`]);
+  expect(lines[0]).toBe(`Watch interrupted: GET ${SLICES} was not answered within 0.21 s`);
 });
 
 test("watchObjects() waits before it resumes a watch that the API server ends at once", async () => {
