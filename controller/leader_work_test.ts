@@ -10,6 +10,7 @@ import { createRecordingLog, silentLog } from "../program/testing.ts";
 import { waitForApiSupport } from "./api_support.ts";
 import { createLeaderWork } from "./leader_work.ts";
 import { createControllerMetrics } from "./metrics.ts";
+import { toResourceSlice } from "./slices/slice.ts";
 import { claim, devicesOf, gpu, inventoryOf, server } from "./testing.ts";
 
 const [A, B] = [deviceName("a"), deviceName("b")];
@@ -140,6 +141,35 @@ test("createLeaderWork() does not overwrite a later change by another controller
   const [slice] = await until((list) => names(list).length === 2);
   expect(slice?.metadata).toMatchObject({ labels: { by: "another" } });
   expect(updates).toBe(2);
+});
+
+test("createLeaderWork() removes a slice only as it was seen: it plans again if another writer has changed it", async () => {
+  let removals = 0;
+  const { inventory, startLeader, until, objects, put, writes } = await start(({ method }) => {
+    if (method !== "DELETE" || removals++ > 0) return undefined;
+    put(`${RESOURCE_SLICES}/bitfusion-0`, {
+      ...objects.get(`${RESOURCE_SLICES}/bitfusion-0`),
+      metadata: { labels: { by: "another" } },
+    });
+    return undefined;
+  });
+  startLeader();
+  inventory.set(inventoryOf(server("s:1", [gpu("a")])));
+  await until((list) => names(list).length === 1);
+  inventory.set(inventoryOf(server("s:1", [])));
+  await until((list) => list.length === 0);
+  expect(writes.current).toEqual(["POST 201", "DELETE 409", "DELETE 200"]);
+});
+
+test("createLeaderWork() leaves the slices of other drivers alone", async () => {
+  const { inventory, startLeader, until, put, slices, writes } = await start();
+  const other = toResourceSlice({ name: "other", devices: [] });
+  put(`${RESOURCE_SLICES}/other`, { ...other, spec: { ...other.spec, driver: "gpu.example.com" } });
+  startLeader();
+  inventory.set(inventoryOf(server("s:1", [gpu("a")])));
+  await until((list) => names(list).length === 1);
+  expect(writes.current).toEqual(["POST 201"]);
+  expect(slices().map(({ metadata }) => metadata.name)).toEqual(["other", "bitfusion-0"]);
 });
 
 test("createLeaderWork() removes a GPU that left the pool once its last claim is deleted, and ignores other deletions", async () => {

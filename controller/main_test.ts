@@ -119,15 +119,18 @@ test("with ALLOCATION=units the controller removes published slices once the pre
   await until((devices) => devices.size === 0);
 });
 
-test("with ALLOCATION=units the controller retries a removal that the API server rejects", async () => {
+test("with ALLOCATION=units the controller retries a removal that the API server rejects, and removes no other driver's slice", async () => {
   let removals = 0;
-  const { controller, put, until } = await start(({ method }) =>
+  const { controller, put, slices, until } = await start(({ method }) =>
     method === "DELETE" && removals++ === 0 ? new Response("overloaded", { status: 503 }) : undefined,
   );
+  const other = toResourceSlice({ name: "other", devices: [] });
+  put(`${RESOURCE_SLICES}/other`, { ...other, spec: { ...other.spec, driver: "gpu.example.com" } });
   put(`${RESOURCE_SLICES}/bitfusion-0`, toResourceSlice({ name: "bitfusion-0", devices: [{ name: "gpu" }] }));
   controller({ ALLOCATION: "units" });
   await until((devices) => devices.size === 0);
   expect(removals).toBe(2);
+  expect(slices().map(({ metadata }) => metadata.name)).toEqual(["other"]);
 });
 
 test("the controller reports that the API server does not support sharing by claims", async () => {

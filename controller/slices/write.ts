@@ -42,14 +42,14 @@ export function writesOf({ removals, updates, creations }: Plan): SliceWrite[] {
   ];
 }
 
-/** The removal of a slice as it was seen. */
-export function removal({ metadata: { name, uid, resourceVersion } }: ResourceSlice): SliceWrite {
+/** The removal of a slice as it was seen. A slice that was created again has another version, too. */
+export function removal({ metadata: { name, resourceVersion } }: ResourceSlice): SliceWrite {
   return {
     operation: "delete",
     name,
     devices: [],
     async run(request, signal) {
-      const body = { preconditions: { uid, resourceVersion } };
+      const body = { preconditions: { resourceVersion } };
       await request(`${RESOURCE_SLICES}/${name}`, { method: "DELETE", body, signal }).catch((error) => {
         if (!isStatus(error, 404)) throw error;
       });
