@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
-import { mkdtempDisposable, writeFile } from "node:fs/promises";
+import { link, mkdtempDisposable, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createRecordingLog } from "../program/testing.ts";
+import { createRecordingLog, silentLog } from "../program/testing.ts";
 import { createFileWatch, fileIdentity } from "./file_watch.ts";
 
 test("untilFound() polls a directory that cannot be watched, and logs this once", async () => {
@@ -19,4 +19,19 @@ test("untilFound() polls a directory that cannot be watched, and logs this once"
   expect(lines).toEqual([
     "Cannot watch a directory: it is polled every two seconds: EMFILE: too many open files, watch",
   ]);
+});
+
+test("untilReplaced() detects a file that has the inode of the one before: file systems use inodes again", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "kubelet-"));
+  const [path, spare] = [join(folder.path, "kubelet.sock"), join(folder.path, "spare")];
+  await writeFile(path, "");
+  await link(path, spare);
+  const before = await stat(path);
+  const identity = await fileIdentity(path);
+  do {
+    await rm(path);
+    await link(spare, path);
+  } while ((await stat(path)).ctimeMs === before.ctimeMs); // the clock of file systems has steps of some ms
+  expect((await stat(path)).ino).toBe(before.ino);
+  await createFileWatch({ log: silentLog }).untilReplaced(path, identity, AbortSignal.timeout(4000));
 });

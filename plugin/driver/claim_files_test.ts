@@ -1,5 +1,5 @@
-import { expect, test } from "bun:test";
-import { mkdtempDisposable, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { expect, spyOn, test } from "bun:test";
+import { mkdtempDisposable, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { PreparedClaim } from "./cdi.ts";
@@ -43,6 +43,24 @@ test("write() keeps a file that is up to date, and replaces any other", async ()
   await writeFile(path, "");
   await files.write(CLAIM, signal);
   expect(await files.read("a-1")).toEqual(CLAIM);
+});
+
+test("write() syncs the complete file to disk before it gets its name: a power failure leaves no empty file", async () => {
+  await using folder = await temporaryFolder();
+  await using handle = await open(join(folder.path, "other"), "w");
+  const synced: string[][] = [];
+  const sync = spyOn(Object.getPrototypeOf(handle), "sync").mockImplementation(async () => {
+    const names = (await readdir(folder.path)).filter((name) => name !== "other");
+    synced.push(
+      ...(await Promise.all(names.map(async (name) => [name, await readFile(join(folder.path, name), "utf8")]))),
+    );
+  });
+  try {
+    await createClaimFiles(folder.path).write(CLAIM, signal);
+  } finally {
+    sync.mockRestore();
+  }
+  expect(synced).toEqual([[expect.stringMatching(/\.tmp$/), await readFile(join(folder.path, FILE), "utf8")]]);
 });
 
 test("write() creates the directory, and recreates it after a deletion", async () => {

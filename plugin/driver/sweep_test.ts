@@ -24,12 +24,12 @@ function claimFiles(...claims: PreparedClaim[]) {
   return { held, removed: removed.promise, files: files as ClaimFiles };
 }
 
-function start(files: ClaimFiles, readClaim: ReadClaim) {
+function start(files: ClaimFiles, readClaim: ReadClaim, mutex = createKeyedMutex()) {
   const stop = new AbortController();
   const ended = runSweeper({
     files,
     readClaim,
-    mutex: createKeyedMutex(),
+    mutex,
     log: silentLog,
     signal: stop.signal,
     backoff: createBackoff({ initial: 1, max: 1 }),
@@ -66,6 +66,25 @@ test("runSweeper() removes the file of one claim although another claim cannot b
   expect(await removed).toBe("a-1");
   await retried.promise;
   expect([...held.keys()]).toEqual(["a-2"]);
+});
+
+test("runSweeper() judges a claim that is being prepared only afterwards", async () => {
+  const { held, removed, files } = claimFiles(CLAIM, { ...CLAIM, name: "deleted", uid: "a-2" });
+  const mutex = createKeyedMutex();
+  const [prepared, judged] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  void mutex("a-1", () => prepared.promise);
+  let isAllocated = false;
+  const readClaim: ReadClaim = async ({ name }) => {
+    if (name === "train") judged.resolve();
+    return name === "train" && isAllocated ? ALLOCATED : undefined;
+  };
+  await using _sweeping = start(files, readClaim, mutex);
+  expect(await removed).toBe("a-2");
+  expect([...held.keys()]).toEqual(["a-1"]);
+  isAllocated = true;
+  prepared.resolve();
+  await judged.promise;
+  expect([...held.keys()]).toEqual(["a-1"]);
 });
 
 test("runSweeper() continues when the files cannot be listed", async () => {
