@@ -1,3 +1,4 @@
+import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
 import { createKeyedMutex } from "./keyed_mutex.ts";
 
@@ -22,6 +23,17 @@ test("KeyedMutex runs functions with the same key in order, and those with other
   first.resolve();
   expect(await Promise.all(runs)).toEqual(["a1", "a2", "b1", "a3"]);
   expect(events.slice(3)).toEqual(["a1 ends", "a2 starts", "a2 ends", "a3 starts", "a3 ends"]);
+});
+
+test("KeyedMutex needs no memory for keys whose functions have ended", async () => {
+  const mutex = createKeyedMutex();
+  const promises = () => {
+    Bun.gc(true);
+    return heapStats().objectTypeCounts.Promise ?? 0;
+  };
+  const before = promises();
+  for (let key = 0; key < 1000; key++) await mutex(String(key), async () => {});
+  expect(promises() - before).toBeLessThan(500);
 });
 
 test("KeyedMutex runs the next function after a function that throws", async () => {
