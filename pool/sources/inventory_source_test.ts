@@ -98,6 +98,39 @@ test("createInventorySource() follows changes of the server list without interru
   expect(await next()).toBeUndefined();
 });
 
+test("createInventorySource() ignores the late state of a server that was removed and added again meanwhile", async () => {
+  const [late, ended] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const second = createLatest<PoolServer>({ address: "a:1", reachable: true, gpus: [] });
+  let observers = 0;
+  const observe: ServerSource = async function* (address, signal) {
+    if (++observers > 1) return yield* second.changes(signal);
+    try {
+      yield { address, reachable: true };
+      await late.promise; // a probe that does not end with its signal
+      yield { address, reachable: false };
+    } finally {
+      ended.resolve();
+    }
+  };
+  const addresses = createLatest<readonly string[]>(["a:1"]);
+  const stop = new AbortController();
+  const inventories = createInventorySource(addresses.changes, observe, silentLog)(stop.signal)[Symbol.asyncIterator]();
+  const next = async () => (await inventories.next()).value?.servers;
+  expect(await next()).toEqual([{ address: "a:1", reachable: true }]);
+  addresses.set([]);
+  expect(await next()).toEqual([]);
+  addresses.set(["a:1"]);
+  expect(await next()).toEqual([{ address: "a:1", reachable: true, gpus: [] }]);
+  const following = next();
+  late.resolve();
+  await ended.promise;
+  const gpus = [{ id: "x", model: "Tesla T4", memoryMb: 16_000, healthy: true }];
+  second.set({ address: "a:1", reachable: true, gpus });
+  expect(await following).toEqual([{ address: "a:1", reachable: true, gpus }]);
+  stop.abort();
+  expect(await next()).toBeUndefined();
+});
+
 test("createInventorySource() assigns a repeated GPU to the first server that reports it", async () => {
   const { set, observe } = createSettableServers("a:1", "b:1");
   const [x, y] = ["x", "y"].map((id) => ({ id, model: "Tesla T4", memoryMb: 16_000, healthy: true })) as [Gpu, Gpu];
