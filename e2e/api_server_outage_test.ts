@@ -3,7 +3,6 @@ import { mkdir, mkdtempDisposable, writeFile } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { V1MutatingWebhookConfiguration } from "@kubernetes/client-node";
 import { kubeconfigOf, type SimulatedApiServer, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { startSimulatedDraKubelet } from "../kubernetes/simulated/dra_kubelet.ts";
 import { startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
@@ -65,10 +64,10 @@ async function start(file: string, port: number, resources: AsyncDisposableStack
 /** Starts the API server, with the configurations of the webhook. */
 function startApiServer(port: number): SimulatedApiServer {
   const api = startSimulatedApiServer({ port });
-  const metadata = { name: "bitfusion-webhook" };
-  const configuration: V1MutatingWebhookConfiguration = { metadata, webhooks: [] };
-  api.mutatingWebhooks.set(metadata.name, configuration);
-  api.validatingWebhooks.set(metadata.name, configuration);
+  for (const kind of ["mutating", "validating"]) {
+    const path = `/apis/admissionregistration.k8s.io/v1/${kind}webhookconfigurations/bitfusion-webhook`;
+    api.store.put(path, { webhooks: [] });
+  }
   return api;
 }
 

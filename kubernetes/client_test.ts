@@ -27,7 +27,7 @@ afterEach(async () => {
 function start(options: Parameters<typeof startSimulatedApiServer>[0]): SimulatedApiServer {
   const api = startSimulatedApiServer(options);
   cleanups.push(() => api[Symbol.asyncDispose]());
-  api.secrets.set("kube-system/bitfusion-secret", { metadata: { name: SECRET.name }, data: { "ca.crt": "eA==" } });
+  api.store.put("/api/v1/namespaces/kube-system/secrets/bitfusion-secret", { data: { "ca.crt": "eA==" } });
   return api;
 }
 

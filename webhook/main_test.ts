@@ -5,6 +5,7 @@ import type { IncomingMessage } from "node:http";
 import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { V1MutatingWebhookConfiguration, V1Secret } from "@kubernetes/client-node";
 import { applyPatch } from "rfc6902";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { createCertificate } from "../tls/certificate.ts";
@@ -120,26 +121,29 @@ test("the webhook creates its certificate, writes the caBundles and copies the t
   cleanups.push(() => api[Symbol.asyncDispose]());
   const clientConfig = { service: { namespace: "bitfusion-system", name: "bitfusion-webhook" } };
   const webhook = { name: "pods.bitfusion.io", clientConfig, admissionReviewVersions: ["v1"], sideEffects: "None" };
-  const configuration = { metadata: { name: "bitfusion-webhook" }, webhooks: [webhook] };
-  for (const webhooks of [api.mutatingWebhooks, api.validatingWebhooks])
-    webhooks.set("bitfusion-webhook", configuration);
+  const configurations = ["mutating", "validating"].map(
+    (kind) => `/apis/admissionregistration.k8s.io/v1/${kind}webhookconfigurations/bitfusion-webhook`,
+  );
+  for (const path of configurations) api.store.put(path, { webhooks: [webhook] });
   const KUBECONFIG = join(folder, "config");
   await writeFile(KUBECONFIG, kubeconfigOf(api.url, { ca: other.ca, token: "t" }));
   const { port, metricsPort } = await start({ KUBECONFIG, TOTAL_GPU_MEMORY: "16000" });
-  const [mutating = "", validating] = [api.mutatingWebhooks, api.validatingWebhooks].map(
-    (webhooks) => webhooks.get("bitfusion-webhook")?.webhooks?.[0]?.clientConfig.caBundle,
+  const [mutating = "", validating] = configurations.map(
+    (path) => api.store.get<V1MutatingWebhookConfiguration>(path)?.webhooks?.[0]?.clientConfig.caBundle,
   );
   expect(mutating).not.toBe("");
   expect(validating).toBe(mutating);
   const ca = Buffer.from(mutating, "base64").toString();
-  expect(api.secrets.get("bitfusion-system/bitfusion-webhook-tls")?.type).toBe("kubernetes.io/tls");
+  const secret = (namespace: string, name: string) => `/api/v1/namespaces/${namespace}/secrets/${name}`;
+  const stored = (namespace: string, name: string) => api.store.get<V1Secret>(secret(namespace, name));
+  expect(stored("bitfusion-system", "bitfusion-webhook-tls")?.type).toBe("kubernetes.io/tls");
 
   const refused = await mutate(port, ca, SERVICE);
   expect(refused.response.allowed).toBe(false);
   expect(refused.response.status?.message).toContain("kubectl create secret generic bitfusion-secret");
-  api.secrets.set("kube-system/bitfusion-secret", { data: { "ca.crt": "eA==" } });
+  api.store.put(secret("kube-system", "bitfusion-secret"), { data: { "ca.crt": "eA==" } });
   expect((await mutate(port, ca, SERVICE)).response.allowed).toBe(true);
-  expect(api.secrets.get("team/bitfusion-secret")?.data).toEqual({ "ca.crt": "eA==" });
+  expect(stored("team", "bitfusion-secret")?.data).toEqual({ "ca.crt": "eA==" });
   const metrics = await fetch(`http://localhost:${metricsPort}/metrics`).then((response) => response.text());
   expect(metrics).toContain('bitfusion_webhook_token_copies_total{operation="create"} 1');
   expect(metrics).toContain(

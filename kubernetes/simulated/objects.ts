@@ -50,8 +50,8 @@ export interface ObjectStoreOptions {
 }
 
 /**
- * Creates a store that supports GET, LIST with pages, WATCH with timeouts and bookmarks, POST, PUT, PATCH (merge) and
- * DELETE, with label and field selectors, resource versions, preconditions and dry runs.
+ * Creates a store that supports GET, LIST with pages, WATCH with timeouts and bookmarks, POST, PUT, PATCH (merge
+ * and strategic merge) and DELETE, with label and field selectors, resource versions, preconditions and dry runs.
  */
 export function createObjectStore({ defaults = (object) => object }: ObjectStoreOptions = {}): ObjectStore {
   const objects = new Map<string, KubernetesObject>();
@@ -154,7 +154,11 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
       return failure(409, "Conflict");
     }
     if (request.method === "PUT") return Response.json(store(path, body, isDryRun(url)));
-    if (request.method === "PATCH") return Response.json(store(path, mergePatch(current, body), isDryRun(url)));
+    if (request.method === "PATCH") {
+      const merge = PATCHES[request.headers.get("Content-Type") ?? ""];
+      if (!merge) return failure(415, "UnsupportedMediaType");
+      return Response.json(store(path, merge(current, body) as KubernetesObject, isDryRun(url)));
+    }
     if (!isDryRun(url) && !body.dryRun?.includes("All")) remove(path);
     return Response.json(current);
   }
@@ -189,15 +193,34 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
   };
 }
 
-/** Applies a JSON Merge Patch (RFC 7386) to an object. */
-function mergePatch<T extends object>(target: T, patch: object): T {
-  const result: Record<string, unknown> = { ...(target as Record<string, unknown>) };
+/** How a patch changes a value, by its content type. */
+const PATCHES: Readonly<Record<string, (target: unknown, patch: unknown) => unknown>> = {
+  "application/merge-patch+json": (target, patch) => mergePatch(target, patch, (_, list) => list),
+  "application/strategic-merge-patch+json": (target, patch) => mergePatch(target, patch, mergeByName),
+};
+
+type MergeLists = (target: readonly Named[], patch: readonly Named[]) => unknown;
+type Named = Readonly<Record<string, unknown>> & { readonly name?: string };
+
+/** Applies a JSON Merge Patch (RFC 7386), or a strategic one, which also merges lists. */
+function mergePatch(target: unknown, patch: unknown, mergeLists: MergeLists): unknown {
+  if (Array.isArray(patch)) return mergeLists(Array.isArray(target) ? target : [], patch);
+  if (typeof patch !== "object" || patch === null) return patch;
+  const result: Record<string, unknown> = typeof target === "object" ? { ...target } : {};
   for (const [key, value] of Object.entries(patch)) {
     if (value === null) delete result[key];
-    else if (typeof value === "object" && !Array.isArray(value)) result[key] = mergePatch(result[key] ?? {}, value);
-    else result[key] = value;
+    else result[key] = mergePatch(result[key], value, mergeLists);
   }
-  return result as T;
+  return result;
+}
+
+/** Merges lists of objects whose key is their name, such as the webhooks of a MutatingWebhookConfiguration. */
+function mergeByName(target: readonly Named[], patch: readonly Named[]): readonly unknown[] {
+  const merged = target.map((object) => {
+    const change = patch.find(({ name }) => name === object.name);
+    return change ? mergePatch(object, change, mergeByName) : object;
+  });
+  return [...merged, ...patch.filter(({ name }) => !target.some((object) => object.name === name))];
 }
 
 /** The type of an event for a watch. Undefined if it concerns none of the selected objects. */
@@ -252,7 +275,8 @@ function fieldOf(object: unknown, path: string): unknown {
   return path.split(".").reduce((value, key) => (value as Record<string, unknown> | undefined)?.[key], object);
 }
 
-function failure(code: 404 | 409 | 410, reason: string, details: object = {}): Response {
+/** The Status of an API server (meta/v1). */
+export function failure(code: 404 | 409 | 410 | 415, reason: string, details: object = {}): Response {
   const status = { apiVersion: "v1", kind: "Status", status: "Failure", code, reason, message: reason, details };
   return Response.json(status, { status: code });
 }

@@ -9,7 +9,8 @@ function start() {
   const store = createObjectStore();
   store.put(`${SLICES}/a`, { metadata: { labels: { x: "1" } }, spec: { driver: "bitfusion.io" } });
   async function send(method: string, path: string, body?: object) {
-    const init = body ? { method, body: JSON.stringify(body) } : { method };
+    const headers = { "Content-Type": method === "PATCH" ? "application/merge-patch+json" : "application/json" };
+    const init = body ? { method, headers, body: JSON.stringify(body) } : { method };
     const response = await store.answer(new Request(`http://localhost${path}`, init));
     return { status: response?.status, object: (await response?.json()) as Record<string, unknown> };
   }

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
-import type { V1MutatingWebhook, V1ValidatingWebhook } from "@kubernetes/client-node";
+import type { V1MutatingWebhook, V1MutatingWebhookConfiguration, V1ValidatingWebhook } from "@kubernetes/client-node";
 import {
   connectWithKubeconfig,
   kubeconfigOf,
@@ -11,6 +11,9 @@ import { createCertificate } from "../../tls/certificate.ts";
 import { writeCaBundles } from "./ca_bundles.ts";
 
 const NAME = "bitfusion-webhook";
+const [MUTATING, VALIDATING] = ["mutating", "validating"].map(
+  (kind) => `/apis/admissionregistration.k8s.io/v1/${kind}webhookconfigurations/${NAME}`,
+) as [string, string];
 const NOW = Date.now();
 const DAY = 24 * 3600_000;
 
@@ -54,12 +57,11 @@ async function write({ mutating, validating, ca = CA, meanwhile }: WriteOptions)
     },
   });
   cleanups.push(() => api[Symbol.asyncDispose]());
-  const metadata = { name: NAME };
-  if (mutating) api.mutatingWebhooks.set(NAME, { metadata, webhooks: mutating });
-  if (validating) api.validatingWebhooks.set(NAME, { metadata, webhooks: validating });
+  if (mutating) api.store.put(MUTATING, { webhooks: mutating });
+  if (validating) api.store.put(VALIDATING, { webhooks: validating });
   const { admissionRegistration } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const outcome = await writeCaBundles(admissionRegistration, NAME, ca, NOW).then(() => "written", String);
-  const after = [api.mutatingWebhooks, api.validatingWebhooks].map((webhooks) => webhooks.get(NAME)?.webhooks);
+  const after = [MUTATING, VALIDATING].map((path) => api.store.get<V1MutatingWebhookConfiguration>(path)?.webhooks);
   return { outcome, writes: api.requests.filter((request) => !request.startsWith("GET")), after };
 }
 
@@ -108,10 +110,10 @@ test("writeCaBundles() gives the bundle to the right webhook if the list is reor
   const { outcome, after } = await write({
     mutating: [own, foreign],
     validating: [],
-    meanwhile({ mutatingWebhooks }) {
+    meanwhile({ store }) {
       if (isReordered) return;
       isReordered = true;
-      mutatingWebhooks.set(NAME, { metadata: { name: NAME, resourceVersion: "9" }, webhooks: [foreign, own] });
+      store.put(MUTATING, { webhooks: [foreign, own] });
     },
   });
   expect(outcome).toBe("written");
@@ -119,15 +121,13 @@ test("writeCaBundles() gives the bundle to the right webhook if the list is reor
 });
 
 test("writeCaBundles() keeps the CA that another replica adds meanwhile, and gives up if the conflicts do not end", async () => {
-  let version = 9;
   let conflicts = 1;
   const options: WriteOptions = {
     mutating: [webhook("a.bitfusion.io")],
     validating: [],
-    meanwhile({ mutatingWebhooks }) {
+    meanwhile({ store }) {
       if (conflicts-- <= 0) return;
-      const metadata = { name: NAME, resourceVersion: String(version++) };
-      mutatingWebhooks.set(NAME, { metadata, webhooks: [webhook("a.bitfusion.io", bundle(OTHER))] });
+      store.put(MUTATING, { webhooks: [webhook("a.bitfusion.io", bundle(OTHER))] });
     },
   };
   expect((await write(options)).after[0]).toEqual([webhook("a.bitfusion.io", bundle(CA, OTHER))]);

@@ -15,7 +15,8 @@ import { type Certificate, createCertificate, isUsable } from "../../tls/certifi
 import { type CertificateSource, createFileSource, createSecretSource } from "./certificate_source.ts";
 
 const NAMES = ["localhost"] as const;
-const KEY = "bitfusion-system/bitfusion-webhook-tls";
+const [NAMESPACE, NAME] = ["bitfusion-system", "bitfusion-webhook-tls"];
+const PATH = `/api/v1/namespaces/${NAMESPACE}/secrets/${NAME}`;
 const DAY = 24 * 3600_000;
 
 const cleanups: (() => unknown)[] = [];
@@ -153,14 +154,13 @@ interface Setup {
 async function start({ now = Date.now(), secret, onRequest, log = silentLog }: Setup = {}) {
   const api = startSimulatedApiServer({ onRequest: (request) => onRequest?.(request) });
   cleanups.push(() => api[Symbol.asyncDispose]());
-  if (secret) api.secrets.set(KEY, { ...secret, metadata: { name: "bitfusion-webhook-tls", resourceVersion: "7" } });
+  if (secret) api.store.put(PATH, secret);
   const { core } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const clock = { now };
-  const [namespace = "", name = ""] = KEY.split("/");
   const published: Certificate[] = [];
   const publish = async (certificate: Certificate) => void published.push(certificate);
   const source = () =>
-    createSecretSource({ core, namespace, name, dnsNames: NAMES, publish, log, now: () => clock.now });
+    createSecretSource({ core, namespace: NAMESPACE, name: NAME, dnsNames: NAMES, publish, log, now: () => clock.now });
   return { api, clock, source, published };
 }
 
@@ -172,8 +172,8 @@ function secretOf({ cert, key, ca }: Certificate) {
   };
 }
 
-function stored({ secrets }: SimulatedApiServer): unknown {
-  const { type, data } = secrets.get(KEY) ?? {};
+function stored({ store }: SimulatedApiServer): unknown {
+  const { type, data } = store.get<V1Secret>(PATH) ?? {};
   return { type, data };
 }
 
@@ -275,7 +275,7 @@ test("createSecretSource() creates a certificate if its Secret is deleted, and w
   const { api, source, published } = await start();
   const { iterator } = open(source());
   const { value: old } = await iterator.next();
-  api.secrets.delete(KEY);
+  api.store.remove(PATH);
   jest.useFakeTimers();
   let next: Certificate | undefined;
   try {

@@ -15,8 +15,8 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-const SOURCE = "kube-system/bitfusion-secret";
-const COPY = "team/bitfusion-secret";
+const SOURCE = "/api/v1/namespaces/kube-system/secrets/bitfusion-secret";
+const COPY = "/api/v1/namespaces/team/secrets/bitfusion-secret";
 const TOKEN = { "ca.crt": "Y2E=", "client.yaml": "Y2xpZW50", "servers.conf": "c2VydmVycw==" };
 const LABELS = { "app.kubernetes.io/managed-by": "bitfusion-webhook" };
 
@@ -27,10 +27,7 @@ async function start(
 ): Promise<{ api: SimulatedApiServer; ensureToken: EnsureToken; counted: () => Promise<unknown> }> {
   const api: SimulatedApiServer = startSimulatedApiServer({ onRequest: (request) => onRequest?.(request, api) });
   cleanups.push(() => api[Symbol.asyncDispose]());
-  for (const [key, secret] of Object.entries(secrets)) {
-    const [namespace = "", name = ""] = key.split("/");
-    api.secrets.set(key, { ...secret, metadata: { ...secret.metadata, namespace, name, resourceVersion: "7" } });
-  }
+  for (const [path, secret] of Object.entries(secrets)) api.store.put(path, secret);
   const { core } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const { tokenCopies: copies } = createMetrics({ poolUnits: () => undefined });
   const counted = async () =>
@@ -45,7 +42,7 @@ function written({ requests }: SimulatedApiServer): string[] {
 test("createTokenCopier() copies the token into a namespace without one, and labels the copy", async () => {
   const { api, ensureToken } = await start({ [SOURCE]: { data: TOKEN, metadata: { labels: { secret: "yes" } } } });
   await ensureToken("team");
-  expect(api.secrets.get(COPY)).toMatchObject({ type: "Opaque", data: TOKEN, metadata: { labels: LABELS } });
+  expect(api.store.get<V1Secret>(COPY)).toMatchObject({ type: "Opaque", data: TOKEN, metadata: { labels: LABELS } });
   expect(written(api)).toEqual(["POST /api/v1/namespaces/team/secrets"]);
 });
 
@@ -64,8 +61,8 @@ test("createTokenCopier() updates the copy when the token changes, unlike the or
     [COPY]: { data: { ...TOKEN, "ca.crt": "b2xk", removed: "eA==" }, type: "Opaque", metadata },
   });
   await ensureToken("team");
-  expect(api.secrets.get(COPY)).toMatchObject({ type: "Opaque", metadata });
-  expect(api.secrets.get(COPY)?.data).toEqual(TOKEN);
+  expect(api.store.get<V1Secret>(COPY)).toMatchObject({ type: "Opaque", metadata });
+  expect(api.store.get<V1Secret>(COPY)?.data).toEqual(TOKEN);
   expect(written(api)).toEqual([`PUT /api/v1/namespaces/team/secrets/bitfusion-secret`]);
   expect(await counted()).toEqual({ update: 1 });
 });
@@ -77,7 +74,7 @@ test.each<[description: string, labels: Record<string, string> | undefined]>([
   const own: V1Secret = { data: { "ca.crt": "b3du" }, ...(labels ? { metadata: { labels } } : {}) };
   const { api, ensureToken } = await start({ [SOURCE]: { data: TOKEN }, [COPY]: own });
   await ensureToken("team");
-  expect(api.secrets.get(COPY)?.data).toEqual({ "ca.crt": "b3du" });
+  expect(api.store.get<V1Secret>(COPY)?.data).toEqual({ "ca.crt": "b3du" });
   expect(written(api)).toEqual([]);
 });
 
@@ -90,8 +87,8 @@ test("createTokenCopier() refuses the pod if there is no token, and explains how
 });
 
 test("createTokenCopier() succeeds if another replica creates the copy first", async () => {
-  const { api, ensureToken } = await start({ [SOURCE]: { data: TOKEN } }, ({ method }, { secrets }) => {
-    if (method === "POST") secrets.set(COPY, { data: TOKEN, metadata: { labels: LABELS } });
+  const { api, ensureToken } = await start({ [SOURCE]: { data: TOKEN } }, ({ method }, { store }) => {
+    if (method === "POST") store.put(COPY, { data: TOKEN, metadata: { labels: LABELS } });
     return undefined;
   });
   await ensureToken("team");
@@ -102,18 +99,18 @@ test("createTokenCopier() updates a copy once if several pods are created at the
   const before = { data: { "ca.crt": "b2xk" }, metadata: { labels: LABELS } };
   const { api, ensureToken } = await start({ [SOURCE]: { data: TOKEN }, [COPY]: before });
   await Promise.all(Array.from({ length: 8 }, () => ensureToken("team")));
-  expect(api.secrets.get(COPY)?.data).toEqual(TOKEN);
-  expect(api.secrets.get(COPY)?.metadata?.resourceVersion).toBe("1"); // the first version that the server assigned
+  expect(api.store.get<V1Secret>(COPY)?.data).toEqual(TOKEN);
+  expect(api.store.get<V1Secret>(COPY)?.metadata?.resourceVersion).toBe("3"); // the source, the copy, and one update
 });
 
 test("createTokenCopier() does not overwrite a copy that another writer has replaced since it was read", async () => {
   const before = { data: { "ca.crt": "b2xk" }, metadata: { labels: LABELS } };
-  const { api, ensureToken } = await start({ [SOURCE]: { data: TOKEN }, [COPY]: before }, ({ method }, { secrets }) => {
-    if (method === "PUT") secrets.set(COPY, { data: { "ca.crt": "bmV3" }, metadata: { resourceVersion: "8" } });
+  const { api, ensureToken } = await start({ [SOURCE]: { data: TOKEN }, [COPY]: before }, ({ method }, { store }) => {
+    if (method === "PUT") store.put(COPY, { data: { "ca.crt": "bmV3" } });
     return undefined;
   });
   await ensureToken("team");
-  expect(api.secrets.get(COPY)?.data).toEqual({ "ca.crt": "bmV3" });
+  expect(api.store.get<V1Secret>(COPY)?.data).toEqual({ "ca.crt": "bmV3" });
 });
 
 test("createTokenCopier() throws errors of the API server, unlike the original", async () => {
