@@ -43,6 +43,7 @@ async function demo(folder: string, stop: AbortSignal): Promise<void> {
   store.put("/api/v1/namespaces/kube-system/secrets/bitfusion-secret", { data: createToken(servers) });
 
   const options = { folder, kubeconfig, servers: servers.map(({ address }) => address) };
+  await Promise.all(servers.map((server) => server.start())); // GPUs are published in the order in which they are found
   const controller = resources.use(startController(options));
   const webhook = resources.use(await startWebhook(options));
   const driver = resources.use(await startDriver(options));
@@ -50,7 +51,6 @@ async function demo(folder: string, stop: AbortSignal): Promise<void> {
     compile("client/main.ts", join(folder, "bitfusion"), signal),
     controller.started,
     driver.waitUntilRegistered(signal),
-    ...servers.map((server) => server.start()),
   ]);
 
   const hostRoot = join(folder, "host");
