@@ -14,9 +14,11 @@ setDefaultTimeout(60_000); // on a small machine, processes start slowly
 /** Accepts connections on a port of 127.0.0.1 and never answers. Returns the port, and a function that ends it. */
 async function listenSilently() {
   const sockets = new Set<Socket>();
+  const connected = Promise.withResolvers<void>();
   const server = createServer((socket) => {
     sockets.add(socket);
     socket.on("error", () => {});
+    socket.once("data", () => connected.resolve());
   });
   const port = await freePort();
   await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
@@ -24,7 +26,7 @@ async function listenSilently() {
     for (const socket of sockets) socket.destroy();
     await new Promise((resolve) => server.close(resolve));
   }
-  return { port, end };
+  return { port, connected: connected.promise, end };
 }
 
 const CLIENTS_FILE = join(import.meta.dir, "../webhook/deploy/clients.yaml");
@@ -113,5 +115,21 @@ test.concurrent.each(Object.keys(PROGRAMS))(
     await end();
     resources.use(startApiServer(port));
     await untilReadyz(metricsPort, 200);
+  },
+);
+
+test.concurrent.each(Object.keys(PROGRAMS))(
+  "%s ends at once on SIGTERM while the API server does not answer",
+  async (file) => {
+    await using resources = new AsyncDisposableStack();
+    const { port, connected, end } = await listenSilently();
+    resources.defer(end);
+    const program = await start(file, port, resources);
+    await connected;
+    const before = performance.now();
+    process.kill(program.pid, "SIGTERM");
+    expect(await program.exited).toBe(0);
+    expect(performance.now() - before).toBeLessThan(5000); // a call may take 10 s
+    expect(await program.stderr).toBe("");
   },
 );

@@ -27,9 +27,10 @@ const DEFAULT_CONTEXT = "loaded-context";
 /**
  * Connects to the API server of the service account, or of KUBECONFIG outside a cluster.
  *
+ * @param signal ends the calls of the typed clients, which take none
  * @throws {ConfigError} if neither is set.
  */
-export function connectKubernetes(): KubernetesApi {
+export function connectKubernetes(signal?: AbortSignal): KubernetesApi {
   const config = loadConfig();
   const cluster = config.getCurrentCluster();
   if (!cluster || config.currentContext === DEFAULT_CONTEXT) {
@@ -38,7 +39,12 @@ export function connectKubernetes(): KubernetesApi {
   const configuration = createConfiguration({
     baseServer: new ServerConfiguration(cluster.server, {}),
     authMethods: { default: config },
-    httpApi: wrapHttpLibrary({ send: (request) => send(config, request) }),
+    httpApi: wrapHttpLibrary({
+      send(request) {
+        if (signal) request.setSignal(signal);
+        return send(config, request);
+      },
+    }),
   });
   return {
     core: new CoreV1Api(configuration),

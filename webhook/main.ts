@@ -35,7 +35,8 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
   const { TOTAL_GPU_MEMORY: gpuMemoryMb, POOL_SERVERS: servers } = settings;
   const ownCertificate = settings.TLS_CERT_FILE === undefined;
   const needsApi = settings.TOKENS === "copy" || ownCertificate || settings.ALLOCATION === "claims";
-  const api = needsApi ? connectKubernetes() : undefined;
+  const api = needsApi ? connectKubernetes() : undefined; // reviews in flight may need it after the signal
+  const interruptible = api && connectKubernetes(signal);
 
   let pool: Inventory | undefined;
   const metrics = createMetrics({ poolUnits: () => pool && totalUnits(pool) });
@@ -82,7 +83,7 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
   await using server = createHttpsServer({ port: settings.PORT, fetch: app.fetch });
 
   const serve = async () => {
-    for await (const certificate of certificateSource(api, settings, log)(signal)) {
+    for await (const certificate of certificateSource(interruptible, settings, log)(signal)) {
       const port = await server.use(certificate);
       ready = true;
       log.info("Serving", { port, metricsPort: probes.port });
@@ -101,8 +102,8 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
     for await (const inventory of source(signal)) pool = inventory;
   };
   const allocate = async () => {
-    if (!api) return; // nothing can be detected
-    allocation ??= await waitForAllocation(api.resource, { namespace: settings.POD_NAMESPACE, log, signal });
+    if (!interruptible) return; // nothing can be detected
+    allocation ??= await waitForAllocation(interruptible.resource, { namespace: settings.POD_NAMESPACE, log, signal });
     if (!allocation) return; // the program ended before the API server responded
     log.info("Allocation", { allocation, meaning: ALLOCATIONS[allocation] });
   };

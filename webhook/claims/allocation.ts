@@ -49,6 +49,7 @@ export async function waitForAllocation(
     try {
       return await detectAllocation(resource, namespace);
     } catch (error) {
+      if (signal.aborted) return undefined;
       log.warn("Cannot find out whether the API server supports claims by capacity", { reason: messageOf(error) });
       await backoff.wait(signal).catch(() => {}); // rejects only when aborted
     }
