@@ -2,7 +2,6 @@ import { afterEach, expect, test } from "bun:test";
 import type { CoreV1Event } from "@kubernetes/client-node";
 import { createEventRecorder, type RecordedEvent } from "./events.ts";
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
-import { createObjectStore } from "./simulated/objects.ts";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -11,11 +10,10 @@ afterEach(async () => {
 
 /** Starts an API server, and creates a recorder for it. */
 async function start(onRequest?: () => Response) {
-  const store = createObjectStore();
-  const api = startSimulatedApiServer({ onRequest: (request) => onRequest?.() ?? store.answer(request) });
+  const api = startSimulatedApiServer({ onRequest });
   cleanups.push(() => api[Symbol.asyncDispose]());
   const { request } = await connectWithKubeconfig(kubeconfigOf(api.url));
-  const events = () => [...store.objects.values()] as unknown as CoreV1Event[];
+  const events = () => [...api.store.objects.values()] as unknown as CoreV1Event[];
   return { api, events, request, record: createEventRecorder({ request, component: "bitfusion-webhook" }) };
 }
 

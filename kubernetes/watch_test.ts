@@ -2,7 +2,6 @@ import { afterEach, expect, test } from "bun:test";
 import { type Backoff, createBackoff } from "../program/backoff.ts";
 import { createRecordingLog } from "../program/testing.ts";
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
-import { createObjectStore } from "./simulated/objects.ts";
 import { type ApiObject, watchObjects } from "./watch.ts";
 
 const SLICES = "/apis/resource.k8s.io/v1/resourceslices";
@@ -25,8 +24,8 @@ interface Options {
 
 /** Watches a collection. Objects are reduced to their label `x`; those with the label `hidden` are left out. */
 async function watch(path: string, { onRequest, ...options }: Options = {}) {
-  const store = createObjectStore();
-  const api = startSimulatedApiServer({ onRequest: (request) => onRequest?.(request) ?? store.answer(request) });
+  const api = startSimulatedApiServer({ onRequest });
+  const { store } = api;
   cleanups.push(() => api[Symbol.asyncDispose]());
   const { request } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const stop = new AbortController();

@@ -5,7 +5,6 @@ import { createClient } from "@connectrpc/connect";
 import { connectUnix } from "../../grpc/client.ts";
 import { kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
 import { startSimulatedDraKubelet } from "../../kubernetes/simulated/dra_kubelet.ts";
-import { createObjectStore } from "../../kubernetes/simulated/objects.ts";
 import { compile } from "../../program/compile.ts";
 import { DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
 import { percentile } from "../common/statistics.ts";
@@ -43,8 +42,8 @@ async function measureBaseline(folder: string): Promise<number[]> {
 }
 
 async function measureDriver(folder: string): Promise<number[]> {
-  const store = createObjectStore();
-  await using api = startSimulatedApiServer({ onRequest: (request) => store.answer(request) });
+  await using api = startSimulatedApiServer();
+  const { store } = api;
   store.put("/api/v1/namespaces/team/pods/train", {
     metadata: { uid: "uid-train" },
     spec: { containers: [{ resources: { limits: { "bitfusion.io/gpu": "60" } } }] },

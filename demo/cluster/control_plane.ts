@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
 import { reconcileClaims } from "../../kubernetes/simulated/controller_manager.ts";
-import { createObjectStore, type ObjectStore } from "../../kubernetes/simulated/objects.ts";
+import type { ObjectStore } from "../../kubernetes/simulated/objects.ts";
 import { createCertificate } from "../../tls/certificate.ts";
 import { schedulePods } from "./schedule_pods.ts";
 
@@ -23,9 +23,9 @@ export interface ControlPlaneOptions {
 }
 
 export async function startControlPlane({ folder, nodeName }: ControlPlaneOptions): Promise<ControlPlane> {
-  const store = createObjectStore();
   const { ca, cert, key } = await createCertificate(["localhost"], Date.now());
-  const server = startSimulatedApiServer({ tls: { cert, key }, onRequest: (request) => store.answer(request) });
+  const server = startSimulatedApiServer({ tls: { cert, key } });
+  const { store } = server;
   const kubeconfig = join(folder, "kubeconfig");
   await writeFile(kubeconfig, kubeconfigOf(server.url, { ca }), { mode: 0o600 });
   return {

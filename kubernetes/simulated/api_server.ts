@@ -10,7 +10,7 @@ export interface SimulatedApiServerOptions {
   /** Serves HTTPS with these options; plain HTTP if undefined. */
   tls?: NonNullable<Bun.TLSOptions>;
   /** Called with each request. A response that it returns replaces that of the server. */
-  onRequest?: (request: Request) => Response | undefined | Promise<Response | undefined>;
+  onRequest?: ((request: Request) => Response | undefined | Promise<Response | undefined>) | undefined;
 }
 
 /** An API server that serves the objects of a store. */

@@ -10,7 +10,6 @@ import {
   type SimulatedDraKubeletOptions,
   startSimulatedDraKubelet,
 } from "../../kubernetes/simulated/dra_kubelet.ts";
-import { createObjectStore } from "../../kubernetes/simulated/objects.ts";
 import { createRecordingLog } from "../../program/testing.ts";
 import type { PluginInfo } from "../../proto/gen/pluginregistration/v1/api_pb.ts";
 import { formatCdiSpec } from "./cdi.ts";
@@ -45,11 +44,9 @@ type MaybeResponse = Response | undefined | Promise<Response | undefined>;
 async function startNode() {
   const root = await mkdtemp(join(tmpdir(), "node-"));
   cleanups.push(() => rm(root, { recursive: true, force: true }));
-  const store = createObjectStore();
   const control: { onRequest?: (request: Request) => MaybeResponse } = {};
-  const api = startSimulatedApiServer({
-    onRequest: async (request) => (await control.onRequest?.(request)) ?? store.answer(request),
-  });
+  const api = startSimulatedApiServer({ onRequest: (request) => control.onRequest?.(request) });
+  const { store } = api;
   cleanups.push(() => api[Symbol.asyncDispose]());
   const { request } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const directories = { registry: join(root, "registry"), driver: join(root, "driver"), cdi: join(root, "cdi") };
