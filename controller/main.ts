@@ -24,7 +24,7 @@ await runProgram("controller", async ({ environment, log, signal }) => {
   });
   let status = "starting";
   let waitingFor: string | undefined = "No answer from the API server yet";
-  await using probes = serveProbes({
+  await using probes = await serveProbes({
     port: metricsPort,
     // A replica that waits for the Lease is ready.
     notReady: () => waitingFor ?? (servers ? undefined : describeAbandoned(work?.supply()?.length)),

@@ -8,7 +8,7 @@ import { createObjectStore } from "../kubernetes/simulated/objects.ts";
 import { deviceName } from "../pool/device_name.ts";
 import { startProgram } from "../program/child_program.ts";
 import { createLatest } from "../program/latest.ts";
-import { freePort } from "../program/testing.ts";
+import { freePort, usedPort } from "../program/testing.ts";
 import { startPoolServer } from "../server/testing.ts";
 import { toResourceSlice } from "./slices/slice.ts";
 import { devicesOf } from "./testing.ts";
@@ -69,6 +69,14 @@ test("the controller publishes the pool's GPUs, and its successor taints those o
   await until((devices) => devices.get(DEVICE)?.taints?.[0]?.effect === "NoSchedule");
   await using _ = await startPoolServer({ port: first.port });
   await until((devices) => devices.has(DEVICE) && !devices.get(DEVICE)?.taints);
+});
+
+test("the controller prints one line if METRICS_PORT is in use, and exits with status 2", async () => {
+  const used = await usedPort();
+  const { controller } = await start();
+  const { exited, stderr } = controller({ METRICS_PORT: String(used) });
+  expect(await exited).toBe(2);
+  expect(await stderr).toBe(`controller: Cannot listen on METRICS_PORT="${used}": it is in use\n`);
 });
 
 /** Fetches /readyz. */

@@ -33,7 +33,7 @@ await runProgram("device-plugin", async ({ environment, log, signal }) => {
   const onRoundTrip = (server: string, time: number) => metrics.roundTrips.observe({ server }, time / 1000);
   const source = servers ? createPoolSource(servers, { interval, log, onRoundTrip }) : staticSource;
   const driver = await loadDriver({ settings, registry: metrics.registry, log }, environment);
-  await using probes = serveProbes({
+  await using probes = await serveProbes({
     port: settings.metricsPort,
     notReady: () => (registered ? driver?.notReady() : "Not registered with the kubelet"),
     metrics: metrics.registry,

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { startSimulatedDraKubelet } from "../kubernetes/simulated/dra_kubelet.ts";
 import { type SimulatedKubelet, startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
+import { usedPort } from "../program/testing.ts";
 
 setDefaultTimeout(30_000); // on a small machine, processes start slowly
 const RESOURCE = "bitfusion.io/gpu";
@@ -394,6 +395,8 @@ test.each([
   });
 });
 
+const used = await usedPort();
+
 test.each([
   [{}, "Cannot start without POOL_SERVERS: expected host:port"],
   [{ RESOURCE_NUMS: "many" }, 'Cannot use RESOURCE_NUMS="many": expected a whole number from 1 to 100000'],
@@ -408,6 +411,7 @@ test.each([
   [{ KUBELET_DIR: `/${"x".repeat(120)}`, RESOURCE_NUMS: "1" }, "the path of a socket would have"],
   [{ ALLOCATION: "both", RESOURCE_NUMS: "1" }, 'Cannot use ALLOCATION="both": expected claims or units'],
   [{ KUBECONFIG: "/nowhere", RESOURCE_NUMS: "1" }, 'Cannot read KUBECONFIG="/nowhere"'],
+  [{ METRICS_PORT: String(used), RESOURCE_NUMS: "1" }, `Cannot listen on METRICS_PORT="${used}": it is in use`],
   [{ ALLOCATION: "claims", KUBECONFIG: "package.json", RESOURCE_NUMS: "1" }, "Cannot find the API server: expected"],
 ])("the plugin exits with status 2 and a one-line message for %j", async (environment, message) => {
   const plugin = start("plugin/main.ts", environment as Record<string, string>);

@@ -1,7 +1,8 @@
 import type { Registry } from "prom-client";
+import { listenOn } from "./listen.ts";
 
 export interface ProbesOptions {
-  /** TCP port on all addresses; 0 selects a free port. */
+  /** TCP port on all addresses, from the setting METRICS_PORT; 0 selects a free port. */
   port: number;
   /** Returns what the program waits for, or undefined if it is ready. */
   notReady: () => string | undefined;
@@ -10,18 +11,25 @@ export interface ProbesOptions {
   metrics: Registry;
 }
 
-/** Serves /livez, /readyz and /metrics over plain HTTP, for the probes of the kubelet and for Prometheus. */
-export function serveProbes({ port, notReady, detail, metrics }: ProbesOptions): { port: number } & AsyncDisposable {
-  const server = Bun.serve({
-    port,
-    routes: {
-      "/livez": new Response("ok\n"),
-      "/readyz": () => readinessResponse(notReady(), detail?.()),
-      "/metrics": async () =>
-        new Response(await metrics.metrics(), { headers: { "Content-Type": metrics.contentType } }),
-    },
-    fetch: () => new Response("Not found\n", { status: 404 }),
-  });
+/**
+ * Serves /livez, /readyz and /metrics over plain HTTP, for the probes of the kubelet and for Prometheus.
+ *
+ * @throws {ConfigError} if the port cannot be opened.
+ */
+export async function serveProbes(options: ProbesOptions): Promise<{ port: number } & AsyncDisposable> {
+  const { port, notReady, detail, metrics } = options;
+  const open = () =>
+    Bun.serve({
+      port,
+      routes: {
+        "/livez": new Response("ok\n"),
+        "/readyz": () => readinessResponse(notReady(), detail?.()),
+        "/metrics": async () =>
+          new Response(await metrics.metrics(), { headers: { "Content-Type": metrics.contentType } }),
+      },
+      fetch: () => new Response("Not found\n", { status: 404 }),
+    });
+  const server = await listenOn("METRICS_PORT", port, open);
   return { port: server.port ?? port, [Symbol.asyncDispose]: () => server.stop(true) };
 }
 

@@ -6,7 +6,7 @@ test("serveProbes() serves /livez, /readyz with what is missing, and /metrics, a
   const metrics = new Registry();
   new Gauge({ name: "units", help: "Units.", registers: [metrics] }).set(7);
   let missing: string | undefined = "Not registered with the kubelet";
-  await using probes = serveProbes({ port: 0, notReady: () => missing, metrics });
+  await using probes = await serveProbes({ port: 0, notReady: () => missing, metrics });
   const get = async (path: string) => {
     const response = await fetch(`http://127.0.0.1:${probes.port}${path}`);
     return [response.status, await response.text()];
@@ -20,16 +20,16 @@ test("serveProbes() serves /livez, /readyz with what is missing, and /metrics, a
 });
 
 test("serveProbes() serves metrics with the content type of the Prometheus text format", async () => {
-  await using probes = serveProbes({ port: 0, notReady: () => undefined, metrics: new Registry() });
+  await using probes = await serveProbes({ port: 0, notReady: () => undefined, metrics: new Registry() });
   const response = await fetch(`http://127.0.0.1:${probes.port}/metrics`);
   expect(response.headers.get("Content-Type")).toStartWith("text/plain; version=0.0.4");
 });
 
 test("disposal of serveProbes() frees the port", async () => {
   const options = { notReady: () => undefined, metrics: new Registry() };
-  const first = serveProbes({ port: 0, ...options });
+  const first = await serveProbes({ port: 0, ...options });
   await fetch(`http://127.0.0.1:${first.port}/livez`);
   await first[Symbol.asyncDispose]();
-  await using second = serveProbes({ port: first.port, ...options });
+  await using second = await serveProbes({ port: first.port, ...options });
   expect((await fetch(`http://127.0.0.1:${second.port}/livez`)).status).toBe(200);
 });

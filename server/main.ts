@@ -1,6 +1,7 @@
 import { serveGrpc } from "../grpc/server.ts";
 import { readEnvironment } from "../program/environment.ts";
 import { createLatest } from "../program/latest.ts";
+import { listenOn } from "../program/listen.ts";
 import { runProgram } from "../program/run.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { simulatedGpus } from "./gpus/simulated.ts";
@@ -25,10 +26,9 @@ await runProgram("bitfusion-server", async ({ environment, log, signal }) => {
     driverVersion: env.DRIVER_VERSION,
   };
   const service = createPoolService({ facts, gpus, ledger, timeToLive: env.LEASE_TIME, log });
-  await using server = await serveGrpc({
-    listen: { port: env.PORT },
-    routes: (router) => router.service(PoolService, service),
-  });
+  const open = () =>
+    serveGrpc({ listen: { port: env.PORT }, routes: (router) => router.service(PoolService, service) });
+  await using server = await listenOn("PORT", env.PORT, open);
   log.info("Pool server started", { port: server.port, hostname: env.SERVER_NAME, gpus: env.GPUS });
   await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
 });

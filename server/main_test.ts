@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { createClient } from "@connectrpc/connect";
 import { connectTcp } from "../grpc/client.ts";
+import { usedPort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 
 function start(environment: Record<string, string>) {
@@ -11,7 +12,10 @@ function start(environment: Record<string, string>) {
   });
 }
 
+const used = await usedPort();
+
 test.concurrent.each([
+  [{ PORT: String(used) }, `Cannot listen on PORT="${used}": it is in use`],
   [{ PORT: "abc" }, 'Cannot use PORT="abc": expected a whole number from 0 to 65535'],
   [{ GPUS: "-1" }, 'Cannot use GPUS="-1": expected a whole number from 0 to 1024'],
   [

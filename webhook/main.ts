@@ -78,7 +78,7 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
     notReady,
     detail,
   });
-  await using probes = serveProbes({ port: settings.METRICS_PORT, notReady, detail, metrics: metrics.registry });
+  await using probes = await serveProbes({ port: settings.METRICS_PORT, notReady, detail, metrics: metrics.registry });
   log.info("Started", { metricsPort: probes.port });
   await using server = createHttpsServer({ port: settings.PORT, fetch: app.fetch });
 

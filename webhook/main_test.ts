@@ -1,4 +1,4 @@
-import { afterAll, afterEach, expect, test } from "bun:test";
+import { afterAll, afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
@@ -8,8 +8,11 @@ import { join } from "node:path";
 import type { V1MutatingWebhookConfiguration, V1Secret } from "@kubernetes/client-node";
 import { applyPatch } from "rfc6902";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
+import { usedPort } from "../program/testing.ts";
 import { createCertificate } from "../tls/certificate.ts";
 import { decodePatch } from "./testing.ts";
+
+setDefaultTimeout(20_000); // on a small machine, processes start slowly
 
 const SERVICE = "bitfusion-webhook.bitfusion-system.svc";
 
@@ -181,7 +184,11 @@ test("the webhook is not ready while its TLS files do not belong together, and s
 const CLIENTS = join(folder, "clients.yaml");
 await writeFile(CLIENTS, "default: none\nclients: []\n");
 
+const used = await usedPort();
+
 test.concurrent.each<[sentence: string, environment: Record<string, string>]>([
+  [`Cannot listen on PORT="${used}": it is in use`, { ...TLS, PORT: String(used) }],
+  [`Cannot listen on METRICS_PORT="${used}": it is in use`, { ...TLS, METRICS_PORT: String(used) }],
   ['Cannot use PORT="x": expected a whole number from 0 to 65535', { ...TLS, PORT: "x" }],
   [
     `Cannot use TLS_CERT_FILE="${TLS.TLS_CERT_FILE}" without TLS_KEY_FILE: set both or none`,

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { ConfigError } from "../../program/config_error.ts";
+import { listenOn } from "../../program/listen.ts";
 import type { Certificate } from "../../tls/certificate.ts";
 
 /**
@@ -12,7 +12,7 @@ const LARGEST_BODY = 7 * 1024 * 1024;
 const DRAIN = 5000;
 
 export interface HttpsServerOptions {
-  /** TCP port on all addresses. 0 means any free port. */
+  /** TCP port on all addresses, from the setting PORT. 0 means any free port. */
   port: number;
   fetch: (request: Request) => Response | Promise<Response>;
   /** How long a replaced listener keeps closing connections after their next response before it stops, in ms. */
@@ -65,15 +65,10 @@ export function createHttpsServer({ port, fetch, retirement = 30_000 }: HttpsSer
 /**
  * Detects a port that another program uses: listening on a shared port never fails.
  *
- * @throws {ConfigError} if the port is in use.
+ * @throws {ConfigError} if the port is in use, or cannot be opened.
  */
 async function assertFree(port: number): Promise<void> {
-  try {
-    await Bun.serve({ port, fetch: () => new Response() }).stop(true);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
-    throw new ConfigError(`Cannot listen on port ${port}: it is in use`);
-  }
+  await listenOn("PORT", port, () => Bun.serve({ port, fetch: () => new Response() }).stop(true));
 }
 
 function closingConnection(response: Response): Response {

@@ -136,5 +136,5 @@ test("disposal completes a request in flight", async () => {
 test("use() fails if the port is in use", async () => {
   const port = await start(() => new Response()).use(first);
   const other = createHttpsServer({ port, fetch: () => new Response() });
-  expect(await other.use(first).then(String, String)).toContain(`Cannot listen on port ${port}: it is in use`);
+  expect(await other.use(first).then(String, String)).toContain(`Cannot listen on PORT="${port}": it is in use`);
 });
