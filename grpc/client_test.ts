@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { mkdtempDisposable } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
@@ -8,9 +9,9 @@ import { connectTcp, connectUnix, type GrpcChannel } from "./client.ts";
 import { serveGrpc } from "./server.ts";
 
 /** Serves an inventory with this host name. */
-function serve(hostname: string, port = 0) {
+function serve(hostname: string, listen: Partial<{ port: number; path: string }> = {}) {
   return serveGrpc({
-    listen: { port, host: "127.0.0.1" },
+    listen: listen.path ? { path: listen.path } : { port: listen.port ?? 0, host: "127.0.0.1" },
     routes: (router) => router.service(PoolService, { getInventory: () => ({ inventory: { hostname } }) }),
     drain: 50,
   });
@@ -29,7 +30,7 @@ test("connectTcp() fails with Unavailable until a server listens, and then works
   const port = await freePort();
   using channel = connectTcp(`127.0.0.1:${port}`);
   expect(await call(channel)).toBe("Unavailable");
-  await using _server = await serve("late", port);
+  await using _server = await serve("late", { port });
   expect(await call(channel)).toBe("late");
 });
 
@@ -39,11 +40,37 @@ test("connectTcp() reconnects when the server is replaced", async () => {
   expect(await call(channel)).toBe("first");
   await first[Symbol.asyncDispose]();
   expect(await call(channel)).toBe("Unavailable");
-  await using _second = await serve("second", first.port);
+  await using _second = await serve("second", { port: first.port });
   expect(await call(channel)).toBe("second");
 });
 
 test("connectUnix() fails if the socket does not exist", async () => {
   using channel = connectUnix(join(tmpdir(), crypto.randomUUID()));
   expect(await call(channel)).toBeOneOf(["Internal", "Unavailable"]);
+});
+
+const MEBIBYTE = 1024 * 1024;
+
+test("connectTcp() rejects a message of more than 4 MiB with ResourceExhausted", async () => {
+  for (const [size, outcome] of [
+    [5 * MEBIBYTE, "ResourceExhausted"],
+    [3 * MEBIBYTE, "x".repeat(3 * MEBIBYTE)],
+  ] as const) {
+    await using server = await serve("x".repeat(size));
+    using channel = connectTcp(`127.0.0.1:${server.port}`);
+    expect((await call(channel)) === outcome).toBe(true);
+  }
+});
+
+test("connectUnix() rejects a message of more than 16 MiB with ResourceExhausted", async () => {
+  await using directory = await mkdtempDisposable(join(tmpdir(), "grpc-"));
+  for (const [size, outcome] of [
+    [17 * MEBIBYTE, "ResourceExhausted"],
+    [15 * MEBIBYTE, "x".repeat(15 * MEBIBYTE)],
+  ] as const) {
+    const path = join(directory.path, `${size}.sock`);
+    await using _server = await serve("x".repeat(size), { path });
+    using channel = connectUnix(path);
+    expect((await call(channel)) === outcome).toBe(true);
+  }
 });

@@ -20,16 +20,24 @@ export interface GrpcServerOptions {
   drain?: number;
 }
 
+/** Largest request in bytes, also after decompression: 4 MiB, as in other gRPC servers. Connect's default is 4 GiB. */
+const MAX_REQUEST = 4 * 1024 * 1024;
+
 /**
- * Serves gRPC, gRPC-Web and Connect over HTTP/2 without TLS. Disposal aborts the signals of all calls, waits for them
- * up to `drain` ms, and removes the socket.
+ * Serves gRPC, gRPC-Web and Connect over HTTP/2 without TLS. A request of more than 4 MiB fails with ResourceExhausted.
+ * Disposal aborts the signals of all calls, waits for them up to `drain` ms, and removes the socket.
  *
  * @throws the error of `listen`, such as EADDRINUSE.
  */
 export async function serveGrpc({ listen, routes, drain = 1000 }: GrpcServerOptions): Promise<GrpcServer> {
   const shutdown = new AbortController();
-  // A call whose deadline does not fit into a timer would fail immediately with DeadlineExceeded.
-  const adapter = connectNodeAdapter({ routes, shutdownSignal: shutdown.signal, maxTimeoutMs: MAX_TIMEOUT });
+  const adapter = connectNodeAdapter({
+    routes,
+    shutdownSignal: shutdown.signal,
+    readMaxBytes: MAX_REQUEST,
+    // A call whose deadline does not fit into a timer would fail immediately with DeadlineExceeded.
+    maxTimeoutMs: MAX_TIMEOUT,
+  });
   const server = createServer((request, response) => {
     workAroundConnectNode(request, response);
     adapter(request, response);
@@ -78,6 +86,6 @@ function workAroundConnectNode(request: Http2ServerRequest, response: Http2Serve
   // On Unix sockets, grpc-go and grpcio send the path of the socket as :authority. connect-node parses it as a URL and
   // throws.
   Object.defineProperty(request, "authority", { value: "localhost" });
-  // connect-node waits only for "drain": without this, a peer that closes during a blocked write leaks the handler.
+  // connect-node waits only for "drain": without this, a peer that cancels during a blocked write leaks the handler.
   response.once("close", () => response.emit("drain"));
 }

@@ -1,15 +1,16 @@
 import { expect, test } from "bun:test";
 import { once } from "node:events";
 import { access, mkdtempDisposable, writeFile } from "node:fs/promises";
-import { connect as connectHttp2 } from "node:http2";
+import { connect as connectHttp2, constants } from "node:http2";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type ConnectRouter, createClient } from "@connectrpc/connect";
+import { Code, ConnectError, type ConnectRouter, createClient } from "@connectrpc/connect";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { connectTcp, connectUnix } from "./client.ts";
 import { serveGrpc } from "./server.ts";
 
+const MEBIBYTE = 1024 * 1024;
 const INVENTORY = { hostname: "a", gpus: [] };
 
 function routes(router: ConnectRouter): void {
@@ -171,6 +172,60 @@ test("serveGrpc() rejects if the port is in use", async () => {
   await using server = await serveGrpc({ listen: { port: 0 }, routes });
   const second = serveGrpc({ listen: { port: server.port }, routes });
   expect(await second.then(String, (error) => error.code)).toBe("EADDRINUSE");
+});
+
+test("serveGrpc() rejects a request of more than 4 MiB with ResourceExhausted, and keeps serving", async () => {
+  const pods: number[] = [];
+  await using server = await serveGrpc({
+    listen: { port: 0, host: "127.0.0.1" },
+    routes: (router) =>
+      router.service(PoolService, {
+        claim({ owner }) {
+          pods.push(owner?.pod.length ?? 0);
+          return {};
+        },
+      }),
+  });
+  const claim = async (length: number) => {
+    using channel = connectTcp(`127.0.0.1:${server.port}`);
+    const call = createClient(PoolService, channel.transport).claim({ owner: { pod: "x".repeat(length) } });
+    return await call.then(
+      () => "granted",
+      (error) => Code[ConnectError.from(error).code],
+    );
+  };
+  expect(await claim(5 * MEBIBYTE)).toBe("ResourceExhausted");
+  expect(await claim(3 * MEBIBYTE)).toBe("granted");
+  expect(pods).toEqual([3 * MEBIBYTE]);
+});
+
+test("serveGrpc() ends a stream whose client cancels it without reading", async () => {
+  const ended = Promise.withResolvers<string>();
+  await using server = await serveGrpc({
+    listen: { port: 0, host: "127.0.0.1" },
+    routes: (router) =>
+      router.service(PoolService, {
+        async *watchInventory() {
+          try {
+            for (;;) yield { inventory: { hostname: "x".repeat(MEBIBYTE) } }; // more than the client's window
+          } finally {
+            ended.resolve("ended");
+          }
+        },
+      }),
+  });
+  const session = connectHttp2(`http://127.0.0.1:${server.port}`);
+  using _session = { [Symbol.dispose]: () => session.destroy() };
+  const request = session.request({
+    ":method": "POST",
+    ":path": "/bitfusion.pool.v1.PoolService/WatchInventory",
+    "content-type": "application/connect+json",
+  });
+  const firstData = once(request, "data").then(() => request.pause());
+  request.end(Buffer.from([0, 0, 0, 0, 2, ...Buffer.from("{}")])); // an envelope: flags, length, message
+  await firstData;
+  request.close(constants.NGHTTP2_CANCEL);
+  expect(await ended.promise).toBe("ended");
 });
 
 /** Calls GetInventory with this :authority and these headers. Returns the body of the response, or the error as text. */

@@ -19,6 +19,7 @@ export function describeIssue(issue: v.BaseIssue<unknown>): string {
   return `${field}${value}: ${expectation}`;
 }
 
-function shorten(text: string): string {
+/** Cuts a text that is too long for a message. */
+export function shorten(text: string): string {
   return text.length <= MAX_VALUE_LENGTH ? text : `${text.slice(0, MAX_VALUE_LENGTH)}… (${text.length} characters)`;
 }

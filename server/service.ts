@@ -2,10 +2,12 @@ import { createHash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
+import * as v from "valibot";
 import { attributesOf } from "../pool/attributes.ts";
 import { FILTER_KEYS, matchesFilter } from "../pool/filter.ts";
 import type { Gpu, ServerFacts } from "../pool/inventory.ts";
 import type { Share } from "../pool/share.ts";
+import { describeIssue, shorten } from "../program/describe_issue.ts";
 import type { Latest } from "../program/latest.ts";
 import type { Logger } from "../program/log/log.ts";
 import {
@@ -33,6 +35,23 @@ const MIN_HEARTBEAT_INTERVAL = 100;
 
 /** The filters that a server evaluates. It does not know the address under which a client reaches it. */
 const SERVER_FILTERS = FILTER_KEYS.filter((key) => key !== "server.addr");
+
+/** A text that is kept with a lease and logged. */
+function text(length: number) {
+  const expected = `expected at most ${length} characters, none of them a control character`;
+  return v.pipe(v.string(), v.maxLength(length, expected), v.regex(/^\P{Cc}*$/u, expected));
+}
+
+function listOf(length: number) {
+  return v.pipe(v.array(v.unknown()), v.maxLength(length, `expected at most ${length} entries`));
+}
+
+/** The bounds of a claim. Lengths are those of names in Kubernetes: DNS labels, and a DNS subdomain for the pod or host. */
+const BoundedClaim = v.object({
+  owner: v.optional(v.object({ namespace: text(63), pod: text(253), container: text(63) })),
+  filters: listOf(64),
+  gpu_ids: listOf(1024),
+});
 
 /** Creates `bitfusion.pool.v1.PoolService` for a ledger. It logs when a lease is granted, refused or ended. */
 export function createPoolService(options: PoolServiceOptions): ServiceImpl<typeof PoolService> {
@@ -78,6 +97,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
 
     claim(request) {
       expire();
+      checkBounds(request);
       const { owner = { namespace: "", pod: "", container: "" }, filters, gpuIds } = request;
       const share = shareOf(request);
       checkGpuIds(request, currentGpus());
@@ -85,7 +105,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       for (const { key } of filters) {
         if (SERVER_FILTERS.includes(key)) continue;
         throw new ConnectError(
-          `Unknown filter "${key}": expected one of ${SERVER_FILTERS.join(", ")}`,
+          `Unknown filter "${shorten(key)}": expected one of ${SERVER_FILTERS.join(", ")}`,
           Code.InvalidArgument,
         );
       }
@@ -132,6 +152,12 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
   };
 }
 
+/** @throws {ConnectError} when a name or a list is longer than any in Kubernetes. */
+function checkBounds({ owner, filters, gpuIds }: ClaimRequest): void {
+  const { issues } = v.safeParse(BoundedClaim, { owner, filters, gpu_ids: gpuIds });
+  if (issues) throw new ConnectError(describeIssue(issues[0]), Code.InvalidArgument);
+}
+
 function shareOf({ gpus, share }: ClaimRequest): Share {
   if (gpus < 1) throw new ConnectError(`gpus is ${gpus}: expected 1 or more`, Code.InvalidArgument);
   if (share.case === "percent" && share.value >= 1 && share.value <= 100) return { gpus, percent: share.value };
@@ -145,9 +171,12 @@ function checkGpuIds({ gpus: count, gpuIds }: ClaimRequest, gpus: readonly Gpu[]
   if (gpuIds.length === 0) return;
   const unknown = gpuIds.find((id) => gpus.every((gpu) => gpu.id !== id));
   if (unknown !== undefined)
-    throw new ConnectError(`gpu_ids has "${unknown}": this server has no such GPU`, Code.NotFound);
+    throw new ConnectError(`gpu_ids has "${shorten(unknown)}": this server has no such GPU`, Code.NotFound);
   if (new Set(gpuIds).size !== gpuIds.length || gpuIds.length !== count) {
-    throw new ConnectError(`gpu_ids is ${gpuIds.join(", ")}: expected ${count} different GPUs`, Code.InvalidArgument);
+    throw new ConnectError(
+      `gpu_ids is ${shorten(gpuIds.join(", "))}: expected ${count} different GPUs`,
+      Code.InvalidArgument,
+    );
   }
 }
 

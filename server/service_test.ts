@@ -59,6 +59,7 @@ test("getInventory() and watchInventory() return the server's name and GPUs", as
 
 const UNKNOWN_FILTER =
   'Unknown filter "x": expected one of server.hostname, server.has-rdma, server.cuda-version, server.driver-version, device.id, device.name, device.phy-memory';
+const expectedText = (length: number) => `expected at most ${length} characters, none of them a control character`;
 const SHARE = "expected percent from 1 to 100, or memory_mb of 1 or more";
 
 test.each<[string, MessageInitShape<typeof ClaimRequestSchema>, string]>([
@@ -88,10 +89,47 @@ test.each<[string, MessageInitShape<typeof ClaimRequestSchema>, string]>([
     { gpus: 2, share: { case: "percent", value: 1 }, gpuIds: ["server/0"] },
     "gpu_ids is server/0: expected 2 different GPUs",
   ],
+  [
+    "a pod's name of absurd length",
+    { owner: { ...OWNER, pod: "x".repeat(1_000_000) } },
+    `owner.pod is "${"x".repeat(199)}… (1000002 characters): ${expectedText(253)}`,
+  ],
+  [
+    "a namespace with a line break",
+    { owner: { ...OWNER, namespace: "a\n" } },
+    `owner.namespace is "a\\n": ${expectedText(63)}`,
+  ],
+  [
+    "a container's name of 64 characters",
+    { owner: { ...OWNER, container: "x".repeat(64) } },
+    `owner.container is "${"x".repeat(64)}": ${expectedText(63)}`,
+  ],
+  [
+    "65 filters",
+    { filters: Array.from({ length: 65 }, () => ({ key: "device.id", value: "a" })) },
+    "filters: expected at most 64 entries",
+  ],
+  [
+    "1025 ids of GPUs",
+    { gpuIds: Array.from({ length: 1025 }, () => "server/0") },
+    "gpu_ids: expected at most 1024 entries",
+  ],
+  [
+    "an unknown filter of absurd length",
+    { gpus: 1, share: { case: "percent", value: 1 }, filters: [{ key: "x".repeat(100_000), value: "y" }] },
+    UNKNOWN_FILTER.replace("x", `${"x".repeat(200)}… (100000 characters)`),
+  ],
 ])("claim() rejects %s with INVALID_ARGUMENT and reports what is expected", async (_, request, message) => {
   await using server = await connect();
   const error = await errorOf(server.client.claim(request));
   expect([Code[error.code], error.rawMessage]).toEqual(["InvalidArgument", message]);
+});
+
+test("claim() grants a lease to an owner with the longest names that Kubernetes allows", async () => {
+  await using server = await connect();
+  const owner = { namespace: "n".repeat(63), pod: "p".repeat(253), container: "c".repeat(63) };
+  const { lease } = await server.client.claim({ owner, gpus: 1, share: { case: "percent", value: 1 } });
+  expect(lease?.owner).toMatchObject(owner);
 });
 
 test("watchInventory() rejects a heartbeat interval below 100 ms", async () => {

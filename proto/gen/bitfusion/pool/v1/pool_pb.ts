@@ -238,7 +238,8 @@ export const ClaimRequestSchema: GenMessage<ClaimRequest> = /*@__PURE__*/
   messageDesc(file_bitfusion_pool_v1_pool, 6);
 
 /**
- * The holder of a lease: a container, or outside Kubernetes a user and host.
+ * The holder of a lease: a container, or outside Kubernetes a user and host. A pod's name has at most 253 characters, the
+ * others 63.
  *
  * @generated from message bitfusion.pool.v1.Owner
  */
