@@ -23,7 +23,7 @@ export async function runProgram(name: string, main: (context: ProgramContext) =
       stop.abort(new DOMException(`Received ${signal}`, "AbortError"));
     });
   }
-  const writeLine = createLogOutput();
+  const writeLine = createLogOutput(name);
   const log = createLogger(name, writeLine);
   try {
     await main({ environment: process.env, log, writeLine, signal: stop.signal });

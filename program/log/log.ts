@@ -3,17 +3,27 @@ import { createLineOutput } from "./log_output.ts";
 
 export type { Logger };
 
+const format = getJsonLinesFormatter({ properties: "flatten" });
+
 /**
  * Returns a function that writes lines to standard output, which Bun makes non-blocking when `process.stdout` is first
- * used.
+ * used. A line of the program's log tells how many were dropped because the reader was too slow.
  */
-export function createLogOutput(): (line: string) => void {
-  return createLineOutput(process.stdout.fd);
+export function createLogOutput(program: string): (line: string) => void {
+  return createLineOutput(process.stdout.fd, (dropped) =>
+    format({
+      category: [program],
+      level: "warning",
+      message: ["Log lines were dropped: their reader is too slow"],
+      rawMessage: "",
+      timestamp: Date.now(),
+      properties: { dropped },
+    }),
+  );
 }
 
 /** Creates the logger of a program, which writes JSON lines. Call it once per process. */
 export function createLogger(program: string, writeLine: (line: string) => void): Logger {
-  const format = getJsonLinesFormatter({ properties: "flatten" });
   const stdout: Sink = (record) => writeLine(format(record));
   configureSync({
     reset: true,

@@ -5,7 +5,7 @@ import { messageOf } from "./log.ts";
 test("createLogger() writes JSON lines with flat properties, and escapes control characters", async () => {
   const script = `
     import { createLogger, createLogOutput } from ${JSON.stringify(join(import.meta.dir, "log.ts"))};
-    const log = createLogger("program", createLogOutput());
+    const log = createLogger("program", createLogOutput("program"));
     log.info("Reviewed", { uid: "a", dryRun: false, name: undefined });
     log.warn("Failed", { reason: "\\u001b[2J\\n{}" });
   `;
