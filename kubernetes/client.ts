@@ -1,8 +1,10 @@
 import {
   AdmissionregistrationV1Api,
+  type ConfigurationOptions,
   CoreV1Api,
   createConfiguration,
   KubeConfig,
+  Observable,
   type RequestContext,
   ResourceV1Api,
   ResponseContext,
@@ -65,7 +67,21 @@ function loadConfig(): KubeConfig {
   return config;
 }
 
+/** The signals of single calls, which end them before the signal of their client does. */
+const callSignals = new WeakMap<RequestContext, AbortSignal>();
+
+/** Options of a call of the typed clients that ends with the signal. */
+export function withSignal(signal: AbortSignal): ConfigurationOptions {
+  const pre = (request: RequestContext) => {
+    callSignals.set(request, signal);
+    return new Observable(Promise.resolve(request));
+  };
+  return { middleware: [{ pre, post: (response) => new Observable(Promise.resolve(response)) }] };
+}
+
 async function send(config: KubeConfig, request: RequestContext): Promise<ResponseContext> {
+  const signal = callSignals.get(request);
+  if (signal) request.setSignal(AbortSignal.any([request.getSignal() ?? [], signal].flat()));
   const response = await fetchWithTls(config, request);
   const content = Buffer.from(await response.arrayBuffer());
   return new ResponseContext(response.status, Object.fromEntries(response.headers), {

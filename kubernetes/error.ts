@@ -5,11 +5,14 @@ export class KubernetesError extends Error {
   readonly code: number;
   /** Name of the object in the Status. Undefined if the Status names none, or if a proxy answered. */
   readonly object: string | undefined;
+  /** Reasons of the causes in the Status, such as NamespaceTerminating. */
+  readonly causes: readonly string[];
 
-  constructor(code: number, message: string, object?: string) {
+  constructor(code: number, message: string, object?: string, causes: readonly string[] = []) {
     super(message);
     this.code = code;
     this.object = object;
+    this.causes = causes;
   }
 }
 
@@ -40,12 +43,13 @@ export async function ignoreStatus(code: 404 | 409, call: Promise<unknown>): Pro
  */
 export function toKubernetesError(call: string, code: number, body: string): KubernetesError {
   const { message = body.slice(0, 200), details } = parseStatus(body);
-  return new KubernetesError(code, `${call} answered ${code}: ${message}`, details?.name);
+  const causes = details?.causes?.flatMap(({ reason }) => reason ?? []) ?? [];
+  return new KubernetesError(code, `${call} answered ${code}: ${message}`, details?.name, causes);
 }
 
 interface Status {
   message?: string;
-  details?: { name?: string };
+  details?: { name?: string; causes?: readonly { reason?: string }[] };
 }
 
 function parseStatus(body: string): Status {

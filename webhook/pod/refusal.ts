@@ -9,7 +9,9 @@ export type RefusalReason =
   | "injection"
   | "capacity"
   | "claims"
-  | "tokens";
+  | "tokens"
+  | "quota"
+  | "namespace";
 
 /** A pod that cannot be admitted as it is. The message is for its user: the field, its value, and what is expected instead. */
 export class Refusal extends Error {

@@ -1,4 +1,5 @@
 import { Elysia } from "elysia";
+import { shorten } from "../../program/describe_issue.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import { readinessResponse } from "../../program/probes.ts";
 import { createEndOfTick } from "../fast/end_of_tick.ts";
@@ -6,13 +7,14 @@ import type { ReviewLogEntry } from "../fast/review_log.ts";
 import { Refusal } from "../pod/refusal.ts";
 import type { WebhookMetrics } from "./metrics.ts";
 import { type AdmissionRequest, type Decision, denied, parseReview, toReview } from "./review.ts";
+import { timeLimitOf } from "./time_limit.ts";
 
 /**
- * Decides about a request.
+ * Decides about a request, at the latest when performance.now() is `deadline`.
  *
  * @throws {Refusal} to deny the request. Any other error becomes an internal error of the webhook.
  */
-export type Handler = (request: AdmissionRequest) => Decision | Promise<Decision>;
+export type Handler = (request: AdmissionRequest, deadline: number) => Decision | Promise<Decision>;
 
 export interface AppOptions {
   mutate: Handler;
@@ -30,13 +32,14 @@ export interface AppOptions {
 export function createApp({ mutate, validate, log, logReview, metrics, notReady, detail }: AppOptions) {
   const endOfTick = createEndOfTick();
 
-  async function review(webhook: string, body: unknown, handler: Handler) {
+  async function review(webhook: string, body: unknown, timeout: string | undefined, handler: Handler) {
+    const arrival = performance.now();
     await endOfTick();
     const start = performance.now();
     const parsed = parseReview(body);
     const [request, decision] =
       "request" in parsed
-        ? [parsed.request, await decide(parsed.request, handler)]
+        ? [parsed.request, await decide(parsed.request, { handler, timeout, arrival })]
         : [{ uid: parsed.uid }, parsed.decision];
     const { result, reason } = decision;
     metrics.reviews.observe({ webhook, result, reason }, (performance.now() - start) / 1000);
@@ -44,9 +47,17 @@ export function createApp({ mutate, validate, log, logReview, metrics, notReady,
     return toReview(request.uid, decision);
   }
 
-  async function decide(request: AdmissionRequest, handler: Handler): Promise<Decision> {
+  async function decide(
+    request: AdmissionRequest,
+    { handler, timeout, arrival }: { handler: Handler; timeout: string | undefined; arrival: number },
+  ): Promise<Decision> {
+    const timeLimit = timeLimitOf(timeout);
+    if (!timeLimit) {
+      const message = `Cannot use timeout="${shorten(timeout ?? "")}": expected a duration such as 5s`;
+      return { result: "errored", reason: "unreadable", code: 400, message };
+    }
     try {
-      return await handler(request);
+      return await handler(request, arrival + timeLimit);
     } catch (error) {
       if (error instanceof Refusal) return denied(error);
       log.error("Review failed", { uid: request.uid, error });
@@ -73,6 +84,6 @@ export function createApp({ mutate, validate, log, logReview, metrics, notReady,
     })
     .get("/livez", () => new Response("ok\n"))
     .get("/readyz", () => readinessResponse(notReady(), detail?.()))
-    .post("/mutate", ({ body }) => review("mutate", body, mutate), { parse: "json" })
-    .post("/validate", ({ body }) => review("validate", body, validate), { parse: "json" });
+    .post("/mutate", ({ body, query }) => review("mutate", body, query.timeout, mutate), { parse: "json" })
+    .post("/validate", ({ body, query }) => review("validate", body, query.timeout, validate), { parse: "json" });
 }

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { KubernetesError } from "../../kubernetes/error.ts";
 import { silentLog } from "../../program/testing.ts";
 import { createHandlers, type HandlerOptions } from "../handlers.ts";
 import { Refusal } from "../pod/refusal.ts";
@@ -46,9 +47,9 @@ function start({ settings, ensureToken, notReady }: Overrides = {}) {
   const metrics = createMetrics({ poolUnits: () => undefined });
   const handlers = createHandlers({
     settings: settings ?? (() => defaultSettings),
-    ensureToken: async (namespace) => {
+    ensureToken: async (namespace, signal) => {
       namespaces.push(namespace);
-      await ensureToken?.(namespace);
+      await ensureToken?.(namespace, signal);
     },
   });
   const app = createApp({
@@ -123,6 +124,34 @@ test("/mutate responds with 500 if the token cannot be copied, unlike the origin
   const { uid, allowed, patch, status } = await post(reviewOf(pod));
   expect({ uid, allowed, patch }).toEqual({ uid: "uid-1", allowed: false, patch: undefined });
   expect(status).toMatchObject({ code: 500, message: "The webhook failed: No route: down" });
+});
+
+test("/mutate responds before the API server gives up, and names the call that took too long", async () => {
+  const hang = (_: string, signal: AbortSignal) =>
+    new Promise<never>((_, reject) => {
+      signal.addEventListener("abort", () => reject(new Error("GET /api/v1 was not answered in time")), { once: true });
+    });
+  const { post } = start({ ensureToken: hang });
+  const { uid, allowed, status } = await post(reviewOf(pod), "/mutate?timeout=100ms");
+  expect({ uid, allowed }).toEqual({ uid: "uid-1", allowed: false });
+  expect(status).toMatchObject({ code: 500, message: "The webhook failed: GET /api/v1 was not answered in time" });
+});
+
+test("/mutate responds with 400 to a timeout that is not a duration", async () => {
+  const { post } = start();
+  expect((await post(reviewOf(pod), "/mutate?timeout=soon")).status).toMatchObject({
+    code: 400,
+    message: 'Cannot use timeout="soon": expected a duration such as 5s',
+  });
+});
+
+test("/mutate denies a pod if the quota of its namespace is used up", async () => {
+  const message = 'secrets "bitfusion-secret" is forbidden: exceeded quota: q, requested: secrets=1';
+  const { post, metrics } = start({ ensureToken: () => Promise.reject(new KubernetesError(403, message)) });
+  const { allowed, status } = await post(reviewOf(pod));
+  expect({ allowed, code: status?.code }).toEqual({ allowed: false, code: 403 });
+  expect(status?.message).toContain('in namespace "team": exceeded quota: q, requested: secrets=1');
+  expect(await metrics.registry.metrics()).toContain('{webhook="mutate",result="denied",reason="quota"} 1');
 });
 
 test("/mutate denies a pod if there is no token, and explains what to do", async () => {

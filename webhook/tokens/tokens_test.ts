@@ -23,8 +23,13 @@ const LABELS = { "app.kubernetes.io/managed-by": "bitfusion-webhook" };
 /** Starts an API server with these Secrets. Returns it with a token copier. */
 async function start(
   secrets: Record<string, V1Secret>,
-  onRequest?: (request: Request, api: SimulatedApiServer) => Response | undefined,
-): Promise<{ api: SimulatedApiServer; ensureToken: EnsureToken; counted: () => Promise<unknown> }> {
+  onRequest?: (request: Request, api: SimulatedApiServer) => Response | undefined | Promise<Response>,
+): Promise<{
+  api: SimulatedApiServer;
+  copyToken: EnsureToken;
+  ensureToken: (namespace: string) => Promise<void>;
+  counted: () => Promise<unknown>;
+}> {
   const api: SimulatedApiServer = startSimulatedApiServer({ onRequest: (request) => onRequest?.(request, api) });
   cleanups.push(() => api[Symbol.asyncDispose]());
   for (const [path, secret] of Object.entries(secrets)) api.store.put(path, secret);
@@ -32,7 +37,8 @@ async function start(
   const { tokenCopies: copies } = createMetrics({ poolUnits: () => undefined });
   const counted = async () =>
     Object.fromEntries((await copies.get()).values.map(({ labels, value }) => [labels.operation, value]));
-  return { api, ensureToken: createTokenCopier({ core, log: silentLog, copies }), counted };
+  const copyToken = createTokenCopier({ core, log: silentLog, copies });
+  return { api, copyToken, ensureToken: (namespace) => copyToken(namespace, AbortSignal.timeout(4000)), counted };
 }
 
 function written({ requests }: SimulatedApiServer): string[] {
@@ -118,6 +124,19 @@ test("createTokenCopier() throws errors of the API server, unlike the original",
   expect(await ensureToken("team").then(String, String)).toContain("403");
 });
 
+test.each([
+  ["the source", () => true, "GET /api/v1/namespaces/kube-system/secrets/bitfusion-secret"],
+  ["the copy", (url: string) => url.includes("/team/"), "GET /api/v1/namespaces/team/secrets/bitfusion-secret"],
+  ["the write", (_: string, method: string) => method === "POST", "POST /api/v1/namespaces/team/secrets"],
+])("createTokenCopier() ends with its signal if %s is not answered, and names the call", async (_, hangs, call) => {
+  const never = new Promise<Response>(() => {});
+  const { copyToken } = await start({ [SOURCE]: { data: TOKEN } }, ({ url, method }) =>
+    hangs(url, method) ? never : undefined,
+  );
+  const copied = copyToken("team", AbortSignal.timeout(50));
+  expect(await copied.then(String, String)).toBe(`Error: ${call} was not answered in time`);
+});
+
 test("assumeTokenExists() sends no request", async () => {
-  expect(await assumeTokenExists("team")).toBeUndefined();
+  expect(await assumeTokenExists("team", AbortSignal.timeout(4000))).toBeUndefined();
 });
