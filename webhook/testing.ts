@@ -11,6 +11,7 @@ import type { AdmissionRequest, PatchOperation } from "./review/review.ts";
 
 export const MODE = "auto-management/bitfusion";
 export const STATUS = "auto-management/status";
+export const EVICTABLE = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes";
 export const FILTER = "bitfusion-client/filter";
 export const NUM = "bitfusion.io/gpu-num";
 export const PERCENT = "bitfusion.io/gpu-percent";

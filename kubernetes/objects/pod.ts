@@ -83,12 +83,30 @@ export function hasEnded({ status }: Pod): boolean {
   return status?.phase === "Succeeded" || status?.phase === "Failed";
 }
 
-/** The fields of a pod that decide how much of an extended resource it requests. */
-interface RequestingPod {
-  readonly spec: {
-    readonly initContainers?: readonly RequestingContainer[] | undefined;
-    readonly containers: readonly RequestingContainer[];
-  };
+/** The containers of a pod. */
+interface PodContainers<C> {
+  readonly spec: { readonly initContainers?: readonly C[] | undefined; readonly containers: readonly C[] };
+}
+
+/**
+ * What a pod needs of a resource: the maximum of what its app containers and sidecars need together, and of what each init container needs with
+ * the sidecars that started before it (KEP-753).
+ */
+export function totalOfPod<C extends { readonly restartPolicy?: string | undefined }>(
+  { spec }: PodContainers<C>,
+  amountOf: (container: C) => number,
+): number {
+  let sidecars = 0;
+  let maximum = 0;
+  for (const container of spec.initContainers ?? []) {
+    const amount = amountOf(container);
+    if (container.restartPolicy === "Always") sidecars += amount;
+    else maximum = Math.max(maximum, sidecars + amount);
+  }
+  return Math.max(
+    maximum,
+    spec.containers.reduce((total, container) => total + amountOf(container), sidecars),
+  );
 }
 
 interface RequestingContainer {
@@ -99,22 +117,14 @@ interface RequestingContainer {
 }
 
 /**
- * The amount of an extended resource that scheduler and quotas count for a pod: the maximum of its app containers and sidecars together,
- * and of each init container with the sidecars that started before it (KEP-753). A quantity that is not a whole number counts as 0: the API
+ * The amount of an extended resource that scheduler and quotas count for a pod. A quantity that is not a whole number counts as 0: the API
  * server accepts none.
  */
-export function requestedByPod({ spec }: RequestingPod, resource: string): number {
-  const requestedBy = ({ resources }: RequestingContainer) =>
-    parseInteger(resources?.requests?.[resource] ?? resources?.limits?.[resource] ?? 0) ?? 0;
-  let sidecars = 0;
-  let maximum = 0;
-  for (const container of spec.initContainers ?? []) {
-    const amount = requestedBy(container);
-    if (container.restartPolicy === "Always") sidecars += amount;
-    else maximum = Math.max(maximum, sidecars + amount);
-  }
-  const running = spec.containers.reduce((total, container) => total + requestedBy(container), sidecars);
-  return Math.max(maximum, running);
+export function requestedByPod(pod: PodContainers<RequestingContainer>, resource: string): number {
+  return totalOfPod(
+    pod,
+    ({ resources }) => parseInteger(resources?.requests?.[resource] ?? resources?.limits?.[resource] ?? 0) ?? 0,
+  );
 }
 
 /** The ResourceClaims that a pod uses, by their names in the pod. A claim that was not created from its template yet is left out. */

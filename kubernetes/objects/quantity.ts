@@ -58,6 +58,21 @@ export function toInteger(nanos: Nanos): number | undefined {
   return nanos % ONE === 0n && Number.isSafeInteger(whole) ? whole : undefined;
 }
 
+/** Parses a quantity of bytes; a fraction of a byte is rounded up. Returns undefined for any other text, and for a negative quantity. */
+export function bytesOf(value: string | number): number | undefined {
+  try {
+    const nanos = parseQuantity(value);
+    return nanos < 0n ? undefined : Number((nanos + ONE - 1n) / ONE);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Formats bytes in mebibytes, rounded up: `110Mi`. */
+export function formatMebibytes(bytes: number): string {
+  return `${Math.ceil(bytes / 2 ** 20)}Mi`;
+}
+
 /** Parses a quantity as a whole number. Returns undefined for any other text, and if it is not a safe integer. */
 export function parseInteger(value: string | number): number | undefined {
   try {

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path/posix";
 import * as v from "valibot";
 import { parse } from "yaml";
+import { bytesOf } from "../../kubernetes/objects/quantity.ts";
 import { ConfigError } from "../../program/config_error.ts";
 import { describeIssue } from "../../program/describe_issue.ts";
 import { ANNOTATIONS } from "../pod/keys.ts";
@@ -16,13 +17,23 @@ const AbsolutePath = v.pipe(
 /** A volume that the init container fills at /populate/<name>. */
 const VolumeName = v.picklist(["client", "opt", "config"], "expected client, opt or config");
 
-const Mount = v.strictObject({
-  volume: VolumeName,
-  /** Mount path in the GPU containers. */
-  path: AbsolutePath,
-  /** Mounts one file of the volume instead of the complete volume. */
-  file: v.optional(Text),
-});
+const Mount = v.pipe(
+  v.strictObject({
+    volume: VolumeName,
+    /** Mount path in the GPU containers. */
+    path: AbsolutePath,
+    /** Mounts one file of the volume instead of the complete volume. */
+    file: v.optional(Text),
+    /** Mounts one folder of the volume instead of the complete volume. */
+    folder: v.optional(Text),
+  }),
+  v.check(({ file, folder }) => file === undefined || folder === undefined, "expected file or folder, not both"),
+);
+
+const Size = v.pipe(
+  v.string("expected a quantity of bytes, such as 110Mi"),
+  v.check((text) => bytesOf(text) !== undefined, "expected a quantity of bytes, such as 110Mi"),
+);
 
 const Client = v.strictObject({
   name: Text,
@@ -36,6 +47,8 @@ const Client = v.strictObject({
    * Command of the init container. It fills the volumes from its image and from the token's files in /populate/tokens.
    */
   populate: v.pipe(v.array(Text, "expected a list of arguments"), v.minLength(1, "expected a program")),
+  /** Disk space that the volumes take once they are filled. Pods whose limits of ephemeral-storage are smaller are refused. */
+  size: v.optional(Size),
   /** Whether the client needs the pool's token. */
   tokens: v.optional(v.boolean("expected true or false"), true),
   mounts: v.pipe(v.array(Mount, "expected a list of mounts"), v.minLength(1, "expected at least one mount")),

@@ -59,6 +59,16 @@ test.each<[description: string, document: unknown, message: string]>([
     'Cannot use clients.yaml: clients.0.binary is "bin/bitfusion": expected an absolute path',
   ],
   [
+    "a size that is not a quantity",
+    { default: "bionic", clients: [{ ...first, size: "110MB" }] },
+    'Cannot use clients.yaml: clients.0.size is "110MB": expected a quantity of bytes, such as 110Mi',
+  ],
+  [
+    "a mount with both a file and a folder",
+    { default: "bionic", clients: [{ ...first, mounts: [{ volume: "opt", path: "/a", file: "a", folder: "b" }] }] },
+    "Cannot use clients.yaml: clients.0.mounts.0: expected file or folder, not both",
+  ],
+  [
     "a path in another spelling",
     { default: "bionic", clients: [{ ...first, binary: "/bitfusion//bin" }] },
     'Cannot use clients.yaml: clients.0.binary is "/bitfusion//bin": expected an absolute path without //, . and ..',

@@ -15,12 +15,22 @@ export const clientVolumes = memoize((client: ClientDefinition): readonly JsonOb
   return client.tokens ? [...filled, tokens] : filled;
 });
 
+/**
+ * The value of the annotation by which the cluster autoscaler may remove a pod although it has these volumes: nobody misses them. It keeps
+ * the pod's own value, a list with commas.
+ */
+export function withEvictableVolumes(own: string | undefined, client: ClientDefinition): string {
+  const names = (own ?? "").split(",").filter(Boolean);
+  const added = volumesOf(client).map(volumeName);
+  return [...names, ...added.filter((name) => !names.includes(name))].join(",");
+}
+
 /** The mounts of a GPU container, at the paths where the client expects them. */
 export const clientVolumeMounts = memoize(({ mounts }: ClientDefinition) => {
-  return mounts.map(({ volume, path, file }) => ({
+  return mounts.map(({ volume, path, file, folder = file }) => ({
     name: volumeName(volume),
     mountPath: path,
-    ...(file === undefined ? {} : { subPath: file }),
+    ...(folder === undefined ? {} : { subPath: folder }),
   }));
 });
 

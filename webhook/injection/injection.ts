@@ -15,7 +15,7 @@ import { isInjected, readShare } from "../pod/requested_share.ts";
 import type { Needs, PatchOperation } from "../review/review.ts";
 import { attachClient, type ClientInjection, type GpuContainer } from "./attach_client.ts";
 import { addClaims, withClaim } from "./claims.ts";
-import { clientVolumes } from "./client_volumes.ts";
+import { clientVolumes, withEvictableVolumes } from "./client_volumes.ts";
 import { missingFrom, refuseContainerName } from "./collisions.ts";
 import { hasLibraryPath } from "./environment.ts";
 import { INIT_CONTAINER, initContainer, initContainerResources, isInitContainer } from "./init_container.ts";
@@ -96,7 +96,10 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   }
   if (gpuContainers.length > 0) {
     patch.append("/spec/volumes", spec.volumes, missingFrom(spec.volumes, clientVolumes(client), "Volume"));
-    patch.set("/metadata/annotations/auto-management~1status", annotations[ANNOTATIONS.status], "injected");
+    const annotate = (key: string, value: string) =>
+      patch.set(`/metadata/annotations/${key.replace("/", "~1")}`, annotations[key], value);
+    annotate(ANNOTATIONS.status, "injected");
+    annotate(ANNOTATIONS.evictableVolumes, withEvictableVolumes(annotations[ANNOTATIONS.evictableVolumes], client));
     addInitContainer(patch, pod, gpuContainers, injection); // last: it shifts the paths of the other init containers
   }
   return {

@@ -10,6 +10,7 @@ import {
   BINARY,
   claimSettings,
   deepFreeze,
+  EVICTABLE,
   gpu,
   injectAnnotated,
   injected,
@@ -39,7 +40,11 @@ function injectedContainer(container: Container): Container {
 test("inject() injects the example pod of the original", async () => {
   const example = parse(await Bun.file(`${import.meta.dir}/../../examples/pod.yaml`).text()) as Pod;
   const { metadata, spec } = injected(example);
-  expect(metadata.annotations).toEqual({ [MODE]: "yes", "auto-management/status": "injected" });
+  expect(metadata.annotations).toEqual({
+    [MODE]: "yes",
+    "auto-management/status": "injected",
+    [EVICTABLE]: "bitfusion-client,bitfusion-opt,bitfusion-config",
+  });
   expect(names(spec.volumes)).toEqual([
     "code",
     "bitfusion-client",
@@ -88,6 +93,15 @@ test("inject() injects the example pod of the original", async () => {
       ],
     },
   ]);
+});
+
+test.each<[description: string, own: string, expected: string]>([
+  ["without a value", "", "bitfusion-opt"],
+  ["with the pod's own volumes", "cache,scratch", "cache,scratch,bitfusion-opt"],
+  ["with one of its volumes already", "bitfusion-opt,cache", "bitfusion-opt,cache"],
+])("inject() lets the cluster autoscaler evict the client's volumes, %s", (_, own, expected) => {
+  const given = pod([gpu()], { annotations: { [EVICTABLE]: own } });
+  expect(injected(given, lupineSettings).metadata.annotations?.[EVICTABLE]).toBe(expected);
 });
 
 test("inject() adds an init container that meets the restricted Pod Security Standard", () => {
@@ -170,7 +184,7 @@ test("inject() attaches the client to an init container that requests a share", 
 
 test("inject() keeps the user's annotations, unlike the original", () => {
   const annotations = { "prometheus.io/scrape": "true", "a/b~c": "" };
-  expect(injected(pod([gpu()], { annotations })).metadata.annotations).toEqual({
+  expect(injected(pod([gpu()], { annotations })).metadata.annotations).toMatchObject({
     ...annotations,
     [MODE]: "yes",
     "auto-management/status": "injected",
@@ -637,7 +651,7 @@ function withoutInjection(given: Pod): unknown {
     resources: { ...kept, limits: withoutShares(list), requests: withoutShares(requests) },
   });
   const { containers, initContainers, volumes, ...spec } = given.spec;
-  const { "auto-management/status": _, ...annotations } = given.metadata.annotations ?? {};
+  const { "auto-management/status": _, [EVICTABLE]: __, ...annotations } = given.metadata.annotations ?? {};
   return {
     ...given,
     metadata: { ...given.metadata, annotations },

@@ -7,6 +7,8 @@ export const ANNOTATIONS = {
   os: "bitfusion-client/os",
   version: "bitfusion-client/version",
   filter: CLAIM_ANNOTATIONS.filter,
+  /** Of the Kubernetes cluster autoscaler. */
+  evictableVolumes: "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes",
 } as const;
 
 /** Limits of a container with which users request a share, beside or instead of {@link UNITS}, with which the webhook replaces them. */

@@ -9,6 +9,7 @@ export type RefusalReason =
   | "injection"
   | "capacity"
   | "claims"
+  | "storage"
   | "tokens"
   | "quota"
   | "namespace";

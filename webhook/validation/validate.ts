@@ -16,6 +16,7 @@ import { type Container, containersOf, isWindows, type Pod, quantityOf } from ".
 import { Refusal } from "../pod/refusal.ts";
 import { decidePod } from "../review/decide_pod.ts";
 import type { AdmissionRequest, Decision } from "../review/review.ts";
+import { checkStorage } from "./storage.ts";
 
 export interface ValidationSettings {
   readonly catalogue: Catalogue;
@@ -33,7 +34,8 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
     for (const container of containers) refuseWithoutInjection(container, mode, pod);
     const gpuContainers = containers.filter((container) => quantityOf(container, UNITS) !== undefined);
     if (gpuContainers.length === 0) return { result: "allowed", reason: "no_share", message: "No container has units" };
-    checkInjection(pod, gpuContainers, mode, settings.catalogue);
+    const client = chooseClient(settings.catalogue, pod.metadata.annotations ?? {});
+    checkInjection(pod, gpuContainers, mode, client);
     const claims = readPodClaims(pod);
     if (settings.allocation === "claims") {
       checkInventory(settings.pool);
@@ -45,7 +47,13 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
     }
     checkUnits(pod, settings.pool);
     if (settings.allocation === "claims") checkClaims(pod, settings.pool);
-    return { result: "allowed", reason: "valid", message: "Injected completely" };
+    const warning = checkStorage(pod, client);
+    return {
+      result: "allowed",
+      reason: "valid",
+      message: "Injected completely",
+      ...(warning ? { warnings: [warning] } : {}),
+    };
   });
 }
 
@@ -71,8 +79,7 @@ function refuseWithoutInjection(container: Container, mode: Mode, pod: Pod): voi
   );
 }
 
-function checkInjection(pod: Pod, gpuContainers: readonly Container[], mode: Mode, catalogue: Catalogue): void {
-  const client = chooseClient(catalogue, pod.metadata.annotations ?? {});
+function checkInjection(pod: Pod, gpuContainers: readonly Container[], mode: Mode, client: ClientDefinition): void {
   const initContainers = pod.spec.initContainers ?? [];
   const position = initContainers.findIndex((container) => isInitContainer(container, client));
   if (position < 0) throw notInjected(`Init container "${INIT_CONTAINER}" is missing or changed`);
