@@ -1,7 +1,7 @@
 import { expect } from "bun:test";
 import { POOL_UNITS } from "../cluster/pool.ts";
 import { apply, get, kubectl, rejectionMessage, waitForSuccess, waitForUnits } from "../steps/kubectl.ts";
-import { examplePod, type PodManifest, pod, sharePod } from "../steps/pods.ts";
+import { exampleJob, type PodManifest, pod, sharePod } from "../steps/pods.ts";
 import { leasesOf } from "../steps/pool_log.ts";
 import { scenario } from "../steps/scenario.ts";
 
@@ -16,10 +16,14 @@ scenario.concurrent("every worker node reports the pool's units as capacity and 
   await waitForUnits("capacity", POOL_UNITS);
 });
 
-scenario.concurrent("the example pod completes with a lease of exactly its share", async (namespace) => {
-  await apply(await examplePod(namespace));
-  expect(await waitForSuccess(namespace, "bf-pkgs")).toContain("total images/sec");
-  const leases = await leasesOf(namespace, "bf-pkgs");
+scenario.concurrent("the example Job completes with a lease of exactly its share", async (namespace) => {
+  const job = await exampleJob(namespace);
+  await apply(job);
+  expect(await apply(job)).toBe("job.batch/bf-pkgs unchanged\n");
+  await kubectl("wait", "-n", namespace, "job/bf-pkgs", "--for=condition=Complete", "--timeout=120s");
+  expect(await kubectl("logs", "-n", namespace, "job/bf-pkgs")).toContain("total images/sec");
+  const { items } = await get<{ items: PodManifest[] }>("pods", "-n", namespace, "-l", "job-name=bf-pkgs");
+  const leases = await leasesOf(namespace, items[0]?.metadata.name ?? "");
   expect(leases.map(({ owner, gpus }) => [owner.container, gpus.map(({ units }) => units)])).toEqual([
     ["bf-pkgs", [100]],
   ]);

@@ -32,13 +32,17 @@ export interface PodManifest {
   status?: { qosClass: string };
 }
 
+interface JobManifest {
+  metadata: { name: string; namespace?: string };
+  spec: { template: Pick<PodManifest, "spec"> };
+}
+
 /** Returns the original project's example with a test's image and namespace. kind/cluster.yaml has its host path. */
-export async function examplePod(namespace: string): Promise<PodManifest> {
-  const pod: PodManifest = parse(await readFile("examples/pod.yaml", "utf8"));
-  pod.metadata.namespace = namespace;
-  pod.spec.restartPolicy = "Never";
-  for (const container of pod.spec.containers) container.image = WORKLOAD;
-  return pod;
+export async function exampleJob(namespace: string): Promise<JobManifest> {
+  const job: JobManifest = parse(await readFile("examples/job.yaml", "utf8"));
+  job.metadata.namespace = namespace;
+  for (const container of job.spec.template.spec.containers) container.image = WORKLOAD;
+  return job;
 }
 
 export interface PodOptions {

@@ -37,8 +37,9 @@ function injectedContainer(container: Container): Container {
   return first;
 }
 
-test("inject() injects the example pod of the original", async () => {
-  const example = parse(await Bun.file(`${import.meta.dir}/../../examples/pod.yaml`).text()) as Pod;
+test("inject() injects the example of the original", async () => {
+  const job = parse(await Bun.file(`${import.meta.dir}/../../examples/job.yaml`).text());
+  const example: Pod = job.spec.template;
   const { metadata, spec } = injected(example);
   expect(metadata.annotations).toEqual({
     [MODE]: "yes",
