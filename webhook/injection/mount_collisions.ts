@@ -12,8 +12,8 @@ interface OwnMount {
   readonly description: string;
   /** The path in its only canonical spelling. */
   readonly path: string;
-  /** Whether others can be mounted below it: the container runtime then creates folders and files in it. */
-  readonly holdsMounts: boolean;
+  /** What can be mounted below it: the kubelet or the container runtime must create a folder or file for it first. */
+  readonly holds: "folders and files" | "folders" | "nothing";
 }
 
 /**
@@ -36,24 +36,21 @@ function ownMounts({ spec }: Pod, container: Container, clientMounts: readonly J
   const { volumeMounts = [], volumeDevices = [] } = container;
   const mounts = volumeMounts
     .filter((mount) => !clientMounts.some((each) => containsFields(mount, each)))
-    .map((mount) => {
-      const volume = spec.volumes?.find(({ name }) => name === mount.name);
-      const isReadOnly = mount.readOnly === true || isReadOnlyVolume(volume);
-      const how = isFile(volume) ? "is a file" : isReadOnly ? "is mounted read-only" : "is mounted";
-      return toOwnMount(mount.name, how, mount.mountPath);
+    .map((mount): OwnMount => {
+      const { name, mountPath } = mount;
+      const volume = spec.volumes?.find((each) => each.name === name);
+      const holds = holdsOf(mount, volume);
+      const how = isFile(volume) ? "is a file" : holds === "folders and files" ? "is mounted" : "is mounted read-only";
+      return { description: `volume "${name}" ${how} at ${mountPath}`, path: canonicalPath(mountPath), holds };
     });
-  return [...mounts, ...volumeDevices.map(({ name, devicePath }) => toOwnMount(name, "is a device", devicePath))];
-}
-
-/** How a volume is in a container. */
-type How = "is mounted" | "is mounted read-only" | "is a file" | "is a device";
-
-function toOwnMount(name: string, how: How, path: string): OwnMount {
-  return {
-    description: `volume "${name}" ${how} at ${path}`,
-    path: canonicalPath(path),
-    holdsMounts: how === "is mounted",
-  };
+  const devices = volumeDevices.map(
+    ({ name, devicePath }): OwnMount => ({
+      description: `volume "${name}" is a device at ${devicePath}`,
+      path: canonicalPath(devicePath),
+      holds: "nothing",
+    }),
+  );
+  return [...mounts, ...devices];
 }
 
 /** The kubelet takes a relative path from the root of the container. */
@@ -61,13 +58,13 @@ function canonicalPath(path: string): string {
   return join("/", path).replace(/(?<=.)\/$/, "");
 }
 
-/** Volumes that the kubelet always mounts read-only (k8s.io/kubernetes/pkg/volume: attributes of the mounters). */
-const READ_ONLY_SOURCES = ["configMap", "secret", "downwardAPI", "projected", "image"];
+/** Read-only volumes in which the kubelet creates folders for other mounts (k8s.io/kubernetes/pkg/volume/util/nested_volumes.go). */
+const WRITTEN_BY_KUBELET = ["configMap", "secret", "downwardAPI", "projected"];
 
-function isReadOnlyVolume(volume: JsonObject = {}): boolean {
-  return Object.entries(volume).some(
-    ([source, options]) => READ_ONLY_SOURCES.includes(source) || (options as JsonObject | null)?.readOnly === true,
-  );
+function holdsOf({ readOnly, subPath, subPathExpr }: JsonObject, volume: JsonObject = {}): OwnMount["holds"] {
+  if (WRITTEN_BY_KUBELET.some((source) => source in volume)) return subPath || subPathExpr ? "nothing" : "folders";
+  const isReadOnly = Object.values(volume).some((options) => (options as JsonObject | null)?.readOnly === true);
+  return readOnly === true || isReadOnly || "image" in volume || isFile(volume) ? "nothing" : "folders and files";
 }
 
 /** Whether a volume is a file of the node: FileOrCreate, Socket, CharDevice and so on. */
@@ -80,7 +77,8 @@ function conflictWith(own: OwnMount, { mounts, binary, libraryPath }: ClientDefi
   for (const { volume, path, file } of mounts) {
     const clientVolume = `the client's volume "${volumeName(volume)}"`;
     if (own.path === path) return `, where ${clientVolume} is mounted`;
-    if (isBelow(path, own.path) && !own.holdsMounts) {
+    const isHeld = own.holds === "folders and files" || (own.holds === "folders" && file === undefined);
+    if (isBelow(path, own.path) && !isHeld) {
       return `, so ${clientVolume} cannot be mounted below it, at ${path}`;
     }
     if (!isBelow(own.path, path)) continue;

@@ -50,12 +50,24 @@ test.each<[description: string, how: string, volume: JsonObject, mount: JsonObje
   ["read-only CSI volume", RO, { csi: { driver: "a", readOnly: true } }, {}],
   ["hostPath of a file", "is a file", { hostPath: { path: "/a", type: "FileOrCreate" } }, {}],
   ["read-only mount of an emptyDir", RO, empty, { readOnly: true }],
-])("inject() refuses a %s above a client's mount: the container would never start", (_, how, volume, mount) => {
-  for (const mountPath of ["/opt", "/opt/", "/"]) {
+])("inject() refuses a %s above a client's file: the container would never start", (_, how, volume, mount) => {
+  for (const mountPath of ["/etc/bitfusion", "/root/", "/"]) {
     expect(() => injected(mounting(volume, { ...mount, mountPath }))).toThrow(
       `Container "train": volume "data" ${how} at ${mountPath}, so the client's volume "bitfusion-`,
     );
   }
+});
+
+const configMap = { configMap: { name: "a" } };
+
+test.each<[description: string, volume: JsonObject, mount: JsonObject]>([
+  ["image volume", { image: { reference: "a" } }, {}],
+  ["read-only mount of an emptyDir", empty, { readOnly: true }],
+  ["folder of a ConfigMap", configMap, { subPath: "a" }],
+])("inject() refuses a %s above a client's folder", (_, volume, mount) => {
+  expect(() => injected(mounting(volume, { ...mount, mountPath: "/opt" }))).toThrow(
+    `volume "data" is mounted read-only at /opt, so ${OPT} cannot be mounted below it, at /opt/bitfusion: expected`,
+  );
 });
 
 test.each(["/opt/bitfusion", "/opt", "/bitfusion/bin/"])("inject() refuses a device at %s", (devicePath) => {
@@ -68,9 +80,11 @@ test.each(["/opt/bitfusion", "/opt", "/bitfusion/bin/"])("inject() refuses a dev
 test.each<[description: string, volume: JsonObject, mount: JsonObject]>([
   ["a writable volume above a client's mount", empty, { mountPath: "/opt" }],
   ["a writable folder of the node above a client's mount", { hostPath: { path: "/a" } }, { mountPath: "/root" }],
-  ["a ConfigMap below a client's folder", { configMap: { name: "a" } }, { mountPath: "/opt/bitfusion/x" }],
-  ["a ConfigMap beside a client's folder", { configMap: { name: "a" } }, { mountPath: "/opt/bitfusion2" }],
-  ["a ConfigMap beside a client's file", { configMap: { name: "a" } }, { mountPath: "/etc/bitfusion/own" }],
+  ["a ConfigMap above a client's folder, which the kubelet creates in it", configMap, { mountPath: "/opt" }],
+  ["a Secret above a client's folder", { secret: { secretName: "a" } }, { mountPath: "/opt/", readOnly: true }],
+  ["a ConfigMap below a client's folder", configMap, { mountPath: "/opt/bitfusion/x" }],
+  ["a ConfigMap beside a client's folder", configMap, { mountPath: "/opt/bitfusion2" }],
+  ["a ConfigMap beside a client's file", configMap, { mountPath: "/etc/bitfusion/own" }],
 ])("inject() accepts %s", (_, volume, mount) => {
   const { spec } = injected(mounting(volume, mount));
   expect(spec.containers[0]?.volumeMounts?.[0]).toMatchObject(mount);
