@@ -13,6 +13,8 @@ export interface ContainerManifest {
     claims?: { name: string }[];
   };
   securityContext?: object;
+  envFrom?: object[];
+  volumeMounts?: { name: string; mountPath: string }[];
 }
 
 /** The fields of a Pod that these tests use. */
@@ -28,6 +30,9 @@ export interface PodManifest {
     nodeSelector?: Record<string, string>;
     securityContext?: object;
     resources?: { limits: Record<string, string | number> };
+    volumes?: object[];
+    nodeName?: string;
+    schedulingGates?: { name: string }[];
   };
   status?: { qosClass: string };
 }
@@ -59,6 +64,7 @@ export interface PodOptions {
   securityContext?: object;
   /** Pod-level limits. */
   limits?: Record<string, string | number>;
+  volumes?: object[];
 }
 
 /** Creates a pod that runs once. Containers without an image get the test image. */
@@ -72,6 +78,7 @@ export function pod({
   filter,
   securityContext,
   limits,
+  volumes,
 }: PodOptions): PodManifest {
   const withImage = (container: ContainerManifest) => ({ image: WORKLOAD, ...container });
   const annotations = {
@@ -90,6 +97,7 @@ export function pod({
       ...(node ? { nodeSelector: { "kubernetes.io/hostname": node } } : {}),
       ...(securityContext ? { securityContext } : {}),
       ...(limits ? { resources: { limits } } : {}),
+      ...(volumes ? { volumes } : {}),
     },
   };
 }
