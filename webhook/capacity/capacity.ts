@@ -36,15 +36,11 @@ export function checkUnits(pod: Pod, pool: Inventory | undefined): void {
  */
 export function checkClaims(pod: Pod, pool: Inventory | undefined): void {
   const requests = claimRequests(pod);
-  for (const request of requests) {
-    const [container] = request.containers;
-    if (!container) continue;
-    checkClaimSize(container, request.share);
-    checkShare(container, request, pool);
-  }
+  for (const { containers, share } of requests) for (const container of containers) checkClaimSize(container, share);
   if (!pool || !totalUnits(pool)) return;
   const gpus = emptyGpus(pool);
   if (canHold(gpus, requests) !== "no") return;
+  for (const request of requests) for (const container of request.containers) checkShare(container, request, pool);
   const fitting = namesOf(requests.slice(0, longestPrefix(gpus, requests)));
   const list = requests.map((request) => `${namesOf([request])} (${describeRequest(request)})`);
   throw new Refusal(
