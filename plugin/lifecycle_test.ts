@@ -217,6 +217,16 @@ test("rule 3: the plugin backs off from a kubelet that ends each stream at once"
   expect(resets).toBe(0);
 });
 
+test("rule 3: the plugin starts its backoff again after a registration that lasted", async () => {
+  const directory = await createKubeletDirectory();
+  const reset = Promise.withResolvers<void>();
+  const backoff = { ...createBackoff({ initial: 1 }), reset: reset.resolve };
+  const kubelet = await startKubelet(directory);
+  startPlugin(directory, { backoff });
+  await untilAllocatable(kubelet, 100);
+  await reset.promise;
+});
+
 test("rule 3: the plugin re-registers when the kubelet ends the stream", async () => {
   const directory = await createKubeletDirectory();
   const kubelet = await startKubelet(directory);

@@ -25,6 +25,32 @@ test("KeyedMutex runs functions with the same key in order, and those with other
   expect(events.slice(3)).toEqual(["a1 ends", "a2 starts", "a2 ends", "a3 starts", "a3 ends"]);
 });
 
+test("KeyedMutex runs the next function after a function that throws", async () => {
+  const mutex = createKeyedMutex();
+  const failed = mutex("a", () => Promise.reject(new Error("failed"))).catch(String);
+  const next = mutex("a", async () => "next");
+  expect(await failed).toBe("Error: failed");
+  expect(await next).toBe("next");
+});
+
+test("KeyedMutex runs a function that is added while the second one runs after that one", async () => {
+  const mutex = createKeyedMutex();
+  const second = Promise.withResolvers<void>();
+  let isSecondOver = false;
+  const [first, running] = [
+    mutex("a", async () => {}),
+    mutex("a", async () => {
+      await second.promise;
+      isSecondOver = true;
+    }),
+  ];
+  await first;
+  const third = mutex("a", async () => isSecondOver);
+  second.resolve();
+  await running;
+  expect(await third).toBe(true);
+});
+
 test("KeyedMutex needs no memory for keys whose functions have ended", async () => {
   const mutex = createKeyedMutex();
   const promises = () => {
@@ -34,12 +60,4 @@ test("KeyedMutex needs no memory for keys whose functions have ended", async () 
   const before = promises();
   for (let key = 0; key < 1000; key++) await mutex(String(key), async () => {});
   expect(promises() - before).toBeLessThan(500);
-});
-
-test("KeyedMutex runs the next function after a function that throws", async () => {
-  const mutex = createKeyedMutex();
-  const failed = mutex("a", () => Promise.reject(new Error("failed"))).catch(String);
-  const next = mutex("a", async () => "next");
-  expect(await failed).toBe("Error: failed");
-  expect(await next).toBe("next");
 });

@@ -1,4 +1,6 @@
+import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
+import { getEventListeners } from "node:events";
 import { createLatest } from "./latest.ts";
 
 test("changes() yields the current value immediately, then each newer value", async () => {
@@ -94,4 +96,17 @@ test("changes() yields a newer value before `repeatAfter` ms have passed, also i
   latest.set("b");
   expect((await next).value).toBe("b");
   await values.return?.();
+});
+
+test("changes() leaves nothing behind when its reader stops: neither a listener of the signal nor memory", async () => {
+  const latest = createLatest("a");
+  const { signal } = new AbortController();
+  const promises = () => {
+    Bun.gc(true);
+    return heapStats().objectTypeCounts.Promise ?? 0;
+  };
+  const before = promises();
+  for (let reader = 0; reader < 1000; reader++) for await (const _ of latest.changes(signal)) break;
+  expect(getEventListeners(signal, "abort")).toEqual([]);
+  expect(promises() - before).toBeLessThan(500);
 });

@@ -249,6 +249,17 @@ test.each(["registry", "driver"] as const)(
   },
 );
 
+test("rule 3: the driver is not ready from the end of its registration until the next one", async () => {
+  const { kubelet, driver, ...node } = await startNodeWithDriver();
+  await until(async () => driver.notReady() === undefined);
+  await kubelet[Symbol.asyncDispose]();
+  const [socket = ""] = await namesIn(node.directories.registry);
+  await rm(join(node.directories.registry, socket));
+  await until(async () => driver.notReady() === "Driver not registered with the kubelet");
+  await untilRegistered(await node.startKubelet());
+  await until(async () => driver.notReady() === undefined);
+});
+
 test("rule 4: instances can overlap, and the later one serves the claims of the earlier one", async () => {
   const { kubelet, driver: old, plugins, ...node } = await startNodeWithDriver();
   const [first] = plugins as [PluginInfo];
