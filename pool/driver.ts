@@ -14,6 +14,8 @@ export const READY_NODE_LABEL = "bitfusion.io/driver-ready";
 export const CLAIM_ANNOTATIONS = {
   /** The share, in the format of formatShare(). */
   share: "bitfusion.io/share",
+  /** The containers that use the claim, separated by spaces. */
+  containers: "bitfusion.io/containers",
   /** The filters, in the format of the pod's annotation. */
   filter: "bitfusion-client/filter",
 } as const;

@@ -8,14 +8,11 @@ import { parseShare } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
 import { deviceKey, type HeldUnits } from "../slices/device_key.ts";
 
-/** The annotation in which Kubernetes keeps the name that a claim of a template has in its pod (k8s.io/api/resource/v1). */
-const POD_CLAIM_NAME = "resource.kubernetes.io/pod-claim-name";
-
 /** A claim that the scheduler has not allocated yet. */
 export interface WaitingClaim {
   readonly namespace: string;
-  /** Name of the claim in its pod, or else of the object. */
-  readonly name: string;
+  /** What the claim is for, in messages: `the claim of main`. */
+  readonly description: string;
   /** The pod that the claim was created for. */
   readonly pod: OwnerReference | undefined;
   readonly request: WaitingRequest;
@@ -117,10 +114,14 @@ function waitingClaim({ metadata, spec, status }: ResourceClaim): WaitingClaim |
   const { count = 1, capacity } = request;
   const units = parseUnits(capacity?.requests?.units) ?? UNITS_PER_GPU;
   const { annotations = {}, namespace = "", ownerReferences } = metadata;
-  const { [CLAIM_ANNOTATIONS.share]: share = "", [CLAIM_ANNOTATIONS.filter]: filter = "" } = annotations;
+  const {
+    [CLAIM_ANNOTATIONS.share]: share = "",
+    [CLAIM_ANNOTATIONS.filter]: filter = "",
+    [CLAIM_ANNOTATIONS.containers]: containers,
+  } = annotations;
   return {
     namespace,
-    name: annotations[POD_CLAIM_NAME] ?? metadata.name,
+    description: containers ? `the claim of ${containers.split(" ").join(" and ")}` : `claim ${metadata.name}`,
     pod: ownerReferences?.find(({ kind }) => kind === "Pod"),
     request: {
       count,

@@ -92,7 +92,7 @@ test("summarizeClaim() returns the request of a waiting claim, and its pod", () 
   const annotations = { "bitfusion.io/share": "2x8000mb", "bitfusion-client/filter": "device.name=T4\tserver.addr=s" };
   expect(summarizeClaim(claim("c", { count: 2, units: 50, annotations, pod: "train" }))?.waiting).toEqual({
     namespace: "team",
-    name: "c",
+    description: "claim c",
     pod: { apiVersion: "v1", kind: "Pod", name: "train", uid: "uid-train" },
     request: {
       count: 2,
@@ -107,9 +107,9 @@ test("summarizeClaim() returns the request of a waiting claim, and its pod", () 
   });
 });
 
-test("summarizeClaim() returns the name of a claim in its pod", () => {
-  const annotations = { "resource.kubernetes.io/pod-claim-name": "bitfusion-train" };
-  expect(summarizeClaim(claim("train-bitfusion-train-x7k2p", { annotations }))?.waiting?.name).toBe("bitfusion-train");
+test("summarizeClaim() describes a claim by the containers that use it", () => {
+  const annotations = { "bitfusion.io/containers": "main load" };
+  expect(summarizeClaim(claim("c", { annotations }))?.waiting?.description).toBe("the claim of main and load");
 });
 
 test("summarizeClaim() ignores devices of other drivers and claims for other device classes", () => {

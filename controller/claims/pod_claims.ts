@@ -173,6 +173,7 @@ function toResourceClaim({ namespace, name, uid }: PendingPod, claim: PodClaim):
       labels: managedBy(CONTROLLER),
       annotations: {
         [CLAIM_ANNOTATIONS.share]: formatShare(claim.share),
+        [CLAIM_ANNOTATIONS.containers]: claim.containers.join(" "),
         ...(claim.filters.length > 0 ? { [CLAIM_ANNOTATIONS.filter]: claim.filters.map(formatFilter).join(" ") } : {}),
       },
       ownerReferences: [podReference({ metadata: { namespace, name, uid } })],

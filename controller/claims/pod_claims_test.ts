@@ -98,7 +98,11 @@ test("createPodClaims() creates the claims of a pod, owned by the pod", async ()
   expect(get<ResourceClaim>(claimPath("team", "c-2"))).toMatchObject({
     metadata: {
       labels: { "app.kubernetes.io/managed-by": "bitfusion-controller" },
-      annotations: { "bitfusion.io/share": "2x30", "bitfusion-client/filter": "server.addr=a" },
+      annotations: {
+        "bitfusion.io/share": "2x30",
+        "bitfusion.io/containers": "train",
+        "bitfusion-client/filter": "server.addr=a",
+      },
       ownerReferences: [{ apiVersion: "v1", kind: "Pod", name: "train", uid, controller: true }],
     },
     spec: { devices: { requests: [{ exactly: { count: 2, capacity: { requests: { units: "30" } } } }] } },

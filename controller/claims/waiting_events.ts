@@ -102,9 +102,9 @@ function createShortages(gpus: readonly GpuSupply[]) {
     /** If one claim alone lacks room, that is the reason; else all claims of the pod together. */
     async of({ claims }: WaitingPod): Promise<string | undefined> {
       const considered = claims.slice(0, MAX_CLAIMS);
-      for (const { name, request } of considered) {
+      for (const { description, request } of considered) {
         const shortage = await compute(request.key, () => describeShortage(request, gpus));
-        if (shortage) return claims.length === 1 ? shortage : `claim ${name} ${shortage}`;
+        if (shortage) return claims.length === 1 ? shortage : `${description} ${shortage}`;
       }
       if (claims.length === 1) return undefined;
       const requests = considered.map(({ request }) => request).sort((a, b) => (a.key < b.key ? -1 : 1));

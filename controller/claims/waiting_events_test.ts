@@ -97,12 +97,12 @@ test("reportWaitingPods() records at most ten events in a round, and eventually 
   expect(new Set(events.map(({ object }) => object.name)).size).toBe(35);
 });
 
-/** A waiting claim of the pod `train`, by the name that it has there. */
-const claimOf = (name: string, units: number) =>
-  claim(`train-${name}-x7k2p`, { units, annotations: { "resource.kubernetes.io/pod-claim-name": name } });
+/** A waiting claim of the pod `train`, for one of its containers. */
+const claimOf = (container: string, units: number) =>
+  claim(`claim-of-${container}`, { units, annotations: { "bitfusion.io/containers": container } });
 
 test("reportWaitingPods() records one event for a pod with several claims: what they lack together", async () => {
-  await using reporting = report([claimOf("bitfusion-b", 20), claimOf("bitfusion-a", 20)]);
+  await using reporting = report([claimOf("b", 20), claimOf("a", 20)]);
   await reporting.until(1);
   await reporting.rounds(3);
   expect(reporting.events.current?.map(({ message }) => message)).toEqual([
@@ -111,11 +111,11 @@ test("reportWaitingPods() records one event for a pod with several claims: what 
 });
 
 test("reportWaitingPods() names the claim that lacks room alone", async () => {
-  await using reporting = report([claimOf("bitfusion-a", 20), claimOf("bitfusion-c", 60), claimOf("bitfusion-b", 50)]);
+  await using reporting = report([claimOf("a", 20), claimOf("c", 60), claimOf("b", 50)]);
   await reporting.until(1);
   await reporting.rounds(3);
   expect(reporting.events.current?.map(({ message }) => message)).toEqual([
-    "Waiting for the pool: claim bitfusion-b needs 50 % of one GPU; the freest has 30 %",
+    "Waiting for the pool: the claim of b needs 50 % of one GPU; the freest has 30 %",
   ]);
 });
 
@@ -134,7 +134,7 @@ test("reportWaitingPods() keeps pods of one name apart, also by namespace", asyn
 });
 
 test("reportWaitingPods() says nothing about a pod whose claims fit together", async () => {
-  await using reporting = report([claimOf("bitfusion-a", 10), claimOf("bitfusion-b", 20)]);
+  await using reporting = report([claimOf("a", 10), claimOf("b", 20)]);
   await reporting.rounds(3);
   expect(reporting.events.current).toEqual([]);
 });

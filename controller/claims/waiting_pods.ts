@@ -20,6 +20,6 @@ export function groupByPod(waiting: Iterable<WaitingClaim>): Map<string, Waiting
     if (known) known.claims.push(claim);
     else pods.set(key, { namespace, pod, claims: [claim] });
   }
-  for (const { claims } of pods.values()) claims.sort((a, b) => (a.name < b.name ? -1 : 1));
+  for (const { claims } of pods.values()) claims.sort((a, b) => (a.description < b.description ? -1 : 1));
   return pods;
 }
