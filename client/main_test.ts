@@ -422,13 +422,13 @@ test.concurrent("run claims only GPUs that match every filter", async () => {
 });
 
 test.concurrent("run ends the command if a restarted server does not know the lease", async () => {
-  const first = await startPoolServer({ timeToLive: 2000 });
+  const first = await startPoolServer({ timeToLive: 10_000 });
   await using client = await start(["run", "-n", "1", "--", "sh", "-c", RUN_UNTIL_CLIENT_EXITS], {
     servers: [first.address],
   });
   await client.stdout.until("ready");
   await first[Symbol.asyncDispose]();
-  await using _second = await startPoolServer({ port: first.port, timeToLive: 2000 });
+  await using _second = await startPoolServer({ port: first.port, timeToLive: 10_000 });
   expect(await client.exited).toBe(143);
   expect(await client.stderr.text()).toContain(
     `bitfusion: The lease on ${first.address} is lost: [not_found] No such lease: it has ended\n`,
@@ -465,7 +465,7 @@ test.concurrent("run ends a command that ignores SIGTERM before the server ends 
 });
 
 test.concurrent("run exits with 1 if the lease is lost and the command exits with 0", async () => {
-  await using server = await startPoolServer({ timeToLive: 2000 });
+  await using server = await startPoolServer({ timeToLive: 10_000 });
   const command = `trap "exit 0" TERM; ${RUN_UNTIL_CLIENT_EXITS}`;
   await using client = await start(["run", "-n", "1", "--", "sh", "-c", command], { servers: [server.address] });
   await client.stdout.until("ready");

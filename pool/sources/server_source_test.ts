@@ -38,6 +38,7 @@ function follow(address: string, interval = 300) {
 }
 
 const isReachable = ({ reachable }: PoolServer) => reachable;
+const isForeign = ({ foreign }: PoolServer) => foreign === true;
 const isUnreachable = ({ reachable }: PoolServer) => !reachable;
 
 test.concurrent("createServerSource() yields a server's GPUs, keeps them when it crashes, and yields them again when it returns", async () => {
@@ -181,9 +182,9 @@ test.concurrent.each<[description: string, start: () => Promise<AsyncDisposable 
 ])("a server that answers in another protocol, %s, is reachable and foreign, also when it stops", async (_, start) => {
   const server = await start();
   await using followed = follow(server.address, 1500);
-  expect(await followed.next()).toEqual({ address: server.address, reachable: true, foreign: true });
+  expect(await followed.until(isForeign)).toEqual({ address: server.address, reachable: true, foreign: true });
   await server[Symbol.asyncDispose]();
-  expect(await followed.next()).toEqual({ address: server.address, reachable: false, foreign: true });
+  expect(await followed.until(isUnreachable)).toEqual({ address: server.address, reachable: false, foreign: true });
 });
 
 test.concurrent("createServerSource() says why a server is not reachable", async () => {
@@ -204,7 +205,7 @@ test.concurrent("createServerSource() says why a server is not reachable", async
 test.concurrent("createServerSource() tries the watch at each poll of a foreign server", async () => {
   await using tcpServer = await startTcpServer(answerHttp1);
   await using server = follow(tcpServer.address, 900);
-  expect(await server.next()).toEqual({ address: tcpServer.address, reachable: true, foreign: true });
+  expect(await server.until(isForeign)).toEqual({ address: tcpServer.address, reachable: true, foreign: true });
   const later = server.next(); // keeps the source running
   const sockets = [];
   for (let count = 0; count < 4; count++) sockets.push((await tcpServer.connections.next()).value as Socket);
@@ -264,7 +265,7 @@ test.concurrent("createServerSource() yields the GPUs of a server that replaces 
   const port = await freePort();
   const foreign = await startTcpServer(answerHttp1, port);
   await using followed = follow(foreign.address, 1500);
-  expect(await followed.next()).toEqual({ address: foreign.address, reachable: true, foreign: true });
+  await followed.until(isForeign);
   await foreign[Symbol.asyncDispose]();
   await using server = await startInventoryServer({ port });
   const { address, gpus, facts } = server;
