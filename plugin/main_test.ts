@@ -4,6 +4,8 @@ import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { podPath } from "../kubernetes/objects/pod.ts";
+import { claimPath } from "../kubernetes/objects/resource_claim.ts";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { startSimulatedDraKubelet } from "../kubernetes/simulated/dra_kubelet.ts";
 import { type SimulatedKubelet, startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
@@ -300,11 +302,15 @@ async function startDraNode() {
   const results = [{ ...share, consumedCapacity: { units: "60" } }];
   const claim = { namespace: "team", name: "train", uid: "train-1" };
   const control: { beforeResponse?: () => Promise<void> } = {};
-  const api = startSimulatedApiServer({
-    onRequest: async () => {
-      await control.beforeResponse?.();
-      return Response.json({ metadata: claim, status: { allocation: { devices: { results } } } });
-    },
+  const pod = { name: "train-pod", uid: "train-pod-1" };
+  const api = startSimulatedApiServer({ onRequest: async () => void (await control.beforeResponse?.()) });
+  api.store.put(podPath({ metadata: { namespace: "team", ...pod } }), {
+    metadata: pod,
+    spec: { containers: [{ resources: { limits: { "bitfusion.io/gpu": "60" } } }] },
+  });
+  api.store.put(claimPath("team", "train"), {
+    metadata: claim,
+    status: { allocation: { devices: { results } }, reservedFor: [{ resource: "pods", ...pod }] },
   });
   cleanups.push(
     () => kubelet[Symbol.asyncDispose](),
