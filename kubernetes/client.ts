@@ -29,7 +29,7 @@ const DEFAULT_CONTEXT = "loaded-context";
 /**
  * Connects to the API server of the service account, or of KUBECONFIG outside a cluster.
  *
- * @param signal ends the calls of the typed clients, which take none
+ * @param signal ends all calls of the typed clients; {@link withSignal} ends one
  * @throws {ConfigError} if neither is set.
  */
 export function connectKubernetes(signal?: AbortSignal): KubernetesApi {
@@ -43,7 +43,8 @@ export function connectKubernetes(signal?: AbortSignal): KubernetesApi {
     authMethods: { default: config },
     httpApi: wrapHttpLibrary({
       send(request) {
-        if (signal) request.setSignal(signal);
+        const ownSignal = request.getSignal();
+        if (signal) request.setSignal(AbortSignal.any([signal, ownSignal ?? []].flat()));
         return send(config, request);
       },
     }),
@@ -67,21 +68,16 @@ function loadConfig(): KubeConfig {
   return config;
 }
 
-/** The signals of single calls, which end them before the signal of their client does. */
-const callSignals = new WeakMap<RequestContext, AbortSignal>();
-
 /** Options of a call of the typed clients that ends with the signal. */
 export function withSignal(signal: AbortSignal): ConfigurationOptions {
   const pre = (request: RequestContext) => {
-    callSignals.set(request, signal);
+    request.setSignal(signal);
     return new Observable(Promise.resolve(request));
   };
   return { middleware: [{ pre, post: (response) => new Observable(Promise.resolve(response)) }] };
 }
 
 async function send(config: KubeConfig, request: RequestContext): Promise<ResponseContext> {
-  const signal = callSignals.get(request);
-  if (signal) request.setSignal(AbortSignal.any([request.getSignal() ?? [], signal].flat()));
   const response = await fetchWithTls(config, request);
   const content = Buffer.from(await response.arrayBuffer());
   return new ResponseContext(response.status, Object.fromEntries(response.headers), {

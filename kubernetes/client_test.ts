@@ -2,12 +2,12 @@ import { connectWithKubeconfig } from "./simulated/api_server.ts";
 import "reflect-metadata"; // must precede x509, whose dependency injection needs it
 import { afterEach, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
 import { createCertificate } from "../tls/certificate.ts";
-import { connectKubernetes } from "./client.ts";
+import { connectKubernetes, withSignal } from "./client.ts";
 import { isObjectNotFound, isStatus, KubernetesError } from "./error.ts";
 import {
   kubeconfigOf,
@@ -157,6 +157,20 @@ test.each([
 ])("connectKubernetes() reports what it expects if KUBECONFIG %s", async (_, kubeconfig) => {
   const outcome = await connectWithKubeconfig(kubeconfig).then(String, String);
   expect(outcome).toBe("ConfigError: Cannot find the API server: expected a service account, or KUBECONFIG");
+});
+
+test.each([
+  ["the client", 50, 5000],
+  ["the call", 5000, 50],
+])("a call of a typed client ends with the signal of %s", async (_, client, call) => {
+  const api = start({ onRequest: () => new Promise(() => {}) });
+  const home = await mkdtemp(join(tmpdir(), "client-"));
+  cleanups.push(() => rm(home, { recursive: true, force: true }));
+  const KUBECONFIG = join(home, "config");
+  await writeFile(KUBECONFIG, kubeconfigOf(api.url));
+  const { core } = withEnvironment({ KUBECONFIG }, () => connectKubernetes(AbortSignal.timeout(client)));
+  const outcome = core.readNamespacedSecret(SECRET, withSignal(AbortSignal.timeout(call))).then(String, String);
+  expect(await outcome).toContain("was not answered in time");
 });
 
 const isInCluster = existsSync("/var/run/secrets/kubernetes.io/serviceaccount/token");

@@ -9,7 +9,7 @@ import { claimPath } from "../kubernetes/objects/resource_claim.ts";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { startSimulatedDraKubelet } from "../kubernetes/simulated/dra_kubelet.ts";
 import { type SimulatedKubelet, startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
-import { usedPort } from "../program/testing.ts";
+import { freePort, usedPort } from "../program/testing.ts";
 
 setDefaultTimeout(30_000); // on a small machine, processes start slowly
 const RESOURCE = "bitfusion.io/gpu";
@@ -70,14 +70,6 @@ async function untilLogged(plugin: Bun.Subprocess<"ignore", "pipe", "pipe">, tex
   throw new Error(`Never logged "${text}": ${output}`);
 }
 
-/** A port on which nothing listens, for a server that starts there later. */
-async function freePort(): Promise<string> {
-  const server = createServer().listen(0);
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return String(port);
-}
-
 /** Starts a pool server and returns once it serves. */
 async function startPoolServer(environment: Record<string, string>) {
   const child = start("server/main.ts", { SERVER_NAME: "gpu-server", ...environment });
@@ -127,7 +119,7 @@ test("two plugins that split the pool list each GPU exactly once", async () => {
 test("the plugin lists the pool's units, tracks a server that dies and returns, and keeps the ids", async () => {
   const directory = await createKubeletDirectory();
   const first = await startPoolServer({ PORT: "0", GPUS: "2" });
-  const port = await freePort();
+  const port = String(await freePort());
   const second = await startPoolServer({ PORT: port, GPUS: "1" });
   const kubelet = await startKubelet(directory);
   startPlugin(directory, { POOL_SERVERS: `127.0.0.1:${first.port},127.0.0.1:${port}` });

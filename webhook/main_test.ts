@@ -154,6 +154,28 @@ test("the webhook creates its certificate, writes the caBundles and copies the t
   );
 });
 
+test("the webhook answers a review that waits for the API server when SIGTERM arrives", async () => {
+  const [asked, answer] = [Promise.withResolvers<void>(), Promise.withResolvers<undefined>()];
+  const api = startSimulatedApiServer({
+    onRequest({ url }) {
+      if (!url.includes("/secrets/")) return undefined;
+      asked.resolve();
+      return answer.promise;
+    },
+  });
+  cleanups.push(() => api[Symbol.asyncDispose]());
+  api.store.put("/api/v1/namespaces/kube-system/secrets/bitfusion-secret", { data: { "ca.crt": "eA==" } });
+  const KUBECONFIG = join(folder, "sigterm-config");
+  await writeFile(KUBECONFIG, kubeconfigOf(api.url));
+  const { child, port } = await start({ ...TLS, TOKENS: "copy", KUBECONFIG, TOTAL_GPU_MEMORY: "16G" });
+  const review = mutate(port, certificate.ca);
+  await asked.promise;
+  child.kill("SIGTERM");
+  answer.resolve(undefined);
+  expect((await review).response.allowed).toBe(true);
+  expect(await child.exited).toBe(0);
+});
+
 test("the webhook is not ready while its TLS files do not belong together, and serves once they do", async () => {
   const files = { TLS_CERT_FILE: join(folder, "half.crt"), TLS_KEY_FILE: join(folder, "half.key") };
   await Promise.all([writeFile(files.TLS_CERT_FILE, certificate.cert), writeFile(files.TLS_KEY_FILE, other.key)]);
