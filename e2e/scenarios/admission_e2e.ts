@@ -39,20 +39,23 @@ scenario.concurrent("mode none does not change the pod", async (namespace) => {
   expect((await get<PodManifest>("pod", "none", "-n", namespace)).spec.initContainers).toBeUndefined();
 });
 
-scenario.concurrent("each GPU container and GPU init container of a pod gets its own share", async (namespace) => {
-  const initContainers = [
-    { name: "prepare", command: SHOW_GPUS, resources: share(1, 10) },
-    { name: "proxy", restartPolicy: "Always" as const, command: ["sleep", "600"] },
-  ];
-  const containers = [
-    { name: "one", command: SHOW_GPUS, resources: share(1, 30) },
-    { name: "two", command: SHOW_GPUS, resources: share(2, 20) },
-    { name: "none", command: ["echo", "no GPU"] },
-  ];
-  await apply(pod({ namespace, name: "many", mode: "yes", initContainers, containers }));
-  await waitForSuccess(namespace, "many");
-  expect(await unitsByContainer(namespace, "many")).toEqual({ prepare: [10], one: [30], two: [20, 20] });
-});
+scenario.concurrent(
+  "each GPU container of a pod gets its own share, and an init container that of an app container",
+  async (namespace) => {
+    const initContainers = [
+      { name: "prepare", command: SHOW_GPUS, resources: share(1, 10) },
+      { name: "proxy", restartPolicy: "Always" as const, command: ["sleep", "600"] },
+    ];
+    const containers = [
+      { name: "one", command: SHOW_GPUS, resources: share(1, 30) },
+      { name: "two", command: SHOW_GPUS, resources: share(2, 20) },
+      { name: "none", command: ["echo", "no GPU"] },
+    ];
+    await apply(pod({ namespace, name: "many", mode: "yes", initContainers, containers }));
+    await waitForSuccess(namespace, "many");
+    expect(await unitsByContainer(namespace, "many")).toEqual({ prepare: [30], one: [30], two: [20, 20] });
+  },
+);
 
 scenario.concurrent("a memory limit is converted to units of a GPU", async (namespace) => {
   const resources = { limits: { "bitfusion.io/gpu-amount": 1, "bitfusion.io/gpu-memory": "4480M" } };

@@ -8,7 +8,7 @@ import {
   parsePodClaims,
   unitsOfClaims,
 } from "../../pool/pod_claims.ts";
-import { formatShare, type Share } from "../../pool/share.ts";
+import type { Share } from "../../pool/share.ts";
 import { messageOf } from "../../program/log/log.ts";
 import type { JsonObject } from "../pod/json_object.ts";
 import { UNITS } from "../pod/keys.ts";
@@ -39,36 +39,46 @@ export function createClaimName(): string {
 
 /**
  * The claims of a pod's containers. Containers that run at the same time have a claim each. Init containers run before the app containers:
- * each uses the claim of an app container or of another init container that requests the same share. Otherwise the pod would hold both claims
- * for its whole life, while its units count only the larger.
+ * each uses the smallest claim of an app container, or of another init container, that is enough for it. Otherwise the pod would hold both
+ * claims for its whole life, while its units count only the larger.
  */
 function assignClaims(
   { spec }: Pod,
   containers: readonly ClaimingContainer[],
   { filters, client, createName }: ClaimOptions,
 ): PodClaim[] {
-  const claims: (PodClaim & { readonly containers: string[] })[] = [];
-  const sharedByInit = new Map<string, string[]>();
-  const isPlainInit = (container: Container) =>
+  const claims: AssignedClaim[] = [];
+  const sharedByInit: AssignedClaim[] = [];
+  const isPlainInit = ({ container }: ClaimingContainer) =>
     container.restartPolicy !== "Always" && (spec.initContainers?.includes(container) ?? false);
-  const addClaim = ({ container, share, units }: ClaimingContainer): string[] => {
-    const users = [container.name];
-    claims.push({ name: createName(), containers: users, share, units, filters, client });
-    return users;
+  const addClaim = ({ container, share, units }: ClaimingContainer): AssignedClaim => {
+    const claim = { name: createName(), containers: [container.name], share, units, filters, client };
+    claims.push(claim);
+    return claim;
   };
-  const [plainInit, running] = partition(containers, ({ container }) => isPlainInit(container));
-  for (const each of running) {
-    const users = addClaim(each);
-    const key = formatShare(each.share);
-    if (each.container.restartPolicy !== "Always" && !sharedByInit.has(key)) sharedByInit.set(key, users);
+  for (const each of containers.filter((container) => !isPlainInit(container))) {
+    const claim = addClaim(each);
+    if (each.container.restartPolicy !== "Always") sharedByInit.push(claim);
   }
-  for (const each of plainInit) {
-    const key = formatShare(each.share);
-    const users = sharedByInit.get(key);
-    if (users) users.push(each.container.name);
-    else sharedByInit.set(key, addClaim(each));
+  for (const each of containers.filter(isPlainInit).sort((a, b) => b.units - a.units)) {
+    const [smallest] = sharedByInit
+      .filter(({ share }) => isEnough(share, each.share))
+      .sort((a, b) => a.units - b.units);
+    if (smallest) smallest.containers.push(each.container.name);
+    else sharedByInit.push(addClaim(each));
   }
   return claims;
+}
+
+interface AssignedClaim extends PodClaim {
+  readonly containers: string[];
+}
+
+/** Whether a container that requests one share can use a claim for another one. */
+function isEnough(share: Share, requested: Share): boolean {
+  if (share.gpus !== requested.gpus) return false;
+  if ("percent" in share && "percent" in requested) return share.percent >= requested.percent;
+  return "memoryMb" in share && "memoryMb" in requested && share.memoryMb >= requested.memoryMb;
 }
 
 /** What a pod needs for its claims. */
@@ -158,10 +168,6 @@ export function checkCoverage(pod: Pod, claims: readonly PodClaim[]): void {
   const list = claims.map(({ containers, share, units }) => `${share.gpus * units} for ${containers.join(" and ")}`);
   throw new Refusal(
     "claims",
-    `The pod's claims hold ${needed} units of ${UNITS} for its whole life (${list.join(", ")}), but it requests ${counted}: give init containers the same share as an app container`,
+    `The pod's claims hold ${needed} units of ${UNITS} for its whole life (${list.join(", ")}), but it requests ${counted}: give init containers at most the share of an app container`,
   );
-}
-
-function partition<T>(list: readonly T[], isFirst: (element: T) => boolean): [T[], T[]] {
-  return [list.filter(isFirst), list.filter((element) => !isFirst(element))];
 }

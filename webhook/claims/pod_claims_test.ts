@@ -43,6 +43,31 @@ test.each<[string, Given[], Given[], string[]]>([
   ],
   ["one claim for an init and an app container", [["i", half]], [["a", half]], ["1: 1 × 50 for a i"]],
   [
+    "the smallest claim that is enough for an init container",
+    [["i", { gpus: 1, percent: 10 }]],
+    [
+      ["a", half],
+      ["b", { gpus: 1, percent: 20 }],
+      ["c", { gpus: 2, percent: 10 }],
+    ],
+    ["1: 1 × 50 for a", "2: 1 × 20 for b i", "3: 2 × 10 for c"],
+  ],
+  [
+    "a claim of its own for a larger init container, which smaller ones use",
+    [
+      ["i", { gpus: 1, percent: 10 }],
+      ["j", { gpus: 1, percent: 60 }],
+    ],
+    [],
+    ["1: 1 × 60 for j i"],
+  ],
+  [
+    "no claim by percent for memory",
+    [["i", { gpus: 1, memoryMb: 10 }]],
+    [["a", half]],
+    ["1: 1 × 50 for a", "2: 1 × 40 for i"],
+  ],
+  [
     "one claim for all init containers",
     [
       ["i", half],
@@ -146,6 +171,6 @@ test("checkCoverage() refuses claims that hold more units than the pod requests"
   const larger = { ...claim, containers: ["i"], share: { gpus: 2, percent: 30 }, units: 30 };
   expect(() => checkCoverage(pod, [claim, claim])).not.toThrow();
   expect(() => checkCoverage(pod, [claim, larger])).toThrow(
-    "The pod's claims hold 110 units of bitfusion.io/gpu for its whole life (50 for a, 60 for i), but it requests 100: give init containers the same share as an app container",
+    "The pod's claims hold 110 units of bitfusion.io/gpu for its whole life (50 for a, 60 for i), but it requests 100: give init containers at most the share of an app container",
   );
 });

@@ -368,12 +368,12 @@ test("validate() with claims refuses a container whose claim is missing or repla
 
 test("validate() with claims refuses a pod whose claims would hold more than its units", () => {
   const given = pod([gpu({ name: "a" })], {
-    spec: { initContainers: [gpu({ name: "i" }, { [NUM]: 1, [PERCENT]: 40 })] },
+    spec: { initContainers: [gpu({ name: "i" }, { [NUM]: 1, [PERCENT]: 60 })] },
   });
   expect(decisionOn(mutated(given, claimSettings), claimSettings)).toMatchObject({
     result: "denied",
     reason: "claims",
-    message: expect.stringContaining("hold 90 units of bitfusion.io/gpu for its whole life (50 for a, 40 for i)"),
+    message: expect.stringContaining("hold 110 units of bitfusion.io/gpu for its whole life (50 for a, 60 for i)"),
   });
 });
 
@@ -513,7 +513,7 @@ test("validate() accepts each pod that mutate() has patched, also with the defau
         const after = mutated(given, using);
         const decision = decisionOn(after, using);
         if (decision.reason !== "claims") expect(decision.result).toBe("allowed");
-        else expect(decision.message).toContain("give init containers the same share as an app container");
+        else expect(decision.message).toContain("give init containers at most the share of an app container");
         expect(decisionOn(defaulted(after), using)).toEqual(decision);
         if (decision.reason === "valid") valid++;
       }),
