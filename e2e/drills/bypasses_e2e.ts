@@ -83,7 +83,7 @@ scenario(
       expect(await rejectionMessage(pod({ namespace, name: "extended", containers }), TENANT)).toContain(
         "is not counted by quotas",
       );
-      const inInit = pod({ namespace, name: "extended", containers: [{ name: "main" }], initContainers: containers });
+      const inInit = pod({ namespace, name: "extended", containers: [{ name: "app" }], initContainers: containers });
       expect(await rejectionMessage(inInit, TENANT)).toContain("is not counted by quotas");
     }
   },
