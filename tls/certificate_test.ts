@@ -1,13 +1,10 @@
 import { afterEach, expect, test } from "bun:test";
 import { X509Certificate } from "node:crypto";
-import { type Certificate, createCertificate, findPairProblem, isUsable } from "./certificate.ts";
+import { type Certificate, createCertificate } from "./certificate.ts";
 
 const NAMES = ["webhook.bitfusion-system.svc", "localhost"] as const;
 const DAY = 24 * 3600_000;
 const NOW = Date.now();
-
-const [pair, otherPair] = await Promise.all([createCertificate([...NAMES], NOW), createCertificate([...NAMES], NOW)]);
-const GARBAGE = "-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -47,56 +44,4 @@ test("createCertificate() creates a certificate that is valid from one hour ago,
   const { validFromDate, validToDate } = new X509Certificate((await createCertificate([...NAMES], NOW)).cert);
   expect(Math.abs(validFromDate.getTime() - (NOW - 3600_000))).toBeLessThan(1000);
   expect(Math.abs(validToDate.getTime() - (NOW + 90 * DAY))).toBeLessThan(1000);
-});
-
-test("isUsable() is true during the first two thirds of the lifetime", async () => {
-  const created = Math.floor(NOW / 1000) * 1000; // certificates have whole seconds
-  const certificate = await createCertificate([...NAMES], created);
-  const from = created - 3600_000;
-  const end = from + ((90 * DAY + 3600_000) * 2) / 3;
-  const times = [from - 1, from, created, end - 1, end, created + 91 * DAY];
-  expect(times.map((time) => isUsable(certificate, NAMES, time))).toEqual([false, true, true, true, false, false]);
-});
-
-test("isUsable() is false if a DNS name is missing", async () => {
-  const certificate = await createCertificate([...NAMES], NOW);
-  expect(isUsable(certificate, ["localhost"], NOW)).toBe(true);
-  expect(isUsable(certificate, [...NAMES, "webhook.other.svc"], NOW)).toBe(false);
-});
-
-test("isUsable() is false if the key does not match the certificate", async () => {
-  const [certificate, other] = [await createCertificate([...NAMES], NOW), await createCertificate([...NAMES], NOW)];
-  expect(isUsable({ ...certificate, key: other.key }, NAMES, NOW)).toBe(false);
-  expect(isUsable({ ...certificate, key: "" }, NAMES, NOW)).toBe(false);
-});
-
-test("isUsable() is false if a certificate is followed by garbage, which a server cannot use", async () => {
-  expect(isUsable({ ...pair, cert: `${pair.cert}\n${GARBAGE}` }, NAMES, NOW)).toBe(false);
-});
-
-test.each(["", "garbage", "-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n"])(
-  "isUsable() is false for %j, which is not a certificate",
-  (cert) => {
-    expect(isUsable({ cert, key: "", ca: "" }, [], NOW)).toBe(false);
-  },
-);
-
-test.each<[description: string, cert: string, key: string, expected: ReturnType<typeof findPairProblem>]>([
-  ["nothing in a certificate with its key", pair.cert, pair.key, undefined],
-  ["nothing in a chain of certificates", `${pair.cert}\n${pair.ca}`, pair.key, undefined],
-  [
-    "the key of another certificate",
-    pair.cert,
-    otherPair.key,
-    { wrong: "key", expected: "the key of the certificate" },
-  ],
-  ["an empty key", pair.cert, "", { wrong: "key", expected: "a private key in PEM" }],
-  ["half of a key", pair.cert, pair.key.slice(0, 100), { wrong: "key", expected: "a private key in PEM" }],
-  ["an empty certificate", "", pair.key, { wrong: "cert", expected: "a certificate in PEM" }],
-  ["text", "hello", pair.key, { wrong: "cert", expected: "a certificate in PEM" }],
-  ["half of a certificate", pair.cert.slice(0, 300), pair.key, { wrong: "cert", expected: "a certificate in PEM" }],
-  ["PEM of something else", GARBAGE, pair.key, { wrong: "cert", expected: "a certificate in PEM" }],
-  ["garbage in a chain", `${pair.cert}\n${GARBAGE}`, pair.key, { wrong: "cert", expected: "a certificate in PEM" }],
-])("findPairProblem() finds %s", (_, cert, key, expected) => {
-  expect(findPairProblem(cert, key)).toEqual(expected as never);
 });

@@ -5,7 +5,8 @@ import { isStatus } from "../../kubernetes/error.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import { poll } from "../../program/poll.ts";
 import { mergeCas } from "../../tls/ca_bundle.ts";
-import { type Certificate, createCertificate, findPairProblem, isUsable } from "../../tls/certificate.ts";
+import { type Certificate, createCertificate } from "../../tls/certificate.ts";
+import { findPairProblem, isUsable } from "../../tls/key_pair.ts";
 
 /** How often the files and the Secret are read, in ms. */
 const PERIOD = 30_000;

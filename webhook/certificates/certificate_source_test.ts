@@ -11,7 +11,8 @@ import {
 } from "../../kubernetes/simulated/api_server.ts";
 import type { Logger } from "../../program/log/log.ts";
 import { createRecordingLog, silentLog } from "../../program/testing.ts";
-import { type Certificate, createCertificate, isUsable } from "../../tls/certificate.ts";
+import { type Certificate, createCertificate } from "../../tls/certificate.ts";
+import { isUsable } from "../../tls/key_pair.ts";
 import { type CertificateSource, createFileSource, createSecretSource } from "./certificate_source.ts";
 
 const NAMES = ["localhost"] as const;
