@@ -72,7 +72,10 @@ async function findDevices(servers: readonly Server[], devices: readonly Allocat
   const failures: string[] = [];
   for (const server of servers) {
     try {
-      const { inventory } = await server.client.getInventory({}, { signal, timeoutMs: CALL_TIMEOUT });
+      const { inventory } = await server.client.getInventory(
+        { devices: [...names] },
+        { signal, timeoutMs: CALL_TIMEOUT },
+      );
       for (const { id } of inventory?.gpus ?? []) {
         const name = deviceName(id);
         if (names.has(name) && !locations.has(name)) locations.set(name, { server, gpuId: id });

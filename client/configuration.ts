@@ -1,23 +1,32 @@
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import * as v from "valibot";
-import { parse } from "yaml";
 import { readServersConf } from "../pool/sources/servers_conf.ts";
+import { parseToken, TOKEN_FILES, type TokenFile, type TokenTexts } from "../pool/token/token.ts";
 import { ConfigError } from "../program/config_error.ts";
 import type { Environment } from "../program/environment.ts";
+import type { TlsIdentity } from "../tls/key_pair.ts";
 
 /** The content of the token's files. */
 export interface ClientConfiguration {
   /** host:port of each server. */
   readonly servers: readonly string[];
-  /** The content of client.yaml: the client's identity. The simulated pool does not authenticate it. */
-  readonly client: Readonly<Record<string, unknown>>;
+  /** The client's identity, and the CAs of the servers. */
+  readonly tls: TlsIdentity;
 }
 
 /** Paths of client.yaml, by priority. The second serves users without a home. */
 function clientYamlPaths(environment: Environment): string[] {
-  return [join(homedir(), ".bitfusion/client.yaml"), join(configurationFolder(environment), "client.yaml")];
+  return [
+    join(homedir(), ".bitfusion", TOKEN_FILES.client),
+    join(configurationFolder(environment), TOKEN_FILES.client),
+  ];
+}
+
+/** Paths of ca.crt, by priority. The first is that of Bitfusion's own client, the second that of a token's folder. */
+function caPaths(environment: Environment): string[] {
+  const folder = configurationFolder(environment);
+  return [join(folder, "tls", TOKEN_FILES.ca), join(folder, TOKEN_FILES.ca)];
 }
 
 /** The folder of servers.conf: /etc/bitfusion unless BITFUSION_CONFIG_DIR is set, as for Bitfusion's own client. */
@@ -27,35 +36,27 @@ function configurationFolder(environment: Environment): string {
 
 /** Reads the token's files. @throws {ConfigError} when one is missing or invalid; names the file and the field. */
 export async function readConfiguration(environment: Environment): Promise<ClientConfiguration> {
-  const servers = await readServersConf(join(configurationFolder(environment), "servers.conf"));
-  return { servers, client: await readClientYaml(clientYamlPaths(environment)) };
+  const servers = await readServersConf(join(configurationFolder(environment), TOKEN_FILES.servers));
+  const client = await readFirst(TOKEN_FILES.client, clientYamlPaths(environment));
+  const ca = await readFirst(TOKEN_FILES.ca, caPaths(environment));
+  return { servers, tls: parseIdentity({ ca, client }) };
 }
 
-async function readClientYaml(paths: readonly string[]): Promise<Record<string, unknown>> {
+/** Parses an identity for `bitfusion.pool.v1`. @throws {ConfigError} when it is invalid or for another protocol. */
+export function parseIdentity(files: TokenTexts): TlsIdentity {
+  const { tls } = parseToken(files);
+  if (tls) return tls;
+  throw new ConfigError(`Cannot use ${files.client.path}: certificate is not set: expected a certificate in PEM`);
+}
+
+async function readFirst(name: string, paths: readonly string[]): Promise<TokenFile> {
   const reasons: string[] = [];
   for (const path of paths) {
-    let text: string;
     try {
-      text = await readFile(path, "utf8");
+      return { path, text: await readFile(path, "utf8") };
     } catch (error) {
       reasons.push((error as Error).message);
-      continue;
     }
-    return parseClientYaml(text, path);
   }
-  throw new ConfigError(`Cannot read client.yaml: ${reasons.join("; ")}`);
-}
-
-/** Parses client.yaml. @throws {ConfigError} when it is not a YAML mapping; names the file. */
-export function parseClientYaml(text: string, path: string): Record<string, unknown> {
-  const expected = "expected a YAML mapping";
-  let document: unknown;
-  try {
-    document = parse(text);
-  } catch (error) {
-    throw new ConfigError(`Cannot use ${path}: ${expected}: ${(error as Error).message.split("\n")[0]}`);
-  }
-  const result = v.safeParse(v.record(v.string(), v.unknown()), document);
-  if (!result.success || Array.isArray(document)) throw new ConfigError(`Cannot use ${path}: ${expected}`);
-  return result.output;
+  throw new ConfigError(`Cannot read ${name}: ${reasons.join("; ")}`);
 }

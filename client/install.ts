@@ -1,8 +1,12 @@
 import { chmod, constants, copyFile, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseServersConf } from "../pool/sources/servers_conf.ts";
+import { TOKEN_FILES, type TokenFile } from "../pool/token/token.ts";
 import { ConfigError } from "../program/config_error.ts";
-import { parseClientYaml } from "./configuration.ts";
+import { parseIdentity } from "./configuration.ts";
+
+/** The token's files that the client needs. */
+const FILES = [TOKEN_FILES.ca, TOKEN_FILES.client, TOKEN_FILES.servers] as const;
 
 export interface InstallOptions {
   /** The executable to install. */
@@ -15,33 +19,34 @@ export interface InstallOptions {
   tokens: string;
 }
 
-/** The token's files. Each has a function that throws if the content is invalid. */
-const TOKEN_FILES: Record<string, (text: string, path: string) => unknown> = {
-  "ca.crt": () => {},
-  "client.yaml": parseClientYaml,
-  "servers.conf": parseServersConf,
-};
-
 /**
  * Copies the client and the token to volumes that the pod's containers mount. Checks the token before writing anything.
  *
  * @throws {ConfigError} when a file of the token is missing or invalid; names the file.
  */
 export async function install({ executable, client, config, tokens }: InstallOptions): Promise<void> {
-  for (const [name, check] of Object.entries(TOKEN_FILES)) {
-    const path = join(tokens, name);
-    const text = await readFile(path, "utf8").catch((error) => {
-      throw new ConfigError(`Cannot read the token file ${name}: ${(error as Error).message}`);
-    });
-    check(text, path);
-  }
+  const [ca, identity, servers] = (await Promise.all(FILES.map((name) => readTokenFile(tokens, name)))) as [
+    TokenFile,
+    TokenFile,
+    TokenFile,
+  ];
+  parseIdentity({ ca, client: identity });
+  parseServersConf(servers.text, servers.path);
   await mkdir(join(client, "bin"), { recursive: true });
   await mkdir(join(client, "lib"), { recursive: true });
   await copy(executable, join(client, "bin/bitfusion"), 0o755);
-  for (const name of Object.keys(TOKEN_FILES)) {
+  for (const name of FILES) {
     // the containers' users are unknown, and a client writes to its servers.conf
-    await copy(join(tokens, name), join(config, name), name === "servers.conf" ? 0o666 : 0o644);
+    await copy(join(tokens, name), join(config, name), name === TOKEN_FILES.servers ? 0o666 : 0o644);
   }
+}
+
+async function readTokenFile(folder: string, name: string): Promise<TokenFile> {
+  const path = join(folder, name);
+  const text = await readFile(path, "utf8").catch((error) => {
+    throw new ConfigError(`Cannot read the token file ${name}: ${(error as Error).message}`);
+  });
+  return { path, text };
 }
 
 async function copy(from: string, to: string, mode: number): Promise<void> {

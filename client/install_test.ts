@@ -2,11 +2,13 @@ import { expect, test } from "bun:test";
 import { mkdir, mkdtempDisposable, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { formatClientYaml } from "../pool/token/token.ts";
+import { TEST_CLIENT } from "../tls/testing.ts";
 import { install } from "./install.ts";
 
 const TOKENS = {
-  "ca.crt": "certificate",
-  "client.yaml": "apiVersion: v1\n",
+  "ca.crt": TEST_CLIENT.ca,
+  "client.yaml": formatClientYaml("cluster", TEST_CLIENT),
   "servers.conf": "servers:\n- reachable: a:1\n",
 };
 
@@ -66,7 +68,9 @@ test.each(Object.keys(TOKENS))("install() names %s if it is missing, and writes 
 
 test.each([
   ["servers.conf", "servers: []", "servers is []: expected at least one server"],
-  ["client.yaml", "- a", "expected a YAML mapping"],
+  ["client.yaml", "- a", "expected a mapping"],
+  ["client.yaml", "client: a", "certificate is not set: expected a certificate in PEM"],
+  ["ca.crt", "# none", "expected a certificate in PEM"],
 ])("install() checks %s before it writes anything", async (name, text, reason) => {
   await using paths = await folders();
   const path = join(paths.tokens, name);

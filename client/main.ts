@@ -38,15 +38,15 @@ program
   .addHelpText(
     "after",
     `
-Reads /etc/bitfusion/servers.conf and ~/.bitfusion/client.yaml. The command gets LD_LIBRARY_PATH with the folders of
+Reads /etc/bitfusion/servers.conf, /etc/bitfusion/tls/ca.crt and ~/.bitfusion/client.yaml. The command gets LD_LIBRARY_PATH with the folders of
 BITFUSION_LIBRARY_PATH in front.
 Exits with the command's status (128 + n: ended by signal n, also while waiting for the pool; 126, 127: cannot be run),
 1 if the pool has no free share or the lease is lost, 2 if the input is invalid.
 
 Differences from Bitfusion's own client:
   - The GPUs are simulated. The command sees them in BITFUSION_GPUS (id=percent,...), not as CUDA devices.
-  - It speaks bitfusion.pool.v1 without TLS: ca.crt is not used, and client.yaml is read but does not authenticate.
-  - client.yaml may also be in /etc/bitfusion, for users without a home; BITFUSION_CONFIG_DIR names another folder.
+  - It speaks bitfusion.pool.v1, over mutual TLS. client.yaml is written by "bitfusion-server token".
+  - client.yaml may also be in /etc/bitfusion, for users without a home, and ca.crt too; BITFUSION_CONFIG_DIR names another folder.
   - It has the flag --timeout and the command install.`,
   )
   .action(
@@ -56,13 +56,14 @@ Differences from Bitfusion's own client:
       // never removed: a second Ctrl-C at a terminal would end the client before it releases the lease
       for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, giveUp);
       using init = process.pid === 1 ? tryInit() : undefined;
-      const { servers } = await readConfiguration(process.env);
+      const { servers, tls } = await readConfiguration(process.env);
       const { filter: filters, timeout } = options;
       process.exitCode = await run({
         share: shareOf(options),
         filters,
         command,
         servers,
+        tls,
         timeout,
         environment: process.env,
         print,

@@ -8,13 +8,16 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { serveGrpc } from "../grpc/server.ts";
 import { deviceName } from "../pool/device_name.ts";
+import { formatClientYaml } from "../pool/token/token.ts";
 import { freePort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { type RunningPoolServer, startPoolServer } from "../server/testing.ts";
+import { type RunningPoolServer, startPoolServer, TEST_HOLDER } from "../server/testing.ts";
+import { TEST_CLIENT, TEST_SERVER } from "../tls/testing.ts";
 
 const CLIENT = [process.execPath, join(import.meta.dir, "main.ts")];
 setDefaultTimeout(30_000); // on a small machine, processes start slowly
 
+const CLIENT_YAML = formatClientYaml("cluster", TEST_CLIENT);
 const OTHER_OWNER = { namespace: "", pod: "other", container: "" };
 
 /** A shell script that runs until the client exits. */
@@ -41,7 +44,7 @@ const testProcess1 = test.skipIf(!canBeProcess1).concurrent;
 
 /** Starts the client as a process with its own home and configuration. */
 async function start(args: readonly string[], options: StartOptions = {}) {
-  const { servers, clientYaml = "apiVersion: v1", homeYaml, environment, asProcess1 = false } = options;
+  const { servers, clientYaml = CLIENT_YAML, homeYaml, environment, asProcess1 = false } = options;
   const folder = await mkdtempDisposable(join(tmpdir(), "client-"));
   const [home, config] = [join(folder.path, "home"), join(folder.path, "config")];
   await mkdir(join(home, ".bitfusion"), { recursive: true });
@@ -52,6 +55,7 @@ async function start(args: readonly string[], options: StartOptions = {}) {
       JSON.stringify({ servers: servers.map((a) => ({ addresses: [a] })) }),
     );
   }
+  await writeFile(join(config, "ca.crt"), TEST_CLIENT.ca);
   if (clientYaml !== null) await writeFile(join(config, "client.yaml"), clientYaml);
   if (homeYaml !== undefined) await writeFile(join(home, ".bitfusion/client.yaml"), homeYaml);
   const child = Bun.spawn([...(asProcess1 ? AS_PROCESS_1 : []), ...CLIENT, ...args], {
@@ -126,7 +130,7 @@ function run(server: RunningPoolServer, ...args: string[]) {
 
 /** Claims the complete first GPU of a server. Returns a function that releases it. */
 function fill({ ledger }: RunningPoolServer): () => void {
-  const result = ledger.claim({ owner: OTHER_OWNER, share: { gpus: 1, percent: 100 } });
+  const result = ledger.claim({ holder: TEST_HOLDER, owner: OTHER_OWNER, share: { gpus: 1, percent: 100 } });
   if (!("lease" in result)) throw new Error("The GPU is not free");
   return () => ledger.release(result.lease.id);
 }
@@ -267,7 +271,7 @@ testProcess1.each([
 testProcess1("run as process 1 ends what the command leaves behind before it releases the lease", async () => {
   await using listener = await listen();
   await using server = await serveGrpc({
-    listen: { port: 0 },
+    listen: { port: 0, tls: TEST_SERVER },
     routes: (router) =>
       router.service(PoolService, {
         claim: () => ({ lease: { id: "a" }, timeToLive: durationFromMs(60_000) }),
@@ -396,7 +400,7 @@ test.concurrent.each<[string, Record<string, string>, number, string]>([
 
 test.concurrent("run reports why the pool rejects a claim, and exits with 2", async () => {
   await using server = await serveGrpc({
-    listen: { port: 0 },
+    listen: { port: 0, tls: TEST_SERVER },
     routes: (router) =>
       router.service(PoolService, {
         claim() {
@@ -439,7 +443,7 @@ test.concurrent("run ends a command that ignores SIGTERM before the server ends 
   const timeToLive = 6000;
   let renewedAt = 0; // the server counts the time to live from here
   await using server = await serveGrpc({
-    listen: { port: 0 },
+    listen: { port: 0, tls: TEST_SERVER },
     drain: 50,
     routes: (router) =>
       router.service(PoolService, {
@@ -513,7 +517,7 @@ test.concurrent("run prefers the client.yaml in the home", async () => {
   await using client = await start(ECHO, { servers: ["127.0.0.1:1"], homeYaml: "- a" });
   expect(await client.exited).toBe(2);
   const path = join(client.home, ".bitfusion/client.yaml");
-  expect(await client.stderr.text()).toBe(`bitfusion: Cannot use ${path}: expected a YAML mapping\n`);
+  expect(await client.stderr.text()).toBe(`bitfusion: Cannot use ${path}: expected a mapping\n`);
 });
 
 test.concurrent("run waits for a server that starts later", async () => {

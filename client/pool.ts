@@ -1,10 +1,11 @@
 import { createClient } from "@connectrpc/connect";
-import { connectTcp } from "../grpc/client.ts";
+import { connectTls } from "../grpc/client.ts";
 import type { AllocatedDevice } from "../pool/allocated_device.ts";
 import { addressAttributes } from "../pool/attributes.ts";
 import { matchesFilter } from "../pool/filter.ts";
 import type { LeaseOwner } from "../pool/lease.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { TlsIdentity } from "../tls/key_pair.ts";
 import { claimDevices } from "./claim_devices.ts";
 import type { PoolClaimResult } from "./claim_result.ts";
 import { claimLease, type PoolClaim, releaseAll, type ServerLease } from "./server_lease.ts";
@@ -21,9 +22,9 @@ export interface PoolClient extends Disposable {
 }
 
 /** Creates a client for servers at `addresses`, each host:port. It connects on first use. */
-export function createPoolClient(addresses: readonly string[]): PoolClient {
+export function createPoolClient(addresses: readonly string[], tls: TlsIdentity): PoolClient {
   const servers = addresses.map((address) => {
-    const channel = connectTcp(address);
+    const channel = connectTls(address, tls);
     return {
       address,
       channel,

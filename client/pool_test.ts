@@ -4,7 +4,8 @@ import { serveGrpc } from "../grpc/server.ts";
 import { deviceName } from "../pool/device_name.ts";
 import { freePort } from "../program/testing.ts";
 import { PoolService, ShortageSchema } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { type RunningPoolServer, startPoolServer } from "../server/testing.ts";
+import { type RunningPoolServer, startPoolServer, TEST_HOLDER } from "../server/testing.ts";
+import { TEST_CLIENT, TEST_SERVER } from "../tls/testing.ts";
 import type { PoolClaimResult } from "./claim_result.ts";
 import { createPoolClient } from "./pool.ts";
 import { type PoolClaim, releaseAll } from "./server_lease.ts";
@@ -13,7 +14,7 @@ const owner = { namespace: "default", pod: "a", container: "main" };
 
 /** Claims from the servers at `addresses`. Returns the result as a short text. */
 async function claim(addresses: readonly string[], request: Partial<PoolClaim>): Promise<string> {
-  using pool = createPoolClient(addresses);
+  using pool = createPoolClient(addresses, TEST_CLIENT);
   const claim = { owner, share: { gpus: 1, percent: 100 }, filters: [], ...request };
   return textOf(await pool.claim(claim, AbortSignal.timeout(4000)));
 }
@@ -25,7 +26,7 @@ function textOf(result: PoolClaimResult): string {
 }
 
 function hold({ ledger }: RunningPoolServer, percent: number): void {
-  ledger.claim({ owner, share: { gpus: 1, percent } });
+  ledger.claim({ holder: TEST_HOLDER, owner, share: { gpus: 1, percent } });
 }
 
 test("claim() takes all GPUs from one server if one has them", async () => {
@@ -108,7 +109,7 @@ function shortage() {
 /** Serves claims with these errors, one after the other, and the last one again. */
 function refuse(...errors: [ConnectError, ...ConnectError[]]) {
   return serveGrpc({
-    listen: { port: 0, host: "127.0.0.1" },
+    listen: { port: 0, host: "127.0.0.1", tls: TEST_SERVER },
     drain: 50,
     routes: (router) =>
       router.service(PoolService, {
@@ -137,7 +138,7 @@ test("claim() releases its leases and says why if it cannot claim the GPUs of th
 
 test("a repeated claim() gets the lease that an earlier one was granted without an answer", async () => {
   await using server = await startPoolServer({ lostAnswers: 1 });
-  using pool = createPoolClient([server.address]);
+  using pool = createPoolClient([server.address], TEST_CLIENT);
   const request = { owner, share: { gpus: 1, percent: 100 }, filters: [] };
   const first = await pool.claim(request, AbortSignal.timeout(4000));
   expect(textOf(first)).toEndWith("[unavailable] The answer was lost");
@@ -148,7 +149,7 @@ test("a repeated claim() gets the lease that an earlier one was granted without 
 test("a repeated claimDevices() gets one lease of each server if one of them was granted without an answer", async () => {
   await using a = await startPoolServer({ hostname: "a" });
   await using b = await startPoolServer({ hostname: "b", lostAnswers: 1 });
-  using pool = createPoolClient([a.address, b.address]);
+  using pool = createPoolClient([a.address, b.address], TEST_CLIENT);
   const devices = ["a/0", "b/0"].map((id) => ({ device: deviceName(id), units: 60 }));
   const first = await pool.claimDevices(owner, devices, AbortSignal.timeout(4000));
   expect(textOf(first)).toBe(
@@ -161,8 +162,8 @@ test("a repeated claimDevices() gets one lease of each server if one of them was
 
 test("claimDevices() says that a GPU is not healthy", async () => {
   await using server = await startPoolServer();
-  server.setGpus([{ id: "server/0", model: "Simulated GPU", memoryMb: 16_000, healthy: false }]);
-  using pool = createPoolClient([server.address]);
+  server.setGpus([{ number: 0, id: "server/0", model: "Simulated GPU", memoryMb: 16_000, healthy: false }]);
+  using pool = createPoolClient([server.address], TEST_CLIENT);
   const devices = [{ device: deviceName("server/0"), units: 60 }];
   expect(await pool.claimDevices(owner, devices, AbortSignal.timeout(4000))).toEqual({
     wait: "The scheduler chose the GPU server/0, but it is not healthy",
@@ -171,7 +172,7 @@ test("claimDevices() says that a GPU is not healthy", async () => {
 
 test("claim() throws the signal's reason and claims nothing if the signal is aborted", async () => {
   await using a = await startPoolServer();
-  using pool = createPoolClient([a.address]);
+  using pool = createPoolClient([a.address], TEST_CLIENT);
   const request = { owner, share: { gpus: 1, percent: 100 }, filters: [] };
   const reason = new Error("Enough");
   expect(await pool.claim(request, AbortSignal.abort(reason)).catch((error) => error)).toBe(reason);
@@ -181,7 +182,7 @@ test("claim() throws the signal's reason and claims nothing if the signal is abo
 test("releaseAll() releases all leases and returns the servers that are unreachable", async () => {
   await using a = await startPoolServer({ hostname: "a" });
   const b = await startPoolServer({ hostname: "b" });
-  using pool = createPoolClient([a.address, b.address]);
+  using pool = createPoolClient([a.address, b.address], TEST_CLIENT);
   const request = { owner, share: { gpus: 2, percent: 100 }, filters: [] };
   const result = await pool.claim(request, AbortSignal.timeout(4000));
   await b[Symbol.asyncDispose]();
@@ -193,7 +194,7 @@ test("releaseAll() releases all leases and returns the servers that are unreacha
 test("claimDevices() claims one lease from each server, and nothing if one GPU is not free", async () => {
   await using a = await startPoolServer({ hostname: "a", gpus: 3 });
   await using b = await startPoolServer({ hostname: "b" });
-  using pool = createPoolClient([a.address, b.address]);
+  using pool = createPoolClient([a.address, b.address], TEST_CLIENT);
   const devices = ["a/0", "b/0", "a/2"].map((id) => ({ device: deviceName(id), units: 60 }));
   const result = await pool.claimDevices(owner, devices, AbortSignal.timeout(4000));
   expect(result).toMatchObject({ leases: [{ address: a.address }, { address: b.address }] });
@@ -203,7 +204,7 @@ test("claimDevices() claims one lease from each server, and nothing if one GPU i
       { gpuId: "a/2", units: 60 },
     ],
   ]);
-  using second = createPoolClient([a.address, b.address]);
+  using second = createPoolClient([a.address, b.address], TEST_CLIENT);
   const other = ["a/1", "b/0"].map((id) => ({ device: deviceName(id), units: 60 }));
   expect(await second.claimDevices(owner, other, AbortSignal.timeout(4000))).toEqual({
     wait: "The scheduler chose the GPU b/0, but 60 % of it is not free",

@@ -47,7 +47,10 @@ export function scheduleOf({ sentAt, timeToLive }: Pick<ServerLease, "sentAt" | 
  *
  * @throws {LeaseLostError} when the server has ended the lease, and early enough before it will.
  */
-export async function keepRenewed({ address, client, id, ...lease }: ServerLease, signal: AbortSignal): Promise<void> {
+export async function keepRenewed(
+  { address, client, id, secret, ...lease }: ServerLease,
+  signal: AbortSignal,
+): Promise<void> {
   let { sentAt, timeToLive } = lease;
   let { renewAt } = scheduleOf(lease);
   for (;;) {
@@ -58,7 +61,7 @@ export async function keepRenewed({ address, client, id, ...lease }: ServerLease
     if (now >= lostAt) throw lost("it was not renewed in time", endBy);
     try {
       const timeoutMs = clampTimeout(Math.ceil(Math.min(callTimeout, lostAt - now)));
-      const response = await client.renew({ leaseId: id }, { signal, timeoutMs });
+      const response = await client.renew({ leaseId: id, secret }, { signal, timeoutMs });
       if (response.timeToLive) timeToLive = readTimeToLive(response.timeToLive);
       sentAt = now;
       ({ renewAt } = scheduleOf({ sentAt, timeToLive }));

@@ -1,25 +1,27 @@
 import { expect, test } from "bun:test";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, type ServiceImpl } from "@connectrpc/connect";
-import { connectTcp } from "../grpc/client.ts";
+import { connectTls } from "../grpc/client.ts";
 import { serveGrpc } from "../grpc/server.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { TEST_CLIENT, TEST_SERVER } from "../tls/testing.ts";
 import { keepRenewed, LeaseLostError, scheduleOf } from "./renew.ts";
 import type { ServerLease } from "./server_lease.ts";
 
 /** Starts a server with the given renew handler. Returns a lease on it. */
 async function startLease(timeToLive: number, renew: ServiceImpl<typeof PoolService>["renew"]) {
   const server = await serveGrpc({
-    listen: { port: 0, host: "127.0.0.1" },
+    listen: { port: 0, host: "127.0.0.1", tls: TEST_SERVER },
     drain: 50,
     routes: (router) => router.service(PoolService, { renew }),
   });
   const address = `127.0.0.1:${server.port}`;
-  const channel = connectTcp(address);
+  const channel = connectTls(address, TEST_CLIENT);
   const lease: ServerLease = {
     address,
     client: createClient(PoolService, channel.transport),
     id: "a",
+    secret: "s",
     gpus: [{ gpuId: "b", units: 1 }],
     sentAt: performance.now(),
     timeToLive,

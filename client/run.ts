@@ -6,6 +6,7 @@ import { createBackoff } from "../program/backoff.ts";
 import { ConfigError } from "../program/config_error.ts";
 import type { Environment } from "../program/environment.ts";
 import { clampTimeout } from "../program/timers.ts";
+import type { TlsIdentity } from "../tls/key_pair.ts";
 import { readAllocation } from "./allocation.ts";
 import type { PoolClaimResult } from "./claim_result.ts";
 import { runCommand } from "./command/command.ts";
@@ -29,6 +30,8 @@ export interface RunOptions extends Omit<PoolClaim, "owner"> {
   readonly command: readonly string[];
   /** host:port of each server. */
   readonly servers: readonly string[];
+  /** The client's identity. */
+  readonly tls: TlsIdentity;
   /** Maximum time to wait for the pool, in ms. */
   readonly timeout: number;
   readonly environment: Environment;
@@ -51,6 +54,7 @@ export interface RunOptions extends Omit<PoolClaim, "owner"> {
 export async function run({
   command,
   servers,
+  tls,
   timeout,
   environment,
   print,
@@ -58,7 +62,7 @@ export async function run({
   init,
   ...rest
 }: RunOptions): Promise<number> {
-  using pool = createPoolClient(servers);
+  using pool = createPoolClient(servers, tls);
   const owner = ownerFrom(environment);
   const devices = readAllocation(environment);
   if (devices) checkCount(devices, rest.share);

@@ -25,6 +25,8 @@ export interface ServerLease {
   readonly address: string;
   readonly client: Client<typeof PoolService>;
   readonly id: string;
+  /** Proves the lease to the server. */
+  readonly secret: string;
   readonly gpus: readonly GpuShare[];
   /** The performance.now() at which the claim was sent. The lease is valid for its time to live from then on, or longer. */
   readonly sentAt: number;
@@ -71,10 +73,21 @@ export async function claimLease(
       crypto.randomUUID(),
     );
     const sentAt = performance.now();
-    const { lease, timeToLive } = await client.claim({ ...request, requestId }, { signal, timeoutMs: CALL_TIMEOUT });
+    const { lease, secret, timeToLive } = await client.claim(
+      { ...request, requestId },
+      { signal, timeoutMs: CALL_TIMEOUT },
+    );
     if (!lease || !timeToLive) throw new Error("The response contains no lease");
     return {
-      lease: { address, client, id: lease.id, gpus: lease.gpus, sentAt, timeToLive: readTimeToLive(timeToLive) },
+      lease: {
+        address,
+        client,
+        id: lease.id,
+        secret,
+        gpus: lease.gpus,
+        sentAt,
+        timeToLive: readTimeToLive(timeToLive),
+      },
     };
   } catch (error) {
     signal.throwIfAborted();
@@ -98,7 +111,7 @@ export function readTimeToLive(timeToLive: Duration): number {
 /** Releases all leases. Returns the failures: a lease on an unreachable server expires by itself. */
 export async function releaseAll(leases: readonly ServerLease[]): Promise<string[]> {
   const results = await Promise.allSettled(
-    leases.map(({ client, id }) => client.release({ leaseId: id }, { timeoutMs: CALL_TIMEOUT })),
+    leases.map(({ client, id, secret }) => client.release({ leaseId: id, secret }, { timeoutMs: CALL_TIMEOUT })),
   );
   return results.flatMap((result, index) =>
     result.status === "rejected" ? [`${leases[index]?.address}: ${messageOf(result.reason)}`] : [],

@@ -3,6 +3,7 @@ import { createEventRecorder } from "../kubernetes/events.ts";
 import { runAsLeader } from "../kubernetes/leader.ts";
 import { waitForApiServer } from "../kubernetes/wait_for_api_server.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
+import { createTokenSource } from "../pool/token/token_source.ts";
 import { serveProbes } from "../program/probes.ts";
 import { runProgram } from "../program/run.ts";
 import { waitForApiSupport } from "./api_support.ts";
@@ -15,7 +16,8 @@ const NAME = "bitfusion-controller";
 
 /** Publishes the pool's GPUs as ResourceSlices, so that the scheduler shares them among all nodes (Dynamic Resource Allocation). */
 await runProgram("controller", async ({ environment, log, signal }) => {
-  const { servers, allocation, interval, evictAfter, namespace, identity, metricsPort } = readSettings(environment);
+  const { servers, tokenFolder, allocation, interval, evictAfter, namespace, identity, metricsPort } =
+    readSettings(environment);
   const { request } = connectKubernetes();
   let work: LeaderWork | undefined;
   const metrics = createControllerMetrics({
@@ -54,7 +56,8 @@ await runProgram("controller", async ({ environment, log, signal }) => {
   });
 
   const record = createEventRecorder({ request, component: NAME });
-  const inventory = createPoolSource(servers ?? [], { interval, log });
+  const token = createTokenSource({ folder: tokenFolder, connect: async () => request, log });
+  const inventory = createPoolSource(servers ?? [], { interval, token, log });
   status = "another replica leads";
   await lead(async (untilLost) => {
     status = servers ? "leading" : "nothing is published: no pool server is configured";

@@ -6,6 +6,8 @@ import { type Environment, port, readEnvironment, seconds, setting } from "../pr
 export interface ControllerSettings {
   /** host:port of each pool server, or the path of a servers.conf. Undefined: nothing is published, and GPUs that already are get no new pods. */
   readonly servers?: readonly string[] | string;
+  /** The folder of the pool's token. Undefined: it is in the Secret. */
+  readonly tokenFolder?: string;
   /** Whether the scheduler shares the pool. Undefined: it does if it can. */
   readonly allocation?: "claims" | "units";
   /** In ms. */
@@ -52,6 +54,7 @@ export function readSettings(environment: Environment): ControllerSettings {
   const suffix = crypto.randomUUID().slice(0, 8); // a replica that was killed differs from the one that replaces it
   return {
     ...(servers === undefined ? {} : { servers }),
+    ...(env.POOL_TOKEN === undefined ? {} : { tokenFolder: env.POOL_TOKEN }),
     ...(env.ALLOCATION === undefined ? {} : { allocation: env.ALLOCATION }),
     interval: env.INTERVAL,
     ...(env.EVICT_AFTER === "never" ? {} : { evictAfter: env.EVICT_AFTER }),

@@ -1,14 +1,15 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { stringify } from "yaml";
 import { compile } from "../program/compile.ts";
 import { messageOf } from "../program/log/log.ts";
+import { freePort } from "../program/testing.ts";
 import { startControlPlane } from "./cluster/control_plane.ts";
 import { createNode } from "./node/node.ts";
 import { startController } from "./programs/controller.ts";
 import { startDriver } from "./programs/driver.ts";
-import { createPoolServer, type PoolServer } from "./programs/pool_server.ts";
+import { createPoolServer } from "./programs/pool_server.ts";
+import { createToken, writeServerConfiguration } from "./programs/token.ts";
 import { startWebhook } from "./programs/webhook.ts";
 import { showAdmission } from "./steps/admission.ts";
 import type { Demo } from "./steps/demo.ts";
@@ -21,8 +22,8 @@ import { showSlices } from "./steps/slices.ts";
 const NODE_NAME = "node-1";
 
 const INTRODUCTION = `How a pod gets a share of a GPU in the network.
-Real programs: pool servers, controller, webhook, DRA driver and client. They use real sockets, and TLS to the API server
-and the webhook.
+Real programs: pool servers, controller, webhook, DRA driver and client. They use real sockets and TLS, and the pool
+servers ask for the certificates of their clients.
 Simulated, on this machine: the GPUs, the API server, the controller manager, the scheduler and the kubelet.`;
 
 const CONCLUSION = `
@@ -36,11 +37,11 @@ async function demo(folder: string, stop: AbortSignal): Promise<void> {
   const ended = new AbortController();
   const signal = AbortSignal.any([stop, ended.signal]);
 
-  const servers = [await createPoolServer("gpu-server-a", 2), await createPoolServer("gpu-server-b", 1)];
+  const { token, servers } = await createPool(folder);
   for (const server of servers) resources.use(server);
   const controlPlane = resources.use(await startControlPlane({ folder, nodeName: NODE_NAME }));
   const { store, kubeconfig } = controlPlane;
-  store.put("/api/v1/namespaces/kube-system/secrets/bitfusion-secret", { data: createToken(servers) });
+  store.put("/api/v1/namespaces/kube-system/secrets/bitfusion-secret", { data: token.data });
 
   const options = { folder, kubeconfig, servers: servers.map(({ address }) => address) };
   await Promise.all(servers.map((server) => server.start())); // GPUs are published in the order in which they are found
@@ -83,14 +84,19 @@ async function tell(context: Demo): Promise<void> {
   console.log(CONCLUSION);
 }
 
-/** The token of the pool, as the data of a Secret. */
-function createToken(servers: readonly PoolServer[]): Record<string, string> {
-  const files = {
-    "servers.conf": stringify({ servers: servers.map(({ address }) => ({ addresses: [address] })) }),
-    "client.yaml": "client: demo\n",
-    "ca.crt": "# The simulated pool does not use TLS.\n",
-  };
-  return Object.fromEntries(Object.entries(files).map(([name, text]) => [name, btoa(text)]));
+/** Creates the token of the pool and its servers, as their administrator does. The servers are not started yet. */
+async function createPool(folder: string) {
+  const sizes = { "gpu-server-a": 2, "gpu-server-b": 1 };
+  const ports = await Promise.all(Object.keys(sizes).map(freePort));
+  const token = await createToken(
+    folder,
+    ports.map((port) => `127.0.0.1:${port}`),
+  );
+  const configuration = await writeServerConfiguration(folder);
+  const servers = Object.entries(sizes).map(([name, gpus], index) =>
+    createPoolServer({ name, gpus, port: ports[index] ?? 0, configuration, tls: token.tls }),
+  );
+  return { token, servers };
 }
 
 const stop = new AbortController();

@@ -1,6 +1,7 @@
 import { connect } from "node:net";
-import type { Transport } from "@connectrpc/connect";
+import { Code, ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import type { TlsIdentity } from "../tls/key_pair.ts";
 
 /** A gRPC transport with its connection. Disposal closes the connection. */
 export interface GrpcChannel extends Disposable {
@@ -19,19 +20,48 @@ export function connectUnix(path: string): GrpcChannel {
   return createChannel("http://localhost", MAX_MESSAGE.unix, { createConnection: () => connect(path) });
 }
 
-/** Creates a channel to `host:port`, without TLS. It connects on the first call, and reconnects if necessary. */
-export function connectTcp(address: string): GrpcChannel {
-  return createChannel(`http://${address}`, MAX_MESSAGE.tcp, {});
+/**
+ * Creates a channel to `host:port`. The server's certificate must name the host. The channel connects on the first
+ * call, and reconnects if necessary.
+ */
+export function connectTls(address: string, { cert, key, ca }: TlsIdentity): GrpcChannel {
+  return createChannel(`https://${address}`, MAX_MESSAGE.tcp, { cert, key, ca, minVersion: "TLSv1.3" }, [
+    explainClosed,
+  ]);
+}
+
+/**
+ * Explains a connection that the server closed: with TLS 1.3, a client learns in no other way that the server refuses its
+ * certificate.
+ */
+const explainClosed: Interceptor = (next) => async (request) => {
+  const explain = (error: unknown): never => {
+    const { code } = ConnectError.from(error);
+    if (code !== Code.Canceled || request.signal.aborted) throw error;
+    const reason = "The server closed the connection: it has ended, or it may not accept the client's certificate";
+    throw new ConnectError(reason, Code.Unavailable, undefined, undefined, error);
+  };
+  const response = await next(request).catch(explain);
+  return response.stream ? { ...response, message: explainStream(response.message, explain) } : response;
+};
+
+async function* explainStream<T>(messages: AsyncIterable<T>, explain: (error: unknown) => never): AsyncIterable<T> {
+  try {
+    yield* messages;
+  } catch (error) {
+    explain(error);
+  }
 }
 
 function createChannel(
   baseUrl: string,
   readMaxBytes: number,
   options: ConstructorParameters<typeof Http2SessionManager>[2] & {},
+  interceptors: Interceptor[] = [],
 ): GrpcChannel {
   const sessionManager = new Http2SessionManager(baseUrl, {}, options);
   return {
-    transport: createGrpcTransport({ baseUrl, sessionManager, readMaxBytes }),
+    transport: createGrpcTransport({ baseUrl, sessionManager, readMaxBytes, interceptors }),
     [Symbol.dispose]: () => sessionManager.abort(),
   };
 }

@@ -5,13 +5,14 @@ import { join } from "node:path";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { freePort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { connectTcp, connectUnix, type GrpcChannel } from "./client.ts";
+import { TEST_CLIENT, TEST_SERVER } from "../tls/testing.ts";
+import { connectTls, connectUnix, type GrpcChannel } from "./client.ts";
 import { serveGrpc } from "./server.ts";
 
 /** Serves an inventory with this host name. */
 function serve(hostname: string, listen: Partial<{ port: number; path: string }> = {}) {
   return serveGrpc({
-    listen: listen.path ? { path: listen.path } : { port: listen.port ?? 0, host: "127.0.0.1" },
+    listen: listen.path ? { path: listen.path } : { port: listen.port ?? 0, host: "127.0.0.1", tls: TEST_SERVER },
     routes: (router) => router.service(PoolService, { getInventory: () => ({ inventory: { hostname } }) }),
     drain: 50,
   });
@@ -26,17 +27,17 @@ function call(channel: GrpcChannel): Promise<unknown> {
     );
 }
 
-test("connectTcp() fails with Unavailable until a server listens, and then works", async () => {
+test("connectTls() fails with Unavailable until a server listens, and then works", async () => {
   const port = await freePort();
-  using channel = connectTcp(`127.0.0.1:${port}`);
+  using channel = connectTls(`127.0.0.1:${port}`, TEST_CLIENT);
   expect(await call(channel)).toBe("Unavailable");
   await using _server = await serve("late", { port });
   expect(await call(channel)).toBe("late");
 });
 
-test("connectTcp() reconnects when the server is replaced", async () => {
+test("connectTls() reconnects when the server is replaced", async () => {
   const first = await serve("first");
-  using channel = connectTcp(`127.0.0.1:${first.port}`);
+  using channel = connectTls(`127.0.0.1:${first.port}`, TEST_CLIENT);
   expect(await call(channel)).toBe("first");
   await first[Symbol.asyncDispose]();
   expect(await call(channel)).toBe("Unavailable");
@@ -51,13 +52,13 @@ test("connectUnix() fails if the socket does not exist", async () => {
 
 const MEBIBYTE = 1024 * 1024;
 
-test("connectTcp() rejects a message of more than 4 MiB with ResourceExhausted", async () => {
+test("connectTls() rejects a message of more than 4 MiB with ResourceExhausted", async () => {
   for (const [size, outcome] of [
     [5 * MEBIBYTE, "ResourceExhausted"],
     [3 * MEBIBYTE, "x".repeat(3 * MEBIBYTE)],
   ] as const) {
     await using server = await serve("x".repeat(size));
-    using channel = connectTcp(`127.0.0.1:${server.port}`);
+    using channel = connectTls(`127.0.0.1:${server.port}`, TEST_CLIENT);
     expect((await call(channel)) === outcome).toBe(true);
   }
 });

@@ -1,16 +1,30 @@
 import { rm } from "node:fs/promises";
-import { createServer, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Session } from "node:http2";
+import {
+  createSecureServer,
+  createServer,
+  type Http2SecureServer,
+  type Http2Server,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type ServerHttp2Session,
+} from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
-import type { ConnectRouter } from "@connectrpc/connect";
+import { type ConnectRouter, createContextValues } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { MAX_TIMEOUT } from "../program/timers.ts";
+import type { TlsIdentity } from "../tls/key_pair.ts";
+import { ANONYMOUS, PEER, type Peer, readPeer } from "./peer.ts";
 
-/** The path of a Unix socket (at most 107 bytes), or a TCP port (0 selects a free port). */
-export type ListenAddress = { path: string } | { port: number; host?: string };
+/** The path of a Unix socket (at most 107 bytes), or a TCP port (0 selects a free port), which always has mutual TLS. */
+export type ListenAddress = { path: string } | { port: number; host?: string; tls: TlsIdentity };
 
 export interface GrpcServer extends AsyncDisposable {
   /** The TCP port; 0 for a Unix socket. */
   readonly port: number;
+  /** Uses other certificates for new connections. */
+  useTls(tls: TlsIdentity): void;
+  /** Closes the connections of these peers, and thereby ends their calls. */
+  closeConnections(isClosed: (peer: Peer) => boolean): void;
 }
 
 export interface GrpcServerOptions {
@@ -18,34 +32,43 @@ export interface GrpcServerOptions {
   routes: (router: ConnectRouter) => void;
   /** How long disposal waits for running calls, in ms. */
   drain?: number;
+  /** Called when a client is refused during the handshake, with the reason and the client's address. */
+  onRefused?: (reason: string, address: string) => void;
 }
 
 /** Largest request in bytes, also after decompression: 4 MiB, as in other gRPC servers. Connect's default is 4 GiB. */
 const MAX_REQUEST = 4 * 1024 * 1024;
 
+/** How long a client may take for the handshake, in ms. */
+const HANDSHAKE_TIMEOUT = 10_000;
+
 /**
- * Serves gRPC, gRPC-Web and Connect over HTTP/2 without TLS. A request of more than 4 MiB fails with ResourceExhausted.
- * Disposal aborts the signals of all calls, waits for them up to `drain` ms, and removes the socket.
+ * Serves gRPC, gRPC-Web and Connect over HTTP/2. On a TCP port, clients need a certificate of one of the CAs. A request
+ * of more than 4 MiB fails with ResourceExhausted. Disposal aborts the signals of all calls, waits for them up to `drain`
+ * ms, and removes the socket.
  *
  * @throws the error of `listen`, such as EADDRINUSE.
  */
-export async function serveGrpc({ listen, routes, drain = 1000 }: GrpcServerOptions): Promise<GrpcServer> {
+export async function serveGrpc({ listen, routes, drain = 1000, onRefused }: GrpcServerOptions): Promise<GrpcServer> {
   const shutdown = new AbortController();
+  const peers = new Map<ServerHttp2Session, Peer>();
   const adapter = connectNodeAdapter({
     routes,
     shutdownSignal: shutdown.signal,
     readMaxBytes: MAX_REQUEST,
-    // A call whose deadline does not fit into a timer would fail immediately with DeadlineExceeded.
-    maxTimeoutMs: MAX_TIMEOUT,
+    maxTimeoutMs: MAX_TIMEOUT, // a deadline that does not fit into a timer would fail at once with DeadlineExceeded
+    contextValues: (request) => {
+      const { session } = (request as Http2ServerRequest).stream;
+      return createContextValues().set(PEER, peers.get(session as ServerHttp2Session) ?? ANONYMOUS);
+    },
   });
-  const server = createServer((request, response) => {
+  const server = createHttp2Server(listen, (request, response) => {
     workAroundConnectNode(request, response);
     adapter(request, response);
   });
-  const sessions = new Set<ServerHttp2Session>();
-  server.on("session", (session) => {
-    sessions.add(session);
-    session.on("close", () => sessions.delete(session));
+  server.on("session", (session: ServerHttp2Session) => {
+    peers.set(session, readPeer(session));
+    session.on("close", () => peers.delete(session));
     session.on("error", () => session.destroy()); // the peer disconnected; the adapter aborts its streams
   });
   const sockets = new Set<Socket>();
@@ -53,10 +76,13 @@ export async function serveGrpc({ listen, routes, drain = 1000 }: GrpcServerOpti
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
   });
+  server.on("tlsClientError", (error: NodeJS.ErrnoException, { remoteAddress = "" }: Socket) => {
+    if (error.code !== "ECONNRESET") onRefused?.(error.message, remoteAddress); // not a probe of the port
+  });
   if ("path" in listen) await rm(listen.path, { force: true }); // a stale file makes listen fail with EADDRINUSE
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(listen, () => {
+    server.listen("path" in listen ? listen : { port: listen.port, host: listen.host }, () => {
       server.off("error", reject);
       resolve();
     });
@@ -64,10 +90,16 @@ export async function serveGrpc({ listen, routes, drain = 1000 }: GrpcServerOpti
   const address = server.address();
   return {
     port: isTcp(address) ? address.port : 0,
+    useTls(tls) {
+      if ("setSecureContext" in server) server.setSecureContext({ ...tls });
+    },
+    closeConnections(isClosed) {
+      for (const [session, peer] of peers) if (isClosed(peer)) session.destroy();
+    },
     async [Symbol.asyncDispose]() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       shutdown.abort(new DOMException("The server is shutting down", "AbortError"));
-      for (const session of sessions) session.close();
+      for (const session of peers.keys()) session.close();
       const timer = setTimeout(() => {
         // Not sessions: they exist only after the client's first bytes, and stay open while the client does not read.
         for (const socket of sockets) socket.destroy();
@@ -76,6 +108,21 @@ export async function serveGrpc({ listen, routes, drain = 1000 }: GrpcServerOpti
       clearTimeout(timer);
     },
   };
+}
+
+function createHttp2Server(
+  listen: ListenAddress,
+  onRequest: (request: Http2ServerRequest, response: Http2ServerResponse) => void,
+): Http2Server | Http2SecureServer {
+  if ("path" in listen) return createServer(onRequest);
+  const options = {
+    ...listen.tls,
+    requestCert: true,
+    rejectUnauthorized: true,
+    minVersion: "TLSv1.3",
+    handshakeTimeout: HANDSHAKE_TIMEOUT,
+  } as const;
+  return createSecureServer(options, onRequest);
 }
 
 function isTcp(address: AddressInfo | string | null): address is AddressInfo {

@@ -7,10 +7,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Code, ConnectError, type ConnectRouter, createClient } from "@connectrpc/connect";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { connectTcp, connectUnix } from "./client.ts";
+import { createAuthority, issueClientCertificate, issueServerCertificate } from "../tls/authority.ts";
+import type { TlsIdentity } from "../tls/key_pair.ts";
+import { createTestClient, TEST_CLIENT, TEST_SERVER } from "../tls/testing.ts";
+import { connectTls, connectUnix } from "./client.ts";
+import { peerOf } from "./peer.ts";
 import { serveGrpc } from "./server.ts";
 
 const MEBIBYTE = 1024 * 1024;
+/** What a client learns when the server does not accept its certificate. */
+const REFUSED = "it may not accept the client's certificate";
+
 const INVENTORY = { hostname: "a", gpus: [] };
 
 function routes(router: ConnectRouter): void {
@@ -55,10 +62,117 @@ test("serveGrpc() serves unary calls and streams on a Unix socket", async () => 
 });
 
 test("serveGrpc() listens on a free TCP port and returns its number", async () => {
-  await using server = await serveGrpc({ listen: { port: 0, host: "127.0.0.1" }, routes });
+  await using server = await serveGrpc({ listen: { port: 0, host: "127.0.0.1", tls: TEST_SERVER }, routes });
   expect(server.port).toBeGreaterThan(0);
-  using channel = connectTcp(`127.0.0.1:${server.port}`);
+  using channel = connectTls(`127.0.0.1:${server.port}`, TEST_CLIENT);
   expect((await createClient(PoolService, channel.transport).getInventory({})).inventory?.hostname).toBe("a");
+});
+
+/** Serves the name and unit of the peer over TLS. */
+function servePeer(onRefused?: (reason: string) => void) {
+  return serveGrpc({
+    listen: { port: 0, host: "127.0.0.1", tls: TEST_SERVER },
+    drain: 50,
+    routes: (router) =>
+      router.service(PoolService, {
+        getInventory(_, context) {
+          const { name, unit } = peerOf(context);
+          return { inventory: { hostname: `${name}/${unit}` } };
+        },
+        async *watchInventory(_, { signal }) {
+          yield { inventory: INVENTORY };
+          await once(signal, "abort");
+        },
+      }),
+    ...(onRefused ? { onRefused } : {}),
+  });
+}
+
+/** The name and unit that the server sees, or the error. */
+async function peerSeen(port: number, tls: TlsIdentity): Promise<string> {
+  using channel = connectTls(`127.0.0.1:${port}`, tls);
+  return await createClient(PoolService, channel.transport)
+    .getInventory({}, { timeoutMs: 4000 })
+    .then(
+      ({ inventory }) => inventory?.hostname ?? "",
+      (error) => error.message,
+    );
+}
+
+const stranger = await createAuthority("stranger-ca", { now: Date.now(), lifetime: 3600_000 });
+
+test("serveGrpc() knows the peer by its certificate", async () => {
+  await using server = await servePeer();
+  expect(await peerSeen(server.port, await createTestClient("a"))).toBe("a/");
+  expect(await peerSeen(server.port, await createTestClient("a", "pods"))).toBe("a/pods");
+});
+
+test("serveGrpc() refuses clients without a certificate, with one of another CA, and with that of a server", async () => {
+  const reasons: string[] = [];
+  await using server = await servePeer((reason) => reasons.push(reason));
+  const foreign = await issueClientCertificate(stranger, { name: "a", now: Date.now(), lifetime: 3600_000 });
+  const { ca } = TEST_CLIENT;
+  expect(await peerSeen(server.port, { ca } as TlsIdentity)).toContain("CERTIFICATE_REQUIRED");
+  for (const pair of [foreign, TEST_SERVER]) expect(await peerSeen(server.port, { ...pair, ca })).toContain(REFUSED);
+  expect(reasons).toEqual([
+    expect.stringContaining("PEER_DID_NOT_RETURN_A_CERTIFICATE"),
+    "unable to verify the first certificate",
+    "unsupported certificate purpose",
+  ]);
+});
+
+test("a client refuses a server with a certificate of another CA, or for another host", async () => {
+  await using server = await servePeer();
+  const other = await issueServerCertificate(stranger, {
+    subject: "a",
+    hosts: ["127.0.0.1"],
+    now: Date.now(),
+    lifetime: 3600_000,
+  });
+  expect(await peerSeen(server.port, { ...TEST_CLIENT, ca: stranger.certificate.toString("pem") })).toContain(
+    "self signed certificate in certificate chain",
+  );
+  server.useTls({ ...other, ca: TEST_CLIENT.ca });
+  expect(await peerSeen(server.port, TEST_CLIENT)).toMatch(/certificate/);
+});
+
+test("useTls() does not let in clients without a certificate", async () => {
+  await using server = await servePeer();
+  server.useTls({ ...TEST_SERVER });
+  expect(await peerSeen(server.port, { ca: TEST_CLIENT.ca } as TlsIdentity)).toContain("CERTIFICATE_REQUIRED");
+  expect(await peerSeen(server.port, TEST_CLIENT)).toBe("cluster/");
+});
+
+test("serveGrpc() does not speak HTTP/2 without TLS", async () => {
+  await using server = await servePeer();
+  const socket = connect(server.port, "127.0.0.1", () => socket.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
+  const received: Buffer[] = [];
+  socket.on("data", (chunk: Buffer) => received.push(chunk)).on("error", () => {});
+  await once(socket, "close");
+  const TLS_ALERT = 21;
+  expect(Buffer.concat(received)[0] ?? TLS_ALERT).toBe(TLS_ALERT);
+});
+
+test("closeConnections() ends the calls of these peers only", async () => {
+  await using server = await servePeer();
+  const [a, b] = [await createTestClient("a"), await createTestClient("b")].map((identity) => {
+    const channel = connectTls(`127.0.0.1:${server.port}`, identity);
+    const updates = createClient(PoolService, channel.transport).watchInventory({})[Symbol.asyncIterator]();
+    return { channel, updates };
+  });
+  if (!a || !b) throw new Error("No clients");
+  using _a = a.channel;
+  using _b = b.channel;
+  await Promise.all([a.updates.next(), b.updates.next()]);
+  const [endOfA, endOfB] = [a, b].map(({ updates }) =>
+    updates.next().then(
+      () => "message",
+      () => "ended",
+    ),
+  );
+  server.closeConnections(({ name }) => name === "a");
+  expect(await endOfA).toBe("ended");
+  expect(await Promise.race([endOfB, peerSeen(server.port, await createTestClient("c"))])).toBe("c/");
 });
 
 test("serveGrpc() accepts the path of the socket as :authority", async () => {
@@ -105,7 +219,7 @@ test("disposal of serveGrpc() ends open streams and removes the socket", async (
 test("disposal of serveGrpc() waits for running calls", async () => {
   const called = Promise.withResolvers<void>();
   const server = await serveGrpc({
-    listen: { port: 0 },
+    listen: { port: 0, tls: TEST_SERVER },
     drain: 60_000,
     routes: (router) =>
       router.service(PoolService, {
@@ -117,7 +231,7 @@ test("disposal of serveGrpc() waits for running calls", async () => {
         },
       }),
   });
-  using channel = connectTcp(`127.0.0.1:${server.port}`);
+  using channel = connectTls(`127.0.0.1:${server.port}`, TEST_CLIENT);
   const response = createClient(PoolService, channel.transport).getInventory({}, { timeoutMs: 4000 });
   const hostname = response.then(({ inventory }) => inventory?.hostname, String);
   await called.promise;
@@ -128,7 +242,7 @@ test("disposal of serveGrpc() waits for running calls", async () => {
 test("disposal of serveGrpc() waits at most `drain` ms for a call that does not end", async () => {
   const called = Promise.withResolvers<void>();
   const server = await serveGrpc({
-    listen: { port: 0 },
+    listen: { port: 0, tls: TEST_SERVER },
     drain: 50,
     routes: (router) =>
       router.service(PoolService, {
@@ -138,7 +252,7 @@ test("disposal of serveGrpc() waits at most `drain` ms for a call that does not 
         },
       }),
   });
-  using channel = connectTcp(`127.0.0.1:${server.port}`);
+  using channel = connectTls(`127.0.0.1:${server.port}`, TEST_CLIENT);
   const stop = new AbortController();
   const response = createClient(PoolService, channel.transport)
     .getInventory({}, { signal: stop.signal })
@@ -169,15 +283,15 @@ test("serveGrpc() replaces the socket file of a previous server", async () => {
 });
 
 test("serveGrpc() rejects if the port is in use", async () => {
-  await using server = await serveGrpc({ listen: { port: 0 }, routes });
-  const second = serveGrpc({ listen: { port: server.port }, routes });
+  await using server = await serveGrpc({ listen: { port: 0, tls: TEST_SERVER }, routes });
+  const second = serveGrpc({ listen: { port: server.port, tls: TEST_SERVER }, routes });
   expect(await second.then(String, (error) => error.code)).toBe("EADDRINUSE");
 });
 
 test("serveGrpc() rejects a request of more than 4 MiB with ResourceExhausted, and keeps serving", async () => {
   const pods: number[] = [];
   await using server = await serveGrpc({
-    listen: { port: 0, host: "127.0.0.1" },
+    listen: { port: 0, host: "127.0.0.1", tls: TEST_SERVER },
     routes: (router) =>
       router.service(PoolService, {
         claim({ owner }) {
@@ -187,7 +301,7 @@ test("serveGrpc() rejects a request of more than 4 MiB with ResourceExhausted, a
       }),
   });
   const claim = async (length: number) => {
-    using channel = connectTcp(`127.0.0.1:${server.port}`);
+    using channel = connectTls(`127.0.0.1:${server.port}`, TEST_CLIENT);
     const call = createClient(PoolService, channel.transport).claim({ owner: { pod: "x".repeat(length) } });
     return await call.then(
       () => "granted",
@@ -202,7 +316,7 @@ test("serveGrpc() rejects a request of more than 4 MiB with ResourceExhausted, a
 test("serveGrpc() ends a stream whose client cancels it without reading", async () => {
   const ended = Promise.withResolvers<string>();
   await using server = await serveGrpc({
-    listen: { port: 0, host: "127.0.0.1" },
+    listen: { port: 0, host: "127.0.0.1", tls: TEST_SERVER },
     routes: (router) =>
       router.service(PoolService, {
         async *watchInventory() {
@@ -214,7 +328,7 @@ test("serveGrpc() ends a stream whose client cancels it without reading", async 
         },
       }),
   });
-  const session = connectHttp2(`http://127.0.0.1:${server.port}`);
+  const session = connectHttp2(`https://127.0.0.1:${server.port}`, { ...TEST_CLIENT });
   using _session = { [Symbol.dispose]: () => session.destroy() };
   const request = session.request({
     ":method": "POST",

@@ -1,7 +1,9 @@
 import { existsSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
+import type { KubernetesRequest } from "../kubernetes/request.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { staticSource } from "../pool/sources/static_source.ts";
+import { createTokenSource } from "../pool/token/token_source.ts";
 import type { Environment } from "../program/environment.ts";
 import { createLatest } from "../program/latest.ts";
 import { type Logger, messageOf } from "../program/log/log.ts";
@@ -26,12 +28,13 @@ const SETTLE = 1000;
  */
 await runProgram("device-plugin", async ({ environment, log, signal }) => {
   const settings = readSettings(environment);
-  const { resourceName, resourceNums, part, interval, servers } = settings;
+  const { resourceName, resourceNums, part, interval, servers, tokenFolder: folder } = settings;
   const units = createLatest<UnitList>();
   let registered = false;
   const metrics = createPluginMetrics({ units: () => units.current, heldUnits: createHeldUnits(settings, log) });
   const onRoundTrip = (server: string, time: number) => metrics.roundTrips.observe({ server }, time / 1000);
-  const source = servers ? createPoolSource(servers, { interval, log, onRoundTrip }) : staticSource;
+  const token = createTokenSource({ folder, connect, log });
+  const source = servers ? createPoolSource(servers, { interval, token, log, onRoundTrip }) : staticSource;
   const driver = await loadDriver({ settings, registry: metrics.registry, log }, environment);
   await using probes = await serveProbes({
     port: settings.metricsPort,
@@ -79,9 +82,14 @@ async function loadDriver(
   const { runs, because } = decideOnDriver(options.settings, environment);
   options.log.info(runs ? "The driver runs" : "The driver does not run", { because });
   if (!runs) return undefined;
-  const { connectKubernetes } = await import("../kubernetes/client.ts");
   const { createDriver } = await import("./driver/driver.ts");
-  return createDriver({ ...options, request: connectKubernetes().request });
+  return createDriver({ ...options, request: await connect() });
+}
+
+/** Connects to the API server. */
+async function connect(): Promise<KubernetesRequest> {
+  const { connectKubernetes } = await import("../kubernetes/client.ts");
+  return connectKubernetes().request;
 }
 
 function decideOnDriver(

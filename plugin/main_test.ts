@@ -1,4 +1,4 @@
-import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { once } from "node:events";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer, type Socket } from "node:net";
@@ -9,10 +9,16 @@ import { claimPath } from "../kubernetes/objects/resource_claim.ts";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { startSimulatedDraKubelet } from "../kubernetes/simulated/dra_kubelet.ts";
 import { type SimulatedKubelet, startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
+import { writeTestToken } from "../pool/token/testing.ts";
 import { freePort, usedPort } from "../program/testing.ts";
+import { writeTestConfiguration } from "../server/testing.ts";
 
 setDefaultTimeout(30_000); // on a small machine, processes start slowly
 const RESOURCE = "bitfusion.io/gpu";
+const folder = await mkdtemp(join(tmpdir(), "pool-"));
+const POOL_TOKEN = await writeTestToken(join(folder, "token"));
+const CONFIG_FILE = await writeTestConfiguration(join(folder, "server"));
+afterAll(() => rm(folder, { recursive: true, force: true }));
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
@@ -43,7 +49,7 @@ function start(program: string, environment: Record<string, string>): Bun.Subpro
 }
 
 function startPlugin(directory: string, environment: Record<string, string>) {
-  return start("plugin/main.ts", { KUBELET_DIR: directory, INTERVAL: "0.5", ...environment });
+  return start("plugin/main.ts", { KUBELET_DIR: directory, INTERVAL: "0.5", POOL_TOKEN, ...environment });
 }
 
 /** Waits until the kubelet has this many allocatable units and this capacity. */
@@ -72,7 +78,7 @@ async function untilLogged(plugin: Bun.Subprocess<"ignore", "pipe", "pipe">, tex
 
 /** Starts a pool server and returns once it serves. */
 async function startPoolServer(environment: Record<string, string>) {
-  const child = start("server/main.ts", { SERVER_NAME: "gpu-server", ...environment });
+  const child = start("server/main.ts", { CONFIG_FILE, SERVER_NAME: "gpu-server", ...environment });
   const { port } = JSON.parse(await untilLogged(child, "Pool server started"));
   return { child, port: String(port) };
 }
@@ -193,11 +199,13 @@ test("a server that accepts connections and is silent has no units, whatever RES
   expect(await untilLogged(plugin, "Pool server is not reachable")).toContain("No message for");
 });
 
-test("a server that answers in another protocol, as Bitfusion's own do, has RESOURCE_NUMS units", async () => {
+test("with a token for another protocol, as that of Bitfusion's own servers, a server has RESOURCE_NUMS units", async () => {
   const directory = await createKubeletDirectory();
   const kubelet = await startKubelet(directory);
-  const address = await startTcpServer((socket) => socket.end("HTTP/1.1 404 Not Found\r\n\r\n"));
-  startPlugin(directory, { POOL_SERVERS: address, RESOURCE_NUMS: "100" });
+  const address = await startTcpServer(() => {});
+  const token = await writeTestToken(join(directory, "token"));
+  await writeFile(join(token, "client.yaml"), "apiVersion: v1\n");
+  startPlugin(directory, { POOL_SERVERS: address, POOL_TOKEN: token, RESOURCE_NUMS: "100" });
   await untilAllocatable(kubelet, 100);
 });
 
@@ -402,7 +410,10 @@ test.each([
   [{ POOL_SERVERS: "pool" }, 'Cannot use POOL_SERVERS="pool": expected host:port'],
   [{ RESOURCE_NAME: "gpu", RESOURCE_NUMS: "1" }, 'Cannot use RESOURCE_NAME="gpu": expected an extended resource'],
   [{ SOCKET_NAME: "../x", RESOURCE_NUMS: "1" }, 'Cannot use SOCKET_NAME="../x": expected a file name'],
-  [{ SERVERS_CONF: "/nowhere/servers.conf" }, "Cannot read the pool's servers from /nowhere/servers.conf"],
+  [
+    { SERVERS_CONF: "/nowhere/servers.conf", POOL_TOKEN: "none" },
+    "Cannot read the pool's servers from /nowhere/servers.conf",
+  ],
   [{ POOL_SERVERS: "a:1", SERVERS_CONF: "/x" }, "Cannot use both POOL_SERVERS"],
   [{ SPLIT_NODES: "a,b", RESOURCE_NUMS: "1" }, 'Cannot use SPLIT_NODES="a,b" without NODE_NAME: set both or none'],
   [{ SPLIT_NODES: "a,a", NODE_NAME: "a", RESOURCE_NUMS: "1" }, 'Cannot use SPLIT_NODES="a,a": expected names of nodes'],

@@ -17,6 +17,8 @@ export interface PluginSettings {
   readonly part?: PoolPart;
   /** host:port of each pool server, or the path of a servers.conf. Undefined: all units are always healthy. */
   readonly servers?: readonly string[] | string;
+  /** The folder of the pool's token. Undefined: it is in the Secret. */
+  readonly tokenFolder?: string;
   readonly kubeletDirectory: string;
   readonly podResourcesSocket: string;
   /** Whether the driver must run (`claims`) or must not (`units`). Undefined: it runs where an API server is configured. */
@@ -48,7 +50,7 @@ export const SETTINGS = {
   ...POOL_SETTINGS,
   RESOURCE_NUMS: setting(
     v.optional(integer({ min: 1, max: 100_000 })),
-    "Without pool servers: the number of units of this node, which are always healthy. With servers that report their GPUs: the most units that this node lists. With servers that answer but report none, such as Bitfusion's own: the units that they share. At most 100000",
+    "Without pool servers: the number of units of this node, which are always healthy. With servers that report their GPUs: the most units that this node lists. With a token for another protocol, such as that of Bitfusion's own servers: the units that the servers share. At most 100000",
   ),
   INTERVAL: setting(
     v.optional(seconds({ min: 0.1, max: 3600 }), "10"),
@@ -120,6 +122,7 @@ export function readSettings(environment: Environment): PluginSettings {
     ...(env.RESOURCE_NUMS === undefined ? {} : { resourceNums: env.RESOURCE_NUMS }),
     ...(nodes.length === 0 ? {} : { part: { index: nodes.indexOf(env.NODE_NAME ?? ""), nodes: nodes.length } }),
     ...(servers === undefined ? {} : { servers }),
+    ...(env.POOL_TOKEN === undefined ? {} : { tokenFolder: env.POOL_TOKEN }),
     kubeletDirectory: env.KUBELET_DIR,
     podResourcesSocket: env.POD_RESOURCES_SOCKET,
     ...(env.ALLOCATION === undefined ? {} : { allocation: env.ALLOCATION }),

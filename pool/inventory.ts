@@ -11,8 +11,8 @@ export interface PoolServer {
   /** Whether the server answers this program. One that accepts connections and is silent does not. */
   readonly reachable: boolean;
   /**
-   * Set if the server has answered in another protocol than `bitfusion.pool.v1`, as Bitfusion's own do: it has GPUs, but
-   * does not report them.
+   * Set if the pool's token is for another protocol than `bitfusion.pool.v1`, as that of Bitfusion's own servers is: the
+   * server has GPUs, but does not report them.
    */
   readonly foreign?: true;
   /**

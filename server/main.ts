@@ -1,34 +1,54 @@
-import { serveGrpc } from "../grpc/server.ts";
-import { readEnvironment } from "../program/environment.ts";
-import { createLatest } from "../program/latest.ts";
-import { listenOn } from "../program/listen.ts";
+import { Command, CommanderError, InvalidArgumentError } from "commander";
+import * as v from "valibot";
+import { EXPECTED_ADDRESS, isAddress } from "../pool/address.ts";
 import { runProgram } from "../program/run.ts";
-import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { simulatedGpus } from "./gpus/simulated.ts";
-import { createLedger } from "./leases/ledger.ts";
-import { createPoolService } from "./service.ts";
-import { SETTINGS } from "./settings.ts";
+import { ClientName } from "./configuration/configuration.ts";
+import { serve } from "./serve.ts";
+import { writeServerCertificate, writeToken } from "./token/token_files.ts";
 
-/** A server of the pool, with simulated GPUs. */
-await runProgram("bitfusion-server", async ({ environment, log, signal }) => {
-  const env = readEnvironment(SETTINGS, environment);
-  const idPrefix = `${env.SERVER_NAME}:${env.PORT}`;
-  const gpus = createLatest(simulatedGpus({ count: env.GPUS, memoryMb: env.GPU_MEMORY, idPrefix }));
-  const ledger = createLedger({
-    gpus: () => gpus.current ?? [],
-    timeToLive: env.LEASE_TIME,
-    newId: () => crypto.randomUUID(),
+const CA_FOLDER = "folder with the pool's ca.crt and ca.key, which are created if they do not exist";
+
+await runProgram("bitfusion-server", async (context) => {
+  const program = new Command("bitfusion-server")
+    .description("A server of the GPU pool. Without a command, it serves. Settings are environment variables.")
+    .exitOverride()
+    .action(() => serve(context));
+  program
+    .command("token")
+    .description("write the token of a cluster: ca.crt, client.yaml, pod-client.yaml and servers.conf")
+    .argument("<folder>", "folder for the token's files")
+    .requiredOption("--ca <folder>", CA_FOLDER)
+    .requiredOption("--client <name>", "name of the cluster in the configuration of the servers", parseName)
+    .requiredOption("--server <host:port>", "address of a pool server (repeatable)", collectAddress)
+    .action((folder: string, options: { ca: string; client: string; server: string[] }) =>
+      writeToken(folder, { ...options, servers: options.server, now: Date.now() }),
+    );
+  program
+    .command("certificate")
+    .description("write a server's ca.crt, tls.crt and tls.key, for a server without the CA's key")
+    .argument("<folder>", "folder for the files")
+    .requiredOption("--ca <folder>", CA_FOLDER)
+    .requiredOption("--host <name>", "host name or IP address in servers.conf (repeatable)", collect)
+    .action((folder: string, { ca, host }: { ca: string; host: string[] }) =>
+      writeServerCertificate(folder, { ca, hosts: host, now: Date.now() }),
+    );
+  await program.parseAsync().catch((error) => {
+    if (!(error instanceof CommanderError)) throw error;
+    process.exit(error.exitCode === 0 ? 0 : 2); // Commander has printed the reason
   });
-  const facts = {
-    hostname: env.SERVER_NAME,
-    hasRdma: env.HAS_RDMA === "true",
-    cudaVersion: env.CUDA_VERSION,
-    driverVersion: env.DRIVER_VERSION,
-  };
-  const service = createPoolService({ facts, gpus, ledger, timeToLive: env.LEASE_TIME, log });
-  const open = () =>
-    serveGrpc({ listen: { port: env.PORT }, routes: (router) => router.service(PoolService, service) });
-  await using server = await listenOn("PORT", env.PORT, open);
-  log.info("Pool server started", { port: server.port, hostname: env.SERVER_NAME, gpus: env.GPUS });
-  await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
 });
+
+function parseName(text: string): string {
+  const { success, issues } = v.safeParse(ClientName, text);
+  if (!success) throw new InvalidArgumentError(`${issues[0].message.replace("expected", "Expected")}.`);
+  return text;
+}
+
+function collectAddress(text: string, previous?: readonly string[]): string[] {
+  if (!isAddress(text)) throw new InvalidArgumentError(`${EXPECTED_ADDRESS.replace("expected", "Expected")}.`);
+  return collect(text, previous);
+}
+
+function collect(text: string, previous: readonly string[] = []): string[] {
+  return [...previous, text];
+}

@@ -1,9 +1,11 @@
-import { createHash } from "node:crypto";
+import { createHash, timingSafeEqual } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
+import { Code, ConnectError, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
 import * as v from "valibot";
+import { peerOf } from "../grpc/peer.ts";
 import { attributesOf } from "../pool/attributes.ts";
+import { deviceName } from "../pool/device_name.ts";
 import { FILTER_KEYS, matchesFilter } from "../pool/filter.ts";
 import type { Gpu, ServerFacts } from "../pool/inventory.ts";
 import type { Share } from "../pool/share.ts";
@@ -18,12 +20,21 @@ import {
   type PoolService,
   ShortageSchema,
 } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { Lease, Ledger } from "./leases/ledger.ts";
+import { type Caller, findCaller, gpusOf } from "./access.ts";
+import type { ClientRules } from "./configuration/configuration.ts";
+import type { ServerGpu } from "./gpus/gpu.ts";
+import type { Holder, Lease, Ledger } from "./leases/ledger.ts";
+
+/** What a server knows now. */
+export interface ServerState {
+  readonly gpus: readonly ServerGpu[];
+  readonly clients: readonly ClientRules[];
+}
 
 export interface PoolServiceOptions {
   facts: ServerFacts;
-  /** The server's GPUs. Watches send each change immediately. */
-  gpus: Latest<readonly Gpu[]>;
+  /** Watches send each change of the GPUs immediately, and end when their client is removed. */
+  state: Latest<ServerState>;
   ledger: Ledger;
   /** Time until a lease that is not renewed expires, in ms. */
   timeToLive: number;
@@ -55,9 +66,25 @@ const BoundedClaim = v.object({
 
 /** Creates `bitfusion.pool.v1.PoolService` for a ledger. It logs when a lease is granted, refused or ended. */
 export function createPoolService(options: PoolServiceOptions): ServiceImpl<typeof PoolService> {
-  const { facts, gpus, ledger, timeToLive, log } = options;
-  const currentGpus = () => gpus.current ?? [];
+  const { facts, state, ledger, timeToLive, log } = options;
 
+  /** @throws {ConnectError} if the caller has no access. */
+  function authorize({ clients, gpus }: ServerState, context: HandlerContext): Caller & { gpus: readonly ServerGpu[] } {
+    const caller = findCaller(peerOf(context), clients);
+    if ("refusal" in caller) throw new ConnectError(caller.refusal, Code.PermissionDenied);
+    return { ...caller, gpus: gpusOf(caller.rules, gpus) };
+  }
+  function authorizeNow(context: HandlerContext): ReturnType<typeof authorize> {
+    return authorize(state.current ?? { clients: [], gpus: [] }, context);
+  }
+  /** The lease with this id, if the caller may renew and release it. Another client's lease does not exist for it. */
+  function findLease({ leaseId, secret }: { leaseId: string; secret: string }, context: HandlerContext) {
+    const { rules, isPod } = authorizeNow(context);
+    expire();
+    const lease = ledger.get(leaseId);
+    if (lease?.holder.client !== rules.name) return undefined;
+    return !isPod || (lease.holder.isPod && isEqual(lease.secret, secret)) ? lease : undefined;
+  }
   function inventoryOf(gpus: readonly Gpu[]) {
     return create(InventorySchema, {
       ...facts,
@@ -82,9 +109,17 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
   }
 
   return {
-    getInventory: () => ({ inventory: inventoryOf(currentGpus()) }),
+    getInventory({ devices }, context) {
+      const { isPod, gpus } = authorizeNow(context);
+      if (isPod && devices.length === 0)
+        throw new ConnectError("devices is empty: pods must name them", Code.PermissionDenied);
+      const names = new Set(devices);
+      const isNamed = ({ id }: Gpu) => names.size === 0 || names.has(deviceName(id));
+      return { inventory: inventoryOf(gpus.filter(isNamed)) };
+    },
 
-    async *watchInventory({ heartbeatInterval }, { signal }) {
+    async *watchInventory({ heartbeatInterval }, context) {
+      forbidPods(authorizeNow(context));
       const interval = heartbeatInterval ? durationMs(heartbeatInterval) : 1000;
       if (interval < MIN_HEARTBEAT_INTERVAL) {
         throw new ConnectError(
@@ -92,15 +127,18 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
           Code.InvalidArgument,
         );
       }
-      for await (const current of gpus.changes(signal, interval)) yield { inventory: inventoryOf(current) };
+      for await (const current of state.changes(context.signal, interval)) {
+        yield { inventory: inventoryOf(authorize(current, context).gpus) };
+      }
     },
 
-    claim(request) {
+    claim(request, context) {
+      const { rules, isPod, gpus } = authorizeNow(context);
       expire();
       checkBounds(request);
       const { owner = { namespace: "", pod: "", container: "" }, filters, gpuIds } = request;
       const share = shareOf(request);
-      checkGpuIds(request, currentGpus());
+      checkGpuIds(request, gpus);
       checkRequestId(request);
       for (const { key } of filters) {
         if (SERVER_FILTERS.includes(key)) continue;
@@ -110,44 +148,54 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
         );
       }
       const { namespace, pod, container } = owner;
+      const holder = { client: rules.name, isPod };
       const result = ledger.claim({
+        holder,
+        maxUnits: isPod ? rules.podUnits : undefined,
         owner: { namespace, pod, container },
         share,
         matches: (gpu) =>
+          gpus.some(({ id }) => id === gpu.id) &&
           filters.every((filter) => matchesFilter(filter, attributesOf({ facts }, gpu))) &&
           (gpuIds.length === 0 || gpuIds.includes(gpu.id)),
-        request: request.requestId ? digestOf(request) : undefined,
+        request: request.requestId ? digestOf(request, holder) : undefined,
       });
       if ("lease" in result) {
         log.info(result.repeated ? "Lease returned to a repeated claim" : "Lease granted", leaseFields(result.lease));
-        return { lease: leaseMessage(result.lease), timeToLive: durationFromMs(timeToLive) };
+        const { secret } = result.lease;
+        return { lease: leaseMessage(result.lease), secret, timeToLive: durationFromMs(timeToLive) };
       }
       const { availableGpus, capableGpus } = result;
-      log.info("Claim refused", { owner: { namespace, pod, container }, share, gpuIds, availableGpus, capableGpus });
+      const requested = { owner: { namespace, pod, container }, share, gpuIds };
+      log.info("Claim refused", { client: rules.name, ...requested, availableGpus, capableGpus });
+      const limit = isPod ? `, and the cluster's pods may hold ${rules.podUnits} units` : "";
       throw new ConnectError(
-        `${availableGpus} of this server's ${currentGpus().length} GPUs are available, ${share.gpus} are requested`,
+        `${availableGpus} of this server's ${gpus.length} GPUs are available, ${share.gpus} are requested${limit}`,
         Code.ResourceExhausted,
         undefined,
         [{ desc: ShortageSchema, value: result }],
       );
     },
 
-    renew({ leaseId }) {
-      expire();
-      if (!ledger.renew(leaseId)) throw new ConnectError("No such lease: it has ended", Code.NotFound);
+    renew(request, context) {
+      const lease = findLease(request, context);
+      if (!lease) throw new ConnectError("No such lease: it has ended", Code.NotFound);
+      ledger.renew(lease.id);
       return { timeToLive: durationFromMs(timeToLive) };
     },
 
-    release({ leaseId }) {
-      expire();
-      const lease = ledger.release(leaseId);
-      if (lease) logEnd(lease, "released");
+    release(request, context) {
+      const lease = findLease(request, context);
+      if (lease && ledger.release(lease.id)) logEnd(lease, "released");
       return {};
     },
 
-    listLeases() {
+    listLeases(_, context) {
+      const caller = authorizeNow(context);
+      forbidPods(caller);
       expire();
-      return { leases: ledger.leases().map((lease) => leaseMessage({ ...lease, id: "" })) };
+      const leases = ledger.leases().filter(({ holder }) => holder.client === caller.rules.name);
+      return { leases: leases.map(leaseMessage) };
     },
   };
 }
@@ -156,6 +204,17 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
 function checkBounds({ owner, filters, gpuIds }: ClaimRequest): void {
   const { issues } = v.safeParse(BoundedClaim, { owner, filters, gpu_ids: gpuIds });
   if (issues) throw new ConnectError(describeIssue(issues[0]), Code.InvalidArgument);
+}
+
+/** @throws {ConnectError} if a pod calls. */
+function forbidPods({ isPod, rules }: Caller): void {
+  if (isPod) throw new ConnectError(`Pods of "${rules.name}" may not call this method`, Code.PermissionDenied);
+}
+
+/** Compares two secrets, in a time that does not depend on how much of them is equal. */
+function isEqual(a: string, b: string): boolean {
+  const [digestA, digestB] = [a, b].map((text) => createHash("sha256").update(text).digest()) as [Buffer, Buffer];
+  return timingSafeEqual(digestA, digestB);
 }
 
 function shareOf({ gpus, share }: ClaimRequest): Share {
@@ -186,11 +245,12 @@ function checkRequestId({ requestId }: ClaimRequest): void {
   throw new ConnectError("request_id is not a UUID: expected a random one, or none", Code.InvalidArgument);
 }
 
-/** The same for equal claims only: the owner, the share and all else count, not only the id. */
-function digestOf(request: ClaimRequest): string {
-  return createHash("sha256").update(toBinary(ClaimRequestSchema, request)).digest("base64");
+/** The same for equal claims of one holder only: the owner, the share and all else count, not only the id. */
+function digestOf(request: ClaimRequest, holder: Holder): string {
+  const hash = createHash("sha256").update(JSON.stringify(holder));
+  return hash.update(toBinary(ClaimRequestSchema, request)).digest("base64");
 }
 
-function leaseFields({ owner, gpus }: Lease) {
-  return { owner, gpus, units: gpus.reduce((sum, { units }) => sum + units, 0) };
+function leaseFields({ holder, owner, gpus }: Lease) {
+  return { client: holder.client, owner, gpus, units: gpus.reduce((sum, { units }) => sum + units, 0) };
 }

@@ -2,8 +2,9 @@ import { expect, setSystemTime, test } from "bun:test";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
-import { connectTcp } from "../grpc/client.ts";
+import { connectTls } from "../grpc/client.ts";
 import { type ClaimRequestSchema, PoolService, ShortageSchema } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { TEST_CLIENT } from "../tls/testing.ts";
 import { type PoolServerOptions, startPoolServer } from "./testing.ts";
 
 const OWNER = { namespace: "default", pod: "a", container: "main" };
@@ -11,7 +12,7 @@ const OWNER = { namespace: "default", pod: "a", container: "main" };
 /** Starts a server and connects a client to it. */
 async function connect(options: PoolServerOptions = {}) {
   const server = await startPoolServer(options);
-  const channel = connectTcp(server.address);
+  const channel = connectTls(server.address, TEST_CLIENT);
   return {
     setGpus: server.setGpus,
     client: createClient(PoolService, channel.transport),
@@ -158,7 +159,7 @@ test.each([10 * DAY, 30 * DAY, 10_000 * 365 * DAY])(
     const next = health();
     // Longer than 1 ms, which is what a timer waits whose time does not fit.
     for (let calls = 0; calls < 20; calls += 1) await server.client.getInventory({});
-    const gpu = { id: "server/0", model: "Simulated GPU", memoryMb: 16_000, healthy: false };
+    const gpu = { number: 0, id: "server/0", model: "Simulated GPU", memoryMb: 16_000, healthy: false };
     server.setGpus([gpu]);
     expect(await next).toEqual([false]);
     stop.abort();
@@ -167,12 +168,12 @@ test.each([10 * DAY, 30 * DAY, 10_000 * 365 * DAY])(
 
 test("claim() does not grant a GPU that has become unhealthy", async () => {
   await using server = await connect({ gpus: 1 });
-  server.setGpus([{ id: "server/0", model: "Simulated GPU", memoryMb: 16_000, healthy: false }]);
+  server.setGpus([{ number: 0, id: "server/0", model: "Simulated GPU", memoryMb: 16_000, healthy: false }]);
   const error = await errorOf(claimPercent(server.client, 1, 1));
   expect(error.findDetails(ShortageSchema)).toMatchObject([{ availableGpus: 0, capableGpus: 0 }]);
 });
 
-test("claim() grants a lease, which listLeases() returns without its id", async () => {
+test("claim() grants a lease, which listLeases() returns", async () => {
   await using server = await connect({ gpus: 2, timeToLive: 15_000, now: () => 1000 });
   const { lease, timeToLive } = await claimPercent(server.client, 2, 30);
   expect(lease?.id).toBeTruthy();
@@ -189,7 +190,7 @@ test("claim() grants a lease, which listLeases() returns without its id", async 
     15_010,
   );
   const { leases } = await server.client.listLeases({});
-  expect(leases).toMatchObject([{ id: "", owner: lease?.owner, gpus: lease?.gpus }]);
+  expect(leases).toMatchObject([{ id: lease?.id ?? raise(), owner: lease?.owner, gpus: lease?.gpus }]);
 });
 
 test("claim() takes only GPUs that match every filter", async () => {

@@ -5,6 +5,10 @@ import { integer, port, seconds, setting } from "../program/environment.ts";
 
 /** The variables of a pool server. */
 export const SETTINGS = {
+  CONFIG_FILE: setting(
+    v.optional(v.string(), "/etc/bitfusion/server.yaml"),
+    "The clients and certificates of the server ([pool-servers.md](pool-servers.md)), read again when the file changes",
+  ),
   PORT: setting(v.optional(port(), "56001"), "Port of the pool API"),
   GPUS: setting(v.optional(integer({ min: 0, max: 1024 }), "1"), "Number of simulated GPUs"),
   GPU_MEMORY: setting(v.optional(gpuMemory(), "16000"), "Memory of each GPU, in MB or as a quantity such as `16Gi`"),

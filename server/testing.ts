@@ -1,12 +1,15 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { serveGrpc } from "../grpc/server.ts";
-import type { Gpu, ServerFacts } from "../pool/inventory.ts";
-import { createLatest } from "../program/latest.ts";
+import { stringify } from "yaml";
+import type { ServerFacts } from "../pool/inventory.ts";
 import { silentLog } from "../program/testing.ts";
-import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { TEST_CA, TEST_CLIENT_NAME, TEST_SERVER } from "../tls/testing.ts";
+import type { ClientRules } from "./configuration/configuration.ts";
+import type { ServerGpu } from "./gpus/gpu.ts";
 import { simulatedGpus } from "./gpus/simulated.ts";
-import { createLedger, type Ledger } from "./leases/ledger.ts";
-import { createPoolService } from "./service.ts";
+import type { Ledger } from "./leases/ledger.ts";
+import { startServer } from "./pool_server.ts";
 
 export interface PoolServerOptions {
   /** 0: any free port. */
@@ -14,6 +17,8 @@ export interface PoolServerOptions {
   hostname?: string;
   gpus?: number;
   memoryMb?: number;
+  /** By default the client of tests, which has all GPUs. */
+  clients?: readonly ClientRules[];
   /** Time until a lease that is not renewed expires, in ms. */
   timeToLive?: number;
   /** Number of claims that the server handles without the client getting the answer. */
@@ -26,12 +31,20 @@ export interface RunningPoolServer extends AsyncDisposable {
   readonly address: string;
   readonly port: number;
   /** The server's GPUs now. */
-  readonly gpus: readonly Gpu[];
+  readonly gpus: readonly ServerGpu[];
   /** Replaces the server's GPUs, as when one fails. */
-  setGpus(gpus: readonly Gpu[]): void;
+  setGpus(gpus: readonly ServerGpu[]): void;
+  /** Replaces the clients, as a change of the configuration does. */
+  setClients(clients: readonly ClientRules[]): void;
   readonly facts: ServerFacts;
   readonly ledger: Ledger;
 }
+
+/** A client with all GPUs, whose pods may hold as many units as there are. */
+export const TEST_RULES: ClientRules = { name: TEST_CLIENT_NAME, gpus: "all", podUnits: 100_000 };
+
+/** The holder of leases that tests claim from the ledger itself. */
+export const TEST_HOLDER = { client: TEST_CLIENT_NAME, isPod: false };
 
 /** Starts a simulated pool server in this process, for tests. Its GPUs are `hostname/0`, `hostname/1` and so on. */
 export async function startPoolServer({
@@ -39,43 +52,57 @@ export async function startPoolServer({
   hostname = "server",
   gpus: count = 1,
   memoryMb = 16_000,
+  clients = [TEST_RULES],
   timeToLive = 600_000,
   lostAnswers = 0,
   now,
 }: PoolServerOptions = {}): Promise<RunningPoolServer> {
-  const gpus = createLatest(simulatedGpus({ count, memoryMb, idPrefix: hostname }));
-  const currentGpus = () => gpus.current ?? [];
-  const ledger = createLedger({
-    gpus: currentGpus,
+  const facts = { hostname, hasRdma: false, cudaVersion: "12.4", driverVersion: "550.54.15" };
+  let lost = lostAnswers;
+  const server = await startServer({
+    port,
+    host: "127.0.0.1",
+    tls: TEST_SERVER,
+    facts,
+    gpus: simulatedGpus({ count, memoryMb, idPrefix: hostname }),
+    clients,
     timeToLive,
     ...(now ? { now } : {}),
-    newId: () => crypto.randomUUID(),
-  });
-  const facts = { hostname, hasRdma: false, cudaVersion: "12.4", driverVersion: "550.54.15" };
-  const service = createPoolService({ facts, gpus, ledger, timeToLive, log: silentLog });
-  let lost = lostAnswers;
-  const server = await serveGrpc({
-    listen: { port, host: "127.0.0.1" },
-    routes: (router) =>
-      router.service(PoolService, {
-        ...service,
-        claim(request, context) {
-          const response = service.claim(request, context);
-          if (lost-- > 0) throw new ConnectError("The answer was lost", Code.Unavailable);
-          return response;
-        },
-      }),
+    wrap: (service) => ({
+      ...service,
+      claim(request, context) {
+        const response = service.claim(request, context);
+        if (lost-- > 0) throw new ConnectError("The answer was lost", Code.Unavailable);
+        return response;
+      },
+    }),
     drain: 50,
+    log: silentLog,
   });
   return {
     address: `127.0.0.1:${server.port}`,
     port: server.port,
     get gpus() {
-      return currentGpus();
+      return server.state.gpus;
     },
-    setGpus: gpus.set,
+    setGpus: server.setGpus,
+    setClients: server.setClients,
     facts,
-    ledger,
+    ledger: server.ledger,
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
+}
+
+/** Writes the configuration of a server process for tests, which accepts the client of tests. Returns its path. */
+export async function writeTestConfiguration(
+  folder: string,
+  clients: readonly Partial<ClientRules>[] = [TEST_RULES],
+): Promise<string> {
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, "ca.crt"), TEST_CA.cert);
+  await writeFile(join(folder, "ca.key"), TEST_CA.key, { mode: 0o600 });
+  const path = join(folder, "server.yaml");
+  const tls = { ca: "ca.crt", caKey: "ca.key", hosts: ["127.0.0.1", "localhost"] };
+  await writeFile(path, stringify({ tls, clients }));
+  return path;
 }

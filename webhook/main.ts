@@ -2,6 +2,7 @@ import { connectKubernetes, type KubernetesApi } from "../kubernetes/client.ts";
 import { createEventRecorder } from "../kubernetes/events.ts";
 import { type Inventory, totalUnits } from "../pool/inventory.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
+import { createTokenSource } from "../pool/token/token_source.ts";
 import { serveProbes } from "../program/probes.ts";
 import { type ProgramContext, runProgram } from "../program/run.ts";
 import { writeCaBundles } from "./certificates/ca_bundles.ts";
@@ -32,7 +33,7 @@ type Settings = ReturnType<typeof readSettings>;
 /** The admission webhook: attaches the pool's client to annotated pods. */
 await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
   const settings = readSettings(environment);
-  const { TOTAL_GPU_MEMORY: gpuMemoryMb, POOL_SERVERS: servers } = settings;
+  const { TOTAL_GPU_MEMORY: gpuMemoryMb, POOL_SERVERS: servers, POOL_TOKEN: folder } = settings;
   const ownCertificate = settings.TLS_CERT_FILE === undefined;
   const needsApi = settings.TOKENS === "copy" || ownCertificate || settings.ALLOCATION === "claims";
   const api = needsApi ? connectKubernetes() : undefined; // reviews in flight may need it after the signal
@@ -98,7 +99,9 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
   };
   const followPool = async () => {
     if (!servers) return;
-    const source = createPoolSource(servers, { interval: POOL_INTERVAL, log });
+    const connect = async () => (api ?? connectKubernetes()).request;
+    const token = createTokenSource({ folder, connect, log });
+    const source = createPoolSource(servers, { interval: POOL_INTERVAL, token, log });
     for await (const inventory of source(signal)) pool = inventory;
   };
   const allocate = async () => {

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { gpuMemory } from "../kubernetes/objects/gpu_memory.ts";
 import { poolServers } from "../pool/address.ts";
+import { POOL_TOKEN } from "../pool/sources/pool_settings.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, port, readEnvironment, setting } from "../program/environment.ts";
 
@@ -30,6 +31,7 @@ export const SETTINGS = {
     v.optional(poolServers()),
     "`host:port` of each pool server, separated by commas. The webhook refuses pods that the whole pool could never hold",
   ),
+  POOL_TOKEN,
   POD_NAMESPACE: setting(v.optional(v.string(), "bitfusion-system"), "Namespace of the webhook"),
 };
 

@@ -10,6 +10,7 @@ import { kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulate
 import { createObjectStore, type ObjectStore } from "../../kubernetes/simulated/objects.ts";
 import type { Gpu } from "../../pool/inventory.ts";
 import { type InventoryServer, startInventoryServer } from "../../pool/sources/testing.ts";
+import { writeTestToken } from "../../pool/token/testing.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
 import { median } from "../common/statistics.ts";
 import type { LeaderReport } from "./leader_process.ts";
@@ -193,8 +194,9 @@ async function startLeaderProcess(url: string, poolServers: readonly string[]): 
   const folder = await mkdtemp(join(tmpdir(), "bench-"));
   const kubeconfig = join(folder, "kubeconfig");
   await writeFile(kubeconfig, kubeconfigOf(url));
+  const token = await writeTestToken(join(folder, "token"));
   const child = Bun.spawn([process.execPath, join(import.meta.dir, "leader_process.ts")], {
-    env: { PATH: process.env.PATH, KUBECONFIG: kubeconfig, POOL_SERVERS: poolServers.join(",") },
+    env: { PATH: process.env.PATH, KUBECONFIG: kubeconfig, POOL_SERVERS: poolServers.join(","), POOL_TOKEN: token },
     stdio: ["pipe", "pipe", "inherit"],
   });
   const lines = child.stdout.getReader();

@@ -3,6 +3,7 @@ import { createControllerMetrics } from "../../controller/metrics.ts";
 import { connectKubernetes } from "../../kubernetes/client.ts";
 import { createEventRecorder } from "../../kubernetes/events.ts";
 import { createPoolSource } from "../../pool/sources/pool_source.ts";
+import { createTokenSource } from "../../pool/token/token_source.ts";
 import { silentLog } from "../../program/testing.ts";
 
 /** One line of standard output, written for each line on standard input. Times in ms. */
@@ -20,12 +21,13 @@ export interface LeaderReport {
 
 /** Runs the leader's work in a separate process, with a timer that detects when the event loop is blocked. */
 if (import.meta.main) {
-  const { POOL_SERVERS = "" } = process.env;
+  const { POOL_SERVERS = "", POOL_TOKEN: folder } = process.env;
   const { request } = connectKubernetes();
+  const token = createTokenSource({ folder, connect: async () => request, log: silentLog });
   const work = createLeaderWork({
     request,
     namespace: "bitfusion-system",
-    inventory: createPoolSource(POOL_SERVERS.split(","), { interval: 10_000, log: silentLog }),
+    inventory: createPoolSource(POOL_SERVERS.split(","), { interval: 10_000, token, log: silentLog }),
     record: createEventRecorder({ request, component: "bench" }),
     log: silentLog,
     metrics: createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 }),

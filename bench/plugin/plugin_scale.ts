@@ -2,6 +2,7 @@ import { mkdtemp } from "node:fs/promises";
 import { join } from "node:path";
 import { listUnits, unitIds } from "../../plugin/devices.ts";
 import { startInventoryServer } from "../../pool/sources/testing.ts";
+import { writeTestToken } from "../../pool/token/testing.ts";
 import { cpuTime, residentMemory } from "../common/process_usage.ts";
 import { median, percentile } from "../common/statistics.ts";
 import { dialPlugin, type RawPlugin, startRawKubelet } from "./raw_kubelet.ts";
@@ -139,7 +140,12 @@ async function startPlugin({ plugin: program, folder }: ScalePrograms, units: nu
   let healthy = true;
   const kubelet = await startRawKubelet(directory);
   const child = Bun.spawn([program], {
-    env: { KUBELET_DIR: directory, POOL_SERVERS: pool.address, POD_RESOURCES_SOCKET: join(directory, "none") },
+    env: {
+      KUBELET_DIR: directory,
+      POOL_SERVERS: pool.address,
+      POOL_TOKEN: await writeTestToken(join(directory, "token")),
+      POD_RESOURCES_SOCKET: join(directory, "none"),
+    },
     stdio: ["ignore", "ignore", "inherit"],
   });
   const plugin = await kubelet.plugin;

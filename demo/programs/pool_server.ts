@@ -1,9 +1,9 @@
 import { createClient } from "@connectrpc/connect";
-import { connectTcp } from "../../grpc/client.ts";
+import { connectTls } from "../../grpc/client.ts";
 import type { GpuShare, LeaseOwner } from "../../pool/lease.ts";
 import { type Program, startProgram } from "../../program/child_program.ts";
-import { freePort } from "../../program/testing.ts";
 import { type Gpu, PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { TlsIdentity } from "../../tls/key_pair.ts";
 
 /** A pool server in a process of its own. Disposal ends it. */
 export interface PoolServer extends AsyncDisposable {
@@ -28,11 +28,22 @@ export interface PoolLease {
 /** Limit of one call, in ms. */
 const TIMEOUT = 5000;
 
-/** Creates a server with a number of simulated GPUs. It is not started yet. */
-export async function createPoolServer(name: string, gpus: number): Promise<PoolServer> {
-  const port = await freePort();
+export interface PoolServerOptions {
+  readonly name: string;
+  /** TCP port on 127.0.0.1. */
+  readonly port: number;
+  /** Number of simulated GPUs. */
+  readonly gpus: number;
+  /** Path of its configuration. */
+  readonly configuration: string;
+  /** The identity of the cluster, to ask for GPUs and leases. */
+  readonly tls: TlsIdentity;
+}
+
+/** Creates a server with simulated GPUs. It is not started yet. */
+export function createPoolServer({ name, port, gpus, configuration, tls }: PoolServerOptions): PoolServer {
   const address = `127.0.0.1:${port}`;
-  const environment = { PORT: String(port), GPUS: String(gpus), SERVER_NAME: name };
+  const environment = { CONFIG_FILE: configuration, PORT: String(port), GPUS: String(gpus), SERVER_NAME: name };
   let program: Program | undefined;
   return {
     name,
@@ -45,12 +56,12 @@ export async function createPoolServer(name: string, gpus: number): Promise<Pool
       await program?.kill();
     },
     async gpus() {
-      using channel = connectTcp(address);
+      using channel = connectTls(address, tls);
       const { inventory } = await createClient(PoolService, channel.transport).getInventory({}, { timeoutMs: TIMEOUT });
       return inventory?.gpus ?? [];
     },
     async leases() {
-      using channel = connectTcp(address);
+      using channel = connectTls(address, tls);
       const { leases } = await createClient(PoolService, channel.transport).listLeases({}, { timeoutMs: TIMEOUT });
       return leases.map(({ owner, gpus }) => ({
         owner: { namespace: owner?.namespace ?? "", pod: owner?.pod ?? "", container: owner?.container ?? "" },

@@ -2,6 +2,10 @@
 
 export const INSTALL = "kubectl apply -k kind/";
 
+/** Creates the token of the pool and its CA. For a shell. */
+export const CREATE_TOKEN =
+  'docker run --rm --user "$(id -u):$(id -g)" -v "$PWD/kind:/kind" bitfusion-server:0.1.0 token /kind/tokens --ca /kind/ca --client kind --server bitfusion-pool-a:56001 --server bitfusion-pool-b:56001';
+
 export const CREATE_SECRET = "kubectl create secret generic bitfusion-secret --from-file=kind/tokens -n kube-system";
 
 export const ROLLOUT = [

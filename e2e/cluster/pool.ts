@@ -1,5 +1,8 @@
+import { userInfo } from "node:os";
+import { resolve } from "node:path";
 import { GenericContainer, type StartedTestContainer, Wait } from "testcontainers";
 import { exec } from "../steps/exec.ts";
+import { CREATE_TOKEN } from "./commands.ts";
 import { SERVER_IMAGE } from "./images.ts";
 
 export interface PoolServer {
@@ -9,7 +12,7 @@ export interface PoolServer {
   readonly gpus: number;
 }
 
-/** The pool servers that kind/kustomization.yaml and kind/tokens refer to. */
+/** The pool servers that kind/kustomization.yaml and the token refer to. */
 export const SERVERS: readonly PoolServer[] = [
   { name: "bitfusion-pool-a", gpus: 2 },
   { name: "bitfusion-pool-b", gpus: 1 },
@@ -25,8 +28,12 @@ export interface PoolOptions {
   keep?: boolean;
 }
 
-/** Starts pool servers outside the cluster, on its network, as in production. Disposal removes them unless `keep`. */
+/**
+ * Creates a token, and starts pool servers outside the cluster, on its network, as in production. Disposal removes them
+ * unless `keep`. A new token is as good as the earlier ones.
+ */
 export async function startPool({ servers = SERVERS, keep = false }: PoolOptions = {}): Promise<AsyncDisposable> {
+  await exec(["sh", "-c", CREATE_TOKEN]);
   await exec(["docker", "rm", "--force", ...servers.map(({ name }) => name)]); // left by a run with --keep
   const started: StartedTestContainer[] = [];
   const stop = async () => {
@@ -37,6 +44,8 @@ export async function startPool({ servers = SERVERS, keep = false }: PoolOptions
       const container = new GenericContainer(SERVER_IMAGE)
         .withName(name)
         .withNetworkMode("kind")
+        .withUser(`${userInfo().uid}:${userInfo().gid}`)
+        .withBindMounts([{ source: resolve("kind"), target: "/etc/bitfusion", mode: "ro" }])
         .withEnvironment({ PORT: String(POOL_PORT), GPUS: String(gpus), SERVER_NAME: name })
         .withWaitStrategy(Wait.forLogMessage("Pool server started"));
       started.push(await container.start());

@@ -4,7 +4,7 @@ import { freePort, silentLog } from "../../program/testing.ts";
 import type { Gpu, PoolServer, ServerSource } from "../inventory.ts";
 import { createInventorySource } from "./inventory_source.ts";
 import { createServerSource } from "./server_source.ts";
-import { startInventoryServer } from "./testing.ts";
+import { startInventoryServer, TEST_IDENTITY } from "./testing.ts";
 
 /** Returns a source for servers whose state is set by the test. */
 function createSettableServers(...addresses: string[]): { set(server: PoolServer): void; observe: ServerSource } {
@@ -150,7 +150,7 @@ test("createInventorySource() yields a pool whose servers are all unreachable", 
   const addresses = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
   const source = createInventorySource(
     () => [addresses],
-    createServerSource({ interval: 300, log: silentLog }),
+    createServerSource({ ...TEST_IDENTITY, interval: 300, log: silentLog }),
     silentLog,
   );
   for await (const { servers } of source(AbortSignal.timeout(4000))) {
@@ -167,7 +167,7 @@ test("createInventorySource() yields two servers with their GPUs, and an unreach
   const addresses = [first.address, unreachable, second.address];
   const source = createInventorySource(
     () => [addresses],
-    createServerSource({ interval: 3000, log: silentLog }),
+    createServerSource({ ...TEST_IDENTITY, interval: 3000, log: silentLog }),
     silentLog,
   );
   for await (const { servers } of source(AbortSignal.timeout(4000))) {

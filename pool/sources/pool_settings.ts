@@ -3,13 +3,20 @@ import { ConfigError } from "../../program/config_error.ts";
 import { setting } from "../../program/environment.ts";
 import { poolServers } from "../address.ts";
 
-/** Settings that name the pool servers. Set at most one of them. */
+/** The folder of the pool's token. */
+export const POOL_TOKEN = setting(
+  v.optional(v.string()),
+  "Folder with the pool's token: `ca.crt` and `client.yaml`, which are read again when they change. Default: the Secret `bitfusion-secret` in `kube-system`. `none`: the servers have another protocol and no token",
+);
+
+/** Settings that name the pool servers, of which at most one may be set, and the pool's token. */
 export const POOL_SETTINGS = {
   POOL_SERVERS: setting(v.optional(poolServers()), "The pool servers: a comma-separated list of `host:port`"),
   SERVERS_CONF: setting(
     v.optional(v.string()),
     "Instead of `POOL_SERVERS`: path of the `servers.conf` of a token, which is read again when it changes",
   ),
+  POOL_TOKEN,
 };
 
 /**
@@ -21,7 +28,10 @@ export const POOL_SETTINGS = {
 export function serversOf({
   POOL_SERVERS,
   SERVERS_CONF,
-}: v.InferOutput<v.ObjectSchema<typeof POOL_SETTINGS, undefined>>): readonly string[] | string | undefined {
+}: Omit<v.InferOutput<v.ObjectSchema<typeof POOL_SETTINGS, undefined>>, "POOL_TOKEN">):
+  | readonly string[]
+  | string
+  | undefined {
   if (!POOL_SERVERS || !SERVERS_CONF) return POOL_SERVERS ?? SERVERS_CONF;
   throw new ConfigError(
     `Cannot use both POOL_SERVERS="${POOL_SERVERS.join(",")}" and SERVERS_CONF="${SERVERS_CONF}": set one`,

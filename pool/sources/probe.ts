@@ -1,5 +1,4 @@
 import { connect } from "node:net";
-import { connect as connectTls } from "node:tls";
 import { splitAddress } from "../address.ts";
 
 /**
@@ -25,28 +24,5 @@ export function measureConnectTime(address: string, timeout: number, signal: Abo
     });
     socket.once("connect", () => settle(performance.now() - start));
     socket.once("error", fail);
-  });
-}
-
-/**
- * Whether `host:port` speaks TLS. Any certificate will do: nothing is sent. False if the handshake does not succeed within
- * `timeout` ms, or the signal is aborted.
- */
-export function speaksTls(address: string, timeout: number, signal: AbortSignal): Promise<boolean> {
-  if (signal.aborted) return Promise.resolve(false);
-  return new Promise((resolve) => {
-    const socket = connectTls({ ...splitAddress(address), rejectUnauthorized: false });
-    const settle = (speaks: boolean) => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", fail);
-      socket.destroy();
-      resolve(speaks);
-    };
-    const fail = () => settle(false);
-    const timer = setTimeout(fail, timeout);
-    signal.addEventListener("abort", fail, { once: true });
-    socket.once("secureConnect", () => settle(true));
-    socket.once("error", fail);
-    socket.once("close", fail);
   });
 }

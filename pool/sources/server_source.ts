@@ -2,15 +2,17 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { createBackoff } from "../../program/backoff.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
+import type { TlsIdentity } from "../../tls/key_pair.ts";
 import type { PoolServer, ServerSource } from "../inventory.ts";
-import { isClosed, isForeignAnswer } from "./foreign_answer.ts";
-import { measureConnectTime, speaksTls } from "./probe.ts";
+import { measureConnectTime } from "./probe.ts";
 import { createFaultLog, type ReportedInventory } from "./reported_inventory.ts";
 import { watchServer } from "./watch.ts";
 
 export interface ServerSourceOptions {
   /** How often a server is polled, in ms. A crash, a hang and a recovery are detected within twice this time. */
   interval: number;
+  /** The current identity for `bitfusion.pool.v1`. Undefined: the servers have another protocol. */
+  tls: () => TlsIdentity | undefined;
   log: Logger;
   /** Called each time that the server accepts a connection, with the network round-trip time in ms. */
   onRoundTrip?: (address: string, time: number) => void;
@@ -22,12 +24,11 @@ export interface ServerSourceOptions {
 const FIRST_STATE_TIMEOUT = 2000;
 
 /**
- * Creates a source for the state of one server. It watches the GPUs of a server that supports `bitfusion.pool.v1`. A
- * server that answers in another protocol, as Bitfusion's own do, is reachable and foreign. It may be replaced, so each
- * poll tries the watch again. A server that accepts connections and does not answer is unreachable, and so is one whose
- * watch fails after a first report.
+ * Creates a source for the state of one server. With an identity, it watches the GPUs of the server over
+ * `bitfusion.pool.v1`; a server whose watch fails is unreachable, whatever it answers. Without an identity the server is
+ * foreign, as Bitfusion's own are: it is reachable if it accepts connections.
  */
-export function createServerSource({ interval, log, onRoundTrip }: ServerSourceOptions): ServerSource {
+export function createServerSource({ interval, tls, log, onRoundTrip }: ServerSourceOptions): ServerSource {
   // Together less than two intervals: one poll, and two successive connections without a response.
   const period = (interval * 3) / 4;
   const connectTimeout = interval / 2;
@@ -39,7 +40,6 @@ export function createServerSource({ interval, log, onRoundTrip }: ServerSourceO
     const backoff = createBackoff({ initial: Math.min(100, interval / 10), max: interval / 4 });
     let reported: ReportedInventory | undefined;
     let failingSince: number | undefined;
-    let foreign = false;
     let last: PoolServer | undefined;
 
     async function acceptsConnection(): Promise<boolean> {
@@ -51,7 +51,7 @@ export function createServerSource({ interval, log, onRoundTrip }: ServerSourceO
       return last ? timeout : Math.min(timeout, FIRST_STATE_TIMEOUT);
     }
     function* update(reachable: boolean, reason?: string): Generator<PoolServer> {
-      const server = { address, reachable, ...(foreign && !reported ? { foreign } : {}), ...reported };
+      const server: PoolServer = { address, reachable, ...(tls() || reported ? {} : { foreign: true }), ...reported };
       if (isDeepStrictEqual(server, last)) return;
       if (last?.reachable !== reachable) {
         if (reachable) log.info("Pool server is reachable", { address });
@@ -71,22 +71,23 @@ export function createServerSource({ interval, log, onRoundTrip }: ServerSourceO
       yield* update(true);
     }
 
-    async function isForeign(error: unknown): Promise<boolean> {
-      if (reported) return false;
-      if (isForeignAnswer(error)) return true;
-      // A server with TLS closes a connection without. This one is without.
-      return isClosed(error) && (await speaksTls(address, shortenFirst(connectTimeout), signal));
-    }
-
     while (!signal.aborted) {
       const start = performance.now();
       let failure = "It accepts no connections";
       if (await acceptsConnection()) {
+        const identity = tls();
+        if (!identity) {
+          backoff.reset();
+          yield* onSuccess();
+          const rest = Math.max(0, start + period - performance.now());
+          await sleep(rest, undefined, { signal }).catch(() => {}); // rejects only when aborted
+          continue;
+        }
         using _probes = callEvery(interval, acceptsConnection);
         let count = 0;
         try {
-          const messages = watchServer(address, { messageTimeout: shortenFirst(messageTimeout), onFaults, signal });
-          for await (const next of messages) {
+          const options = { tls: identity, messageTimeout: shortenFirst(messageTimeout), onFaults, signal };
+          for await (const next of watchServer(address, options)) {
             if (!isDeepStrictEqual(next, reported)) reported = next; // consumers cache by object identity
             count += 1;
             if (count > 1) backoff.reset(); // a server that ends each stream early is retried with backoff
@@ -94,16 +95,7 @@ export function createServerSource({ interval, log, onRoundTrip }: ServerSourceO
           }
         } catch (error) {
           if (signal.aborted) return;
-          failure = isClosed(error) ? "It closed the connection without an answer" : messageOf(error);
-          if (await isForeign(error)) {
-            if (!foreign) log.info("Pool server does not report its GPUs", { address, reason: failure });
-            foreign = true;
-            backoff.reset();
-            yield* onSuccess();
-            const rest = Math.max(0, start + period - performance.now());
-            await sleep(rest, undefined, { signal }).catch(() => {}); // rejects only when aborted
-            continue;
-          }
+          failure = messageOf(error);
         }
       }
       if (signal.aborted) return;

@@ -1,6 +1,5 @@
 import { expect, test } from "bun:test";
 import { once } from "node:events";
-import { createServer as createHttp2Server, type Http2ServerResponse, type ServerHttp2Session } from "node:http2";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
@@ -9,16 +8,19 @@ import { serveGrpc } from "../../grpc/server.ts";
 import { createRecordingLog, freePort, silentLog } from "../../program/testing.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { createCertificate } from "../../tls/certificate.ts";
+import { TEST_SERVER } from "../../tls/testing.ts";
 import type { PoolServer } from "../inventory.ts";
 import { createServerSource } from "./server_source.ts";
-import { startInventoryServer } from "./testing.ts";
+import { startInventoryServer, TEST_IDENTITY } from "./testing.ts";
 
 const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };
 
 /** Follows the server at an address until disposal. */
 function follow(address: string, interval = 300) {
   const stop = new AbortController();
-  const states = createServerSource({ interval, log: silentLog })(address, stop.signal)[Symbol.asyncIterator]();
+  const states = createServerSource({ ...TEST_IDENTITY, interval, log: silentLog })(address, stop.signal)[
+    Symbol.asyncIterator
+  ]();
   return {
     stop: () => stop.abort(),
     next: async (): Promise<PoolServer | undefined> => (await states.next()).value,
@@ -38,7 +40,6 @@ function follow(address: string, interval = 300) {
 }
 
 const isReachable = ({ reachable }: PoolServer) => reachable;
-const isForeign = ({ foreign }: PoolServer) => foreign === true;
 const isUnreachable = ({ reachable }: PoolServer) => !reachable;
 
 test.concurrent("createServerSource() yields a server's GPUs, keeps them when it crashes, and yields them again when it returns", async () => {
@@ -61,7 +62,7 @@ test.concurrent("createServerSource() yields a server's GPUs, keeps them when it
 test.concurrent("createServerSource() yields each change of the GPUs, but no heartbeats", async () => {
   const health = [true, true, false, false, true];
   await using server = await serveGrpc({
-    listen: { port: 0 },
+    listen: { port: 0, tls: TEST_SERVER },
     drain: 50,
     routes: (router) =>
       router.service(PoolService, {
@@ -72,14 +73,15 @@ test.concurrent("createServerSource() yields each change of the GPUs, but no hea
       }),
   });
   await using followed = follow(`127.0.0.1:${server.port}`, 6000);
-  const states = [await followed.next(), await followed.next(), await followed.next()];
+  const first = await followed.until(({ gpus }) => gpus !== undefined);
+  const states = [first, await followed.next(), await followed.next()];
   expect(states.map((state) => state?.gpus?.[0]?.healthy)).toEqual([true, false, true]);
 });
 
 test.concurrent("createServerSource() leaves out a GPU that no share could be counted on, keeps its siblings, and logs it once", async () => {
   const lines: string[] = [];
   await using server = await serveGrpc({
-    listen: { port: 0 },
+    listen: { port: 0, tls: TEST_SERVER },
     drain: 50,
     routes: (router) =>
       router.service(PoolService, {
@@ -91,7 +93,7 @@ test.concurrent("createServerSource() leaves out a GPU that no share could be co
       }),
   });
   const stop = new AbortController();
-  const source = createServerSource({ interval: 6000, log: createRecordingLog(lines) });
+  const source = createServerSource({ ...TEST_IDENTITY, interval: 6000, log: createRecordingLog(lines) });
   const states = source(`127.0.0.1:${server.port}`, stop.signal)[Symbol.asyncIterator]();
   expect((await states.next()).value).toMatchObject({ gpus: [{ id: "a" }] });
   expect((await states.next()).value).toMatchObject({ gpus: [{ id: "a" }, { id: "c" }] });
@@ -105,7 +107,7 @@ test.concurrent("createServerSource() leaves out a GPU that no share could be co
 test.concurrent("createServerSource() keeps a server reachable after one broken connection", async () => {
   let calls = 0;
   await using server = await serveGrpc({
-    listen: { port: 0 },
+    listen: { port: 0, tls: TEST_SERVER },
     drain: 50,
     routes: (router) =>
       router.service(PoolService, {
@@ -151,70 +153,51 @@ test.concurrent("createServerSource() yields a server that is down as unreachabl
   });
 });
 
-/** Answers in HTTP/1.1, as a server that speaks no gRPC. */
-const answerHttp1 = (socket: Socket) => socket.once("data", () => socket.end("HTTP/1.1 404 Not Found\r\n\r\n"));
-
 test.concurrent.each<[description: string, start: () => Promise<AsyncDisposable & { address: string }>]>([
   ["accepts connections and is silent", () => startTcpServer()],
   ["closes connections", () => startTcpServer((socket) => socket.destroy())],
   ["closes connections after a request", () => startTcpServer((socket) => socket.once("data", () => socket.destroy()))],
-  ["speaks HTTP/2 and does not answer", () => startHttp2Server(() => {})],
+  [
+    "answers without TLS",
+    () => startTcpServer((socket) => socket.once("data", () => socket.end("HTTP/1.1 404\r\n\r\n"))),
+  ],
+  ["has a certificate of another CA", startTlsServer],
   ["has not sent its inventory yet", () => startPool(() => once(new AbortController().signal, "abort"))],
   ["fails", () => startPool(() => Promise.reject(new Error("The driver does not respond")))],
-  ["refuses the client", () => startPool(() => Promise.reject(new ConnectError("Who?", Code.Unauthenticated)))],
+  ["refuses the client", () => startPool(() => Promise.reject(new ConnectError("Who?", Code.PermissionDenied)))],
   ["ends the watch", () => startPool(() => Promise.resolve())],
-  ["is behind a proxy that answers with 503", () => startHttp2Server((response) => response.writeHead(503).end())],
+  ["has other services", () => startServer(() => {})],
 ])("a server that %s is not reachable", async (_, start) => {
   await using server = await start();
   await using followed = follow(server.address, 1500);
   expect(await followed.next()).toEqual({ address: server.address, reachable: false });
 });
 
-test.concurrent.each<[description: string, start: () => Promise<AsyncDisposable & { address: string }>]>([
-  ["HTTP/1.1", () => startTcpServer(answerHttp1)],
-  ["a protocol of its own", () => startTcpServer((socket) => socket.write("SSH-2.0-OpenSSH_9.2\r\n"))],
-  ["garbage", () => startTcpServer((socket) => socket.write("HTTP/1.0 200 OK\r\n\r\n\0\xff garbage"))],
-  ["HTTP/2 404", () => startHttp2Server((response) => response.writeHead(404).end())],
-  ["HTTP/2 401", () => startHttp2Server((response) => response.writeHead(401).end())],
-  ["HTML", () => startHttp2Server((response) => response.writeHead(200, { "content-type": "text/html" }).end("<p>"))],
-  ["other gRPC services", () => startServer(() => {})],
-  ["TLS", startTlsServer],
-])("a server that answers in another protocol, %s, is reachable and foreign, also when it stops", async (_, start) => {
-  const server = await start();
-  await using followed = follow(server.address, 1500);
-  expect(await followed.until(isForeign)).toEqual({ address: server.address, reachable: true, foreign: true });
+test.concurrent("without an identity, a server that accepts connections is reachable and foreign, until it stops", async () => {
+  await using server = await startTcpServer();
+  const { address } = server;
+  const stop = new AbortController();
+  const source = createServerSource({ tls: () => undefined, interval: 300, log: silentLog });
+  const states = source(address, stop.signal)[Symbol.asyncIterator]();
+  expect((await states.next()).value).toEqual({ address, reachable: true, foreign: true });
   await server[Symbol.asyncDispose]();
-  expect(await followed.until(isUnreachable)).toEqual({ address: server.address, reachable: false, foreign: true });
+  expect((await states.next()).value).toEqual({ address, reachable: false, foreign: true });
+  stop.abort();
 });
 
 test.concurrent("createServerSource() says why a server is not reachable", async () => {
   await using server = await startTcpServer();
   await using closing = await startTcpServer((socket) => socket.destroy());
   const lines: string[] = [];
-  const source = createServerSource({ interval: 1500, log: createRecordingLog(lines) });
+  const source = createServerSource({ ...TEST_IDENTITY, interval: 1500, log: createRecordingLog(lines) });
   for await (const _ of source(server.address, AbortSignal.timeout(4000))) break;
   for await (const _ of source(closing.address, AbortSignal.timeout(4000))) break;
   for await (const _ of source(`127.0.0.1:${await freePort()}`, AbortSignal.timeout(4000))) break;
   expect(lines).toEqual([
     "Pool server is not reachable: No message for 1000 ms",
-    "Pool server is not reachable: It closed the connection without an answer",
+    "Pool server is not reachable: [aborted] Client network socket disconnected before secure TLS connection was established",
     "Pool server is not reachable: It accepts no connections",
   ]);
-});
-
-test.concurrent("createServerSource() tries the watch at each poll of a foreign server", async () => {
-  await using tcpServer = await startTcpServer(answerHttp1);
-  await using server = follow(tcpServer.address, 900);
-  expect(await server.until(isForeign)).toEqual({ address: tcpServer.address, reachable: true, foreign: true });
-  const later = server.next(); // keeps the source running
-  const sockets = [];
-  for (let count = 0; count < 4; count++) sockets.push((await tcpServer.connections.next()).value as Socket);
-  const [, firstWatch, , secondWatch] = sockets; // a probe precedes each watch
-  for (const socket of [firstWatch, secondWatch]) {
-    if (socket?.bytesRead === 0) await once(socket, "data");
-  }
-  server.stop();
-  expect(await later).toBeUndefined();
 });
 
 test.concurrent("createServerSource() yields a silent server within seconds, even if the interval is long", async () => {
@@ -226,7 +209,7 @@ test.concurrent("createServerSource() yields a silent server within seconds, eve
 test.concurrent("createServerSource() yields the GPUs of a server that reports them only later", async () => {
   let calls = 0;
   await using server = await serveGrpc({
-    listen: { port: 0 },
+    listen: { port: 0, tls: TEST_SERVER },
     drain: 50,
     routes: (router) =>
       router.service(PoolService, {
@@ -249,7 +232,8 @@ test.concurrent("createServerSource() yields the GPUs of a server that reports t
 test.concurrent("createServerSource() yields a server that hangs as unreachable until it continues", async () => {
   const script = `
     import { startInventoryServer } from ${JSON.stringify(join(import.meta.dir, "testing.ts"))};
-    console.log(JSON.stringify({ port: (await startInventoryServer()).port }));`;
+    const tls = ${JSON.stringify(TEST_SERVER)};
+    console.log(JSON.stringify({ port: (await startInventoryServer({ tls })).port }));`;
   await using child = Bun.spawn([process.execPath, "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
   const address = `127.0.0.1:${await portOf(child.stdout)}`;
   await using server = follow(address);
@@ -261,17 +245,6 @@ test.concurrent("createServerSource() yields a server that hangs as unreachable 
   expect(await server.until(isReachable)).toEqual({ ...state, reachable: true });
 });
 
-test.concurrent("createServerSource() yields the GPUs of a server that replaces a foreign one", async () => {
-  const port = await freePort();
-  const foreign = await startTcpServer(answerHttp1, port);
-  await using followed = follow(foreign.address, 1500);
-  await followed.until(isForeign);
-  await foreign[Symbol.asyncDispose]();
-  await using server = await startInventoryServer({ port });
-  const { address, gpus, facts } = server;
-  expect(await followed.until(({ gpus }) => gpus !== undefined)).toEqual({ address, reachable: true, gpus, facts });
-});
-
 test.concurrent("createServerSource() reports the round-trip time of each connection, also during a watch", async () => {
   await using server = await startInventoryServer();
   const stop = new AbortController();
@@ -281,7 +254,10 @@ test.concurrent("createServerSource() reports the round-trip time of each connec
     expect(address).toBe(server.address);
     if (times.push(time) === 3) measured.resolve();
   };
-  const source = createServerSource({ interval: 30, log: silentLog, onRoundTrip })(server.address, stop.signal);
+  const source = createServerSource({ ...TEST_IDENTITY, interval: 30, log: silentLog, onRoundTrip })(
+    server.address,
+    stop.signal,
+  );
   const following = Array.fromAsync(source);
   await measured.promise;
   stop.abort();
@@ -292,7 +268,7 @@ test.concurrent("createServerSource() reports the round-trip time of each connec
 test.concurrent("createServerSource() ends with the signal and closes its connections", async () => {
   const ended = Promise.withResolvers<void>();
   await using server = await serveGrpc({
-    listen: { port: 0 },
+    listen: { port: 0, tls: TEST_SERVER },
     drain: 60_000,
     routes: (router) =>
       router.service(PoolService, {
@@ -326,7 +302,7 @@ test.concurrent("createServerSource() ends with the signal while it waits for a 
 
 /** Starts a server with these gRPC services. */
 async function startServer(routes: (router: ConnectRouter) => void) {
-  const server = await serveGrpc({ listen: { port: 0, host: "127.0.0.1" }, drain: 50, routes });
+  const server = await serveGrpc({ listen: { port: 0, host: "127.0.0.1", tls: TEST_SERVER }, drain: 50, routes });
   return { address: `127.0.0.1:${server.port}`, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
 }
 
@@ -340,21 +316,6 @@ function startPool(end: () => Promise<unknown>) {
       },
     }),
   );
-}
-
-async function startHttp2Server(answer: (response: Http2ServerResponse) => void) {
-  const server = createHttp2Server((_, response) => answer(response));
-  const sessions = new Set<ServerHttp2Session>();
-  server.on("session", (session) => sessions.add(session.on("error", () => {})));
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return {
-    address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async [Symbol.asyncDispose]() {
-      const closed = new Promise((resolve) => server.close(resolve));
-      for (const session of sessions) session.destroy();
-      await closed;
-    },
-  };
 }
 
 async function startTlsServer() {

@@ -2,7 +2,12 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import { serveGrpc } from "../../grpc/server.ts";
 import { createLatest } from "../../program/latest.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { TlsIdentity } from "../../tls/key_pair.ts";
+import { TEST_CLIENT, TEST_SERVER } from "../../tls/testing.ts";
 import type { Gpu, ServerFacts } from "../inventory.ts";
+
+/** The options of a source with the identity that the servers of tests accept. */
+export const TEST_IDENTITY = { tls: () => TEST_CLIENT };
 
 export interface InventoryServerOptions {
   /** TCP port; 0 selects a free port. */
@@ -11,6 +16,8 @@ export interface InventoryServerOptions {
   /** The GPUs, or their number; 1 by default. */
   gpus?: number | readonly Gpu[];
   memoryMb?: number;
+  /** By default the identity of servers of tests. */
+  tls?: TlsIdentity;
 }
 
 /** A pool server that reports an inventory and does not grant leases. */
@@ -29,7 +36,7 @@ export interface InventoryServer extends AsyncDisposable {
  * Serves the inventory calls of `bitfusion.pool.v1` on 127.0.0.1. GPU ids are `<hostname>/0`, `<hostname>/1` and so on.
  */
 export async function startInventoryServer(options: InventoryServerOptions = {}): Promise<InventoryServer> {
-  const { port = 0, hostname = "server", memoryMb = 16_000 } = options;
+  const { port = 0, hostname = "server", memoryMb = 16_000, tls = TEST_SERVER } = options;
   const gpus = typeof options.gpus === "object" ? options.gpus : createGpus(options.gpus ?? 1, { hostname, memoryMb });
   const facts = { hostname, hasRdma: false, cudaVersion: "12.4", driverVersion: "550.54.15" };
   const toMessage = (list: readonly Gpu[]) => ({
@@ -39,7 +46,7 @@ export async function startInventoryServer(options: InventoryServerOptions = {})
   const inventory = createLatest(toMessage(gpus));
   const firstWatch = Promise.withResolvers<number>();
   const server = await serveGrpc({
-    listen: { port, host: "127.0.0.1" },
+    listen: { port, host: "127.0.0.1", tls },
     drain: 50,
     routes: (router) =>
       router.service(PoolService, {

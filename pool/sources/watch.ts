@@ -1,10 +1,12 @@
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { createClient } from "@connectrpc/connect";
-import { connectTcp } from "../../grpc/client.ts";
+import { connectTls } from "../../grpc/client.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { TlsIdentity } from "../../tls/key_pair.ts";
 import { type InventoryFault, type ReportedInventory, readInventory } from "./reported_inventory.ts";
 
 export interface WatchOptions {
+  tls: TlsIdentity;
   /** Longest time until the first message, and between two messages, in ms. */
   messageTimeout: number;
   /** Called with each message: what is left out of its inventory. */
@@ -23,9 +25,9 @@ const MIN_HEARTBEAT_INTERVAL = 100;
  */
 export async function* watchServer(
   address: string,
-  { messageTimeout, onFaults, signal }: WatchOptions,
+  { tls, messageTimeout, onFaults, signal }: WatchOptions,
 ): AsyncGenerator<ReportedInventory> {
-  using channel = connectTcp(address);
+  using channel = connectTls(address, tls);
   const timedOut = new AbortController();
   const timer = setTimeout(
     () => timedOut.abort(new DOMException(`No message for ${Math.round(messageTimeout)} ms`, "TimeoutError")),

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { serveGrpc } from "../../grpc/server.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { TEST_CLIENT, TEST_SERVER } from "../../tls/testing.ts";
 import { startInventoryServer } from "./testing.ts";
 import { watchServer } from "./watch.ts";
 
@@ -11,6 +12,7 @@ test("watchServer() yields the server's GPUs and facts at each heartbeat", async
   await using server = await startInventoryServer({ gpus: 2, memoryMb: 8000 });
   let count = 0; // the last message arrives after more than 900 ms
   for await (const reported of watchServer(server.address, {
+    tls: TEST_CLIENT,
     messageTimeout: 900,
     signal: AbortSignal.timeout(4000),
   })) {
@@ -29,7 +31,7 @@ test.each([
   async (messageTimeout, heartbeat) => {
     let requested: number | undefined;
     await using server = await serveGrpc({
-      listen: { port: 0 },
+      listen: { port: 0, tls: TEST_SERVER },
       routes: (router) =>
         router.service(PoolService, {
           async *watchInventory({ heartbeatInterval }) {
@@ -38,7 +40,9 @@ test.each([
           },
         }),
     });
-    await failure(watchServer(`127.0.0.1:${server.port}`, { messageTimeout, signal: AbortSignal.timeout(4000) }));
+    await failure(
+      watchServer(`127.0.0.1:${server.port}`, { tls: TEST_CLIENT, messageTimeout, signal: AbortSignal.timeout(4000) }),
+    );
     expect(requested).toBe(heartbeat);
   },
 );
@@ -46,7 +50,7 @@ test.each([
 test("watchServer() throws when the server sends no more messages", async () => {
   const ended = Promise.withResolvers<void>();
   await using server = await serveGrpc({
-    listen: { port: 0 },
+    listen: { port: 0, tls: TEST_SERVER },
     routes: (router) =>
       router.service(PoolService, {
         async *watchInventory(_, { signal }) {
@@ -56,7 +60,11 @@ test("watchServer() throws when the server sends no more messages", async () => 
         },
       }),
   });
-  const watching = watchServer(`127.0.0.1:${server.port}`, { messageTimeout: 200, signal: AbortSignal.timeout(4000) });
+  const watching = watchServer(`127.0.0.1:${server.port}`, {
+    tls: TEST_CLIENT,
+    messageTimeout: 200,
+    signal: AbortSignal.timeout(4000),
+  });
   expect(await failure(watching)).toContain("No message for 200 ms");
   await ended.promise;
 });
@@ -64,7 +72,7 @@ test("watchServer() throws when the server sends no more messages", async () => 
 test("watchServer() throws when the server ends the stream, with or without an error", async () => {
   let error: Error | undefined;
   await using server = await serveGrpc({
-    listen: { port: 0 },
+    listen: { port: 0, tls: TEST_SERVER },
     routes: (router) =>
       router.service(PoolService, {
         async *watchInventory() {
@@ -73,7 +81,7 @@ test("watchServer() throws when the server ends the stream, with or without an e
         },
       }),
   });
-  const options = { messageTimeout: 3000, signal: AbortSignal.timeout(4000) };
+  const options = { tls: TEST_CLIENT, messageTimeout: 3000, signal: AbortSignal.timeout(4000) };
   expect(await failure(watchServer(`127.0.0.1:${server.port}`, options))).toBe("The server ended the stream");
   error = new Error("failed");
   expect(await failure(watchServer(`127.0.0.1:${server.port}`, options))).toContain("internal");

@@ -1,4 +1,4 @@
-import type { Gpu } from "../../pool/inventory.ts";
+import type { ServerGpu } from "./gpu.ts";
 
 /**
  * Simulated GPUs: healthy, without any hardware. Their ids are the same after a restart of the server.
@@ -13,8 +13,9 @@ export function simulatedGpus({
   readonly count: number;
   readonly memoryMb: number;
   readonly idPrefix: string;
-}): readonly Gpu[] {
+}): readonly ServerGpu[] {
   return Array.from({ length: count }, (_, index) => ({
+    number: index,
     id: `${idPrefix}/${index}`,
     model: "Simulated GPU",
     memoryMb,

@@ -3,8 +3,19 @@ import type { GpuShare, LeaseOwner } from "../../pool/lease.ts";
 import type { Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU, unitsPerGpu } from "../../pool/units.ts";
 
+/** The client that holds a lease. */
+export interface Holder {
+  /** Its name in the configuration. */
+  readonly client: string;
+  /** Whether a pod took the lease itself, with the identity that all pods of the client can read. */
+  readonly isPod: boolean;
+}
+
 export interface Lease {
   readonly id: string;
+  readonly holder: Holder;
+  /** Proves the lease: only its holder and the server know it. */
+  readonly secret: string;
   readonly owner: LeaseOwner;
   readonly gpus: readonly GpuShare[];
   /** In ms of the ledger's clock. */
@@ -16,9 +27,12 @@ export interface Lease {
 }
 
 export interface LeaseClaim {
+  readonly holder: Holder;
   readonly owner: LeaseOwner;
   /** On `share.gpus` different GPUs. */
   readonly share: Share;
+  /** The most units that all leases of the holder may have together. Undefined: all that there are. */
+  readonly maxUnits?: number | undefined;
   /** Undefined: any GPU. */
   readonly matches?: (gpu: Gpu) => boolean;
   /** Identifies the claim. A repeat returns the same lease. Undefined: the claim is a new one. */
@@ -41,6 +55,7 @@ export interface LedgerOptions {
   /** The current time in ms, of a clock that only runs forward: a step of the system's clock must not end leases. */
   now?: () => number;
   newId: () => string;
+  newSecret: () => string;
 }
 
 /** The leases on one server's GPUs. Together they never hold more than 100 percent of a GPU. */
@@ -55,11 +70,20 @@ export interface Ledger {
   release(id: string): Lease | undefined;
   /** Ends the leases that were not renewed in time, and returns them. */
   expire(): Lease[];
+  /** Ends the leases that match, and returns them. */
+  end(matches: (lease: Lease) => boolean): Lease[];
+  get(id: string): Lease | undefined;
   leases(): Lease[];
 }
 
 /** Creates a ledger without leases. Expired leases count until `expire` is called. */
-export function createLedger({ gpus, timeToLive, now = () => performance.now(), newId }: LedgerOptions): Ledger {
+export function createLedger({
+  gpus,
+  timeToLive,
+  now = () => performance.now(),
+  newId,
+  newSecret,
+}: LedgerOptions): Ledger {
   const leases = new Map<string, Lease>();
 
   function renew(id: string): Lease | undefined {
@@ -73,6 +97,17 @@ export function createLedger({ gpus, timeToLive, now = () => performance.now(), 
   function leaseOf(request: string | undefined): Lease | undefined {
     return request === undefined ? undefined : leases.values().find((lease) => lease.request === request);
   }
+  function end(matches: (lease: Lease) => boolean): Lease[] {
+    const ended = [...leases.values()].filter(matches);
+    for (const { id } of ended) leases.delete(id);
+    return ended;
+  }
+  function unitsOf({ client, isPod }: Holder): number {
+    return [...leases.values()]
+      .filter(({ holder }) => holder.client === client && holder.isPod === isPod)
+      .flatMap(({ gpus }) => gpus)
+      .reduce((sum, { units }) => sum + units, 0);
+  }
   function freeUnits(gpu: Gpu): number {
     let free = UNITS_PER_GPU;
     for (const lease of leases.values()) {
@@ -83,7 +118,7 @@ export function createLedger({ gpus, timeToLive, now = () => performance.now(), 
 
   return {
     now,
-    claim({ owner, share, matches = () => true, request }) {
+    claim({ holder, owner, share, maxUnits = Number.POSITIVE_INFINITY, matches = () => true, request }) {
       const earlier = renew(leaseOf(request)?.id ?? "");
       if (earlier) return { lease: earlier, repeated: true };
       const capable = gpus()
@@ -91,11 +126,16 @@ export function createLedger({ gpus, timeToLive, now = () => performance.now(), 
         .map((gpu) => ({ gpu, units: unitsPerGpu(share, gpu.memoryMb), free: freeUnits(gpu) }))
         .filter(({ units }) => units <= UNITS_PER_GPU);
       // best fit: keeps complete GPUs free
-      const available = capable.filter(({ units, free }) => units <= free).sort((a, b) => a.free - b.free);
-      if (available.length < share.gpus) return { availableGpus: available.length, capableGpus: capable.length };
+      const bestFit = capable.filter(({ units, free }) => units <= free).sort((a, b) => a.free - b.free);
+      const available = withinLimit(bestFit, maxUnits - unitsOf(holder));
+      if (available.length < share.gpus) {
+        return { availableGpus: available.length, capableGpus: withinLimit(capable, maxUnits).length };
+      }
       const grantedAt = now();
       const lease: Lease = {
         id: newId(),
+        holder,
+        secret: newSecret(),
         owner,
         gpus: available.slice(0, share.gpus).map(({ gpu, units }) => ({ gpuId: gpu.id, units })),
         grantedAt,
@@ -111,11 +151,18 @@ export function createLedger({ gpus, timeToLive, now = () => performance.now(), 
       leases.delete(id);
       return lease;
     },
-    expire() {
-      const ended = [...leases.values()].filter(({ expiresAt }) => expiresAt <= now());
-      for (const { id } of ended) leases.delete(id);
-      return ended;
-    },
+    expire: () => end(({ expiresAt }) => expiresAt <= now()),
+    end,
+    get: (id) => leases.get(id),
     leases: () => [...leases.values()],
   };
+}
+
+/** The first candidates that have at most `limit` units together. */
+function withinLimit<T extends { units: number }>(candidates: readonly T[], limit: number): readonly T[] {
+  let sum = 0;
+  return candidates.filter(({ units }) => {
+    sum += units;
+    return sum <= limit;
+  });
 }

@@ -4,6 +4,7 @@ import type { Gpu } from "../../pool/inventory.ts";
 import type { Share } from "../../pool/share.ts";
 import { type ClaimResult, createLedger, type Lease, type LeaseClaim, type Ledger } from "./ledger.ts";
 
+const HOLDER = { client: "cluster-a", isPod: false };
 const OWNER = { namespace: "default", pod: "a", container: "main" };
 
 function gpu(id: string, { memoryMb = 16_000, healthy = true }: Partial<Gpu> = {}): Gpu {
@@ -15,11 +16,12 @@ function ledgerOf(...gpus: Gpu[]): Ledger & { clock: { time: number } } {
   const clock = { time: 1_000_000 };
   let id = 0;
   const newId = () => String(++id);
-  return { ...createLedger({ gpus: () => gpus, timeToLive: 1000, now: () => clock.time, newId }), clock };
+  const newSecret = () => `secret ${id}`;
+  return { ...createLedger({ gpus: () => gpus, timeToLive: 1000, now: () => clock.time, newId, newSecret }), clock };
 }
 
 function claim(ledger: Ledger, share: Share, matches: (gpu: Gpu) => boolean = () => true): ClaimResult {
-  return ledger.claim({ owner: OWNER, share, matches });
+  return ledger.claim({ holder: HOLDER, owner: OWNER, share, matches });
 }
 
 /** Claims a share and returns the lease. @throws {Error} when the ledger refuses. */
@@ -37,6 +39,8 @@ test("claim() returns a lease with owner, GPUs and times", () => {
   const ledger = ledgerOf(gpu("a"));
   expect(grant(ledger, { gpus: 1, percent: 30 })).toEqual({
     id: "1",
+    holder: HOLDER,
+    secret: "secret 1",
     owner: OWNER,
     gpus: [{ gpuId: "a", units: 30 }],
     grantedAt: 1_000_000,
@@ -92,7 +96,7 @@ test("claim() rounds memory up to whole percents, and counts a GPU with less mem
 
 test("claim() returns the same lease, renewed, to a repeated request, until it ends", () => {
   const ledger = ledgerOf(gpu("a"));
-  const request = { owner: OWNER, share: { gpus: 1, percent: 60 }, request: "1" };
+  const request = { holder: HOLDER, owner: OWNER, share: { gpus: 1, percent: 60 }, request: "1" };
   const lease = expect.objectContaining({ id: "1", grantedAt: 1_000_000 });
   expect(ledger.claim(request)).toEqual({ lease, repeated: false });
   ledger.clock.time += 999;
@@ -103,6 +107,28 @@ test("claim() returns the same lease, renewed, to a repeated request, until it e
   ledger.release("1");
   expect(ledger.claim(request)).toMatchObject({ lease: { id: "2" }, repeated: false });
   expect(ledger.leases()).toHaveLength(1);
+});
+
+test("claim() refuses more units than a holder may have, whatever others have", () => {
+  const ledger = ledgerOf(gpu("a"), gpu("b"), gpu("c"), gpu("d"));
+  const pods = { client: "cluster-a", isPod: true };
+  const claimUnits = (gpus: number, percent: number, holder = pods) =>
+    ledger.claim({ holder, owner: OWNER, share: { gpus, percent }, maxUnits: 100 });
+  expect(claimUnits(1, 40, HOLDER)).toHaveProperty("lease");
+  expect(claimUnits(1, 40, { ...pods, client: "cluster-b" })).toHaveProperty("lease");
+  expect(claimUnits(1, 60)).toHaveProperty("lease");
+  expect(claimUnits(1, 41)).toEqual({ availableGpus: 0, capableGpus: 2 });
+  expect(claimUnits(2, 40)).toEqual({ availableGpus: 1, capableGpus: 2 });
+  expect(claimUnits(2, 60)).toEqual({ availableGpus: 0, capableGpus: 1 });
+  expect(claimUnits(1, 40)).toHaveProperty("lease");
+});
+
+test("end() ends the leases that match, and returns them", () => {
+  const ledger = ledgerOf(gpu("a"));
+  const [first, second] = [grant(ledger, { gpus: 1, percent: 10 }), grant(ledger, { gpus: 1, percent: 20 })];
+  expect(ledger.end(({ id }) => id === first.id)).toEqual([first]);
+  expect([ledger.get(first.id), ledger.get(second.id)]).toEqual([undefined, second]);
+  expect(ledger.end(({ id }) => id === first.id)).toEqual([]);
 });
 
 test("release() ends a lease once and frees its GPUs", () => {

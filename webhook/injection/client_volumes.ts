@@ -1,7 +1,7 @@
+import { TOKEN_SECRET } from "../../pool/token/token_source.ts";
 import type { ClientDefinition } from "../clients/catalogue.ts";
 import { memoize } from "../fast/memoize.ts";
 import type { JsonObject } from "../pod/json_object.ts";
-import { TOKENS } from "../pod/keys.ts";
 
 const TOKENS_VOLUME = "bitfusion-tokens";
 
@@ -11,7 +11,7 @@ const TOKENS_VOLUME = "bitfusion-tokens";
  */
 export const clientVolumes = memoize((client: ClientDefinition): readonly JsonObject[] => {
   const filled = volumesOf(client).map((volume) => ({ name: volumeName(volume), emptyDir: {} }));
-  const tokens = { name: TOKENS_VOLUME, secret: { secretName: TOKENS.name } };
+  const tokens = { name: TOKENS_VOLUME, secret: { secretName: TOKEN_SECRET.name } };
   return client.tokens ? [...filled, tokens] : filled;
 });
 

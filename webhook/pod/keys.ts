@@ -24,6 +24,3 @@ export const UNITS = RESOURCE_NAME;
 
 /** Variable with the name of its container: every container has it that the webhook has attached a client to. */
 export const CONTAINER_VARIABLE = "BITFUSION_CONTAINER";
-
-/** The Secret with the pool's token, and the name of its copies in other namespaces. */
-export const TOKENS = { namespace: "kube-system", name: "bitfusion-secret" } as const;

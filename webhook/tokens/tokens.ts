@@ -4,8 +4,9 @@ import type { Counter } from "prom-client";
 import { withSignal } from "../../kubernetes/client.ts";
 import { ignoreStatus, isStatus } from "../../kubernetes/error.ts";
 import { isManagedBy, managedBy } from "../../kubernetes/objects/managed_by.ts";
+import { TOKEN_FILES } from "../../pool/token/token.ts";
+import { TOKEN_SECRET } from "../../pool/token/token_source.ts";
 import type { Logger } from "../../program/log/log.ts";
-import { TOKENS } from "../pod/keys.ts";
 import { Refusal } from "../pod/refusal.ts";
 
 /**
@@ -28,29 +29,31 @@ export interface TokenCopierOptions {
 }
 
 /**
- * Copies the Secret with the token into a namespace, and updates a copy that differs from its source. A Secret of that
- * name that another writer created in the namespace is left alone.
+ * Copies the Secret with the token into a namespace, and updates a copy that differs from its source. If the token has an
+ * identity for pods, the copy has this one only. A Secret of that name that another writer created in the namespace is
+ * left alone.
  */
 export function createTokenCopier({ core, log, copies }: TokenCopierOptions): EnsureToken {
   return async (namespace, signal) => {
-    const source = await read(core, TOKENS.namespace, signal);
+    const source = await read(core, TOKEN_SECRET.namespace, signal);
     if (!source) {
       throw new Refusal(
         "tokens",
-        `The pool's token is missing: create it with kubectl create secret generic ${TOKENS.name} --from-file=DIR -n ${TOKENS.namespace}`,
+        `The pool's token is missing: create it with kubectl create secret generic ${TOKEN_SECRET.name} --from-file=DIR -n ${TOKEN_SECRET.namespace}`,
       );
     }
     const copy = await read(core, namespace, signal);
-    const { name } = TOKENS;
+    const data = dataForPods(source);
+    const { name } = TOKEN_SECRET;
     if (!copy) {
       const metadata = { name, namespace, labels: managedBy(PROGRAM) };
-      const body = { metadata, type: "Opaque", ...dataOf(source) };
+      const body = { metadata, type: "Opaque", data };
       // A conflict means that another review has just created the Secret.
       await ignoreStatus(409, core.createNamespacedSecret({ namespace, body }, withSignal(signal)));
       copies.inc({ operation: "create" });
       log.info("Token copied", { namespace });
-    } else if (isManagedBy(copy, PROGRAM) && !isDeepStrictEqual(copy.data, source.data)) {
-      const body = { ...copy, ...dataOf(source) }; // with its resourceVersion: a concurrent change causes a conflict
+    } else if (isManagedBy(copy, PROGRAM) && !isDeepStrictEqual(copy.data, data)) {
+      const body = { ...copy, data }; // with its resourceVersion: a concurrent change causes a conflict
       await ignoreStatus(409, core.replaceNamespacedSecret({ namespace, name, body }, withSignal(signal)));
       copies.inc({ operation: "update" });
       log.info("Token updated", { namespace });
@@ -58,13 +61,15 @@ export function createTokenCopier({ core, log, copies }: TokenCopierOptions): En
   };
 }
 
-function dataOf({ data }: V1Secret): Pick<V1Secret, "data"> {
-  return data ? { data } : {};
+/** The data of a copy. Tokens of Bitfusion's own servers have no identity for pods: their pods use the only one. */
+function dataForPods({ data = {} }: V1Secret): Record<string, string> {
+  const { [TOKEN_FILES.podClient]: podClient, ...files } = data;
+  return podClient === undefined ? files : { ...files, [TOKEN_FILES.client]: podClient };
 }
 
 async function read(core: CoreV1Api, namespace: string, signal: AbortSignal): Promise<V1Secret | undefined> {
   try {
-    return await core.readNamespacedSecret({ namespace, name: TOKENS.name }, withSignal(signal));
+    return await core.readNamespacedSecret({ namespace, name: TOKEN_SECRET.name }, withSignal(signal));
   } catch (error) {
     if (isStatus(error, 404)) return undefined;
     throw error;

@@ -52,6 +52,14 @@ test("createTokenCopier() copies the token into a namespace without one, and lab
   expect(written(api)).toEqual(["POST /api/v1/namespaces/team/secrets"]);
 });
 
+test("createTokenCopier() copies the identity for pods only, in place of the cluster's, if the token has one", async () => {
+  const { api, ensureToken } = await start({ [SOURCE]: { data: { ...TOKEN, "pod-client.yaml": "cG9k" } } });
+  await ensureToken("team");
+  expect(api.store.get<V1Secret>(COPY)?.data).toEqual({ ...TOKEN, "client.yaml": "cG9k" });
+  await ensureToken("team");
+  expect(written(api)).toHaveLength(1);
+});
+
 test("createTokenCopier() writes nothing if the copy is up to date", async () => {
   const { api, ensureToken, counted } = await start({ [SOURCE]: { data: TOKEN } });
   await ensureToken("team");

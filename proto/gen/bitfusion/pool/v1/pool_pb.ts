@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file bitfusion/pool/v1/pool.proto.
  */
 export const file_bitfusion_pool_v1_pool: GenFile = /*@__PURE__*/
-  fileDesc("ChxiaXRmdXNpb24vcG9vbC92MS9wb29sLnByb3RvEhFiaXRmdXNpb24ucG9vbC52MSKDAQoJSW52ZW50b3J5EhAKCGhvc3RuYW1lGAEgASgJEiQKBGdwdXMYAiADKAsyFi5iaXRmdXNpb24ucG9vbC52MS5HcHUSEAoIaGFzX3JkbWEYAyABKAgSFAoMY3VkYV92ZXJzaW9uGAQgASgJEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJIkQKA0dwdRIKCgJpZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIRCgltZW1vcnlfbWIYAyABKAMSDwoHaGVhbHRoeRgEIAEoCCIVChNHZXRJbnZlbnRvcnlSZXF1ZXN0IkcKFEdldEludmVudG9yeVJlc3BvbnNlEi8KCWludmVudG9yeRgBIAEoCzIcLmJpdGZ1c2lvbi5wb29sLnYxLkludmVudG9yeSJOChVXYXRjaEludmVudG9yeVJlcXVlc3QSNQoSaGVhcnRiZWF0X2ludGVydmFsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkkKFldhdGNoSW52ZW50b3J5UmVzcG9uc2USLwoJaW52ZW50b3J5GAEgASgLMhwuYml0ZnVzaW9uLnBvb2wudjEuSW52ZW50b3J5IscBCgxDbGFpbVJlcXVlc3QSJwoFb3duZXIYASABKAsyGC5iaXRmdXNpb24ucG9vbC52MS5Pd25lchIMCgRncHVzGAIgASgFEhEKB3BlcmNlbnQYAyABKAVIABITCgltZW1vcnlfbWIYBCABKANIABIqCgdmaWx0ZXJzGAUgAygLMhkuYml0ZnVzaW9uLnBvb2wudjEuRmlsdGVyEg8KB2dwdV9pZHMYBiADKAkSEgoKcmVxdWVzdF9pZBgHIAEoCUIHCgVzaGFyZSI6CgVPd25lchIRCgluYW1lc3BhY2UYASABKAkSCwoDcG9kGAIgASgJEhEKCWNvbnRhaW5lchgDIAEoCSIkCgZGaWx0ZXISCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJImkKDUNsYWltUmVzcG9uc2USJwoFbGVhc2UYASABKAsyGC5iaXRmdXNpb24ucG9vbC52MS5MZWFzZRIvCgx0aW1lX3RvX2xpdmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ixwEKBUxlYXNlEgoKAmlkGAEgASgJEicKBW93bmVyGAIgASgLMhguYml0ZnVzaW9uLnBvb2wudjEuT3duZXISKQoEZ3B1cxgDIAMoCzIbLmJpdGZ1c2lvbi5wb29sLnYxLkdwdVNoYXJlEi4KCmdyYW50ZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmV4cGlyZXNfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIikKCEdwdVNoYXJlEg4KBmdwdV9pZBgBIAEoCRINCgV1bml0cxgCIAEoBSI4CghTaG9ydGFnZRIWCg5hdmFpbGFibGVfZ3B1cxgBIAEoBRIUCgxjYXBhYmxlX2dwdXMYAiABKAUiIAoMUmVuZXdSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJIkAKDVJlbmV3UmVzcG9uc2USLwoMdGltZV90b19saXZlGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIiIKDlJlbGVhc2VSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJIhEKD1JlbGVhc2VSZXNwb25zZSITChFMaXN0TGVhc2VzUmVxdWVzdCI+ChJMaXN0TGVhc2VzUmVzcG9uc2USKAoGbGVhc2VzGAEgAygLMhguYml0ZnVzaW9uLnBvb2wudjEuTGVhc2UynAQKC1Bvb2xTZXJ2aWNlEl8KDEdldEludmVudG9yeRImLmJpdGZ1c2lvbi5wb29sLnYxLkdldEludmVudG9yeVJlcXVlc3QaJy5iaXRmdXNpb24ucG9vbC52MS5HZXRJbnZlbnRvcnlSZXNwb25zZRJnCg5XYXRjaEludmVudG9yeRIoLmJpdGZ1c2lvbi5wb29sLnYxLldhdGNoSW52ZW50b3J5UmVxdWVzdBopLmJpdGZ1c2lvbi5wb29sLnYxLldhdGNoSW52ZW50b3J5UmVzcG9uc2UwARJKCgVDbGFpbRIfLmJpdGZ1c2lvbi5wb29sLnYxLkNsYWltUmVxdWVzdBogLmJpdGZ1c2lvbi5wb29sLnYxLkNsYWltUmVzcG9uc2USSgoFUmVuZXcSHy5iaXRmdXNpb24ucG9vbC52MS5SZW5ld1JlcXVlc3QaIC5iaXRmdXNpb24ucG9vbC52MS5SZW5ld1Jlc3BvbnNlElAKB1JlbGVhc2USIS5iaXRmdXNpb24ucG9vbC52MS5SZWxlYXNlUmVxdWVzdBoiLmJpdGZ1c2lvbi5wb29sLnYxLlJlbGVhc2VSZXNwb25zZRJZCgpMaXN0TGVhc2VzEiQuYml0ZnVzaW9uLnBvb2wudjEuTGlzdExlYXNlc1JlcXVlc3QaJS5iaXRmdXNpb24ucG9vbC52MS5MaXN0TGVhc2VzUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChxiaXRmdXNpb24vcG9vbC92MS9wb29sLnByb3RvEhFiaXRmdXNpb24ucG9vbC52MSKDAQoJSW52ZW50b3J5EhAKCGhvc3RuYW1lGAEgASgJEiQKBGdwdXMYAiADKAsyFi5iaXRmdXNpb24ucG9vbC52MS5HcHUSEAoIaGFzX3JkbWEYAyABKAgSFAoMY3VkYV92ZXJzaW9uGAQgASgJEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJIkQKA0dwdRIKCgJpZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIRCgltZW1vcnlfbWIYAyABKAMSDwoHaGVhbHRoeRgEIAEoCCImChNHZXRJbnZlbnRvcnlSZXF1ZXN0Eg8KB2RldmljZXMYASADKAkiRwoUR2V0SW52ZW50b3J5UmVzcG9uc2USLwoJaW52ZW50b3J5GAEgASgLMhwuYml0ZnVzaW9uLnBvb2wudjEuSW52ZW50b3J5Ik4KFVdhdGNoSW52ZW50b3J5UmVxdWVzdBI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSQoWV2F0Y2hJbnZlbnRvcnlSZXNwb25zZRIvCglpbnZlbnRvcnkYASABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5JbnZlbnRvcnkixwEKDENsYWltUmVxdWVzdBInCgVvd25lchgBIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLk93bmVyEgwKBGdwdXMYAiABKAUSEQoHcGVyY2VudBgDIAEoBUgAEhMKCW1lbW9yeV9tYhgEIAEoA0gAEioKB2ZpbHRlcnMYBSADKAsyGS5iaXRmdXNpb24ucG9vbC52MS5GaWx0ZXISDwoHZ3B1X2lkcxgGIAMoCRISCgpyZXF1ZXN0X2lkGAcgASgJQgcKBXNoYXJlIjoKBU93bmVyEhEKCW5hbWVzcGFjZRgBIAEoCRILCgNwb2QYAiABKAkSEQoJY29udGFpbmVyGAMgASgJIiQKBkZpbHRlchILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAkieQoNQ2xhaW1SZXNwb25zZRInCgVsZWFzZRgBIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLkxlYXNlEi8KDHRpbWVfdG9fbGl2ZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZzZWNyZXQYAyABKAkixwEKBUxlYXNlEgoKAmlkGAEgASgJEicKBW93bmVyGAIgASgLMhguYml0ZnVzaW9uLnBvb2wudjEuT3duZXISKQoEZ3B1cxgDIAMoCzIbLmJpdGZ1c2lvbi5wb29sLnYxLkdwdVNoYXJlEi4KCmdyYW50ZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmV4cGlyZXNfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIikKCEdwdVNoYXJlEg4KBmdwdV9pZBgBIAEoCRINCgV1bml0cxgCIAEoBSI4CghTaG9ydGFnZRIWCg5hdmFpbGFibGVfZ3B1cxgBIAEoBRIUCgxjYXBhYmxlX2dwdXMYAiABKAUiMAoMUmVuZXdSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCSJACg1SZW5ld1Jlc3BvbnNlEi8KDHRpbWVfdG9fbGl2ZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIyCg5SZWxlYXNlUmVxdWVzdBIQCghsZWFzZV9pZBgBIAEoCRIOCgZzZWNyZXQYAiABKAkiEQoPUmVsZWFzZVJlc3BvbnNlIhMKEUxpc3RMZWFzZXNSZXF1ZXN0Ij4KEkxpc3RMZWFzZXNSZXNwb25zZRIoCgZsZWFzZXMYASADKAsyGC5iaXRmdXNpb24ucG9vbC52MS5MZWFzZTKcBAoLUG9vbFNlcnZpY2USXwoMR2V0SW52ZW50b3J5EiYuYml0ZnVzaW9uLnBvb2wudjEuR2V0SW52ZW50b3J5UmVxdWVzdBonLmJpdGZ1c2lvbi5wb29sLnYxLkdldEludmVudG9yeVJlc3BvbnNlEmcKDldhdGNoSW52ZW50b3J5EiguYml0ZnVzaW9uLnBvb2wudjEuV2F0Y2hJbnZlbnRvcnlSZXF1ZXN0GikuYml0ZnVzaW9uLnBvb2wudjEuV2F0Y2hJbnZlbnRvcnlSZXNwb25zZTABEkoKBUNsYWltEh8uYml0ZnVzaW9uLnBvb2wudjEuQ2xhaW1SZXF1ZXN0GiAuYml0ZnVzaW9uLnBvb2wudjEuQ2xhaW1SZXNwb25zZRJKCgVSZW5ldxIfLmJpdGZ1c2lvbi5wb29sLnYxLlJlbmV3UmVxdWVzdBogLmJpdGZ1c2lvbi5wb29sLnYxLlJlbmV3UmVzcG9uc2USUAoHUmVsZWFzZRIhLmJpdGZ1c2lvbi5wb29sLnYxLlJlbGVhc2VSZXF1ZXN0GiIuYml0ZnVzaW9uLnBvb2wudjEuUmVsZWFzZVJlc3BvbnNlElkKCkxpc3RMZWFzZXMSJC5iaXRmdXNpb24ucG9vbC52MS5MaXN0TGVhc2VzUmVxdWVzdBolLmJpdGZ1c2lvbi5wb29sLnYxLkxpc3RMZWFzZXNSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message bitfusion.pool.v1.Inventory
@@ -103,6 +103,12 @@ export const GpuSchema: GenMessage<Gpu> = /*@__PURE__*/
  * @generated from message bitfusion.pool.v1.GetInventoryRequest
  */
 export type GetInventoryRequest = Message<"bitfusion.pool.v1.GetInventoryRequest"> & {
+  /**
+   * Names of devices (pool/device_name.ts): the response has only these GPUs. Required for pods. If empty, it has all.
+   *
+   * @generated from field: repeated string devices = 1;
+   */
+  devices: string[];
 };
 
 /**
@@ -222,8 +228,8 @@ export type ClaimRequest = Message<"bitfusion.pool.v1.ClaimRequest"> & {
 
   /**
    * A random UUID that the client chooses. If the server has granted an equal claim (this id, this owner, everything else too) and the
-   * lease has not ended, it returns that lease, renewed. If empty, each claim is a new one. Keep it secret: with it, anybody gets the id
-   * of the lease.
+   * lease has not ended, it returns that lease, renewed. If empty, each claim is a new one. Keep it secret: with it, each pod of the
+   * cluster gets the secret of the lease.
    *
    * @generated from field: string request_id = 7;
    */
@@ -308,6 +314,13 @@ export type ClaimResponse = Message<"bitfusion.pool.v1.ClaimResponse"> & {
    * @generated from field: google.protobuf.Duration time_to_live = 2;
    */
   timeToLive?: Duration | undefined;
+
+  /**
+   * Proves the lease. Only the holder and the server know it.
+   *
+   * @generated from field: string secret = 3;
+   */
+  secret: string;
 };
 
 /**
@@ -322,8 +335,6 @@ export const ClaimResponseSchema: GenMessage<ClaimResponse> = /*@__PURE__*/
  */
 export type Lease = Message<"bitfusion.pool.v1.Lease"> & {
   /**
-   * A secret of the holder and the server. Empty in ListLeases.
-   *
    * @generated from field: string id = 1;
    */
   id: string;
@@ -418,6 +429,13 @@ export type RenewRequest = Message<"bitfusion.pool.v1.RenewRequest"> & {
    * @generated from field: string lease_id = 1;
    */
   leaseId: string;
+
+  /**
+   * That of the ClaimResponse. Required for pods.
+   *
+   * @generated from field: string secret = 2;
+   */
+  secret: string;
 };
 
 /**
@@ -454,6 +472,13 @@ export type ReleaseRequest = Message<"bitfusion.pool.v1.ReleaseRequest"> & {
    * @generated from field: string lease_id = 1;
    */
   leaseId: string;
+
+  /**
+   * That of the ClaimResponse. Required for pods.
+   *
+   * @generated from field: string secret = 2;
+   */
+  secret: string;
 };
 
 /**
@@ -508,6 +533,9 @@ export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PUR
 
 /**
  * One server of the pool. The server decides on its own capacity: it refuses a claim that does not fit.
+ * The client's certificate says who calls: a cluster, which sees its own GPUs and leases only, or its pods
+ * (organizational unit "pods"), which list nothing and need the secret of a lease. PERMISSION_DENIED: the server's
+ * configuration does not have this client, or it may not call this method.
  *
  * @generated from service bitfusion.pool.v1.PoolService
  */
@@ -522,6 +550,7 @@ export const PoolService: GenService<{
   },
   /**
    * Sends the complete inventory immediately, after each change, and when heartbeat_interval passes without a change.
+   * Not for pods.
    *
    * @generated from rpc bitfusion.pool.v1.PoolService.WatchInventory
    */
@@ -542,7 +571,7 @@ export const PoolService: GenService<{
     output: typeof ClaimResponseSchema;
   },
   /**
-   * Extends the lease. NOT_FOUND: it has ended, and another client may hold its GPUs.
+   * Extends the lease. NOT_FOUND: it has ended, and another client may hold its GPUs; or it is not the caller's.
    *
    * @generated from rpc bitfusion.pool.v1.PoolService.Renew
    */
@@ -552,7 +581,7 @@ export const PoolService: GenService<{
     output: typeof RenewResponseSchema;
   },
   /**
-   * Ends the lease. No error if it has ended already.
+   * Ends the lease. No error if it has ended already, or is not the caller's.
    *
    * @generated from rpc bitfusion.pool.v1.PoolService.Release
    */
@@ -562,6 +591,8 @@ export const PoolService: GenService<{
     output: typeof ReleaseResponseSchema;
   },
   /**
+   * Lists the leases of the cluster and its pods. Not for pods.
+   *
    * @generated from rpc bitfusion.pool.v1.PoolService.ListLeases
    */
   listLeases: {

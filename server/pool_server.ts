@@ -1,0 +1,93 @@
+import { randomBytes } from "node:crypto";
+import type { ServiceImpl } from "@connectrpc/connect";
+import { serveGrpc } from "../grpc/server.ts";
+import type { ServerFacts } from "../pool/inventory.ts";
+import { createLatest } from "../program/latest.ts";
+import type { Logger } from "../program/log/log.ts";
+import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { TlsIdentity } from "../tls/key_pair.ts";
+import { findCaller, mayHold } from "./access.ts";
+import type { ClientRules } from "./configuration/configuration.ts";
+import type { ServerGpu } from "./gpus/gpu.ts";
+import { createLedger, type Ledger } from "./leases/ledger.ts";
+import { createRefusalLog } from "./refusal_log.ts";
+import { createPoolService, type ServerState } from "./service.ts";
+
+export interface PoolServerOptions {
+  /** TCP port; 0 selects a free port. */
+  port: number;
+  /** Address to listen on; all by default. */
+  host?: string;
+  tls: TlsIdentity;
+  facts: ServerFacts;
+  gpus: readonly ServerGpu[];
+  clients: readonly ClientRules[];
+  /** Time until a lease that is not renewed expires, in ms. */
+  timeToLive: number;
+  /** The ledger's clock, in ms. */
+  now?: () => number;
+  /** How long disposal waits for running calls, in ms. */
+  drain?: number;
+  /** Changes the service, for tests. */
+  wrap?: (service: ServiceImpl<typeof PoolService>) => ServiceImpl<typeof PoolService>;
+  log: Logger;
+}
+
+/** A pool server that runs. */
+export interface PoolServer extends AsyncDisposable {
+  readonly port: number;
+  readonly ledger: Ledger;
+  /** The server's GPUs and clients now. */
+  readonly state: ServerState;
+  setGpus(gpus: readonly ServerGpu[]): void;
+  /**
+   * Replaces the clients. Ends at once what the new ones do not allow: leases, watches and connections of clients that
+   * are gone, and leases on GPUs that are another client's now.
+   */
+  setClients(clients: readonly ClientRules[]): void;
+  /** Replaces the server's identity. If the clients' CAs change, all connections are closed: the clients connect again. */
+  useTls(tls: TlsIdentity): void;
+}
+
+export async function startServer(options: PoolServerOptions): Promise<PoolServer> {
+  const { port, host, facts, gpus, clients, timeToLive, now, drain, wrap = (service) => service, log } = options;
+  let { tls } = options;
+  const state = createLatest<ServerState>({ gpus, clients });
+  const currentState = () => state.current as ServerState;
+  const ledger = createLedger({
+    gpus: () => currentState().gpus,
+    timeToLive,
+    ...(now ? { now } : {}),
+    newId: () => crypto.randomUUID(),
+    newSecret: () => randomBytes(32).toString("base64url"),
+  });
+  const service = wrap(createPoolService({ facts, state, ledger, timeToLive, log }));
+  const server = await serveGrpc({
+    listen: { port, ...(host === undefined ? {} : { host }), tls },
+    routes: (router) => router.service(PoolService, service),
+    ...(drain === undefined ? {} : { drain }),
+    onRefused: createRefusalLog(log),
+  });
+  return {
+    port: server.port,
+    ledger,
+    get state() {
+      return currentState();
+    },
+    setGpus: (gpus) => state.set({ ...currentState(), gpus }),
+    setClients(clients) {
+      state.set({ ...currentState(), clients });
+      const { gpus } = currentState();
+      for (const { id, holder, owner } of ledger.end((lease) => !mayHold(lease, clients, gpus))) {
+        log.info("Lease ended", { why: "the configuration has changed", lease: id, client: holder.client, owner });
+      }
+      server.closeConnections((peer) => "refusal" in findCaller(peer, clients));
+    },
+    useTls(next) {
+      server.useTls(next);
+      if (next.ca !== tls.ca) server.closeConnections(() => true);
+      tls = next;
+    },
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
