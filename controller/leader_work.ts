@@ -18,8 +18,8 @@ import { createSliceStore } from "./slices/slice_store.ts";
 
 export interface LeaderWorkOptions {
   request: KubernetesRequest;
-  /** The namespace of the driver. */
-  namespace: string;
+  /** The namespace of the driver's pods. */
+  driverNamespace: string;
   inventory: InventorySource;
   /** How long a GPU may have a problem before the pods that hold it are evicted, in ms. Undefined: pods are never evicted. */
   evictAfter?: number | undefined;
@@ -40,7 +40,7 @@ export interface LeaderWork {
 
 /** Creates the work for one term of leadership. It starts without knowledge of the pool and the cluster. */
 export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
-  const { request, namespace, inventory: source, evictAfter, record, log, metrics } = options;
+  const { request, driverNamespace, inventory: source, evictAfter, record, log, metrics } = options;
   const slices = createSliceStore();
   const claims = createClaimIndex();
   const supplyOf = createSupply();
@@ -94,7 +94,7 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
         reconciler.run(untilEnded),
         podClaims.run(untilEnded),
         removeOldTemplates({ request, log }, untilEnded),
-        labelReadyNodes({ request, namespace, log }, untilEnded),
+        labelReadyNodes({ request, namespace: driverNamespace, log }, untilEnded),
         reportWaitingPods({ claims, supply, record, log, signal: untilEnded }),
       ];
       try {

@@ -56,7 +56,7 @@ async function start(
     const source = (signal: AbortSignal) => inventory.changes(signal);
     const work = createLeaderWork({
       request,
-      namespace: "bitfusion-system",
+      driverNamespace: "bitfusion-node",
       inventory: source,
       record: async () => {},
       log: createRecordingLog(lines),

@@ -16,8 +16,9 @@ const NAME = "bitfusion-controller";
 
 /** Publishes the pool's GPUs as ResourceSlices, so that the scheduler shares them among all nodes (Dynamic Resource Allocation). */
 await runProgram("controller", async ({ environment, log, signal }) => {
-  const { servers, tokenFolder, allocation, interval, evictAfter, namespace, identity, metricsPort } =
-    readSettings(environment);
+  const settings = readSettings(environment);
+  const { servers, tokenFolder, allocation, interval, evictAfter, namespace, driverNamespace, identity, metricsPort } =
+    settings;
   const { request } = connectKubernetes();
   let work: LeaderWork | undefined;
   const metrics = createControllerMetrics({
@@ -63,7 +64,7 @@ await runProgram("controller", async ({ environment, log, signal }) => {
     status = servers ? "leading" : "nothing is published: no pool server is configured";
     metrics.leading.set(1);
     if (!servers) log.warn("No pool server is configured: GPUs that are published get no new pods");
-    work = createLeaderWork({ request, namespace, inventory, evictAfter, record, log, metrics });
+    work = createLeaderWork({ request, driverNamespace, inventory, evictAfter, record, log, metrics });
     try {
       await work.run(untilLost);
     } finally {

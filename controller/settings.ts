@@ -17,6 +17,8 @@ export interface ControllerSettings {
   readonly metricsPort: number;
   /** Namespace of the Lease. */
   readonly namespace: string;
+  /** Namespace of the driver's pods. */
+  readonly driverNamespace: string;
   /** Unique identity of this replica in the Lease. */
   readonly identity: string;
 }
@@ -44,6 +46,7 @@ export const SETTINGS = {
   ),
   METRICS_PORT: setting(v.optional(port(), "0"), "Port of `/livez`, `/readyz` and `/metrics`; 0 for any free one"),
   POD_NAMESPACE: setting(v.optional(v.string(), "bitfusion-system"), "Namespace of the Lease"),
+  DRIVER_NAMESPACE: setting(v.optional(v.string(), "bitfusion-node"), "Namespace of the device plugin and driver"),
   POD_NAME: setting(v.optional(v.string()), "Name of the replica in the Lease. Default: the host name"),
 };
 
@@ -60,6 +63,7 @@ export function readSettings(environment: Environment): ControllerSettings {
     ...(env.EVICT_AFTER === "never" ? {} : { evictAfter: env.EVICT_AFTER }),
     metricsPort: env.METRICS_PORT,
     namespace: env.POD_NAMESPACE,
+    driverNamespace: env.DRIVER_NAMESPACE,
     identity: `${env.POD_NAME ?? hostname()}_${suffix}`,
   };
 }

@@ -8,6 +8,7 @@ test("readSettings() evicts after five minutes by default", () => {
     evictAfter: 300_000,
     metricsPort: 0,
     namespace: "bitfusion-system",
+    driverNamespace: "bitfusion-node",
     identity: expect.stringMatching(/^p_[0-9a-f]{8}$/),
   });
 });

@@ -26,7 +26,7 @@ if (import.meta.main) {
   const token = createTokenSource({ folder, connect: async () => request, log: silentLog });
   const work = createLeaderWork({
     request,
-    namespace: "bitfusion-system",
+    driverNamespace: "bitfusion-node",
     inventory: createPoolSource(POOL_SERVERS.split(","), { interval: 10_000, token, log: silentLog }),
     record: createEventRecorder({ request, component: "bench" }),
     log: silentLog,

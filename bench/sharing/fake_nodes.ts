@@ -51,7 +51,7 @@ export async function startFakeNodes({ request, count, labels }: FakeNodesOption
 
 async function listDrivers(request: KubernetesRequest, nodes: readonly string[]): Promise<Pod[]> {
   const query = { labelSelector: "app.kubernetes.io/name=bitfusion-device-plugin" };
-  const { items } = (await (await request("/api/v1/namespaces/bitfusion-system/pods", { query })).json()) as {
+  const { items } = (await (await request("/api/v1/namespaces/bitfusion-node/pods", { query })).json()) as {
     items: Pod[];
   };
   return items.filter(({ spec: { nodeName = "" } }) => nodes.includes(nodeName));

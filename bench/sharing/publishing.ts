@@ -55,7 +55,7 @@ function startLeader(request: KubernetesRequest) {
   };
   const work = createLeaderWork({
     request: countingRequest,
-    namespace: "bitfusion-system",
+    driverNamespace: "bitfusion-node",
     inventory: (signal) => inventory.changes(signal),
     record: async () => {},
     log: silentLog,

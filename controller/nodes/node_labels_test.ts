@@ -5,7 +5,7 @@ import { silentLog } from "../../program/testing.ts";
 import { labelReadyNodes } from "./node_labels.ts";
 
 const LABEL = "bitfusion.io/driver-ready";
-const PODS = "/api/v1/namespaces/bitfusion-system/pods";
+const PODS = "/api/v1/namespaces/bitfusion-node/pods";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -22,7 +22,7 @@ async function start(nodes: Readonly<Record<string, object>>, onRequest?: (reque
   cleanups.push(() => api[Symbol.asyncDispose]());
   const { request } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const stop = new AbortController();
-  const ended = labelReadyNodes({ request, namespace: "bitfusion-system", log: silentLog }, stop.signal);
+  const ended = labelReadyNodes({ request, namespace: "bitfusion-node", log: silentLog }, stop.signal);
   cleanups.push(async () => {
     stop.abort();
     await ended;

@@ -9,7 +9,7 @@ export const CREATE_TOKEN =
 export const CREATE_SECRET = "kubectl create secret generic bitfusion-secret --from-file=kind/tokens -n kube-system";
 
 export const ROLLOUT = [
-  "kubectl rollout status -n bitfusion-system daemonset/bitfusion-device-plugin --timeout=120s",
+  "kubectl rollout status -n bitfusion-node daemonset/bitfusion-device-plugin --timeout=120s",
   "kubectl rollout status -n bitfusion-system deployment/bitfusion-webhook --timeout=120s",
   "kubectl rollout status -n bitfusion-system deployment/bitfusion-controller --timeout=120s",
 ];

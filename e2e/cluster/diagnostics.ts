@@ -22,15 +22,8 @@ export async function diagnose(subject: string, { namespace, kubeconfig }: Diagn
     "pods.yaml": ["kubectl", "get", "pods", "-o", "yaml", ...namespaces],
     events: ["kubectl", "events", "-A"],
     system: ["kubectl", "describe", "pods", "-n", "bitfusion-system"],
-    plugin: [
-      "kubectl",
-      "logs",
-      "-n",
-      "bitfusion-system",
-      "daemonset/bitfusion-device-plugin",
-      "--all-pods",
-      "--prefix",
-    ],
+    node: ["kubectl", "describe", "pods", "-n", "bitfusion-node"],
+    plugin: ["kubectl", "logs", "-n", "bitfusion-node", "daemonset/bitfusion-device-plugin", "--all-pods", "--prefix"],
     ...Object.fromEntries(
       ["webhook", "controller"].map((name) => [
         name,

@@ -54,15 +54,8 @@ scenario(
     );
     const values = new Response(watch.stdout).text();
     try {
-      await kubectl("rollout", "restart", "-n", "bitfusion-system", "daemonset/bitfusion-device-plugin");
-      await kubectl(
-        "rollout",
-        "status",
-        "-n",
-        "bitfusion-system",
-        "daemonset/bitfusion-device-plugin",
-        "--timeout=120s",
-      );
+      await kubectl("rollout", "restart", "-n", "bitfusion-node", "daemonset/bitfusion-device-plugin");
+      await kubectl("rollout", "status", "-n", "bitfusion-node", "daemonset/bitfusion-device-plugin", "--timeout=120s");
       await apply(sharePod({ namespace, name: "after", num: 1, percent: 50, node }));
       await waitForSuccess(namespace, "after");
       await waitFor("the old instance to end", async () => (await pluginSockets(node)).length === 1);

@@ -180,22 +180,16 @@ scenario("pods on a GPU that stays unreachable are evicted after EVICT_AFTER sec
 
 scenario("service accounts have only the permissions that the programs need", async () => {
   const can = (account: string, ...what: string[]) =>
-    exec([
-      "kubectl",
-      "auth",
-      "can-i",
-      `--as=system:serviceaccount:bitfusion-system:bitfusion-${account}`,
-      ...what,
-    ]).then(
+    exec(["kubectl", "auth", "can-i", `--as=system:serviceaccount:bitfusion-${account}`, ...what]).then(
       (output) => output.trim(),
       () => "no",
     );
-  expect(await can("device-plugin", "get", "resourceclaims", "-A")).toBe("yes");
-  expect(await can("device-plugin", "list", "resourceclaims", "-A")).toBe("no");
-  expect(await can("device-plugin", "get", "pods", "-A")).toBe("yes");
-  expect(await can("device-plugin", "list", "pods", "-A")).toBe("no");
-  expect(await can("controller", "update", "resourceclaims", "-A")).toBe("no");
-  expect(await can("webhook", "create", "resourceclaimtemplates", "-n", "default")).toBe("no");
+  expect(await can("node:bitfusion-device-plugin", "get", "resourceclaims", "-A")).toBe("yes");
+  expect(await can("node:bitfusion-device-plugin", "list", "resourceclaims", "-A")).toBe("no");
+  expect(await can("node:bitfusion-device-plugin", "get", "pods", "-A")).toBe("yes");
+  expect(await can("node:bitfusion-device-plugin", "list", "pods", "-A")).toBe("no");
+  expect(await can("system:bitfusion-controller", "update", "resourceclaims", "-A")).toBe("no");
+  expect(await can("system:bitfusion-webhook", "create", "resourceclaimtemplates", "-n", "default")).toBe("no");
   const slice = {
     apiVersion: "resource.k8s.io/v1",
     kind: "ResourceSlice",

@@ -2,7 +2,7 @@ import { exec } from "./exec.ts";
 import { get, kubectl } from "./kubectl.ts";
 import { parseMetrics } from "./metrics.ts";
 
-const NAMESPACE = "bitfusion-system";
+const NAMESPACE = "bitfusion-node";
 
 /** Returns the name of the plugin's pod on a node: during a rolling update, the newer one. */
 async function pluginPod(node: string): Promise<string> {
