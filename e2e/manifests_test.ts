@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { exec } from "./steps/exec.ts";
 import { type Manifest, readManifests } from "./steps/manifests.ts";
 
 const manifests = await readManifests(".");
@@ -41,6 +42,26 @@ test("pods in a restricted namespace keep the Pod Security Standard", () => {
   }
 });
 
+test("each container has requests, and limits of all that cannot be throttled", () => {
+  for (const { metadata, spec } of workloads) {
+    for (const { resources } of spec.template.spec.containers) {
+      expect(Object.keys(resources.requests).sort(), metadata.name).toEqual(["cpu", "ephemeral-storage", "memory"]);
+      expect(Object.keys(resources.limits).sort(), metadata.name).toEqual(["ephemeral-storage", "memory"]);
+    }
+  }
+});
+
+test("a drained node takes at most one replica of each Deployment", () => {
+  const budgets = manifests.filter(({ kind }) => kind === "PodDisruptionBudget");
+  const deployments = workloads.filter(({ kind }) => kind === "Deployment");
+  expect(namesOf(budgets)).toEqual(namesOf(deployments));
+  for (const { metadata, spec } of deployments) {
+    const budget = named("PodDisruptionBudget", metadata.name)?.spec;
+    expect(budget.selector).toEqual(spec.selector);
+    expect(budget.minAvailable).toBe(spec.replicas - 1);
+  }
+});
+
 test("both webhooks ignore the namespaces of the programs", () => {
   const namespaces = namesOf(manifests.filter(({ kind }) => kind === "Namespace"));
   for (const kind of ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"]) {
@@ -55,4 +76,11 @@ test("no role has a wildcard", () => {
   expect(roles.length).toBeGreaterThan(4);
   const values = roles.flatMap(({ rules }) => rules.flatMap((rule: object) => Object.values(rule).flat()));
   expect(values).not.toContain("*");
+});
+
+const isInstalled = Bun.which("kubectl") && Bun.which("kube-score");
+
+test.skipIf(!isInstalled)("kube-score finds nothing that the manifests do not explain", async () => {
+  const rendered = await exec(["kubectl", "kustomize", "."]);
+  await exec(["kube-score", "score", "-", "--exit-one-on-warning"], { stdin: rendered });
 });
