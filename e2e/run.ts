@@ -43,7 +43,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const)
   process.on(signal, () => stop.abort(new Error(`Received ${signal}`)));
 const { signal } = stop;
 try {
-  process.exitCode = await withCluster({ keep: values.keep, signal }, ({ kubeconfig, logProgress }) => {
+  process.exitCode = await withCluster({ keep: values.keep, record: true, signal }, ({ kubeconfig, logProgress }) => {
     logProgress("running the tests");
     return runTests({ kubeconfig, files, signal });
   });

@@ -7,6 +7,7 @@ import { buildImages, loadImages } from "./images.ts";
 import { install } from "./install.ts";
 import { createCluster, deleteCluster } from "./kind.ts";
 import { SERVERS, startPool } from "./pool.ts";
+import { recordConnections, recordRequests } from "./records.ts";
 
 /** The kind configuration that README uses. */
 export const CLUSTER_CONFIG = "kind/cluster.yaml";
@@ -16,6 +17,8 @@ export interface ClusterRunOptions {
   keep?: boolean;
   /** The kind configuration, in YAML. Default: {@link CLUSTER_CONFIG}. */
   config?: string;
+  /** Records the requests and connections of the programs. */
+  record?: boolean;
   signal: AbortSignal;
 }
 
@@ -29,7 +32,7 @@ export interface ClusterRun {
 
 /** Runs `work` on a new kind cluster with pool servers outside it. Removes both unless `keep`. Returns the result. */
 export async function withCluster<T>(
-  { keep = false, config, signal }: ClusterRunOptions,
+  { keep = false, config, record = false, signal }: ClusterRunOptions,
   work: (run: ClusterRun) => Promise<T>,
 ): Promise<T> {
   // Ryuk removes the containers of a crashed run. It would also remove those to keep.
@@ -41,8 +44,10 @@ export async function withCluster<T>(
     console.log(`${((performance.now() - start) / 1000).toFixed(1).padStart(6)} s  ${step}`);
   try {
     logProgress("building images and creating the cluster");
-    const cluster = { name: CLUSTER, kubeconfig, config: config ?? (await readFile(CLUSTER_CONFIG, "utf8")) };
+    const kindConfig = config ?? (await readFile(CLUSTER_CONFIG, "utf8"));
+    const cluster = { name: CLUSTER, kubeconfig, config: record ? recordRequests(kindConfig) : kindConfig };
     await runConcurrently(signal, buildImages, (signal) => createCluster({ ...cluster, signal }));
+    if (record) await recordConnections();
     logProgress("starting the pool servers");
     await using _pool = await startPool({ keep });
     logProgress("loading images");

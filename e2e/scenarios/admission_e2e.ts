@@ -178,9 +178,10 @@ scenario(
     );
     try {
       await change(original.replace("image: bitfusion-client:0.1.0", "imagine: bitfusion-client:0.1.0"));
-      await waitFor("an Event about the ConfigMap", async () => {
-        const events = await kubectl("events", "-n", "bitfusion-system", "--for=configmap/bitfusion-clients");
-        return events.includes("CatalogueRefused");
+      await waitFor("an Event about the ConfigMap that counts both replicas", async () => {
+        const selector = "--field-selector=involvedObject.name=bitfusion-clients,reason=CatalogueRefused";
+        const { items } = await get<{ items: { count: number }[] }>("events", "-n", "bitfusion-system", selector);
+        return items.some(({ count }) => count >= 2);
       });
       await apply(sharePod({ namespace, name: "meanwhile", num: 1, percent: 5 }));
       await change(original.replace("os: linux", "os: e2e"));
