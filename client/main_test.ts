@@ -9,12 +9,12 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { serveGrpc } from "../grpc/server.ts";
 import { deviceName } from "../pool/device_name.ts";
 import { formatClientYaml } from "../pool/token/token.ts";
-import { freePort } from "../program/testing.ts";
+import { bundle, freePort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { type RunningPoolServer, startPoolServer, TEST_HOLDER } from "../server/testing.ts";
 import { TEST_CLIENT, TEST_SERVER } from "../tls/testing.ts";
 
-const CLIENT = [process.execPath, join(import.meta.dir, "main.ts")];
+const CLIENT = [process.execPath, await bundle("client/main.ts")];
 setDefaultTimeout(30_000); // on a small machine, processes start slowly
 
 const CLIENT_YAML = formatClientYaml("cluster", TEST_CLIENT);

@@ -9,12 +9,13 @@ import { deviceName } from "../pool/device_name.ts";
 import { TEST_TOKEN } from "../pool/token/testing.ts";
 import { startProgram } from "../program/child_program.ts";
 import { createLatest } from "../program/latest.ts";
-import { freePort, usedPort } from "../program/testing.ts";
+import { bundle, freePort, usedPort } from "../program/testing.ts";
 import { startPoolServer } from "../server/testing.ts";
 import { toResourceSlice } from "./slices/slice.ts";
 import { devicesOf } from "./testing.ts";
 
 setDefaultTimeout(20_000); // on a small machine, processes start slowly
+const CONTROLLER = await bundle("controller/main.ts");
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -40,7 +41,7 @@ async function start(onRequest?: (request: Request) => Response | undefined) {
   const kubeconfig = join(folder.path, "kubeconfig");
   await writeFile(kubeconfig, kubeconfigOf(api.url));
   function controller(environment: Record<string, string>, ready = "Started") {
-    const program = startProgram("controller/main.ts", {
+    const program = startProgram(CONTROLLER, {
       environment: { KUBECONFIG: kubeconfig, ...environment },
       ready,
     });

@@ -7,7 +7,7 @@ import { kubeconfigOf, type SimulatedApiServer, startSimulatedApiServer } from "
 import { startSimulatedDraKubelet } from "../kubernetes/simulated/dra_kubelet.ts";
 import { startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
 import { type LogLine, type Program, startProgram } from "../program/child_program.ts";
-import { freePort } from "../program/testing.ts";
+import { bundle, freePort } from "../program/testing.ts";
 
 setDefaultTimeout(60_000); // on a small machine, processes start slowly
 
@@ -54,13 +54,16 @@ const PROGRAMS: Record<
   },
 };
 
+const BUNDLES = new Map<string, string>();
+for (const file of Object.keys(PROGRAMS)) BUNDLES.set(file, await bundle(file));
+
 /** Starts a program whose API server should be on this port. */
 async function start(file: string, port: number, resources: AsyncDisposableStack): Promise<Program> {
   const directory = resources.use(await mkdtempDisposable(join(tmpdir(), "outage-")));
   const KUBECONFIG = join(directory.path, "kubeconfig");
   await writeFile(KUBECONFIG, kubeconfigOf(`http://127.0.0.1:${port}`));
   const environment = { KUBECONFIG, ...(await PROGRAMS[file]?.(directory.path, resources)) };
-  return resources.use(startProgram(file, { environment, ready: "Started" }));
+  return resources.use(startProgram(BUNDLES.get(file) ?? file, { environment, ready: "Started" }));
 }
 
 /** Starts the API server, with the configurations of the webhook. */

@@ -10,11 +10,12 @@ import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/a
 import { startSimulatedDraKubelet } from "../kubernetes/simulated/dra_kubelet.ts";
 import { type SimulatedKubelet, startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
 import { writeTestToken } from "../pool/token/testing.ts";
-import { freePort, usedPort } from "../program/testing.ts";
+import { bundle, freePort, usedPort } from "../program/testing.ts";
 import { writeTestConfiguration } from "../server/testing.ts";
 
 setDefaultTimeout(30_000); // on a small machine, processes start slowly
 const RESOURCE = "bitfusion.io/gpu";
+const [PLUGIN, SERVER] = await Promise.all([bundle("plugin/main.ts"), bundle("server/main.ts")]);
 const folder = await mkdtemp(join(tmpdir(), "pool-"));
 const POOL_TOKEN = await writeTestToken(join(folder, "token"));
 const CONFIG_FILE = await writeTestConfiguration(join(folder, "server"));
@@ -49,7 +50,7 @@ function start(program: string, environment: Record<string, string>): Bun.Subpro
 }
 
 function startPlugin(directory: string, environment: Record<string, string>) {
-  return start("plugin/main.ts", { KUBELET_DIR: directory, INTERVAL: "0.5", POOL_TOKEN, ...environment });
+  return start(PLUGIN, { KUBELET_DIR: directory, INTERVAL: "0.5", POOL_TOKEN, ...environment });
 }
 
 /** Waits until the kubelet has this many allocatable units and this capacity. */
@@ -78,7 +79,7 @@ async function untilLogged(plugin: Bun.Subprocess<"ignore", "pipe", "pipe">, tex
 
 /** Starts a pool server and returns once it serves. */
 async function startPoolServer(environment: Record<string, string>) {
-  const child = start("server/main.ts", { CONFIG_FILE, SERVER_NAME: "gpu-server", ...environment });
+  const child = start(SERVER, { CONFIG_FILE, SERVER_NAME: "gpu-server", ...environment });
   const { port } = JSON.parse(await untilLogged(child, "Pool server started"));
   return { child, port: String(port) };
 }
@@ -423,7 +424,7 @@ test.each([
   [{ METRICS_PORT: String(used), RESOURCE_NUMS: "1" }, `Cannot listen on METRICS_PORT="${used}": it is in use`],
   [{ ALLOCATION: "claims", KUBECONFIG: "package.json", RESOURCE_NUMS: "1" }, "Cannot find the API server: expected"],
 ])("the plugin exits with status 2 and a one-line message for %j", async (environment, message) => {
-  const plugin = start("plugin/main.ts", environment as Record<string, string>);
+  const plugin = start(PLUGIN, environment as Record<string, string>);
   expect(await plugin.exited).toBe(2);
   const stderr = await new Response(plugin.stderr).text();
   expect(stderr).toContain(message);

@@ -1,4 +1,8 @@
+import { rmSync } from "node:fs";
+import { mkdtemp } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { getLogger } from "@logtape/logtape";
 import type { Logger } from "./log/log.ts";
 
@@ -30,4 +34,18 @@ async function listen(server: Server): Promise<number> {
   const address = server.address();
   if (typeof address !== "object" || address === null) throw new Error("No TCP port is free");
   return address.port;
+}
+
+/**
+ * Bundles a program into one minified file in a temporary folder, as in its image: it starts in half the time. Returns the path of the file.
+ * The folder is removed when the tests of the process have ended.
+ *
+ * @param source path of the program from the root of the repository, such as `client/main.ts`
+ */
+export async function bundle(source: string): Promise<string> {
+  const outdir = await mkdtemp(join(tmpdir(), "bundle-"));
+  process.once("exit", () => rmSync(outdir, { recursive: true, force: true }));
+  const entrypoint = join(import.meta.dir, "..", source);
+  await Bun.build({ entrypoints: [entrypoint], outdir, target: "bun", minify: true });
+  return join(outdir, "main.js");
 }

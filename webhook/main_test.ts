@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { V1MutatingWebhookConfiguration, V1Secret } from "@kubernetes/client-node";
 import { applyPatch } from "rfc6902";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
-import { usedPort } from "../program/testing.ts";
+import { bundle, usedPort } from "../program/testing.ts";
 import { createCertificate } from "../tls/certificate.ts";
 import { decodePatch } from "./testing.ts";
 
@@ -16,10 +16,9 @@ setDefaultTimeout(20_000); // on a small machine, processes start slowly
 
 const SERVICE = "bitfusion-webhook.bitfusion-system.svc";
 
-/** The program in one minified file, as in the image. It starts in half the time. */
+const WEBHOOK = await bundle("webhook/main.ts");
 const folder = await mkdtemp(join(tmpdir(), "webhook-"));
 afterAll(() => rm(folder, { recursive: true, force: true }));
-await Bun.build({ entrypoints: [join(import.meta.dir, "main.ts")], outdir: folder, target: "bun", minify: true });
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -28,7 +27,7 @@ afterEach(async () => {
 
 function spawn(environment: Record<string, string>): Bun.Subprocess<"ignore", "pipe", "pipe"> {
   const CLIENTS_FILE = join(import.meta.dir, "deploy/clients.yaml");
-  return Bun.spawn([process.execPath, join(folder, "main.js")], {
+  return Bun.spawn([process.execPath, WEBHOOK], {
     env: { PATH: process.env.PATH, PORT: "0", CLIENTS_FILE, ...environment },
     stdio: ["ignore", "pipe", "pipe"],
   });

@@ -4,12 +4,13 @@ import { sharePod } from "../steps/pods.ts";
 import { leasesOf } from "../steps/pool_log.ts";
 import { scenario } from "../steps/scenario.ts";
 
-/** Leaves ten processes behind, waits up to 60 s until neither they nor zombies of them are left, and exits with 7. */
+/** Leaves ten processes behind and ends them, waits up to 60 s until no zombies of them are left, and exits with 7. */
 const LEAVE_ORPHANS = `
   cat /proc/1/comm
-  for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 1 &); done
+  for i in 1 2 3 4 5 6 7 8 9 10; do pids="$pids $(sleep 600 > /dev/null & echo $!)"; done
   count() { cat /proc/[0-9]*/comm | grep -c "^sleep$"; }
   echo "$(count) orphans"
+  kill $pids
   for i in $(seq 60); do [ "$(count)" = 0 ] && break; sleep 1; done
   echo "$(count) orphans"
   exit 7`;

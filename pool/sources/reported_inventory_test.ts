@@ -68,10 +68,10 @@ test("createFaultLog() logs a fault once, and again when it returns", () => {
 });
 
 test("readInventory() takes 16,384 GPUs of a server at most", () => {
-  const gpus = Array.from({ length: 1_000_000 }, (_, index) => ({ ...GPU, id: String(index) }));
+  const gpus = Array.from({ length: 20_000 }, (_, index) => ({ ...GPU, id: String(index) }));
   const { reported, faults } = readInventory({ gpus });
   expect(reported.gpus).toHaveLength(16_384);
-  expect(faults).toEqual([{ reason: "gpus has 1000000 elements: expected at most 16384, the others are ignored" }]);
+  expect(faults).toEqual([{ reason: "gpus has 20000 elements: expected at most 16384, the others are ignored" }]);
 });
 
 test("createFaultLog() logs the first of many faults, and the number of the others", () => {
