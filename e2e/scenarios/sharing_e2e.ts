@@ -196,6 +196,8 @@ scenario("service accounts have only the permissions that the programs need", as
     metadata: { name: "another" },
     spec: { driver: "gpu.example", pool: { name: "p", generation: 1, resourceSliceCount: 1 }, allNodes: true },
   };
-  const output = await apply(slice, "--as=system:serviceaccount:bitfusion-system:bitfusion-controller").catch(String);
+  // Not by kubectl apply, which reads first: the controller may not.
+  const create = ["kubectl", "create", "-f", "-", "--as=system:serviceaccount:bitfusion-system:bitfusion-controller"];
+  const output = await exec(create, { stdin: JSON.stringify(slice) }).catch(String);
   expect(output).toContain("The controller may write ResourceSlices of the driver bitfusion.io only");
 });
