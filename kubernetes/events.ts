@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { escapeControls } from "../program/quote.ts";
 import { isStatus } from "./error.ts";
 import type { KubernetesRequest } from "./request.ts";
 
@@ -23,7 +24,7 @@ export interface RecordedEvent {
   readonly type: "Normal" | "Warning";
   /** In CamelCase. */
   readonly reason: string;
-  /** At most 1024 characters; the rest is cut off. */
+  /** At most 1024 characters; the rest is cut off. Control characters are escaped. */
   readonly message: string;
 }
 
@@ -43,7 +44,7 @@ const MAX_NAME = 253;
 /** Creates the recorder of a program. */
 export function createEventRecorder({ request, component }: EventRecorderOptions): EventRecorder {
   return async ({ object, type, reason, message: text }) => {
-    const message = text.slice(0, MAX_MESSAGE);
+    const message = escapeControls(text).slice(0, MAX_MESSAGE);
     const collection = `/api/v1/namespaces/${object.namespace}/events`;
     const name = eventName(object, reason, message);
     const now = new Date().toISOString().replace(/\.\d+Z$/, "Z");

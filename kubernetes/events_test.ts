@@ -50,6 +50,12 @@ test("createEventRecorder() truncates a message to the 1024 characters that the 
   expect(events()[0]?.message).toBe("x".repeat(1024));
 });
 
+test("createEventRecorder() escapes control characters, which terminals interpret", async () => {
+  const { events, record } = await start();
+  await record({ ...event, message: "\u001b[2J\u009bx" });
+  expect(events()[0]?.message).toBe("\\u001b[2J\\u009bx");
+});
+
 test("createEventRecorder() increments the count of an event that exists, also if another replica recorded it", async () => {
   const { events, record, request } = await start();
   const other = createEventRecorder({ request, component: "bitfusion-webhook" });

@@ -30,3 +30,8 @@ test("describeIssue() shortens a value of absurd length", () => {
   const { issues } = v.safeParse(Document, { name: "x", mode: "y".repeat(1000) });
   expect(issues?.map(describeIssue)[0]).toBe(`mode is "${"y".repeat(199)}… (1002 characters): expected a or b`);
 });
+
+test("describeIssue() shortens an unknown field of absurd length, and escapes control characters", () => {
+  const { issues } = v.safeParse(Document, { name: "x", [`\u001b${"y".repeat(1000)}`]: "y" });
+  expect(issues?.map(describeIssue)[0]).toBe(`\\u001b${"y".repeat(194)}… (1006 characters) is not a known field`);
+});

@@ -9,7 +9,7 @@ import { deviceName } from "../pool/device_name.ts";
 import { FILTER_KEYS, matchesFilter } from "../pool/filter.ts";
 import type { Gpu, ServerFacts } from "../pool/inventory.ts";
 import type { Share } from "../pool/share.ts";
-import { describeIssue, shorten } from "../program/describe_issue.ts";
+import { describeIssue } from "../program/describe_issue.ts";
 import type { Latest } from "../program/latest.ts";
 import type { Logger } from "../program/log/log.ts";
 import {
@@ -20,6 +20,7 @@ import {
   type PoolService,
   ShortageSchema,
 } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { shorten } from "../program/quote.ts";
 import { type Caller, findCaller, gpusOf } from "./access.ts";
 import type { ClientRules } from "./configuration/configuration.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";

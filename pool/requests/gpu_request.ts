@@ -1,3 +1,4 @@
+import { escapeControls, shorten } from "../../program/quote.ts";
 import type { DeviceAttributes } from "../attributes.ts";
 import { createMatcher, type Filter, formatFilter } from "../filter.ts";
 import { describeShare, type Share } from "../share.ts";
@@ -28,5 +29,6 @@ export function hasEnoughMemory({ share, units }: GpuRequest, gpuMemoryMb: numbe
 /** Describes a request in a message: `60 % of one GPU that matches device.name=T4`. */
 export function describeRequest({ share, filters }: Pick<GpuRequest, "share" | "filters">): string {
   const verb = share.gpus === 1 ? "matches" : "match";
-  return `${describeShare(share)}${filters.length > 0 ? ` that ${verb} ${filters.map(formatFilter).join(" and ")}` : ""}`;
+  const conditions = shorten(escapeControls(filters.map(formatFilter).join(" and ")));
+  return `${describeShare(share)}${filters.length > 0 ? ` that ${verb} ${conditions}` : ""}`;
 }

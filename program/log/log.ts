@@ -1,4 +1,5 @@
 import { configureSync, getJsonLinesFormatter, getLogger, type Logger, type Sink } from "@logtape/logtape";
+import { shorten } from "../quote.ts";
 import { createLineOutput } from "./log_output.ts";
 
 export type { Logger };
@@ -22,9 +23,16 @@ export function createLogOutput(program: string): (line: string) => void {
   );
 }
 
-/** Creates the logger of a program, which writes JSON lines. Call it once per process. */
+/** Longest text in a log line, in characters: a tenant or a server may have chosen it. */
+export const MAX_LOG_TEXT = 2048;
+
+/**
+ * Creates the logger of a program, which writes JSON lines. Control characters are escaped, and texts of absurd length are shortened. Call
+ * it once per process.
+ */
 export function createLogger(program: string, writeLine: (line: string) => void): Logger {
-  const stdout: Sink = (record) => writeLine(format(record));
+  const stdout: Sink = (record) =>
+    writeLine(format({ ...record, message: record.message.map(bounded), properties: boundedAll(record.properties) }));
   configureSync({
     reset: true,
     sinks: { stdout },
@@ -34,6 +42,14 @@ export function createLogger(program: string, writeLine: (line: string) => void)
     ],
   });
   return getLogger(program);
+}
+
+function boundedAll(properties: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(properties).map(([key, value]) => [key, bounded(value)]));
+}
+
+function bounded(value: unknown): unknown {
+  return typeof value === "string" ? shorten(value, MAX_LOG_TEXT) : value;
 }
 
 /** Returns the message of an error, followed by those of its causes that it does not contain. */

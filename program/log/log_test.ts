@@ -20,6 +20,19 @@ test("createLogger() writes JSON lines with flat properties, and escapes control
   expect(text).not.toContain("\u001b");
 });
 
+test("createLogger() shortens texts of absurd length", async () => {
+  const script = `
+    import { createLogger, createLogOutput } from ${JSON.stringify(join(import.meta.dir, "log.ts"))};
+    const log = createLogger("program", createLogOutput("program"));
+    log.warn("The pod gets no claims: " + "x".repeat(10_000), { reason: "y".repeat(10_000), count: 1 });
+  `;
+  await using child = Bun.spawn([process.execPath, "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+  const line = JSON.parse(await child.stdout.text());
+  expect(line.message).toBe(`The pod gets no claims: ${"x".repeat(2024)}… (10024 characters)`);
+  expect(line.reason).toBe(`${"y".repeat(2048)}… (10000 characters)`);
+  expect(line.count).toBe(1);
+});
+
 test.each<[string, unknown, string]>([
   ["the message of an error", new Error("a"), "a"],
   ["the messages of its causes", new Error("a", { cause: new Error("b", { cause: new Error("c") }) }), "a: b: c"],

@@ -1,7 +1,7 @@
 import { Elysia } from "elysia";
-import { shorten } from "../../program/describe_issue.ts";
-import { type Logger, messageOf } from "../../program/log/log.ts";
+import { type Logger, MAX_LOG_TEXT, messageOf } from "../../program/log/log.ts";
 import { readinessResponse } from "../../program/probes.ts";
+import { shorten } from "../../program/quote.ts";
 import { createEndOfTick } from "../fast/end_of_tick.ts";
 import type { ReviewLogEntry } from "../fast/review_log.ts";
 import { Refusal } from "../pod/refusal.ts";
@@ -67,8 +67,17 @@ export function createApp({ mutate, validate, log, logReview, metrics, notReady,
 
   function logDecision(webhook: string, request: Partial<AdmissionRequest>, { result, message }: Decision): void {
     const { uid, namespace, name, object, dryRun } = request;
-    const { generateName } = (object as { metadata?: { generateName?: string } } | undefined)?.metadata ?? {};
-    logReview({ webhook, uid, namespace, name: name || generateName, result, reason: message, dryRun });
+    const { generateName } = (object as { metadata?: { generateName?: unknown } } | undefined)?.metadata ?? {};
+    const logged = name || (typeof generateName === "string" ? generateName : "") || undefined; // not yet validated
+    logReview({
+      webhook,
+      uid,
+      namespace,
+      name: logged && shorten(logged),
+      result,
+      reason: shorten(message, MAX_LOG_TEXT),
+      dryRun,
+    });
   }
 
   return new Elysia()
