@@ -19,3 +19,12 @@ export const CLAIM_ANNOTATIONS = {
   /** The filters, in the format of the pod's annotation. */
   filter: "bitfusion-client/filter",
 } as const;
+
+/** The most devices that a ResourceClaim can hold (AllocationResultsMaxSize, k8s.io/api/resource/v1/types.go). */
+export const MAX_GPUS_PER_CLAIM = 32;
+
+/**
+ * The most filters of a claim. A request has at most 32 selectors (DeviceSelectorsMaxSize, k8s.io/api/resource/v1/types.go): one for each
+ * filter, and one for the memory of a memory share.
+ */
+export const MAX_FILTERS = 31;

@@ -24,6 +24,9 @@ export const FILTER_KEYS: readonly string[] = Object.keys(ATTRIBUTES);
 /** The expected form of a filter, for error messages. */
 export const EXPECTED_FILTER = `expected key=value with one of the keys ${FILTER_KEYS.join(", ")}`;
 
+/** Longest filter of a claim, in characters. */
+export const MAX_FILTER_LENGTH = 512;
+
 /** Parses `key=value`. Returns undefined if the text has another form or an unknown key. */
 export function parseFilter(text: string): Filter | undefined {
   const [, key = "", value = ""] = /^([^=]+)=(.+)$/.exec(text) ?? [];

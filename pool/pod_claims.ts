@@ -1,6 +1,8 @@
 import * as v from "valibot";
 import { describeIssue } from "../program/describe_issue.ts";
-import { EXPECTED_FILTER, type Filter, formatFilter, parseFilter } from "./filter.ts";
+import { MAX_FILTERS } from "./driver.ts";
+import { EXPECTED_FILTER, type Filter, formatFilter, MAX_FILTER_LENGTH, parseFilter } from "./filter.ts";
+import { isContainerName, isObjectName } from "./names.ts";
 import { formatShare, parseShare, type Share } from "./share.ts";
 import { UNITS_PER_GPU } from "./units.ts";
 
@@ -30,18 +32,13 @@ const MAX_LENGTH = 65_536;
 const EXPECTED_UNITS = `expected a whole number from 1 to ${UNITS_PER_GPU}`;
 const EXPECTED_SHARE = "expected a share such as 1x50 or 2x8000mb";
 
-/** A DNS subdomain (RFC 1123), as names of objects are. */
-const ObjectName = v.pipe(
-  v.string(),
-  v.maxLength(253),
-  v.regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/, "expected the name of an object"),
-);
-const ContainerName = v.pipe(v.string(), v.regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, "expected a container name"));
+const ObjectName = v.pipe(v.string(), v.check(isObjectName, "expected the name of an object"));
+const ContainerName = v.pipe(v.string(), v.check(isContainerName, "expected a container name"));
 
 function parsed<T>(parse: (text: string) => T | undefined, expected: string) {
   return v.pipe(
     v.string(),
-    v.maxLength(512),
+    v.maxLength(MAX_FILTER_LENGTH, `expected at most ${MAX_FILTER_LENGTH} characters`),
     v.rawTransform<string, T>(({ dataset, addIssue, NEVER }) => {
       const value = parse(dataset.value);
       if (value !== undefined) return value;
@@ -64,7 +61,13 @@ const PodClaims = v.pipe(
           v.minValue(1, EXPECTED_UNITS),
           v.maxValue(UNITS_PER_GPU, EXPECTED_UNITS),
         ),
-        filters: v.optional(v.pipe(v.array(parsed(parseFilter, EXPECTED_FILTER)), v.maxLength(64)), []),
+        filters: v.optional(
+          v.pipe(
+            v.array(parsed(parseFilter, EXPECTED_FILTER)),
+            v.maxLength(MAX_FILTERS, `expected at most ${MAX_FILTERS} filters`),
+          ),
+          [],
+        ),
         client: v.pipe(v.string(), v.regex(/^[\w.-]{1,253}$/, "expected the name of a client")),
       }),
       v.forward(

@@ -1,11 +1,13 @@
 import { parseQuantity, toInteger } from "../../kubernetes/objects/quantity.ts";
 import type { OwnerReference, ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import type { ObjectChange } from "../../kubernetes/watch.ts";
-import { CLAIM_ANNOTATIONS, DEVICE_CLASS, DRIVER } from "../../pool/driver.ts";
-import { parseFilter, splitFilters } from "../../pool/filter.ts";
+import { CLAIM_ANNOTATIONS, DEVICE_CLASS, DRIVER, MAX_FILTERS } from "../../pool/driver.ts";
+import { MAX_FILTER_LENGTH, parseFilter, splitFilters } from "../../pool/filter.ts";
+import { isContainerName, isObjectName } from "../../pool/names.ts";
 import type { GpuRequest } from "../../pool/requests/gpu_request.ts";
 import { parseShare } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
+import { shorten } from "../../program/quote.ts";
 import { deviceKey, type HeldUnits } from "../slices/device_key.ts";
 
 /** A claim that the scheduler has not allocated yet. */
@@ -29,6 +31,9 @@ export interface ClaimSummary {
   readonly held: HeldUnits;
   readonly waiting: WaitingClaim | undefined;
 }
+
+/** Longest annotation that the controller writes, in characters: the filters of a claim, separated by spaces. */
+const MAX_ANNOTATION = MAX_FILTERS * (MAX_FILTER_LENGTH + 1);
 
 /** Who holds units of the pool, and who waits for some. It follows a watch without copying what has not changed. */
 export interface ClaimIndex {
@@ -113,7 +118,8 @@ function waitingClaim({ metadata, spec, status }: ResourceClaim): WaitingClaim |
   if (!request) return undefined;
   const { count = 1, capacity } = request;
   const units = parseUnits(capacity?.requests?.units) ?? UNITS_PER_GPU;
-  const { annotations = {}, namespace = "", ownerReferences } = metadata;
+  const { namespace = "", ownerReferences } = metadata;
+  const annotations = readableAnnotations(metadata.annotations);
   const {
     [CLAIM_ANNOTATIONS.share]: share = "",
     [CLAIM_ANNOTATIONS.filter]: filter = "",
@@ -121,8 +127,8 @@ function waitingClaim({ metadata, spec, status }: ResourceClaim): WaitingClaim |
   } = annotations;
   return {
     namespace,
-    description: containers ? `the claim of ${containers.split(" ").join(" and ")}` : `claim ${metadata.name}`,
-    pod: ownerReferences?.find(({ kind }) => kind === "Pod"),
+    description: describeClaim(metadata.name, containers),
+    pod: ownerReferences?.find(({ kind, name }) => kind === "Pod" && isObjectName(name)),
     request: {
       count,
       units,
@@ -131,6 +137,19 @@ function waitingClaim({ metadata, spec, status }: ResourceClaim): WaitingClaim |
       key: [count, units, share, filter].join(" "),
     },
   };
+}
+
+/**
+ * The annotations that the controller could have written. Tenants can write any, and the controller keeps some of the text for as long as
+ * the claim waits.
+ */
+function readableAnnotations(annotations: Readonly<Record<string, string>> = {}): Record<string, string> {
+  return Object.fromEntries(Object.entries(annotations).filter(([, text]) => text.length <= MAX_ANNOTATION));
+}
+
+function describeClaim(name: string, containers = ""): string {
+  const names = containers.split(" ");
+  return names.every(isContainerName) ? `the claim of ${shorten(names.join(" and "))}` : `claim ${name}`;
 }
 
 /** The number of units in a quantity. Undefined if it is missing or not a whole number. */

@@ -112,6 +112,33 @@ test("summarizeClaim() describes a claim by the containers that use it", () => {
   expect(summarizeClaim(claim("c", { annotations }))?.waiting?.description).toBe("the claim of main and load");
 });
 
+test.each<[description: string, containers: string]>([
+  ["control characters", "main \u001b[2J"],
+  ["10,000 characters", "x".repeat(10_000)],
+])("summarizeClaim() describes a claim by its name if its annotation has %s instead of containers", (_, containers) => {
+  const annotations = { "bitfusion.io/containers": containers };
+  expect(summarizeClaim(claim("c", { annotations }))?.waiting?.description).toBe("claim c");
+});
+
+test("summarizeClaim() keeps little of annotations of absurd length", () => {
+  const filter = `device.name=${"x".repeat(20_000)}`;
+  const containers = Array(1000).fill("main").join(" ");
+  const annotations = {
+    "bitfusion.io/share": "1x".repeat(10_000),
+    "bitfusion-client/filter": filter,
+    "bitfusion.io/containers": containers,
+  };
+  const waiting = summarizeClaim(claim("c", { annotations }))?.waiting;
+  expect(waiting?.request).toMatchObject({ share: { gpus: 1, percent: 50 }, filters: [] });
+  expect(JSON.stringify(waiting).length).toBeLessThan(1000);
+});
+
+test("summarizeClaim() ignores an owner whose name no pod can have", () => {
+  for (const pod of ["\u001b[2J", "x".repeat(10_000)]) {
+    expect(summarizeClaim(claim("c", { pod }))?.waiting).toMatchObject({ pod: undefined });
+  }
+});
+
 test("summarizeClaim() ignores devices of other drivers and claims for other device classes", () => {
   const { metadata, spec, status } = claim("c", { allocated: { [A]: 5 } });
   const results = status?.allocation?.devices?.results?.map((result) => ({ ...result, driver: "gpu.example" })) ?? [];

@@ -1,5 +1,5 @@
 import { hasEnded, type Pod, requestedByPod } from "../../kubernetes/objects/pod.ts";
-import { RESOURCE_NAME } from "../../pool/driver.ts";
+import { MAX_GPUS_PER_CLAIM, RESOURCE_NAME } from "../../pool/driver.ts";
 import { POD_CLAIMS_ANNOTATION, type PodClaim, parsePodClaims, unitsOfClaims } from "../../pool/pod_claims.ts";
 import { messageOf } from "../../program/log/log.ts";
 
@@ -32,6 +32,13 @@ function readClaims(pod: Pod, text: string): PendingPod["claims"] {
   const unused = claims.find(({ name }) => !used.has(name));
   if (unused) {
     return { refused: `${POD_CLAIMS_ANNOTATION} has the claim ${unused.name}, which is not in spec.resourceClaims` };
+  }
+  const oversized = claims.find(({ share }) => share.gpus > MAX_GPUS_PER_CLAIM);
+  if (oversized) {
+    const { name, share } = oversized;
+    return {
+      refused: `${POD_CLAIMS_ANNOTATION} has the claim ${name} for ${share.gpus} GPUs: expected at most ${MAX_GPUS_PER_CLAIM}`,
+    };
   }
   const needed = unitsOfClaims(claims);
   const counted = requestedByPod(pod, RESOURCE_NAME);

@@ -121,6 +121,26 @@ test.each<[string, Pod, string]>([
     "bitfusion.io/claims has the claim c-1, which is not in spec.resourceClaims",
   ],
   ["an annotation that is not one", pod("[{}]"), "bitfusion.io/claims: 0.name is not set"],
+  [
+    "a claim for more GPUs than a claim can hold",
+    pod([podClaim("c-1", { share: { gpus: 33, percent: 50 } })], { units: 1650 }),
+    "bitfusion.io/claims has the claim c-1 for 33 GPUs: expected at most 32",
+  ],
+  [
+    "more filters than a claim can have selectors",
+    pod([podClaim("c-1", { filters: Array(32).fill({ key: "device.name", value: "T4" }) })]),
+    "bitfusion.io/claims: 0.filters: expected at most 31 filters",
+  ],
+  [
+    "an unknown field of 10,000 characters",
+    pod(JSON.stringify([{ ["x".repeat(10_000)]: 1 }])),
+    "bitfusion.io/claims: 0.name is not set",
+  ],
+  [
+    "control characters",
+    pod(JSON.stringify([{ ...podClaim("c-1"), share: "\u001b[2J\u009b" }])),
+    'bitfusion.io/claims: 0.share is "\\u001b[2J\\u009b": expected a share such as',
+  ],
 ])("createPodClaims() refuses a pod with %s, once, and goes on with the others", async (_, refused, reason) => {
   const { put, until, claims, event, events, results } = await start();
   put(podPath(refused), refused);

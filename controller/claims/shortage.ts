@@ -63,6 +63,6 @@ function describeFree({ count, available, free, suitable }: Supply): string {
   if (suitable.length < count) return `the pool has ${suitable.length === 0 ? "none" : `only ${suitable.length}`}`;
   if (suitable.every(({ isTainted }) => isTainted)) return "none of the pool can be reached now";
   if (count === 1) return `the freest has ${free[0]} %`;
-  const freest = free.slice(0, count).map((each) => `${each} %`);
+  const freest = free.slice(0, Math.min(count, MAX_LISTED)).map((each) => `${each} %`);
   return `${available === 0 ? "none has" : `only ${available} has`} that now: the freest have ${freest.join(" and ")}`;
 }

@@ -71,6 +71,17 @@ test("reportWaitingPods() records once what a waiting pod lacks, and again when 
   ]);
 });
 
+test("reportWaitingPods() says what a pod lacks whose claim has filters of absurd length and with control characters", async () => {
+  const annotations = { "bitfusion-client/filter": `device.name=\u001b[2J\u009b${"x".repeat(10_000)}` };
+  await using reporting = report([claim("c", { units: 60, annotations })]);
+  const [event] = await reporting.until(1);
+  expect(event?.message).toEndWith("… (10027 characters); the pool has none");
+  expect(event?.message).toStartWith(
+    "Waiting for the pool: needs 60 % of one GPU that matches device.name=\\u001b[2J\\u009bxxx",
+  );
+  expect(event?.message.length).toBeLessThan(1024);
+});
+
 test("reportWaitingPods() does not check a claim again at every change of the pool", async () => {
   await using reporting = report([claim("one", { units: 60, pod: "one" })], { interval: 60_000 });
   await reporting.until(1);

@@ -1,10 +1,12 @@
 import { requestedByPod } from "../../kubernetes/objects/pod.ts";
 import { attributesOf } from "../../pool/attributes.ts";
+import { MAX_GPUS_PER_CLAIM } from "../../pool/driver.ts";
 import { type Inventory, totalUnits } from "../../pool/inventory.ts";
 import { canHold, type FreeGpu } from "../../pool/requests/feasibility.ts";
 import { createSuitability, describeRequest, type GpuRequest } from "../../pool/requests/gpu_request.ts";
 import { describeShare, type Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
+import { quote } from "../../program/quote.ts";
 import { memoize } from "../fast/memoize.ts";
 import { UNITS } from "../pod/keys.ts";
 import type { Container, Pod } from "../pod/pod.ts";
@@ -49,9 +51,6 @@ export function checkClaims(pod: Pod, pool: Inventory | undefined): void {
   );
 }
 
-/** The most devices that a ResourceClaim can hold (AllocationResultsMaxSize, k8s.io/api/resource/v1/types.go). */
-const MAX_GPUS_PER_CLAIM = 32;
-
 /**
  * Refuses a share of more GPUs than a claim can hold: the scheduler would never allocate it.
  *
@@ -61,7 +60,7 @@ export function checkClaimSize({ name }: Container, share: Share): void {
   if (share.gpus <= MAX_GPUS_PER_CLAIM) return;
   throw new Refusal(
     "capacity",
-    `Container "${name}" requests ${describeShare(share)}: expected at most ${MAX_GPUS_PER_CLAIM} GPUs, the limit of a ResourceClaim of Kubernetes`,
+    `Container ${quote(name)} requests ${describeShare(share)}: expected at most ${MAX_GPUS_PER_CLAIM} GPUs, the limit of a ResourceClaim of Kubernetes`,
   );
 }
 
@@ -79,7 +78,7 @@ export function checkShare({ name }: Container, request: GpuRequest, pool: Inven
     "memoryMb" in request.share && request.units < UNITS_PER_GPU ? ` as ${request.units} units of a GPU` : "";
   throw new Refusal(
     "capacity",
-    `Container "${name}" requests ${describeRequest(request)}${units}, but the whole pool has ${suitable} that can give it (${describePool(pool)}): it would wait forever`,
+    `Container ${quote(name)} requests ${describeRequest(request)}${units}, but the whole pool has ${suitable} that can give it (${describePool(pool)}): it would wait forever`,
   );
 }
 
@@ -117,17 +116,22 @@ function longestPrefix(gpus: readonly FreeGpu[], requests: readonly ClaimRequest
 }
 
 function namesOf(requests: readonly ClaimRequest[]): string {
-  return joined(requests.flatMap(({ containers }) => containers.map(({ name }) => `"${name}"`)));
+  return joined(requests.flatMap(({ containers }) => containers.map(({ name }) => quote(name))));
 }
 
 function joined(list: readonly string[]): string {
   return new Intl.ListFormat("en-GB").format(list);
 }
 
+/** The most kinds of GPUs that a message lists. */
+const MAX_KINDS = 6;
+
 function describePool({ servers }: Inventory): string {
   const kinds = Map.groupBy(
     servers.flatMap(({ gpus = [] }) => gpus),
     ({ model, memoryMb }) => `${model} of ${memoryMb} MB`,
   );
-  return [...kinds].map(([kind, gpus]) => `${gpus.length} × ${kind}`).join(", ") || "no GPUs";
+  const listed = [...kinds].slice(0, MAX_KINDS).map(([kind, gpus]) => `${gpus.length} × ${kind}`);
+  const others = kinds.size > MAX_KINDS ? [`and ${kinds.size - MAX_KINDS} other kinds`] : [];
+  return [...listed, ...others].join(", ") || "no GPUs";
 }

@@ -5,6 +5,7 @@ import { parse } from "yaml";
 import { bytesOf } from "../../kubernetes/objects/quantity.ts";
 import { ConfigError } from "../../program/config_error.ts";
 import { describeIssue } from "../../program/describe_issue.ts";
+import { quote } from "../../program/quote.ts";
 import { ANNOTATIONS } from "../pod/keys.ts";
 import { Refusal } from "../pod/refusal.ts";
 
@@ -128,7 +129,7 @@ export function chooseClient(catalogue: Catalogue, annotations: Readonly<Record<
   if (chosen) return chosen;
   const requested = ([ANNOTATIONS.os, ANNOTATIONS.version] as const)
     .filter((key) => annotations[key] !== undefined)
-    .map((key) => `${key} "${annotations[key]}"`)
+    .map((key) => `${key} ${quote(annotations[key] ?? "")}`)
     .join(" and ");
   const known = catalogue.clients.map((client) => `${client.os} ${client.version}`).join(", ");
   throw new Refusal("client", `No client has ${requested}: expected one of ${known}`);

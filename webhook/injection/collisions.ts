@@ -1,4 +1,5 @@
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
+import { quote } from "../../program/quote.ts";
 import type { JsonObject } from "../pod/json_object.ts";
 import type { Pod } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
@@ -38,5 +39,8 @@ export function refuseContainerName({ spec }: Pod, name: string): void {
 }
 
 function nameCollision(kind: string, name: unknown, ours: string): Refusal {
-  return new Refusal("collision", `${kind} "${name}": the webhook adds ${ours} of this name, expected another name`);
+  return new Refusal(
+    "collision",
+    `${kind} ${quote(String(name))}: the webhook adds ${ours} of this name, expected another name`,
+  );
 }

@@ -1,5 +1,6 @@
 import { basename } from "node:path/posix";
 import { percentToFraction, type Share } from "../../pool/share.ts";
+import { quote } from "../../program/quote.ts";
 import type { Container } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
 
@@ -24,7 +25,7 @@ export function wrapCommand(container: Container, { binary, share, filters }: Co
   if (first === undefined) {
     throw new Refusal(
       "command",
-      `Container "${name}": command is not set: set it to what the container runs, since the entrypoint of the image is unknown here`,
+      `Container ${quote(name)}: command is not set: set it to what the container runs, since the entrypoint of the image is unknown here`,
     );
   }
   if (runsClient(command, binary)) return command;

@@ -1,7 +1,9 @@
-import { EXPECTED_FILTER, type Filter, parseFilter, splitFilters } from "../../pool/filter.ts";
+import { MAX_FILTERS } from "../../pool/driver.ts";
+import { EXPECTED_FILTER, type Filter, MAX_FILTER_LENGTH, parseFilter, splitFilters } from "../../pool/filter.ts";
 import type { Inventory } from "../../pool/inventory.ts";
 import type { Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
+import { escapeControls, quote } from "../../program/quote.ts";
 import { checkClaimSize, checkShare } from "../capacity/capacity.ts";
 import type { Allocation } from "../claims/allocation.ts";
 import { createClaimName, injectClaims } from "../claims/pod_claims.ts";
@@ -72,7 +74,7 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   }));
   const claims =
     allocation === "claims"
-      ? injectClaims(pod, claiming, { filters: filters.map(readFilter), client: client.name, createName })
+      ? injectClaims(pod, claiming, { filters: readFilters(filters), client: client.name, createName })
       : undefined;
   for (const [index, gpuContainer] of gpuContainers.entries()) {
     const { container, path, share } = gpuContainer;
@@ -142,11 +144,26 @@ function gpuContainersOf({ spec }: Pod): GpuContainer[] {
   return gpuContainers;
 }
 
-/** @throws {Refusal} for a filter that the devices of the pool have no attribute for. Clients may know more filters. */
-function readFilter(text: string): Filter {
-  const filter = parseFilter(text);
-  if (!filter) throw new Refusal("filter", `Annotation ${ANNOTATIONS.filter} has "${text}": ${EXPECTED_FILTER}`);
-  return filter;
+/**
+ * The filters of a claim.
+ *
+ * @throws {Refusal} for more than a claim can have, and for a filter that the devices of the pool have no attribute for. Clients may know
+ * more filters.
+ */
+function readFilters(texts: readonly string[]): Filter[] {
+  const field = `Annotation ${ANNOTATIONS.filter} has`;
+  if (texts.length > MAX_FILTERS) {
+    const limit = `expected at most ${MAX_FILTERS}, the limit of a ResourceClaim of Kubernetes`;
+    throw new Refusal("filter", `${field} ${texts.length} filters: ${limit}`);
+  }
+  return texts.map((text) => {
+    if (text.length > MAX_FILTER_LENGTH) {
+      throw new Refusal("filter", `${field} ${quote(text)}: expected at most ${MAX_FILTER_LENGTH} characters`);
+    }
+    const filter = parseFilter(text);
+    if (!filter) throw new Refusal("filter", `${field} ${quote(text)}: ${EXPECTED_FILTER}`);
+    return filter;
+  });
 }
 
 function warningsAbout(
@@ -158,7 +175,7 @@ function warningsAbout(
   const warnings: string[] = [];
   const replaced = gpuContainers.filter(({ container }) => !hasLibraryPath(container.env));
   if (libraryPath !== undefined && replaced.length > 0) {
-    const containers = replaced.map(({ container }) => container.name).join(", ");
+    const containers = escapeControls(replaced.map(({ container }) => container.name).join(", "));
     warnings.push(
       `LD_LIBRARY_PATH of the image or of envFrom is replaced: to keep it, set it in env of ${containers}`.slice(
         0,

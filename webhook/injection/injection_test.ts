@@ -597,6 +597,25 @@ test("inject() with claims passes filters to the scheduler, and refuses those th
   }
 });
 
+test("inject() with claims refuses filters that no claim can have", () => {
+  const filtered = (filters: string[]) =>
+    pod([gpu()], { annotations: { "bitfusion-client/filter": filters.join(" ") } });
+  const many = (count: number) => Array.from({ length: count }, (_, index) => `device.id=${index}`);
+  const long = (length: number) => `device.id=${"x".repeat(length - "device.id=".length)}`;
+  expect(refusalOf(filtered(many(31)), claimSettings)).toBeUndefined();
+  expect(refusalOf(filtered(many(32)), claimSettings)).toEqual({
+    reason: "filter",
+    message:
+      "Annotation bitfusion-client/filter has 32 filters: expected at most 31, the limit of a ResourceClaim of Kubernetes",
+  });
+  expect(refusalOf(filtered(many(32)))).toBeUndefined(); // without claims
+  expect(refusalOf(filtered([long(512)]), claimSettings)).toBeUndefined();
+  expect(refusalOf(filtered([long(513)]), claimSettings)).toMatchObject({
+    reason: "filter",
+    message: expect.stringContaining("(515 characters): expected at most 512 characters"),
+  });
+});
+
 test("inject() with claims refuses more GPUs than a claim can hold", () => {
   const sharing = (count: number) => pod([gpu({ name: "a" }, { "bitfusion.io/gpu-amount": count, [PERCENT]: 10 })]);
   expect(refusalOf(sharing(32), claimSettings)).toBeUndefined();

@@ -1,5 +1,6 @@
 import { join } from "node:path/posix";
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
+import { quote, shorten } from "../../program/quote.ts";
 import type { ClientDefinition } from "../clients/catalogue.ts";
 import type { JsonObject } from "../pod/json_object.ts";
 import type { Container, Pod } from "../pod/pod.ts";
@@ -27,7 +28,7 @@ export function refuseMountCollisions(pod: Pod, container: Container, client: Cl
     if (!conflict) continue;
     throw new Refusal(
       "collision",
-      `Container "${container.name}": ${own.description}${conflict}: expected another path`,
+      `Container ${quote(container.name)}: ${own.description}${conflict}: expected another path`,
     );
   }
 }
@@ -41,11 +42,15 @@ function ownMounts({ spec }: Pod, container: Container, clientMounts: readonly J
       const volume = spec.volumes?.find((each) => each.name === name);
       const holds = holdsOf(mount, volume);
       const how = isFile(volume) ? "is a file" : holds === "folders and files" ? "is mounted" : "is mounted read-only";
-      return { description: `volume "${name}" ${how} at ${mountPath}`, path: canonicalPath(mountPath), holds };
+      return {
+        description: `volume ${quote(name)} ${how} at ${shorten(mountPath)}`,
+        path: canonicalPath(mountPath),
+        holds,
+      };
     });
   const devices = volumeDevices.map(
     ({ name, devicePath }): OwnMount => ({
-      description: `volume "${name}" is a device at ${devicePath}`,
+      description: `volume ${quote(name)} is a device at ${shorten(devicePath)}`,
       path: canonicalPath(devicePath),
       holds: "nothing",
     }),

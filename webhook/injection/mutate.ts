@@ -1,3 +1,4 @@
+import { shorten } from "../../program/quote.ts";
 import { ANNOTATIONS, SHARE_LIMITS, UNITS } from "../pod/keys.ts";
 import { readMode } from "../pod/mode.ts";
 import { isWindows } from "../pod/pod.ts";
@@ -22,7 +23,7 @@ export function mutate(request: AdmissionRequest, settings: InjectionSettings): 
     if (patch.length === 0) {
       return { result: "allowed", reason: "already_injected", message: "Injected already", needs, warnings };
     }
-    const message = `Injected into ${containers.join(", ")}`;
+    const message = `Injected into ${shorten(containers.join(", "))}`;
     return { result: "patched", reason: "injected", message, patch, needs, warnings };
   });
 }

@@ -1,6 +1,7 @@
 import { parseInteger } from "../../kubernetes/objects/quantity.ts";
 import type { Share } from "../../pool/share.ts";
 import { unitsOf } from "../../pool/units.ts";
+import { quote } from "../../program/quote.ts";
 import { SHARE_LIMITS, UNITS } from "../pod/keys.ts";
 import { type Container, quantityOf } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
@@ -18,7 +19,7 @@ const SHARE_KEYS = Object.values(SHARE_LIMITS);
  */
 export function countUnits({ name }: Container, share: Share, gpuMemoryMb: number | undefined): number {
   if ("percent" in share) return unitsOf(share, 0);
-  const field = `Container "${name}": limits["${SHARE_LIMITS.memory}"] is ${share.memoryMb} MB`;
+  const field = `Container ${quote(name)}: limits["${SHARE_LIMITS.memory}"] is ${share.memoryMb} MB`;
   if (gpuMemoryMb === undefined) {
     const expected = `use ${SHARE_LIMITS.percent}`;
     throw new Refusal("share", `${field}: the memory of the pool's GPUs is not configured, ${expected}`);
@@ -42,7 +43,7 @@ export function withUnits(container: Container, units: number): Resources {
   if (own !== undefined && parseInteger(own) !== units) {
     throw new Refusal(
       "share",
-      `Container "${name}": limits["${UNITS}"] is "${own}", but its share is ${units} units: expected ${units}, or leave it out`,
+      `Container ${quote(name)}: limits["${UNITS}"] is ${quote(own)}, but its share is ${units} units: expected ${units}, or leave it out`,
     );
   }
   return { ...resources, limits: replaceShare(limits, units), requests: replaceShare(requests, units) };

@@ -1,3 +1,4 @@
+import { quote } from "../../program/quote.ts";
 import { ANNOTATIONS } from "./keys.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -37,6 +38,6 @@ export function readMode(annotations: Readonly<Record<string, string>>): Mode {
   if (mode) return mode;
   throw new Refusal(
     "mode",
-    `Annotation ${ANNOTATIONS.mode} is "${value}": expected one of ${Object.keys(MODES).join(", ")}`,
+    `Annotation ${ANNOTATIONS.mode} is ${quote(value)}: expected one of ${Object.keys(MODES).join(", ")}`,
   );
 }

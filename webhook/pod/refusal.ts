@@ -1,3 +1,5 @@
+import { escapeControls, shorten } from "../../program/quote.ts";
+
 /** Why a pod is refused: a label of the metrics. */
 export type RefusalReason =
   | "mode"
@@ -14,13 +16,19 @@ export type RefusalReason =
   | "quota"
   | "namespace";
 
-/** A pod that cannot be admitted as it is. The message is for its user: the field, its value, and what is expected instead. */
+/** Longest message, in characters. */
+const MAX_MESSAGE = 2048;
+
+/**
+ * A pod that cannot be admitted as it is. The message is for its user: the field, its value, and what is expected instead. Control
+ * characters are escaped, and a message of absurd length is shortened: tenants choose names and values.
+ */
 export class Refusal extends Error {
   override name = "Refusal";
   readonly reason: RefusalReason;
 
   constructor(reason: RefusalReason, message: string) {
-    super(message);
+    super(shorten(escapeControls(message), MAX_MESSAGE));
     this.reason = reason;
   }
 }

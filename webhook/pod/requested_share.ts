@@ -1,6 +1,7 @@
 import { ONE, parseInteger, parseQuantity } from "../../kubernetes/objects/quantity.ts";
 import { MAX_AMOUNT, type Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
+import { quote } from "../../program/quote.ts";
 import { CONTAINER_VARIABLE, SHARE_LIMITS, UNITS } from "./keys.ts";
 import type { Container } from "./pod.ts";
 import { Refusal } from "./refusal.ts";
@@ -33,14 +34,14 @@ export function readShare(container: Container): Share | undefined {
   if (!num && !amount && !percent && !memory && (!units || isInjected(container))) return undefined;
   const refuse = refuseIn(container);
   if (num && amount && parse(num.value) !== parse(amount.value)) {
-    throw refuse(amount, `but ${num.field} is "${num.value}": both mean the number of GPUs, set one`);
+    throw refuse(amount, `but ${num.field} is ${quote(num.value)}: both mean the number of GPUs, set one`);
   }
-  if (percent && memory) throw refuse(memory, `but ${percent.field} is "${percent.value}": set one of the two`);
+  if (percent && memory) throw refuse(memory, `but ${percent.field} is ${quote(percent.value)}: set one of the two`);
   const count = num ?? amount;
   if (!count && !units) {
     throw new Refusal(
       "share",
-      `Container "${container.name}": limits["${SHARE_LIMITS.num}"] is not set: expected the number of GPUs`,
+      `Container ${quote(container.name)}: limits["${SHARE_LIMITS.num}"] is not set: expected the number of GPUs`,
     );
   }
   const gpus = count ? toCount(count, MAX_GPUS, refuse) : 1;
@@ -60,7 +61,7 @@ function refuseIn(container: Container): Refuse {
   return ({ field, value }, expected) =>
     new Refusal(
       "share",
-      `Container "${container.name}": ${field} is "${value}"${expected.startsWith("but") ? "," : ":"} ${expected}`,
+      `Container ${quote(container.name)}: ${field} is ${quote(value)}${expected.startsWith("but") ? "," : ":"} ${expected}`,
     );
 }
 
@@ -70,7 +71,7 @@ function find({ name, resources }: Container, key: string): Request | undefined 
   if (limit !== undefined && request !== undefined && limit !== request && parse(limit) !== parse(request)) {
     throw new Refusal(
       "share",
-      `Container "${name}": limits["${key}"] is "${limit}", but requests["${key}"] is "${request}": set both to the same value`,
+      `Container ${quote(name)}: limits["${key}"] is ${quote(limit)}, but requests["${key}"] is ${quote(request)}: set both to the same value`,
     );
   }
   if (limit !== undefined) return { field: `limits["${key}"]`, value: limit };
@@ -107,7 +108,7 @@ function toPercent(
   const expected = gpus === 1 ? "a whole number" : `a multiple of ${gpus}`;
   throw refuse(
     units,
-    `but ${count.field} is "${count.value}": expected ${expected} from ${gpus} to ${gpus * UNITS_PER_GPU}`,
+    `but ${count.field} is ${quote(count.value)}: expected ${expected} from ${gpus} to ${gpus * UNITS_PER_GPU}`,
   );
 }
 

@@ -1,6 +1,7 @@
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
 import type { Inventory } from "../../pool/inventory.ts";
 import { POD_CLAIMS_ANNOTATION, type PodClaim } from "../../pool/pod_claims.ts";
+import { quote } from "../../program/quote.ts";
 import { checkClaims, checkInventory, checkUnits } from "../capacity/capacity.ts";
 import type { Allocation } from "../claims/allocation.ts";
 import { checkCoverage, readPodClaims } from "../claims/pod_claims.ts";
@@ -64,7 +65,8 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
 function refuseWithoutInjection(container: Container, mode: Mode, pod: Pod): void {
   const key = [...Object.values(SHARE_LIMITS), UNITS].find((limit) => quantityOf(container, limit) !== undefined);
   if (!key) return;
-  const field = `Container "${container.name}": ${key} is "${quantityOf(container, key)}"`;
+  if (key === UNITS && mode !== "off" && !isWindows(pod)) return;
+  const field = `Container ${quote(container.name)}: ${key} is ${quote(quantityOf(container, key) ?? "")}`;
   if (isWindows(pod)) throw new Refusal("share", `${field}: there is no client for Windows`);
   if (mode === "off") {
     throw new Refusal(
@@ -72,7 +74,6 @@ function refuseWithoutInjection(container: Container, mode: Mode, pod: Pod): voi
       `${field}, which has no effect without the annotation ${ANNOTATIONS.mode}: "yes" on the pod`,
     );
   }
-  if (key === UNITS) return;
   throw new Refusal(
     "injection",
     `${field}, which was added after the webhook had patched the pod: expected it in the pod as it is created`,
@@ -85,7 +86,7 @@ function checkInjection(pod: Pod, gpuContainers: readonly Container[], mode: Mod
   if (position < 0) throw notInjected(`Init container "${INIT_CONTAINER}" is missing or changed`);
   // Other webhooks may put containers in front, such as the sidecar of a mesh, unless these use the client.
   const tooEarly = initContainers.slice(0, position).find((container) => gpuContainers.includes(container));
-  if (tooEarly) throw notInjected(`Init container "${tooEarly.name}" runs before "${INIT_CONTAINER}"`);
+  if (tooEarly) throw notInjected(`Init container ${quote(tooEarly.name)} runs before "${INIT_CONTAINER}"`);
   for (const volume of clientVolumes(client)) {
     if (!pod.spec.volumes?.some((each) => containsFields(each, volume))) {
       throw notInjected(`Volume "${volume.name}" is missing or changed`);
@@ -100,15 +101,15 @@ function checkInjection(pod: Pod, gpuContainers: readonly Container[], mode: Mod
 function checkContainer(container: Container, mode: Mode, client: ClientDefinition): void {
   for (const mount of clientVolumeMounts(client)) {
     if (!container.volumeMounts?.some((each) => containsFields(each, mount))) {
-      throw notInjected(`Container "${container.name}" has no mount at ${mount.mountPath}`);
+      throw notInjected(`Container ${quote(container.name)} has no mount at ${mount.mountPath}`);
     }
   }
   const { libraryPath } = client;
   if (libraryPath !== undefined && !includesLibraryPath(container.env, libraryPath)) {
-    throw notInjected(`Container "${container.name}" has no ${libraryPath} in LD_LIBRARY_PATH`);
+    throw notInjected(`Container ${quote(container.name)} has no ${libraryPath} in LD_LIBRARY_PATH`);
   }
   if (mode === "full" && client.binary && !runsClient(container.command ?? [], client.binary)) {
-    throw notInjected(`Container "${container.name}" does not run ${client.binary}`);
+    throw notInjected(`Container ${quote(container.name)} does not run ${client.binary}`);
   }
 }
 
@@ -117,13 +118,13 @@ function checkClaim({ spec }: Pod, { name, resources }: Container, claims: reado
   const claim = claims.find(({ containers }) => containers.includes(name));
   const reference = claim && spec.resourceClaims?.find(({ resourceClaimName }) => resourceClaimName === claim.name);
   if (!reference || !resources?.claims?.some((each) => each.name === reference.name)) {
-    throw notInjected(`Container "${name}" has no resource claim`);
+    throw notInjected(`Container ${quote(name)} has no resource claim`);
   }
 }
 
 /** The scheduler, which allocates claims, ignores a pod that has a node. */
 function refuseNodeName({ spec: { nodeName } }: Pod): void {
-  if (nodeName) throw notInjected(`spec.nodeName is "${nodeName}", with which the scheduler gives the pod no GPU`);
+  if (nodeName) throw notInjected(`spec.nodeName is ${quote(nodeName)}, with which the scheduler gives the pod no GPU`);
 }
 
 function notInjected(what: string): Refusal {
