@@ -1,12 +1,15 @@
 import { afterEach, expect, test } from "bun:test";
+import { serveGrpc } from "../grpc/server.ts";
 import { RESOURCE_CLAIMS } from "../kubernetes/objects/resource_claim.ts";
 import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/objects/resource_slice.ts";
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { createObjectStore, type ObjectStoreOptions } from "../kubernetes/simulated/objects.ts";
 import { deviceName } from "../pool/device_name.ts";
-import type { Inventory } from "../pool/inventory.ts";
+import type { Inventory, InventorySource } from "../pool/inventory.ts";
+import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { createLatest } from "../program/latest.ts";
 import { createRecordingLog, silentLog } from "../program/testing.ts";
+import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { waitForApiSupport } from "./api_support.ts";
 import { createLeaderWork } from "./leader_work.ts";
 import { createControllerMetrics } from "./metrics.ts";
@@ -47,13 +50,12 @@ async function start(
       path.startsWith(`${RESOURCE_SLICES}/`) ? [slice as unknown as ResourceSlice] : [],
     );
 
-  function startLeader() {
+  function startLeader(source: InventorySource = (signal) => inventory.changes(signal)) {
     const stop = new AbortController();
     const metrics = createControllerMetrics({
       supply: () => work.supply(),
       waitingClaims: () => work.waitingClaims(),
     });
-    const source = (signal: AbortSignal) => inventory.changes(signal);
     const work = createLeaderWork({
       request,
       driverNamespace: "bitfusion-node",
@@ -291,6 +293,36 @@ test("a new leader finishes the work of one that was stopped halfway", async () 
   startLeader();
   const list = await until((slices) => names(slices).length === 190);
   for (const { spec } of list) expect(spec.pool).toMatchObject({ generation: 1, resourceSliceCount: 1 });
+});
+
+test("createLeaderWork() writes few slices for a server that changes its GPUs as fast as it can", async () => {
+  let changes = 0;
+  await using server = await serveGrpc({
+    listen: { port: 0, host: "127.0.0.1" },
+    drain: 50,
+    routes: (router) =>
+      router.service(PoolService, {
+        async *watchInventory(_, { signal }) {
+          while (!signal.aborted) {
+            const healthy = changes++ % 2 === 0;
+            yield { inventory: { hostname: "a", gpus: [{ id: "a", model: "T4", memoryMb: 16_000n, healthy }] } };
+            await new Promise(setImmediate);
+          }
+        },
+      }),
+  });
+  const { startLeader, writes } = await start();
+  const source = createPoolSource([`127.0.0.1:${server.port}`], { interval: 6000, log: silentLog });
+  startLeader(source);
+  let first: number | undefined;
+  for await (const { length } of writes.changes(AbortSignal.timeout(10_000))) {
+    if (length > 0) first ??= performance.now();
+    if (length >= 30) break;
+  }
+  // A burst of 16 messages, and then 16 in a second. Without the limit, 30 writes take some 100 ms.
+  expect(performance.now() - (first ?? 0)).toBeGreaterThan(700);
+  expect(writes.current?.length).toBeLessThan(40);
+  expect(changes).toBeGreaterThan(60);
 });
 
 test("the metrics show units by server and state, waiting claims and writes", async () => {

@@ -52,10 +52,10 @@ test("connectUnix() fails if the socket does not exist", async () => {
 
 const MEBIBYTE = 1024 * 1024;
 
-test("connectTls() rejects a message of more than 4 MiB with ResourceExhausted", async () => {
+test("connectTls() rejects a message of more than 2 MiB with ResourceExhausted", async () => {
   for (const [size, outcome] of [
-    [5 * MEBIBYTE, "ResourceExhausted"],
-    [3 * MEBIBYTE, "x".repeat(3 * MEBIBYTE)],
+    [2 * MEBIBYTE, "ResourceExhausted"],
+    [1 * MEBIBYTE, "x".repeat(1 * MEBIBYTE)],
   ] as const) {
     await using server = await serve("x".repeat(size));
     using channel = connectTls(`127.0.0.1:${server.port}`, TEST_CLIENT);

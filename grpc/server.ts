@@ -56,6 +56,7 @@ export async function serveGrpc({ listen, routes, drain = 1000, onRefused }: Grp
     routes,
     shutdownSignal: shutdown.signal,
     readMaxBytes: MAX_REQUEST,
+    binaryOptions: { readUnknownFields: false }, // they would be kept, as objects that are much larger than what was sent
     maxTimeoutMs: MAX_TIMEOUT, // a deadline that does not fit into a timer would fail at once with DeadlineExceeded
     contextValues: (request) => {
       const { session } = (request as Http2ServerRequest).stream;

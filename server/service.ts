@@ -12,6 +12,7 @@ import type { Share } from "../pool/share.ts";
 import { describeIssue } from "../program/describe_issue.ts";
 import type { Latest } from "../program/latest.ts";
 import type { Logger } from "../program/log/log.ts";
+import { shorten } from "../program/quote.ts";
 import {
   type ClaimRequest,
   ClaimRequestSchema,
@@ -20,7 +21,6 @@ import {
   type PoolService,
   ShortageSchema,
 } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { shorten } from "../program/quote.ts";
 import { type Caller, findCaller, gpusOf } from "./access.ts";
 import type { ClientRules } from "./configuration/configuration.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";

@@ -1,6 +1,8 @@
 import { createLatest } from "../../program/latest.ts";
 import type { Logger } from "../../program/log/log.ts";
 import type { Inventory, InventorySource, PoolServer, ServerSource } from "../inventory.ts";
+import { createGpuOwners } from "./gpu_owners.ts";
+import { createFaultLog, type InventoryFault } from "./reported_inventory.ts";
 
 /**
  * Yields the host:port of each pool server, without duplicates, and again at each change. It may end after the first
@@ -9,8 +11,8 @@ import type { Inventory, InventorySource, PoolServer, ServerSource } from "../in
 export type AddressSource = (signal: AbortSignal) => AsyncIterable<readonly string[]> | Iterable<readonly string[]>;
 
 /**
- * Creates a source that combines the states of several servers. A GPU that is reported twice belongs to the first
- * server in the list that reports it; the repeat is logged.
+ * Creates a source that combines the states of several servers. A GPU that is reported twice belongs to the server that
+ * reported it first; the repeat is logged.
  */
 export function createInventorySource(addresses: AddressSource, observe: ServerSource, log: Logger): InventorySource {
   return async function* (signal) {
@@ -19,22 +21,15 @@ export function createInventorySource(addresses: AddressSource, observe: ServerS
     const inventory = createLatest<Inventory>();
     const followed = new Map<string, Followed>();
     const running = new Set<Promise<void>>();
-    const repeats = new Set<string>();
+    const ownGpus = createGpuOwners();
 
     /** Publishes the inventory when the state of every server is known. */
     function publish(): void {
       const servers = [...followed.values()].map(({ server }) => server);
-      if (servers.every((server) => server !== undefined))
-        inventory.set({ servers: withoutRepeats(servers, logRepeat) });
-    }
-    function logRepeat(gpu: string, server: string): void {
-      if (repeats.has(`${gpu} ${server}`)) return;
-      repeats.add(`${gpu} ${server}`);
-      log.warn("GPU ignored", {
-        server,
-        gpu,
-        reason: `id is "${gpu}": expected an id that no other GPU of the pool has`,
-      });
+      if (!servers.every((server) => server !== undefined)) return;
+      const owned = ownGpus(servers);
+      for (const [address, ids] of owned.repeats) followed.get(address)?.onFaults(ids.map(repeatFault));
+      inventory.set({ servers: owned.servers });
     }
     async function follow(address: string, stop: AbortSignal): Promise<void> {
       for await (const server of observe(address, AbortSignal.any([untilEnd, stop]))) {
@@ -54,7 +49,10 @@ export function createInventorySource(addresses: AddressSource, observe: ServerS
         const previous = new Map(followed);
         followed.clear();
         for (const address of current) {
-          const entry = previous.get(address) ?? { stop: new AbortController() };
+          const entry = previous.get(address) ?? {
+            stop: new AbortController(),
+            onFaults: createFaultLog(address, log),
+          };
           followed.set(address, entry);
           if (!previous.has(address)) run(follow(address, entry.stop.signal));
         }
@@ -79,22 +77,12 @@ export function createInventorySource(addresses: AddressSource, observe: ServerS
 
 interface Followed {
   readonly stop: AbortController;
+  /** Logs the GPUs that the server repeats. */
+  readonly onFaults: (faults: readonly InventoryFault[]) => void;
   /** The last state. Undefined until it is known. */
   server?: PoolServer;
 }
 
-/**
- * Removes repeated GPUs. A server without repeats stays the same object, so that what consumers derived from it stays
- * valid.
- */
-function withoutRepeats(servers: readonly PoolServer[], onRepeat: (gpu: string, server: string) => void): PoolServer[] {
-  const seen = new Set<string>();
-  return servers.map((server) => {
-    const { address, gpus = [] } = server;
-    const kept = gpus.filter(({ id }) => {
-      if (seen.has(id)) onRepeat(id, address);
-      return !seen.has(id) && seen.add(id);
-    });
-    return kept.length === gpus.length ? server : { ...server, gpus: kept };
-  });
+function repeatFault(gpu: string): InventoryFault {
+  return { gpu, reason: `id is "${gpu}": expected an id that no other GPU of the pool has` };
 }

@@ -17,10 +17,13 @@ export interface InventoryFault {
 }
 
 /** The most GPUs that a server may report. The rest is left out. */
-const MAX_GPUS = 16_384;
+export const MAX_GPUS = 16_384;
 
-/** The most faults of an inventory that are logged one by one. */
+/** The most faults of a server that are logged one by one in a {@link LOG_PERIOD}. */
 const MAX_LOGGED = 20;
+
+/** In ms. */
+const LOG_PERIOD = 600_000;
 
 /** Longest text that a server may report, in characters. */
 const MAX_LENGTH = 256;
@@ -76,18 +79,29 @@ export function readInventory(message: Partial<InventoryMessage> = {}): {
 
 /**
  * Creates a function that logs the faults of a server's inventory once, not again with each heartbeat. Of many faults, it logs the first
- * and the number of the others.
+ * and the number of the others. It logs no more for some minutes then, however often the server changes what is wrong.
  */
-export function createFaultLog(server: string, log: Logger): (faults: readonly InventoryFault[]) => void {
+export function createFaultLog(
+  server: string,
+  log: Logger,
+  now: () => number = performance.now.bind(performance),
+): (faults: readonly InventoryFault[]) => void {
   let known = new Set<string>();
+  let start = now();
+  let logged = 0;
   return (faults) => {
+    if (now() - start >= LOG_PERIOD) [start, logged] = [now(), 0];
     const unknown = faults.filter(({ reason }) => !known.has(reason));
-    for (const { gpu, reason } of unknown.slice(0, MAX_LOGGED)) {
+    known = new Set(faults.map(({ reason }) => reason));
+    const single = unknown.slice(0, Math.max(0, MAX_LOGGED - logged));
+    for (const { gpu, reason } of single) {
       if (gpu === undefined) log.warn("Part of a pool server's inventory ignored", { server, reason });
       else log.warn("GPU ignored", { server, gpu, reason });
     }
-    const others = unknown.length - MAX_LOGGED;
-    if (others > 0) log.warn("More of a pool server's inventory ignored", { server, faults: others });
-    known = new Set(faults.map(({ reason }) => reason));
+    const others = unknown.length - single.length;
+    if (others > 0 && logged <= MAX_LOGGED) {
+      log.warn("More of a pool server's inventory ignored", { server, faults: others });
+      logged = MAX_LOGGED + 1;
+    } else logged += single.length;
   };
 }

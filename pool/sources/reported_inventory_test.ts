@@ -74,6 +74,22 @@ test("readInventory() takes 16,384 GPUs of a server at most", () => {
   expect(faults).toEqual([{ reason: "gpus has 20000 elements: expected at most 16384, the others are ignored" }]);
 });
 
+test("createFaultLog() logs 20 faults in ten minutes, however often a server changes what is wrong", () => {
+  const lines: string[] = [];
+  let now = 0;
+  const warn = (message: string, { reason, faults }: { reason?: string; faults?: number }) =>
+    lines.push(`${message}: ${reason ?? faults}`);
+  const logFaults = createFaultLog("pool-a:1", { warn } as never, () => now);
+  for (let count = 0; count < 1000; count += 1) logFaults([{ gpu: "a", reason: `gpus.0.memoryMb is ${-count}` }]);
+  expect(lines.slice(19)).toEqual([
+    "GPU ignored: gpus.0.memoryMb is -19",
+    "More of a pool server's inventory ignored: 1",
+  ]);
+  now = 600_000;
+  logFaults([{ gpu: "a", reason: "gpus.0.memoryMb is 0" }]);
+  expect(lines.slice(21)).toEqual(["GPU ignored: gpus.0.memoryMb is 0"]);
+});
+
 test("createFaultLog() logs the first of many faults, and the number of the others", () => {
   const lines: string[] = [];
   const warn = (message: string, { faults }: { faults?: number }) => lines.push(`${message} ${faults ?? ""}`);

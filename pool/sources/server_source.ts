@@ -6,7 +6,7 @@ import type { TlsIdentity } from "../../tls/key_pair.ts";
 import type { PoolServer, ServerSource } from "../inventory.ts";
 import { measureConnectTime } from "./probe.ts";
 import { createFaultLog, type ReportedInventory } from "./reported_inventory.ts";
-import { watchServer } from "./watch.ts";
+import { createMessagePace, watchServer } from "./watch.ts";
 
 export interface ServerSourceOptions {
   /** How often a server is polled, in ms. A crash, a hang and a recovery are detected within twice this time. */
@@ -37,6 +37,7 @@ export function createServerSource({ interval, tls, log, onRoundTrip }: ServerSo
   const failureGrace = interval / 3;
   return async function* (address, signal) {
     const onFaults = createFaultLog(address, log);
+    const pace = createMessagePace();
     const backoff = createBackoff({ initial: Math.min(100, interval / 10), max: interval / 4 });
     let reported: ReportedInventory | undefined;
     let failingSince: number | undefined;
@@ -86,7 +87,7 @@ export function createServerSource({ interval, tls, log, onRoundTrip }: ServerSo
         using _probes = callEvery(interval, acceptsConnection);
         let count = 0;
         try {
-          const options = { tls: identity, messageTimeout: shortenFirst(messageTimeout), onFaults, signal };
+          const options = { tls: identity, messageTimeout: shortenFirst(messageTimeout), onFaults, pace, signal };
           for await (const next of watchServer(address, options)) {
             if (!isDeepStrictEqual(next, reported)) reported = next; // consumers cache by object identity
             count += 1;

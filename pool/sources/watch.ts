@@ -1,9 +1,10 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { createClient } from "@connectrpc/connect";
 import { connectTls } from "../../grpc/client.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { TlsIdentity } from "../../tls/key_pair.ts";
-import { type InventoryFault, type ReportedInventory, readInventory } from "./reported_inventory.ts";
+import { type InventoryFault, MAX_GPUS, type ReportedInventory, readInventory } from "./reported_inventory.ts";
 
 export interface WatchOptions {
   tls: TlsIdentity;
@@ -11,11 +12,33 @@ export interface WatchOptions {
   messageTimeout: number;
   /** Called with each message: what is left out of its inventory. */
   onFaults?: (faults: readonly InventoryFault[]) => void;
+  /** Limits how fast messages are read. Watches of the same server share it. */
+  pace?: MessagePace;
   signal: AbortSignal;
 }
 
 /** Shortest heartbeat interval that servers accept, in ms. */
 const MIN_HEARTBEAT_INTERVAL = 100;
+
+/** Waits before the next message is read, as long as a message with this number of GPUs requires. */
+export type MessagePace = (gpus: number, signal: AbortSignal) => Promise<void>;
+
+/** The most messages of a server that are read in a second, with few GPUs each. A server with a heartbeat of 100 ms sends 10. */
+const MAX_MESSAGES = 16;
+
+/**
+ * Creates the pace at which the messages of a server are read: a second's worth at once, and then in a second messages with
+ * {@link MAX_GPUS} GPUs together, but no more than {@link MAX_MESSAGES}. The rest waits in the connection until the server
+ * can send no more. Without it, one server could use a core of every program that watches the pool.
+ */
+export function createMessagePace(): MessagePace {
+  let due = Number.NEGATIVE_INFINITY; // when everything that was read should have been read
+  return async (gpus, signal) => {
+    const now = performance.now();
+    due = Math.max(due, now - 1000) + (1000 * Math.max(gpus, MAX_GPUS / MAX_MESSAGES)) / MAX_GPUS;
+    if (due > now) await sleep(due - now, undefined, { signal });
+  };
+}
 
 /**
  * Watches one server over `bitfusion.pool.v1`. Yields its inventory at each change and heartbeat. Does not return.
@@ -25,24 +48,25 @@ const MIN_HEARTBEAT_INTERVAL = 100;
  */
 export async function* watchServer(
   address: string,
-  { tls, messageTimeout, onFaults, signal }: WatchOptions,
+  { tls, messageTimeout, onFaults, pace = createMessagePace(), signal }: WatchOptions,
 ): AsyncGenerator<ReportedInventory> {
   using channel = connectTls(address, tls);
   const timedOut = new AbortController();
-  const timer = setTimeout(
-    () => timedOut.abort(new DOMException(`No message for ${Math.round(messageTimeout)} ms`, "TimeoutError")),
-    messageTimeout,
-  );
+  const failure = `No message for ${Math.round(messageTimeout)} ms`;
+  const startTimer = () => setTimeout(() => timedOut.abort(new DOMException(failure, "TimeoutError")), messageTimeout);
+  let timer = startTimer();
   try {
     const updates = createClient(PoolService, channel.transport).watchInventory(
       { heartbeatInterval: durationFromMs(Math.max(MIN_HEARTBEAT_INTERVAL, Math.round(messageTimeout / 3))) },
       { signal: AbortSignal.any([signal, timedOut.signal]) },
     );
     for await (const { inventory } of updates) {
-      timer.refresh();
+      clearTimeout(timer); // the time in which no message is read is not the server's
       const { reported, faults } = readInventory(inventory);
       onFaults?.(faults);
       yield reported;
+      await pace(inventory?.gpus.length ?? 0, signal);
+      timer = startTimer();
     }
     throw new Error("The server ended the stream");
   } catch (error) {

@@ -4,7 +4,7 @@ import { serveGrpc } from "../../grpc/server.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { TEST_CLIENT, TEST_SERVER } from "../../tls/testing.ts";
 import { startInventoryServer } from "./testing.ts";
-import { watchServer } from "./watch.ts";
+import { createMessagePace, watchServer } from "./watch.ts";
 
 const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };
 
@@ -96,3 +96,22 @@ async function failure(iterable: AsyncIterable<unknown>): Promise<string | undef
     return (error as Error).message;
   }
 }
+
+test("createMessagePace() lets 16 small messages pass at once, and one more after a sixteenth of a second", async () => {
+  const pace = createMessagePace();
+  const signal = AbortSignal.timeout(4000);
+  const start = performance.now();
+  const burst = Promise.all(Array.from({ length: 16 }, () => pace(8, signal))).then(() => "at once");
+  expect(await Promise.race([burst, new Promise((resolve) => setImmediate(resolve, "later"))])).toBe("at once");
+  await pace(8, signal);
+  expect(performance.now() - start).toBeGreaterThan(60);
+});
+
+test("createMessagePace() counts the GPUs of large messages, and ends a wait with the signal", async () => {
+  const pace = createMessagePace();
+  const stop = new AbortController();
+  await pace(16_384, stop.signal);
+  const waiting = pace(1_000_000, stop.signal).then(String, String);
+  stop.abort();
+  expect(await waiting).toContain("Abort");
+});
