@@ -10,8 +10,8 @@ export interface GrpcChannel extends Disposable {
 
 /**
  * Largest message in bytes that a channel accepts, also after decompression; a larger one fails with ResourceExhausted.
- * Connect's default is 4 GiB. Over TCP 2 MiB: 16,384 GPUs with 128 bytes each. An object of two bytes takes 120 once it is
- * decoded, so 4 MiB, as in other gRPC clients, could fill the memory of a small pod. On a node 16 MiB, as between the
+ * Connect's default is 4 GiB. Over TCP 2 MiB, 16,384 GPUs with 128 bytes each: an object of two bytes can take more than a
+ * hundred once it is decoded. On a node 16 MiB, as between the
  * kubelet and its plugins (k8s.io/kubernetes/pkg/kubelet/cm/devicemanager): a list of 100,000 units has 7 MB.
  */
 const MAX_MESSAGE = { tcp: 2 * 1024 * 1024, unix: 16 * 1024 * 1024 };

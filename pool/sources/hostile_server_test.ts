@@ -9,8 +9,8 @@ import { startInventoryServer } from "./testing.ts";
 
 const MEBIBYTE = 1024 * 1024;
 
-/** Memory of the device plugin's container, which follows the pool on every node, in bytes. */
-const MEMORY_LIMIT = 256 * MEBIBYTE;
+/** Half of the memory of the device plugin's container, which follows the pool on every node, in bytes. */
+const MEMORY_LIMIT = 128 * MEBIBYTE;
 
 /** Time for a test, which starts a program, in ms. */
 const TIMEOUT = 20_000;
@@ -76,6 +76,14 @@ test.each<[description: string, hostile: Hostile]>([
         for (let count = 0; count < 5; count += 1) stream.write(fields);
       },
       until: ({ gpus }) => gpus?.length === 0,
+    },
+  ],
+  [
+    "sends bytes that are no inventory",
+    {
+      send: (stream) => stream.write(Buffer.concat([header(4), Buffer.from([0x0a, 2, 0xff, 0xff])])),
+      until: isSilent,
+      warning: "Cannot read the server's inventory: premature EOF",
     },
   ],
   [

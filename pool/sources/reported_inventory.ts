@@ -1,7 +1,9 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import { BinaryReader } from "@bufbuild/protobuf/wire";
 import * as v from "valibot";
 import { describeIssue } from "../../program/describe_issue.ts";
 import type { Logger } from "../../program/log/log.ts";
-import type { Inventory as InventoryMessage } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { type Inventory as InventoryMessage, InventorySchema } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { Gpu, PoolServer, ServerFacts } from "../inventory.ts";
 import { MAX_AMOUNT } from "../share.ts";
 
@@ -46,20 +48,53 @@ const ReportedGpu = v.object({
 
 const Facts = v.object({ hostname: Text, hasRdma: v.boolean(), cudaVersion: Text, driverVersion: Text });
 
+/** An inventory, and the number of GPUs that its encoded form had. */
+export interface DecodedInventory {
+  readonly inventory: InventoryMessage;
+  readonly gpus: number;
+}
+
+/**
+ * Decodes an inventory with its first {@link MAX_GPUS} GPUs. The others are not decoded: an object of two bytes takes more than a hundred
+ * then, and millions of them would fill the memory of the program. It overwrites the bytes.
+ *
+ * @throws {Error} if the bytes are no inventory.
+ */
+export function decodeInventory(bytes: Uint8Array): DecodedInventory {
+  const reader = new BinaryReader(bytes);
+  let gpus = 0;
+  let length = 0;
+  while (reader.pos < reader.len) {
+    const start = reader.pos;
+    const [field, type] = reader.tag();
+    reader.skip(type, field);
+    if (field === InventorySchema.field.gpus.number && ++gpus > MAX_GPUS) continue;
+    bytes.copyWithin(length, start, reader.pos);
+    length += reader.pos - start;
+  }
+  const inventory = fromBinary(InventorySchema, bytes.subarray(0, length), { readUnknownFields: false });
+  return { inventory, gpus };
+}
+
 /**
  * Reads the inventory that a server reports. Nothing that a server reports can do harm elsewhere: a GPU that breaks the
  * schema is left out, and so is an invalid fact, which is then empty. The rest stays.
+ *
+ * @param reportedCount number of GPUs that the server reported, if the message has lost some since
  */
-export function readInventory(message: Partial<InventoryMessage> = {}): {
+export function readInventory(
+  message: Partial<InventoryMessage> = {},
+  reportedCount = message.gpus?.length ?? 0,
+): {
   readonly reported: ReportedInventory;
   readonly faults: readonly InventoryFault[];
 } {
   const faults: InventoryFault[] = [];
   const gpus: Gpu[] = [];
   const reportedGpus = message.gpus ?? [];
-  if (reportedGpus.length > MAX_GPUS) {
+  if (reportedCount > MAX_GPUS) {
     faults.push({
-      reason: `gpus has ${reportedGpus.length} elements: expected at most ${MAX_GPUS}, the others are ignored`,
+      reason: `gpus has ${reportedCount} elements: expected at most ${MAX_GPUS}, the others are ignored`,
     });
   }
   for (const [index, { id, model, memoryMb, healthy }] of reportedGpus.slice(0, MAX_GPUS).entries()) {

@@ -1,7 +1,9 @@
 import { expect, test } from "bun:test";
+import { create, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
+import { InventorySchema } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { UNITS_PER_GPU, unitsPerGpu } from "../units.ts";
-import { createFaultLog, readInventory } from "./reported_inventory.ts";
+import { createFaultLog, decodeInventory, readInventory } from "./reported_inventory.ts";
 
 const GPU = {
   $typeName: "bitfusion.pool.v1.Gpu",
@@ -72,6 +74,35 @@ test("readInventory() takes 16,384 GPUs of a server at most", () => {
   const { reported, faults } = readInventory({ gpus });
   expect(reported.gpus).toHaveLength(16_384);
   expect(faults).toEqual([{ reason: "gpus has 20000 elements: expected at most 16384, the others are ignored" }]);
+});
+
+test("decodeInventory() decodes 16,384 GPUs at most, and counts them all", () => {
+  const gpus = Array.from({ length: 16_385 }, (_, index) => ({ id: String(index) }));
+  const bytes = toBinary(InventorySchema, create(InventorySchema, { hostname: "a", gpus, driverVersion: "550" }));
+  const decoded = decodeInventory(bytes);
+  expect(decoded.gpus).toBe(16_385);
+  expect(decoded.inventory).toMatchObject({ hostname: "a", driverVersion: "550" });
+  expect(decoded.inventory.gpus.map(({ id }) => id)).toEqual(gpus.slice(0, 16_384).map(({ id }) => id));
+});
+
+test("decodeInventory() reads every inventory as protobuf does", () => {
+  const gpu = fc.record({
+    id: fc.string(),
+    model: fc.string(),
+    memoryMb: fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }),
+    healthy: fc.boolean(),
+  });
+  const inventories = fc.record({
+    hostname: fc.string(),
+    gpus: fc.array(gpu, { maxLength: 4 }),
+    hasRdma: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(inventories, (inventory) => {
+      const message = create(InventorySchema, inventory);
+      expect(decodeInventory(toBinary(InventorySchema, message)).inventory).toEqual(message);
+    }),
+  );
 });
 
 test("createFaultLog() logs 20 faults in ten minutes, however often a server changes what is wrong", () => {

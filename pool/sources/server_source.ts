@@ -56,7 +56,7 @@ export function createServerSource({ interval, tls, log, onRoundTrip }: ServerSo
       if (isDeepStrictEqual(server, last)) return;
       if (last?.reachable !== reachable) {
         if (reachable) log.info("Pool server is reachable", { address });
-        else log.info("Pool server is not reachable", { address, reason });
+        else log.warn("Pool server is not reachable", { address, reason });
       }
       last = server;
       yield server;

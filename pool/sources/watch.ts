@@ -1,10 +1,17 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import { createClient } from "@connectrpc/connect";
+import { BytesValueSchema, durationFromMs } from "@bufbuild/protobuf/wkt";
+import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { connectTls } from "../../grpc/client.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { TlsIdentity } from "../../tls/key_pair.ts";
-import { type InventoryFault, MAX_GPUS, type ReportedInventory, readInventory } from "./reported_inventory.ts";
+import {
+  type DecodedInventory,
+  decodeInventory,
+  type InventoryFault,
+  MAX_GPUS,
+  type ReportedInventory,
+  readInventory,
+} from "./reported_inventory.ts";
 
 export interface WatchOptions {
   tls: TlsIdentity;
@@ -19,6 +26,9 @@ export interface WatchOptions {
 
 /** Shortest heartbeat interval that servers accept, in ms. */
 const MIN_HEARTBEAT_INTERVAL = 100;
+
+/** The call, with the inventory in its encoded form: in both messages it is the field 1. */
+const WATCH = { ...PoolService.method.watchInventory, output: BytesValueSchema };
 
 /** Waits before the next message is read, as long as a message with this number of GPUs requires. */
 export type MessagePace = (gpus: number, signal: AbortSignal) => Promise<void>;
@@ -56,16 +66,17 @@ export async function* watchServer(
   const startTimer = () => setTimeout(() => timedOut.abort(new DOMException(failure, "TimeoutError")), messageTimeout);
   let timer = startTimer();
   try {
-    const updates = createClient(PoolService, channel.transport).watchInventory(
-      { heartbeatInterval: durationFromMs(Math.max(MIN_HEARTBEAT_INTERVAL, Math.round(messageTimeout / 3))) },
-      { signal: AbortSignal.any([signal, timedOut.signal]) },
-    );
-    for await (const { inventory } of updates) {
+    const heartbeatInterval = durationFromMs(Math.max(MIN_HEARTBEAT_INTERVAL, Math.round(messageTimeout / 3)));
+    const untilEnd = AbortSignal.any([signal, timedOut.signal]);
+    const request = createAsyncIterable([{ heartbeatInterval }]);
+    const { message } = await channel.transport.stream(WATCH, untilEnd, undefined, undefined, request);
+    for await (const { value } of message) {
       clearTimeout(timer); // the time in which no message is read is not the server's
-      const { reported, faults } = readInventory(inventory);
+      const { inventory, gpus } = decode(value);
+      const { reported, faults } = readInventory(inventory, gpus);
       onFaults?.(faults);
       yield reported;
-      await pace(inventory?.gpus.length ?? 0, signal);
+      await pace(gpus, signal);
       timer = startTimer();
     }
     throw new Error("The server ended the stream");
@@ -74,5 +85,13 @@ export async function* watchServer(
     throw error;
   } finally {
     clearTimeout(timer);
+  }
+}
+
+function decode(bytes: Uint8Array): DecodedInventory {
+  try {
+    return decodeInventory(bytes);
+  } catch (cause) {
+    throw new Error("Cannot read the server's inventory", { cause });
   }
 }
