@@ -45,7 +45,7 @@ export function createSliceReconciler(options: SliceReconcilerOptions): SliceRec
   const planSlices = createSlicePlanner();
   const triggered = createLatest({});
   const failures = createFailures(now);
-  const warned = new Map<string, string>();
+  let warned: ReadonlyMap<string, string> = new Map();
   let keptForClaims: ReadonlySet<string> = new Set();
 
   /** Returns when to plan again, in ms since the epoch. */
@@ -87,8 +87,8 @@ export function createSliceReconciler(options: SliceReconcilerOptions): SliceRec
   function warnAbout(leftOut: ReadonlyMap<string, string>): void {
     for (const [gpu, reason] of leftOut) {
       if (warned.get(gpu) !== reason) log.warn("GPU is not published", { gpu, reason });
-      warned.set(gpu, reason);
     }
+    warned = leftOut;
   }
 
   return {

@@ -134,7 +134,7 @@ test.each<[description: string, hostile: Hostile]>([
         });
       },
       until: (_, count) => count > 24,
-      warning: "expected an id that no other GPU of the pool has",
+      warning: "no other GPU has",
     },
   ],
 ])(

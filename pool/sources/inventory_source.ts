@@ -1,5 +1,6 @@
 import { createLatest } from "../../program/latest.ts";
 import type { Logger } from "../../program/log/log.ts";
+import { deviceName } from "../device_name.ts";
 import type { Inventory, InventorySource, PoolServer, ServerSource } from "../inventory.ts";
 import { createGpuOwners } from "./gpu_owners.ts";
 import { createFaultLog, type InventoryFault } from "./reported_inventory.ts";
@@ -84,5 +85,5 @@ interface Followed {
 }
 
 function repeatFault(gpu: string): InventoryFault {
-  return { gpu, reason: `id is "${gpu}": expected an id that no other GPU of the pool has` };
+  return { gpu, reason: `id is "${gpu}": expected an id whose device name (${deviceName(gpu)}) no other GPU has` };
 }

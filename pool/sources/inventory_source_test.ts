@@ -146,6 +146,25 @@ test("createInventorySource() assigns a repeated GPU to the first server that re
   }
 });
 
+test.each([
+  ["its id", "980508"],
+  ["another id with the same device name", "166628"],
+])("createInventorySource() keeps a GPU on its server if another one reports %s later", async (_, id) => {
+  const { set, observe } = createSettableServers("a:1", "b:1");
+  const x: Gpu = { id: "980508", model: "Tesla T4", memoryMb: 16_000, healthy: true };
+  const y: Gpu = { ...x, id: "Y" };
+  set({ address: "a:1", reachable: true, gpus: [] });
+  set({ address: "b:1", reachable: true, gpus: [x] });
+  const source = createInventorySource(() => [["a:1", "b:1"]], observe, silentLog)(AbortSignal.timeout(4000));
+  const inventories = source[Symbol.asyncIterator]();
+  const next = async () => (await inventories.next()).value?.servers.map(({ gpus }: PoolServer) => gpus);
+  expect(await next()).toEqual([[], [x]]);
+  set({ address: "a:1", reachable: true, gpus: [{ ...x, id }, y] });
+  expect(await next()).toEqual([[y], [x]]);
+  set({ address: "b:1", reachable: true, gpus: [] });
+  expect(await next()).toEqual([[{ ...x, id }, y], []]);
+});
+
 test("createInventorySource() yields a pool whose servers are all unreachable", async () => {
   const addresses = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
   const source = createInventorySource(
