@@ -7,9 +7,11 @@ import { createObjectStore, type ObjectStoreOptions } from "../kubernetes/simula
 import { deviceName } from "../pool/device_name.ts";
 import type { Inventory, InventorySource } from "../pool/inventory.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
+import type { Token } from "../pool/token/token.ts";
 import { createLatest } from "../program/latest.ts";
 import { createRecordingLog, silentLog } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { TEST_CLIENT, TEST_SERVER } from "../tls/testing.ts";
 import { waitForApiSupport } from "./api_support.ts";
 import { createLeaderWork } from "./leader_work.ts";
 import { createControllerMetrics } from "./metrics.ts";
@@ -298,7 +300,7 @@ test("a new leader finishes the work of one that was stopped halfway", async () 
 test("createLeaderWork() writes few slices for a server that changes its GPUs as fast as it can", async () => {
   let changes = 0;
   await using server = await serveGrpc({
-    listen: { port: 0, host: "127.0.0.1" },
+    listen: { port: 0, host: "127.0.0.1", tls: TEST_SERVER },
     drain: 50,
     routes: (router) =>
       router.service(PoolService, {
@@ -312,7 +314,11 @@ test("createLeaderWork() writes few slices for a server that changes its GPUs as
       }),
   });
   const { startLeader, writes } = await start();
-  const source = createPoolSource([`127.0.0.1:${server.port}`], { interval: 6000, log: silentLog });
+  const source = createPoolSource([`127.0.0.1:${server.port}`], {
+    interval: 6000,
+    token: createLatest<Token>({ tls: TEST_CLIENT }).changes,
+    log: silentLog,
+  });
   startLeader(source);
   let first: number | undefined;
   for await (const { length } of writes.changes(AbortSignal.timeout(10_000))) {

@@ -1,9 +1,10 @@
 import { expect, test } from "bun:test";
-import { createServer, type ServerHttp2Stream } from "node:http2";
+import { createSecureServer, type ServerHttp2Stream } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import { join } from "node:path";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { type Gpu, WatchInventoryResponseSchema } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { TEST_CLIENT, TEST_SERVER } from "../../tls/testing.ts";
 import type { PoolServer } from "../inventory.ts";
 import { startInventoryServer } from "./testing.ts";
 
@@ -234,7 +235,8 @@ function repeat(stream: ServerHttp2Stream, call: () => unknown): void {
 
 /** Starts a server that answers each watch with `send`. */
 async function startHostileServer(send: (stream: ServerHttp2Stream) => void) {
-  const server = createServer();
+  const { cert, key, ca } = TEST_SERVER;
+  const server = createSecureServer({ cert, key, ca, requestCert: true, rejectUnauthorized: true });
   const sockets = new Set<Socket>();
   server.on("connection", (socket: Socket) => sockets.add(socket.on("error", () => {})));
   server.on("session", (session) => session.on("error", () => {}));
@@ -258,10 +260,15 @@ async function startHostileServer(send: (stream: ServerHttp2Stream) => void) {
 function follow(addresses: readonly string[]) {
   const script = `
     import { readFileSync } from "node:fs";
+    import { createLatest } from ${JSON.stringify(join(import.meta.dir, "../../program/latest.ts"))};
     import { createPoolSource } from ${JSON.stringify(join(import.meta.dir, "pool_source.ts"))};
     import { createLogger, createLogOutput } from ${JSON.stringify(join(import.meta.dir, "../../program/log/log.ts"))};
     const output = createLogOutput("program");
-    const source = createPoolSource(${JSON.stringify(addresses)}, { interval: 3000, log: createLogger("program", output) });
+    const source = createPoolSource(${JSON.stringify(addresses)}, {
+      interval: 3000,
+      token: createLatest(${JSON.stringify({ tls: TEST_CLIENT })}).changes,
+      log: createLogger("program", output),
+    });
     const stop = new AbortController();
     process.stdin.on("end", () => stop.abort()).resume();
     for await (const { servers } of source(stop.signal)) output("inventory " + JSON.stringify(servers) + "\\n");
