@@ -4,7 +4,7 @@ import { runAsLeader } from "../kubernetes/leader.ts";
 import { waitForApiServer } from "../kubernetes/wait_for_api_server.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { createTokenSource } from "../pool/token/token_source.ts";
-import { serveProbes } from "../program/probes.ts";
+import { serveProbes } from "../program/http/probes.ts";
 import { runProgram } from "../program/run.ts";
 import { waitForApiSupport } from "./api_support.ts";
 import { createLeaderWork, type LeaderWork } from "./leader_work.ts";

@@ -7,8 +7,8 @@ import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/a
 import { createObjectStore } from "../kubernetes/simulated/objects.ts";
 import { deviceName } from "../pool/device_name.ts";
 import { TEST_TOKEN } from "../pool/token/testing.ts";
-import { startProgram } from "../program/child_program.ts";
 import { createLatest } from "../program/latest.ts";
+import { startProgram } from "../program/processes/child_program.ts";
 import { bundle, freePort, usedPort } from "../program/testing.ts";
 import { startPoolServer } from "../server/testing.ts";
 import { toResourceSlice } from "./slices/slice.ts";

@@ -1,8 +1,8 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { compile } from "../program/compile.ts";
 import { messageOf } from "../program/log/log.ts";
+import { compile } from "../program/processes/compile.ts";
 import { freePort } from "../program/testing.ts";
 import { startControlPlane } from "./cluster/control_plane.ts";
 import { createNode } from "./node/node.ts";

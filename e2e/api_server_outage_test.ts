@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { kubeconfigOf, type SimulatedApiServer, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { startSimulatedDraKubelet } from "../kubernetes/simulated/dra_kubelet.ts";
 import { startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
-import { type LogLine, type Program, startProgram } from "../program/child_program.ts";
+import { type LogLine, type Program, startProgram } from "../program/processes/child_program.ts";
 import { bundle, freePort } from "../program/testing.ts";
 
 setDefaultTimeout(60_000); // on a small machine, processes start slowly

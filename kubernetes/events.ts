@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { escapeControls } from "../program/quote.ts";
+import { escapeControls } from "../program/text/quote.ts";
 import { isStatus } from "./error.ts";
 import type { KubernetesRequest } from "./request.ts";
 

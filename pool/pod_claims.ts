@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { describeIssue } from "../program/describe_issue.ts";
+import { describeIssue } from "../program/text/describe_issue.ts";
 import { MAX_FILTERS } from "./driver.ts";
 import { EXPECTED_FILTER, type Filter, formatFilter, MAX_FILTER_LENGTH, parseFilter } from "./filter.ts";
 import { isContainerName, isObjectName } from "./names.ts";

@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from "node:util";
 import { createClient } from "@connectrpc/connect";
 import { stringify } from "yaml";
 import { connectTls } from "../grpc/client.ts";
-import { startProgram } from "../program/child_program.ts";
+import { startProgram } from "../program/processes/child_program.ts";
 import { usedPort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { createTestClient, TEST_CLIENT } from "../tls/testing.ts";

@@ -1,8 +1,8 @@
 import { X509Certificate } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { readEnvironment } from "../program/environment.ts";
+import { listenOn } from "../program/http/listen.ts";
 import { createLatest } from "../program/latest.ts";
-import { listenOn } from "../program/listen.ts";
 import type { ProgramContext } from "../program/run.ts";
 import { isUsable } from "../tls/key_pair.ts";
 import { followConfiguration, type LoadedConfiguration } from "./configuration/configuration_source.ts";

@@ -9,10 +9,10 @@ import { deviceName } from "../pool/device_name.ts";
 import { FILTER_KEYS, matchesFilter } from "../pool/filter.ts";
 import type { Gpu, ServerFacts } from "../pool/inventory.ts";
 import type { Share } from "../pool/share.ts";
-import { describeIssue } from "../program/describe_issue.ts";
 import type { Latest } from "../program/latest.ts";
 import type { Logger } from "../program/log/log.ts";
-import { shorten } from "../program/quote.ts";
+import { describeIssue } from "../program/text/describe_issue.ts";
+import { shorten } from "../program/text/quote.ts";
 import {
   type ClaimRequest,
   ClaimRequestSchema,

@@ -3,7 +3,7 @@ import { createEventRecorder } from "../kubernetes/events.ts";
 import { type Inventory, totalUnits } from "../pool/inventory.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { createTokenSource } from "../pool/token/token_source.ts";
-import { serveProbes } from "../program/probes.ts";
+import { serveProbes } from "../program/http/probes.ts";
 import { type ProgramContext, runProgram } from "../program/run.ts";
 import { writeCaBundles } from "./certificates/ca_bundles.ts";
 import { type CertificateSource, createFileSource, createSecretSource } from "./certificates/certificate_source.ts";

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { compile } from "../../program/compile.ts";
+import { compile } from "../../program/processes/compile.ts";
 import { benchScale } from "./plugin_scale.ts";
 import { benchStart } from "./plugin_start.ts";
 

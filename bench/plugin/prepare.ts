@@ -5,7 +5,7 @@ import { createClient } from "@connectrpc/connect";
 import { connectUnix } from "../../grpc/client.ts";
 import { kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
 import { startSimulatedDraKubelet } from "../../kubernetes/simulated/dra_kubelet.ts";
-import { compile } from "../../program/compile.ts";
+import { compile } from "../../program/processes/compile.ts";
 import { DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
 import { percentile } from "../common/statistics.ts";
 

@@ -7,7 +7,7 @@ import { isContainerName, isObjectName } from "../../pool/names.ts";
 import type { GpuRequest } from "../../pool/requests/gpu_request.ts";
 import { parseShare } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
-import { shorten } from "../../program/quote.ts";
+import { shorten } from "../../program/text/quote.ts";
 import { deviceKey, type HeldUnits } from "../slices/device_key.ts";
 
 /** A claim that the scheduler has not allocated yet. */

@@ -1,4 +1,4 @@
-import { type Program, startProgram } from "../../program/child_program.ts";
+import { type Program, startProgram } from "../../program/processes/child_program.ts";
 import type { ProgramOptions } from "./options.ts";
 
 /** Starts the controller in a process of its own. It checks the pool servers twice a second. */

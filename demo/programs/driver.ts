@@ -1,7 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type SimulatedDraKubelet, startSimulatedDraKubelet } from "../../kubernetes/simulated/dra_kubelet.ts";
-import { type Program, startProgram } from "../../program/child_program.ts";
+import { type Program, startProgram } from "../../program/processes/child_program.ts";
 import { waitFor } from "../wait_for.ts";
 import type { ProgramOptions } from "./options.ts";
 

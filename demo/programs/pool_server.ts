@@ -1,7 +1,7 @@
 import { createClient } from "@connectrpc/connect";
 import { connectTls } from "../../grpc/client.ts";
 import type { GpuShare, LeaseOwner } from "../../pool/lease.ts";
-import { type Program, startProgram } from "../../program/child_program.ts";
+import { type Program, startProgram } from "../../program/processes/child_program.ts";
 import { type Gpu, PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { TlsIdentity } from "../../tls/key_pair.ts";
 

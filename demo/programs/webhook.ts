@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { startProgram } from "../../program/child_program.ts";
+import { startProgram } from "../../program/processes/child_program.ts";
 import { freePort } from "../../program/testing.ts";
 import { createCertificate } from "../../tls/certificate.ts";
 import type { PodWebhook } from "../cluster/admission.ts";

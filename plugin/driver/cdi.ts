@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { type AllocatedDevice, DEVICES_VARIABLE, formatDevices } from "../../pool/allocated_device.ts";
 import { DRIVER } from "../../pool/driver.ts";
-import { describeIssue } from "../../program/describe_issue.ts";
+import { describeIssue } from "../../program/text/describe_issue.ts";
 import type { ClaimId, GpuShare } from "./claim.ts";
 
 /*

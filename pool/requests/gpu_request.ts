@@ -1,4 +1,4 @@
-import { escapeControls, shorten } from "../../program/quote.ts";
+import { escapeControls, shorten } from "../../program/text/quote.ts";
 import type { DeviceAttributes } from "../attributes.ts";
 import { createMatcher, type Filter, formatFilter } from "../filter.ts";
 import { describeShare, type Share } from "../share.ts";

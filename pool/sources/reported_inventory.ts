@@ -1,8 +1,8 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import * as v from "valibot";
-import { describeIssue } from "../../program/describe_issue.ts";
 import type { Logger } from "../../program/log/log.ts";
+import { describeIssue } from "../../program/text/describe_issue.ts";
 import { type Inventory as InventoryMessage, InventorySchema } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { Gpu, PoolServer, ServerFacts } from "../inventory.ts";
 import { MAX_AMOUNT } from "../share.ts";

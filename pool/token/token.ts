@@ -2,7 +2,7 @@ import { X509Certificate } from "node:crypto";
 import * as v from "valibot";
 import { parse, stringify } from "yaml";
 import { ConfigError } from "../../program/config_error.ts";
-import { describeIssue } from "../../program/describe_issue.ts";
+import { describeIssue } from "../../program/text/describe_issue.ts";
 import { findPairProblem, type KeyPair, type TlsIdentity } from "../../tls/key_pair.ts";
 
 /**

@@ -1,5 +1,5 @@
 import { configureSync, getJsonLinesFormatter, getLogger, type Logger, type Sink } from "@logtape/logtape";
-import { shorten } from "../quote.ts";
+import { shorten } from "../text/quote.ts";
 import { createLineOutput } from "./log_output.ts";
 
 export type { Logger };

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { parse } from "yaml";
 import { ConfigError } from "../../program/config_error.ts";
-import { describeIssue } from "../../program/describe_issue.ts";
+import { describeIssue } from "../../program/text/describe_issue.ts";
 
 /** The configuration of a pool server, as its YAML file describes it. Paths are as written there. */
 export interface ServerConfiguration {

@@ -6,7 +6,7 @@ import { canHold, type FreeGpu } from "../../pool/requests/feasibility.ts";
 import { createSuitability, describeRequest, type GpuRequest } from "../../pool/requests/gpu_request.ts";
 import { describeShare, type Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
-import { quote } from "../../program/quote.ts";
+import { quote } from "../../program/text/quote.ts";
 import { memoize } from "../fast/memoize.ts";
 import { UNITS } from "../pod/keys.ts";
 import type { Container, Pod } from "../pod/pod.ts";

@@ -4,8 +4,8 @@ import * as v from "valibot";
 import { parse } from "yaml";
 import { bytesOf } from "../../kubernetes/objects/quantity.ts";
 import { ConfigError } from "../../program/config_error.ts";
-import { describeIssue } from "../../program/describe_issue.ts";
-import { quote } from "../../program/quote.ts";
+import { describeIssue } from "../../program/text/describe_issue.ts";
+import { quote } from "../../program/text/quote.ts";
 import { ANNOTATIONS } from "../pod/keys.ts";
 import { Refusal } from "../pod/refusal.ts";
 

@@ -1,5 +1,5 @@
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
-import { quote } from "../../program/quote.ts";
+import { quote } from "../../program/text/quote.ts";
 import type { JsonObject } from "../pod/json_object.ts";
 import type { Pod } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";

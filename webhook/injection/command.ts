@@ -1,6 +1,6 @@
 import { basename } from "node:path/posix";
 import { percentToFraction, type Share } from "../../pool/share.ts";
-import { quote } from "../../program/quote.ts";
+import { quote } from "../../program/text/quote.ts";
 import type { Container } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
 

@@ -3,7 +3,7 @@ import { EXPECTED_FILTER, type Filter, MAX_FILTER_LENGTH, parseFilter, splitFilt
 import type { Inventory } from "../../pool/inventory.ts";
 import type { Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
-import { escapeControls, quote } from "../../program/quote.ts";
+import { escapeControls, quote } from "../../program/text/quote.ts";
 import { checkClaimSize, checkShare } from "../capacity/capacity.ts";
 import type { Allocation } from "../claims/allocation.ts";
 import { createClaimName, injectClaims } from "../claims/pod_claims.ts";

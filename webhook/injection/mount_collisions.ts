@@ -1,6 +1,6 @@
 import { join } from "node:path/posix";
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
-import { quote, shorten } from "../../program/quote.ts";
+import { quote, shorten } from "../../program/text/quote.ts";
 import type { ClientDefinition } from "../clients/catalogue.ts";
 import type { JsonObject } from "../pod/json_object.ts";
 import type { Container, Pod } from "../pod/pod.ts";

@@ -1,4 +1,4 @@
-import { shorten } from "../../program/quote.ts";
+import { shorten } from "../../program/text/quote.ts";
 import { ANNOTATIONS, SHARE_LIMITS, UNITS } from "../pod/keys.ts";
 import { readMode } from "../pod/mode.ts";
 import { isWindows } from "../pod/pod.ts";

@@ -1,7 +1,7 @@
 import { parseInteger } from "../../kubernetes/objects/quantity.ts";
 import type { Share } from "../../pool/share.ts";
 import { unitsOf } from "../../pool/units.ts";
-import { quote } from "../../program/quote.ts";
+import { quote } from "../../program/text/quote.ts";
 import { SHARE_LIMITS, UNITS } from "../pod/keys.ts";
 import { type Container, quantityOf } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";

@@ -1,4 +1,4 @@
-import { quote } from "../../program/quote.ts";
+import { quote } from "../../program/text/quote.ts";
 import { ANNOTATIONS } from "./keys.ts";
 import { Refusal } from "./refusal.ts";
 

@@ -1,4 +1,4 @@
-import { escapeControls, shorten } from "../../program/quote.ts";
+import { escapeControls, shorten } from "../../program/text/quote.ts";
 
 /** Why a pod is refused: a label of the metrics. */
 export type RefusalReason =

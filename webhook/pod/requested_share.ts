@@ -1,7 +1,7 @@
 import { ONE, parseInteger, parseQuantity } from "../../kubernetes/objects/quantity.ts";
 import { MAX_AMOUNT, type Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
-import { quote } from "../../program/quote.ts";
+import { quote } from "../../program/text/quote.ts";
 import { CONTAINER_VARIABLE, SHARE_LIMITS, UNITS } from "./keys.ts";
 import type { Container } from "./pod.ts";
 import { Refusal } from "./refusal.ts";

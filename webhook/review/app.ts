@@ -1,7 +1,7 @@
 import { Elysia } from "elysia";
+import { readinessResponse } from "../../program/http/probes.ts";
 import { type Logger, MAX_LOG_TEXT, messageOf } from "../../program/log/log.ts";
-import { readinessResponse } from "../../program/probes.ts";
-import { shorten } from "../../program/quote.ts";
+import { shorten } from "../../program/text/quote.ts";
 import { createEndOfTick } from "../fast/end_of_tick.ts";
 import type { ReviewLogEntry } from "../fast/review_log.ts";
 import { Refusal } from "../pod/refusal.ts";

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { describeIssue } from "../../program/describe_issue.ts";
+import { describeIssue } from "../../program/text/describe_issue.ts";
 import { isPod } from "../fast/is_pod.ts";
 import { Pod } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";

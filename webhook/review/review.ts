@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { describeIssue } from "../../program/describe_issue.ts";
+import { describeIssue } from "../../program/text/describe_issue.ts";
 import type { Refusal } from "../pod/refusal.ts";
 
 /** The version of AdmissionReviews that the webhook understands. */

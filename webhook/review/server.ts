@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { listenOn } from "../../program/listen.ts";
+import { listenOn } from "../../program/http/listen.ts";
 import type { Certificate } from "../../tls/certificate.ts";
 
 /**

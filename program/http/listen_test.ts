@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
+import { usedPort } from "../testing.ts";
 import { listenOn } from "./listen.ts";
-import { usedPort } from "./testing.ts";
 
 function failWith(code: string): never {
   throw Object.assign(new Error(`listen ${code}`), { code });

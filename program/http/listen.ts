@@ -1,4 +1,4 @@
-import { ConfigError } from "./config_error.ts";
+import { ConfigError } from "../config_error.ts";
 
 /** Why a port cannot be opened, by the code of the error (listen(2), bind(2)). */
 const REASONS: Readonly<Record<string, string>> = {
