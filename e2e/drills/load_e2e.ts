@@ -76,8 +76,11 @@ async function publishedGpus(): Promise<object[]> {
   return items.flatMap(({ spec }) => spec.devices ?? []);
 }
 
-/** Pods that may fail: a kubelet that restarts while it starts a container fails the pod, with or without GPUs. */
-const BACKOFF_LIMIT = 4;
+/**
+ * Pods that may fail: the kubelet fails those that it starts while it restarts, and rejects those that are bound to its node while the device
+ * plugin is away. The Job replaces them.
+ */
+const BACKOFF_LIMIT = 20;
 
 /** Creates a Job of `count` parallel pods, each with 50 percent of a GPU of server A. */
 async function startLoad(namespace: string, { count, command }: { count: number; command: string[] }): Promise<void> {
