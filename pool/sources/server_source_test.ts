@@ -16,11 +16,9 @@ import { startInventoryServer, TEST_IDENTITY } from "./testing.ts";
 const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };
 
 /** Follows the server at an address until disposal. */
-function follow(address: string, interval = 300) {
+function follow(address: string, interval = 300, log = silentLog) {
   const stop = new AbortController();
-  const states = createServerSource({ ...TEST_IDENTITY, interval, log: silentLog })(address, stop.signal)[
-    Symbol.asyncIterator
-  ]();
+  const states = createServerSource({ ...TEST_IDENTITY, interval, log })(address, stop.signal)[Symbol.asyncIterator]();
   return {
     stop: () => stop.abort(),
     next: async (): Promise<PoolServer | undefined> => (await states.next()).value,
@@ -92,13 +90,9 @@ test.concurrent("createServerSource() leaves out a GPU that no share could be co
         },
       }),
   });
-  const stop = new AbortController();
-  const source = createServerSource({ ...TEST_IDENTITY, interval: 6000, log: createRecordingLog(lines) });
-  const states = source(`127.0.0.1:${server.port}`, stop.signal)[Symbol.asyncIterator]();
-  expect((await states.next()).value).toMatchObject({ gpus: [{ id: "a" }] });
-  expect((await states.next()).value).toMatchObject({ gpus: [{ id: "a" }, { id: "c" }] });
-  stop.abort();
-  await states.return?.();
+  await using followed = follow(`127.0.0.1:${server.port}`, 6000, createRecordingLog(lines));
+  expect(await followed.until(isReachable)).toMatchObject({ gpus: [{ id: "a" }] });
+  expect(await followed.next()).toMatchObject({ gpus: [{ id: "a" }, { id: "c" }] });
   expect(lines.filter((line) => line.startsWith("GPU"))).toEqual([
     "GPU ignored: gpus.0.memoryMb is 0: expected a whole number of MB from 1 to 999999999",
   ]);
@@ -121,7 +115,7 @@ test.concurrent("createServerSource() keeps a server reachable after one broken 
   });
   const address = `127.0.0.1:${server.port}`;
   await using followed = follow(address, 6000);
-  expect(await followed.next()).toMatchObject({ reachable: true, gpus: [{ memoryMb: 1 }] });
+  expect(await followed.until(isReachable)).toMatchObject({ gpus: [{ memoryMb: 1 }] });
   expect(await followed.next()).toMatchObject({ reachable: true, gpus: [{ memoryMb: 2 }] });
 });
 
