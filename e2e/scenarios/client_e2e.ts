@@ -8,7 +8,7 @@ import { scenario } from "../steps/scenario.ts";
 const LEAVE_ORPHANS = `
   cat /proc/1/comm
   for i in 1 2 3 4 5 6 7 8 9 10; do pids="$pids $(sleep 600 > /dev/null & echo $!)"; done
-  count() { cat /proc/[0-9]*/comm | grep -c "^sleep$"; }
+  count() { cat /proc/[0-9]*/comm 2> /dev/null | grep -c "^sleep$"; }
   echo "$(count) orphans"
   kill $pids
   for i in $(seq 60); do [ "$(count)" = 0 ] && break; sleep 1; done
