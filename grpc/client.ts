@@ -24,11 +24,11 @@ export function connectUnix(path: string): GrpcChannel {
 /**
  * Creates a channel to `host:port`. The server's certificate must name the host. The channel connects on the first
  * call, and reconnects if necessary.
+ *
+ * @param tls the CAs of the server, and the client's certificate if it has one.
  */
-export function connectTls(address: string, { cert, key, ca }: TlsIdentity): GrpcChannel {
-  return createChannel(`https://${address}`, MAX_MESSAGE.tcp, { cert, key, ca, minVersion: "TLSv1.3" }, [
-    explainClosed,
-  ]);
+export function connectTls(address: string, tls: TlsIdentity | Pick<TlsIdentity, "ca">): GrpcChannel {
+  return createChannel(`https://${address}`, MAX_MESSAGE.tcp, { ...tls, minVersion: "TLSv1.3" }, [explainClosed]);
 }
 
 /**

@@ -10,7 +10,7 @@ export interface Peer {
   readonly unit: string;
 }
 
-/** The peer of a connection without TLS. */
+/** The peer of a connection without TLS, or without a client certificate. */
 export const ANONYMOUS: Peer = { name: "", unit: "" };
 
 /** The key of the peer in the values of a call. */
@@ -19,6 +19,13 @@ export const PEER = createContextKey(ANONYMOUS, { description: "the peer" });
 /** The peer of a call. */
 export function peerOf({ values }: Pick<HandlerContext, "values">): Peer {
   return values.get(PEER);
+}
+
+/** Why a session must end: the client has a certificate that is not of one of the CAs. Undefined if it may go on. */
+export function findRefusal({ socket }: ServerHttp2Session): string | undefined {
+  const { authorized, authorizationError, getPeerCertificate } = socket as Partial<TLSSocket>;
+  const hasCertificate = getPeerCertificate?.call(socket)?.raw !== undefined;
+  return hasCertificate && !authorized ? String(authorizationError) : undefined;
 }
 
 /** The peer at the other end of a session. */

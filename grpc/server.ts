@@ -13,10 +13,18 @@ import { type ConnectRouter, createContextValues } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { MAX_TIMEOUT } from "../program/timers.ts";
 import type { TlsIdentity } from "../tls/key_pair.ts";
-import { ANONYMOUS, PEER, type Peer, readPeer } from "./peer.ts";
+import { ANONYMOUS, findRefusal, PEER, type Peer, readPeer } from "./peer.ts";
 
-/** The path of a Unix socket (at most 107 bytes), or a TCP port (0 selects a free port), which always has mutual TLS. */
-export type ListenAddress = { path: string } | { port: number; host?: string; tls: TlsIdentity };
+/** The path of a Unix socket (at most 107 bytes), or a TCP port (0 selects a free port), which always has TLS. */
+export type ListenAddress =
+  | { path: string }
+  | {
+      port: number;
+      host?: string;
+      tls: TlsIdentity;
+      /** Whether clients without a certificate may connect. Their calls have the peer {@link ANONYMOUS}. */
+      allowAnonymous?: boolean;
+    };
 
 export interface GrpcServer extends AsyncDisposable {
   /** The TCP port; 0 for a Unix socket. */
@@ -34,6 +42,8 @@ export interface GrpcServerOptions {
   drain?: number;
   /** Called when a client is refused during the handshake, with the reason and the client's address. */
   onRefused?: (reason: string, address: string) => void;
+  /** How long a connection without a certificate may have no call, in ms. */
+  anonymousIdle?: number;
 }
 
 /** Largest request in bytes, also after decompression: 4 MiB, as in other gRPC servers. Connect's default is 4 GiB. */
@@ -49,7 +59,8 @@ const HANDSHAKE_TIMEOUT = 10_000;
  *
  * @throws the error of `listen`, such as EADDRINUSE.
  */
-export async function serveGrpc({ listen, routes, drain = 1000, onRefused }: GrpcServerOptions): Promise<GrpcServer> {
+export async function serveGrpc(options: GrpcServerOptions): Promise<GrpcServer> {
+  const { listen, routes, drain = 1000, onRefused, anonymousIdle = 10_000 } = options;
   const shutdown = new AbortController();
   const peers = new Map<ServerHttp2Session, Peer>();
   const adapter = connectNodeAdapter({
@@ -68,7 +79,15 @@ export async function serveGrpc({ listen, routes, drain = 1000, onRefused }: Grp
     adapter(request, response);
   });
   server.on("session", (session: ServerHttp2Session) => {
-    peers.set(session, readPeer(session));
+    const refusal = findRefusal(session);
+    if (refusal) {
+      onRefused?.(refusal, session.socket.remoteAddress ?? "");
+      session.destroy();
+      return;
+    }
+    const peer = readPeer(session);
+    if (peer === ANONYMOUS && !("path" in listen)) endWhenIdle(session, anonymousIdle);
+    peers.set(session, peer);
     session.on("close", () => peers.delete(session));
     session.on("error", () => session.destroy()); // the peer disconnected; the adapter aborts its streams
   });
@@ -119,11 +138,27 @@ function createHttp2Server(
   const options = {
     ...listen.tls,
     requestCert: true,
-    rejectUnauthorized: true,
+    rejectUnauthorized: listen.allowAnonymous !== true, // then findRefusal() checks
     minVersion: "TLSv1.3",
     handshakeTimeout: HANDSHAKE_TIMEOUT,
   } as const;
   return createSecureServer(options, onRequest);
+}
+
+/** Ends a session once it has had no call for `idle` ms: anybody can open one. */
+function endWhenIdle(session: ServerHttp2Session, idle: number): void {
+  let calls = 0;
+  const wait = () => setTimeout(() => session.destroy(), idle).unref();
+  let timer = wait();
+  session.on("stream", (stream) => {
+    calls += 1;
+    clearTimeout(timer);
+    stream.once("close", () => {
+      calls -= 1;
+      if (calls === 0 && !session.destroyed) timer = wait();
+    });
+  });
+  session.once("close", () => clearTimeout(timer));
 }
 
 function isTcp(address: AddressInfo | string | null): address is AddressInfo {

@@ -364,3 +364,28 @@ async function getInventory(path: string, authority: string, headers: Record<str
     session.destroy();
   }
 }
+
+test("a connection without a certificate ends when it has no call, and lasts while it has one", async () => {
+  await using server = await serveGrpc({
+    listen: { port: 0, host: "127.0.0.1", tls: TEST_SERVER, allowAnonymous: true },
+    routes,
+    drain: 50,
+    anonymousIdle: 100,
+  });
+  const url = `https://127.0.0.1:${server.port}`;
+  const idle = connectHttp2(url, { ca: TEST_CLIENT.ca });
+  using channel = connectTls(`127.0.0.1:${server.port}`, { ca: TEST_CLIENT.ca });
+  const stop = new AbortController();
+  const stream = createClient(PoolService, channel.transport).watchInventory({}, { signal: stop.signal });
+  const messages = stream[Symbol.asyncIterator]();
+  await messages.next();
+  await once(idle, "close");
+  expect((await messages.next()).value?.inventory?.hostname).toBe("b");
+  const known = connectHttp2(url, { ...TEST_CLIENT });
+  await once(known, "remoteSettings");
+  const later = connectHttp2(url, { ca: TEST_CLIENT.ca });
+  await once(later, "close");
+  expect(known.closed).toBe(false);
+  known.destroy();
+  stop.abort();
+});

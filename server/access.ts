@@ -15,6 +15,7 @@ export function findCaller(
   { name, unit }: Peer,
   clients: readonly ClientRules[],
 ): Caller | { readonly refusal: string } {
+  if (name === "") return { refusal: "This method needs the certificate of a client" };
   const rules = clients.find((client) => client.name === name);
   const isPod = unit === POD_UNIT;
   if (!rules || !(isPod || unit === "")) return { refusal: `This server's configuration has no client "${name}"` };

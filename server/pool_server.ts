@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { ServiceImpl } from "@connectrpc/connect";
+import { ANONYMOUS } from "../grpc/peer.ts";
 import { serveGrpc } from "../grpc/server.ts";
 import type { ServerFacts } from "../pool/inventory.ts";
 import { createLatest } from "../program/latest.ts";
@@ -22,8 +23,9 @@ export interface PoolServerOptions {
   facts: ServerFacts;
   gpus: readonly ServerGpu[];
   clients: readonly ClientRules[];
-  /** Time until a lease that is not renewed expires, in ms. */
+  /** Time until a lease that is not renewed expires, in ms: one of a cluster, and one that a pod took itself. */
   timeToLive: number;
+  podTimeToLive: number;
   /** The ledger's clock, in ms. */
   now?: () => number;
   /** How long disposal waits for running calls, in ms. */
@@ -50,20 +52,32 @@ export interface PoolServer extends AsyncDisposable {
 }
 
 export async function startServer(options: PoolServerOptions): Promise<PoolServer> {
-  const { port, host, facts, gpus, clients, timeToLive, now, drain, wrap = (service) => service, log } = options;
+  const {
+    port,
+    host,
+    facts,
+    gpus,
+    clients,
+    timeToLive,
+    podTimeToLive,
+    now,
+    drain,
+    wrap = (service) => service,
+    log,
+  } = options;
   let { tls } = options;
   const state = createLatest<ServerState>({ gpus, clients });
   const currentState = () => state.current as ServerState;
   const ledger = createLedger({
     gpus: () => currentState().gpus,
-    timeToLive,
+    timeToLive: ({ isPod }) => (isPod ? podTimeToLive : timeToLive),
     ...(now ? { now } : {}),
     newId: () => crypto.randomUUID(),
     newSecret: () => randomBytes(32).toString("base64url"),
   });
-  const service = wrap(createPoolService({ facts, state, ledger, timeToLive, log }));
+  const service = wrap(createPoolService({ facts, state, ledger, log }));
   const server = await serveGrpc({
-    listen: { port, ...(host === undefined ? {} : { host }), tls },
+    listen: { port, ...(host === undefined ? {} : { host }), tls, allowAnonymous: true },
     routes: (router) => router.service(PoolService, service),
     ...(drain === undefined ? {} : { drain }),
     onRefused: createRefusalLog(log),
@@ -81,7 +95,8 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
       for (const { id, holder, owner } of ledger.end((lease) => !mayHold(lease, clients, gpus))) {
         log.info("Lease ended", { why: "the configuration has changed", lease: id, client: holder.client, owner });
       }
-      server.closeConnections((peer) => "refusal" in findCaller(peer, clients));
+      // those of attached leases have ended with the leases
+      server.closeConnections((peer) => peer !== ANONYMOUS && "refusal" in findCaller(peer, clients));
     },
     useTls(next) {
       server.useTls(next);

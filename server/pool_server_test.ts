@@ -21,6 +21,7 @@ test("useTls() keeps connections when the certificate changes, and closes them w
     gpus: [],
     clients: [TEST_RULES],
     timeToLive: 600_000,
+    podTimeToLive: 600_000,
     drain: 50,
     log: silentLog,
   });

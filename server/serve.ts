@@ -59,6 +59,7 @@ export async function serve({ environment, log, signal }: ProgramContext): Promi
         }),
         clients,
         timeToLive: env.LEASE_TIME,
+        podTimeToLive: env.POD_LEASE_TIME,
         log,
       });
     server = resources.use(await listenOn("PORT", env.PORT, open));

@@ -1,4 +1,5 @@
 import { createHash, timingSafeEqual } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
@@ -37,13 +38,16 @@ export interface PoolServiceOptions {
   /** Watches send each change of the GPUs immediately, and end when their client is removed. */
   state: Latest<ServerState>;
   ledger: Ledger;
-  /** Time until a lease that is not renewed expires, in ms. */
-  timeToLive: number;
   log: Logger;
 }
 
 /** Minimum of heartbeat_interval, in ms. */
 const MIN_HEARTBEAT_INTERVAL = 100;
+
+/** Longest time between two messages to the user of a lease, in ms. */
+const ATTACH_HEARTBEAT = 1000;
+
+const NO_LEASE = "No such lease: it has ended";
 
 /** The filters that a server evaluates. It does not know the address under which a client reaches it. */
 const SERVER_FILTERS = FILTER_KEYS.filter((key) => key !== "server.addr");
@@ -67,7 +71,7 @@ const BoundedClaim = v.object({
 
 /** Creates `bitfusion.pool.v1.PoolService` for a ledger. It logs when a lease is granted, refused or ended. */
 export function createPoolService(options: PoolServiceOptions): ServiceImpl<typeof PoolService> {
-  const { facts, state, ledger, timeToLive, log } = options;
+  const { facts, state, ledger, log } = options;
 
   /** @throws {ConnectError} if the caller has no access. */
   function authorize({ clients, gpus }: ServerState, context: HandlerContext): Caller & { gpus: readonly ServerGpu[] } {
@@ -98,12 +102,15 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
   function expire(): void {
     for (const lease of ledger.expire()) logEnd(lease, "expired");
   }
+  function timeToLive({ holder }: Lease) {
+    return durationFromMs(ledger.timeToLive(holder));
+  }
   function leaseMessage({ id, owner, gpus, grantedAt, expiresAt }: Lease) {
     const timestamp = (time: number) => timestampFromMs(Math.round(Date.now() + time - ledger.now()));
     return create(LeaseSchema, {
       id,
       owner,
-      gpus: gpus.map(({ gpuId, units }) => ({ gpuId, units })),
+      gpus: gpuShares({ gpus }),
       grantedAt: timestamp(grantedAt),
       expiresAt: timestamp(expiresAt),
     });
@@ -164,7 +171,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       if ("lease" in result) {
         log.info(result.repeated ? "Lease returned to a repeated claim" : "Lease granted", leaseFields(result.lease));
         const { secret } = result.lease;
-        return { lease: leaseMessage(result.lease), secret, timeToLive: durationFromMs(timeToLive) };
+        return { lease: leaseMessage(result.lease), secret, timeToLive: timeToLive(result.lease) };
       }
       const { availableGpus, capableGpus } = result;
       const requested = { owner: { namespace, pod, container }, share, gpuIds };
@@ -180,15 +187,30 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
 
     renew(request, context) {
       const lease = findLease(request, context);
-      if (!lease) throw new ConnectError("No such lease: it has ended", Code.NotFound);
-      ledger.renew(lease.id);
-      return { timeToLive: durationFromMs(timeToLive) };
+      const renewed = ledger.renew(lease?.id ?? "");
+      if (!renewed) throw new ConnectError(NO_LEASE, Code.NotFound);
+      return { timeToLive: timeToLive(renewed) };
     },
 
     release(request, context) {
       const lease = findLease(request, context);
       if (lease && ledger.release(lease.id)) logEnd(lease, "released");
       return {};
+    },
+
+    async *attachLease({ leaseId, secret }, { signal }) {
+      for (;;) {
+        expire();
+        const lease = ledger.get(leaseId);
+        const untilEnded = ledger.untilEnded(leaseId);
+        if (!lease || !untilEnded || !isEqual(lease.secret, secret)) throw new ConnectError(NO_LEASE, Code.NotFound);
+        const remaining = Math.max(0, lease.expiresAt - ledger.now());
+        yield { gpus: gpuShares(lease), timeToLive: durationFromMs(Math.round(remaining)) };
+        // an end that came while the client did not read is noticed above
+        const pause = Math.min(ATTACH_HEARTBEAT, remaining / 8);
+        await sleep(pause, undefined, { signal: AbortSignal.any([signal, untilEnded]) }).catch(() => {});
+        signal.throwIfAborted();
+      }
     },
 
     listLeases(_, context) {
@@ -199,6 +221,10 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       return { leases: leases.map(leaseMessage) };
     },
   };
+}
+
+function gpuShares({ gpus }: Pick<Lease, "gpus">) {
+  return gpus.map(({ gpuId, units }) => ({ gpuId, units }));
 }
 
 /** @throws {ConnectError} when a name or a list is longer than any in Kubernetes. */

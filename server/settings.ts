@@ -13,8 +13,12 @@ export const SETTINGS = {
   GPUS: setting(v.optional(integer({ min: 0, max: 1024 }), "1"), "Number of simulated GPUs"),
   GPU_MEMORY: setting(v.optional(gpuMemory(), "16000"), "Memory of each GPU, in MB or as a quantity such as `16Gi`"),
   LEASE_TIME: setting(
+    v.optional(seconds({ min: 0.1, max: 3600 }), "300"),
+    "Seconds until a lease expires that the cluster's driver does not renew. A restart of the driver, the node or this server must not take longer",
+  ),
+  POD_LEASE_TIME: setting(
     v.optional(seconds({ min: 0.1, max: 3600 }), "15"),
-    "Seconds until a lease that is not renewed expires",
+    "Seconds until a lease expires that a pod took itself and does not renew",
   ),
   SERVER_NAME: setting(
     v.optional(v.string(), hostname),

@@ -21,6 +21,8 @@ export interface PoolServerOptions {
   clients?: readonly ClientRules[];
   /** Time until a lease that is not renewed expires, in ms. */
   timeToLive?: number;
+  /** That of leases that pods took themselves, in ms. By default the same. */
+  podTimeToLive?: number;
   /** Number of claims that the server handles without the client getting the answer. */
   lostAnswers?: number;
   /** The ledger's clock, in ms. */
@@ -54,6 +56,7 @@ export async function startPoolServer({
   memoryMb = 16_000,
   clients = [TEST_RULES],
   timeToLive = 600_000,
+  podTimeToLive = timeToLive,
   lostAnswers = 0,
   now,
 }: PoolServerOptions = {}): Promise<RunningPoolServer> {
@@ -67,6 +70,7 @@ export async function startPoolServer({
     gpus: simulatedGpus({ count, memoryMb, idPrefix: hostname }),
     clients,
     timeToLive,
+    podTimeToLive,
     ...(now ? { now } : {}),
     wrap: (service) => ({
       ...service,

@@ -50,8 +50,8 @@ export type ClaimResult =
 export interface LedgerOptions {
   /** The server's GPUs now. */
   gpus: () => readonly Gpu[];
-  /** Time until a lease that is not renewed expires, in ms. */
-  timeToLive: number;
+  /** Time until a lease of this holder that is not renewed expires, in ms. */
+  timeToLive: (holder: Holder) => number;
   /** The current time in ms, of a clock that only runs forward: a step of the system's clock must not end leases. */
   now?: () => number;
   newId: () => string;
@@ -62,6 +62,8 @@ export interface LedgerOptions {
 export interface Ledger {
   /** The current time, in ms of the ledger's clock. */
   now(): number;
+  /** Time until a lease of this holder that is not renewed expires, in ms. */
+  timeToLive(holder: Holder): number;
   /** Claims the share of the requested number of GPUs that match, or nothing. The ledger chooses them. */
   claim(claim: LeaseClaim): ClaimResult;
   /** Restarts the time to live of a lease. Returns undefined if the lease does not exist. */
@@ -73,6 +75,8 @@ export interface Ledger {
   /** Ends the leases that match, and returns them. */
   end(matches: (lease: Lease) => boolean): Lease[];
   get(id: string): Lease | undefined;
+  /** Aborted when the lease ends. Undefined if it does not exist. */
+  untilEnded(id: string): AbortSignal | undefined;
   leases(): Lease[];
 }
 
@@ -85,11 +89,12 @@ export function createLedger({
   newSecret,
 }: LedgerOptions): Ledger {
   const leases = new Map<string, Lease>();
+  const ends = new Map<string, AbortController>();
 
   function renew(id: string): Lease | undefined {
     const lease = leases.get(id);
     if (!lease) return undefined;
-    const renewed = { ...lease, expiresAt: now() + timeToLive };
+    const renewed = { ...lease, expiresAt: now() + timeToLive(lease.holder) };
     leases.set(id, renewed);
     return renewed;
   }
@@ -97,9 +102,16 @@ export function createLedger({
   function leaseOf(request: string | undefined): Lease | undefined {
     return request === undefined ? undefined : leases.values().find((lease) => lease.request === request);
   }
+  function remove(id: string): Lease | undefined {
+    const lease = leases.get(id);
+    leases.delete(id);
+    ends.get(id)?.abort();
+    ends.delete(id);
+    return lease;
+  }
   function end(matches: (lease: Lease) => boolean): Lease[] {
     const ended = [...leases.values()].filter(matches);
-    for (const { id } of ended) leases.delete(id);
+    for (const { id } of ended) remove(id);
     return ended;
   }
   function unitsOf({ client, isPod }: Holder): number {
@@ -118,6 +130,7 @@ export function createLedger({
 
   return {
     now,
+    timeToLive,
     claim({ holder, owner, share, maxUnits = Number.POSITIVE_INFINITY, matches = () => true, request }) {
       const earlier = renew(leaseOf(request)?.id ?? "");
       if (earlier) return { lease: earlier, repeated: true };
@@ -139,21 +152,19 @@ export function createLedger({
         owner,
         gpus: available.slice(0, share.gpus).map(({ gpu, units }) => ({ gpuId: gpu.id, units })),
         grantedAt,
-        expiresAt: grantedAt + timeToLive,
+        expiresAt: grantedAt + timeToLive(holder),
         request,
       };
       leases.set(lease.id, lease);
+      ends.set(lease.id, new AbortController());
       return { lease, repeated: false };
     },
     renew,
-    release(id) {
-      const lease = leases.get(id);
-      leases.delete(id);
-      return lease;
-    },
+    release: remove,
     expire: () => end(({ expiresAt }) => expiresAt <= now()),
     end,
     get: (id) => leases.get(id),
+    untilEnded: (id) => ends.get(id)?.signal,
     leases: () => [...leases.values()],
   };
 }

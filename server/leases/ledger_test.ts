@@ -17,7 +17,10 @@ function ledgerOf(...gpus: Gpu[]): Ledger & { clock: { time: number } } {
   let id = 0;
   const newId = () => String(++id);
   const newSecret = () => `secret ${id}`;
-  return { ...createLedger({ gpus: () => gpus, timeToLive: 1000, now: () => clock.time, newId, newSecret }), clock };
+  return {
+    ...createLedger({ gpus: () => gpus, timeToLive: () => 1000, now: () => clock.time, newId, newSecret }),
+    clock,
+  };
 }
 
 function claim(ledger: Ledger, share: Share, matches: (gpu: Gpu) => boolean = () => true): ClaimResult {

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file bitfusion/pool/v1/pool.proto.
  */
 export const file_bitfusion_pool_v1_pool: GenFile = /*@__PURE__*/
-  fileDesc("ChxiaXRmdXNpb24vcG9vbC92MS9wb29sLnByb3RvEhFiaXRmdXNpb24ucG9vbC52MSKDAQoJSW52ZW50b3J5EhAKCGhvc3RuYW1lGAEgASgJEiQKBGdwdXMYAiADKAsyFi5iaXRmdXNpb24ucG9vbC52MS5HcHUSEAoIaGFzX3JkbWEYAyABKAgSFAoMY3VkYV92ZXJzaW9uGAQgASgJEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJIkQKA0dwdRIKCgJpZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIRCgltZW1vcnlfbWIYAyABKAMSDwoHaGVhbHRoeRgEIAEoCCImChNHZXRJbnZlbnRvcnlSZXF1ZXN0Eg8KB2RldmljZXMYASADKAkiRwoUR2V0SW52ZW50b3J5UmVzcG9uc2USLwoJaW52ZW50b3J5GAEgASgLMhwuYml0ZnVzaW9uLnBvb2wudjEuSW52ZW50b3J5Ik4KFVdhdGNoSW52ZW50b3J5UmVxdWVzdBI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSQoWV2F0Y2hJbnZlbnRvcnlSZXNwb25zZRIvCglpbnZlbnRvcnkYASABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5JbnZlbnRvcnkixwEKDENsYWltUmVxdWVzdBInCgVvd25lchgBIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLk93bmVyEgwKBGdwdXMYAiABKAUSEQoHcGVyY2VudBgDIAEoBUgAEhMKCW1lbW9yeV9tYhgEIAEoA0gAEioKB2ZpbHRlcnMYBSADKAsyGS5iaXRmdXNpb24ucG9vbC52MS5GaWx0ZXISDwoHZ3B1X2lkcxgGIAMoCRISCgpyZXF1ZXN0X2lkGAcgASgJQgcKBXNoYXJlIjoKBU93bmVyEhEKCW5hbWVzcGFjZRgBIAEoCRILCgNwb2QYAiABKAkSEQoJY29udGFpbmVyGAMgASgJIiQKBkZpbHRlchILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAkieQoNQ2xhaW1SZXNwb25zZRInCgVsZWFzZRgBIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLkxlYXNlEi8KDHRpbWVfdG9fbGl2ZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZzZWNyZXQYAyABKAkixwEKBUxlYXNlEgoKAmlkGAEgASgJEicKBW93bmVyGAIgASgLMhguYml0ZnVzaW9uLnBvb2wudjEuT3duZXISKQoEZ3B1cxgDIAMoCzIbLmJpdGZ1c2lvbi5wb29sLnYxLkdwdVNoYXJlEi4KCmdyYW50ZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmV4cGlyZXNfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIikKCEdwdVNoYXJlEg4KBmdwdV9pZBgBIAEoCRINCgV1bml0cxgCIAEoBSI4CghTaG9ydGFnZRIWCg5hdmFpbGFibGVfZ3B1cxgBIAEoBRIUCgxjYXBhYmxlX2dwdXMYAiABKAUiMAoMUmVuZXdSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCSJACg1SZW5ld1Jlc3BvbnNlEi8KDHRpbWVfdG9fbGl2ZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIyCg5SZWxlYXNlUmVxdWVzdBIQCghsZWFzZV9pZBgBIAEoCRIOCgZzZWNyZXQYAiABKAkiEQoPUmVsZWFzZVJlc3BvbnNlIhMKEUxpc3RMZWFzZXNSZXF1ZXN0Ij4KEkxpc3RMZWFzZXNSZXNwb25zZRIoCgZsZWFzZXMYASADKAsyGC5iaXRmdXNpb24ucG9vbC52MS5MZWFzZTKcBAoLUG9vbFNlcnZpY2USXwoMR2V0SW52ZW50b3J5EiYuYml0ZnVzaW9uLnBvb2wudjEuR2V0SW52ZW50b3J5UmVxdWVzdBonLmJpdGZ1c2lvbi5wb29sLnYxLkdldEludmVudG9yeVJlc3BvbnNlEmcKDldhdGNoSW52ZW50b3J5EiguYml0ZnVzaW9uLnBvb2wudjEuV2F0Y2hJbnZlbnRvcnlSZXF1ZXN0GikuYml0ZnVzaW9uLnBvb2wudjEuV2F0Y2hJbnZlbnRvcnlSZXNwb25zZTABEkoKBUNsYWltEh8uYml0ZnVzaW9uLnBvb2wudjEuQ2xhaW1SZXF1ZXN0GiAuYml0ZnVzaW9uLnBvb2wudjEuQ2xhaW1SZXNwb25zZRJKCgVSZW5ldxIfLmJpdGZ1c2lvbi5wb29sLnYxLlJlbmV3UmVxdWVzdBogLmJpdGZ1c2lvbi5wb29sLnYxLlJlbmV3UmVzcG9uc2USUAoHUmVsZWFzZRIhLmJpdGZ1c2lvbi5wb29sLnYxLlJlbGVhc2VSZXF1ZXN0GiIuYml0ZnVzaW9uLnBvb2wudjEuUmVsZWFzZVJlc3BvbnNlElkKCkxpc3RMZWFzZXMSJC5iaXRmdXNpb24ucG9vbC52MS5MaXN0TGVhc2VzUmVxdWVzdBolLmJpdGZ1c2lvbi5wb29sLnYxLkxpc3RMZWFzZXNSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChxiaXRmdXNpb24vcG9vbC92MS9wb29sLnByb3RvEhFiaXRmdXNpb24ucG9vbC52MSKDAQoJSW52ZW50b3J5EhAKCGhvc3RuYW1lGAEgASgJEiQKBGdwdXMYAiADKAsyFi5iaXRmdXNpb24ucG9vbC52MS5HcHUSEAoIaGFzX3JkbWEYAyABKAgSFAoMY3VkYV92ZXJzaW9uGAQgASgJEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJIkQKA0dwdRIKCgJpZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIRCgltZW1vcnlfbWIYAyABKAMSDwoHaGVhbHRoeRgEIAEoCCImChNHZXRJbnZlbnRvcnlSZXF1ZXN0Eg8KB2RldmljZXMYASADKAkiRwoUR2V0SW52ZW50b3J5UmVzcG9uc2USLwoJaW52ZW50b3J5GAEgASgLMhwuYml0ZnVzaW9uLnBvb2wudjEuSW52ZW50b3J5Ik4KFVdhdGNoSW52ZW50b3J5UmVxdWVzdBI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSQoWV2F0Y2hJbnZlbnRvcnlSZXNwb25zZRIvCglpbnZlbnRvcnkYASABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5JbnZlbnRvcnkixwEKDENsYWltUmVxdWVzdBInCgVvd25lchgBIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLk93bmVyEgwKBGdwdXMYAiABKAUSEQoHcGVyY2VudBgDIAEoBUgAEhMKCW1lbW9yeV9tYhgEIAEoA0gAEioKB2ZpbHRlcnMYBSADKAsyGS5iaXRmdXNpb24ucG9vbC52MS5GaWx0ZXISDwoHZ3B1X2lkcxgGIAMoCRISCgpyZXF1ZXN0X2lkGAcgASgJQgcKBXNoYXJlIjoKBU93bmVyEhEKCW5hbWVzcGFjZRgBIAEoCRILCgNwb2QYAiABKAkSEQoJY29udGFpbmVyGAMgASgJIiQKBkZpbHRlchILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAkieQoNQ2xhaW1SZXNwb25zZRInCgVsZWFzZRgBIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLkxlYXNlEi8KDHRpbWVfdG9fbGl2ZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZzZWNyZXQYAyABKAkixwEKBUxlYXNlEgoKAmlkGAEgASgJEicKBW93bmVyGAIgASgLMhguYml0ZnVzaW9uLnBvb2wudjEuT3duZXISKQoEZ3B1cxgDIAMoCzIbLmJpdGZ1c2lvbi5wb29sLnYxLkdwdVNoYXJlEi4KCmdyYW50ZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmV4cGlyZXNfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIikKCEdwdVNoYXJlEg4KBmdwdV9pZBgBIAEoCRINCgV1bml0cxgCIAEoBSI4CghTaG9ydGFnZRIWCg5hdmFpbGFibGVfZ3B1cxgBIAEoBRIUCgxjYXBhYmxlX2dwdXMYAiABKAUiMAoMUmVuZXdSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCSJACg1SZW5ld1Jlc3BvbnNlEi8KDHRpbWVfdG9fbGl2ZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIyCg5SZWxlYXNlUmVxdWVzdBIQCghsZWFzZV9pZBgBIAEoCRIOCgZzZWNyZXQYAiABKAkiEQoPUmVsZWFzZVJlc3BvbnNlIjYKEkF0dGFjaExlYXNlUmVxdWVzdBIQCghsZWFzZV9pZBgBIAEoCRIOCgZzZWNyZXQYAiABKAkicQoTQXR0YWNoTGVhc2VSZXNwb25zZRIpCgRncHVzGAEgAygLMhsuYml0ZnVzaW9uLnBvb2wudjEuR3B1U2hhcmUSLwoMdGltZV90b19saXZlGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIhMKEUxpc3RMZWFzZXNSZXF1ZXN0Ij4KEkxpc3RMZWFzZXNSZXNwb25zZRIoCgZsZWFzZXMYASADKAsyGC5iaXRmdXNpb24ucG9vbC52MS5MZWFzZTL8BAoLUG9vbFNlcnZpY2USXwoMR2V0SW52ZW50b3J5EiYuYml0ZnVzaW9uLnBvb2wudjEuR2V0SW52ZW50b3J5UmVxdWVzdBonLmJpdGZ1c2lvbi5wb29sLnYxLkdldEludmVudG9yeVJlc3BvbnNlEmcKDldhdGNoSW52ZW50b3J5EiguYml0ZnVzaW9uLnBvb2wudjEuV2F0Y2hJbnZlbnRvcnlSZXF1ZXN0GikuYml0ZnVzaW9uLnBvb2wudjEuV2F0Y2hJbnZlbnRvcnlSZXNwb25zZTABEkoKBUNsYWltEh8uYml0ZnVzaW9uLnBvb2wudjEuQ2xhaW1SZXF1ZXN0GiAuYml0ZnVzaW9uLnBvb2wudjEuQ2xhaW1SZXNwb25zZRJKCgVSZW5ldxIfLmJpdGZ1c2lvbi5wb29sLnYxLlJlbmV3UmVxdWVzdBogLmJpdGZ1c2lvbi5wb29sLnYxLlJlbmV3UmVzcG9uc2USUAoHUmVsZWFzZRIhLmJpdGZ1c2lvbi5wb29sLnYxLlJlbGVhc2VSZXF1ZXN0GiIuYml0ZnVzaW9uLnBvb2wudjEuUmVsZWFzZVJlc3BvbnNlEl4KC0F0dGFjaExlYXNlEiUuYml0ZnVzaW9uLnBvb2wudjEuQXR0YWNoTGVhc2VSZXF1ZXN0GiYuYml0ZnVzaW9uLnBvb2wudjEuQXR0YWNoTGVhc2VSZXNwb25zZTABElkKCkxpc3RMZWFzZXMSJC5iaXRmdXNpb24ucG9vbC52MS5MaXN0TGVhc2VzUmVxdWVzdBolLmJpdGZ1c2lvbi5wb29sLnYxLkxpc3RMZWFzZXNSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message bitfusion.pool.v1.Inventory
@@ -227,9 +227,10 @@ export type ClaimRequest = Message<"bitfusion.pool.v1.ClaimRequest"> & {
   gpuIds: string[];
 
   /**
-   * A random UUID that the client chooses. If the server has granted an equal claim (this id, this owner, everything else too) and the
-   * lease has not ended, it returns that lease, renewed. If empty, each claim is a new one. Keep it secret: with it, each pod of the
-   * cluster gets the secret of the lease.
+   * A UUID that the client chooses. If the server has granted an equal claim (this id, this owner, everything else too) and the
+   * lease has not ended, it returns that lease, renewed. If empty, each claim is a new one. Pods choose a
+   * random one and keep it secret: with it, each pod of the cluster gets the secret of the lease. The ids that a cluster
+   * itself chooses are of no use to its pods.
    *
    * @generated from field: string request_id = 7;
    */
@@ -502,6 +503,54 @@ export const ReleaseResponseSchema: GenMessage<ReleaseResponse> = /*@__PURE__*/
   messageDesc(file_bitfusion_pool_v1_pool, 16);
 
 /**
+ * @generated from message bitfusion.pool.v1.AttachLeaseRequest
+ */
+export type AttachLeaseRequest = Message<"bitfusion.pool.v1.AttachLeaseRequest"> & {
+  /**
+   * @generated from field: string lease_id = 1;
+   */
+  leaseId: string;
+
+  /**
+   * That of the ClaimResponse.
+   *
+   * @generated from field: string secret = 2;
+   */
+  secret: string;
+};
+
+/**
+ * Describes the message bitfusion.pool.v1.AttachLeaseRequest.
+ * Use `create(AttachLeaseRequestSchema)` to create a new message.
+ */
+export const AttachLeaseRequestSchema: GenMessage<AttachLeaseRequest> = /*@__PURE__*/
+  messageDesc(file_bitfusion_pool_v1_pool, 17);
+
+/**
+ * @generated from message bitfusion.pool.v1.AttachLeaseResponse
+ */
+export type AttachLeaseResponse = Message<"bitfusion.pool.v1.AttachLeaseResponse"> & {
+  /**
+   * @generated from field: repeated bitfusion.pool.v1.GpuShare gpus = 1;
+   */
+  gpus: GpuShare[];
+
+  /**
+   * The lease expires unless its holder renews it within this time. The server counts from the moment it sends the response.
+   *
+   * @generated from field: google.protobuf.Duration time_to_live = 2;
+   */
+  timeToLive?: Duration | undefined;
+};
+
+/**
+ * Describes the message bitfusion.pool.v1.AttachLeaseResponse.
+ * Use `create(AttachLeaseResponseSchema)` to create a new message.
+ */
+export const AttachLeaseResponseSchema: GenMessage<AttachLeaseResponse> = /*@__PURE__*/
+  messageDesc(file_bitfusion_pool_v1_pool, 18);
+
+/**
  * @generated from message bitfusion.pool.v1.ListLeasesRequest
  */
 export type ListLeasesRequest = Message<"bitfusion.pool.v1.ListLeasesRequest"> & {
@@ -512,7 +561,7 @@ export type ListLeasesRequest = Message<"bitfusion.pool.v1.ListLeasesRequest"> &
  * Use `create(ListLeasesRequestSchema)` to create a new message.
  */
 export const ListLeasesRequestSchema: GenMessage<ListLeasesRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 17);
+  messageDesc(file_bitfusion_pool_v1_pool, 19);
 
 /**
  * @generated from message bitfusion.pool.v1.ListLeasesResponse
@@ -529,13 +578,13 @@ export type ListLeasesResponse = Message<"bitfusion.pool.v1.ListLeasesResponse">
  * Use `create(ListLeasesResponseSchema)` to create a new message.
  */
 export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 18);
+  messageDesc(file_bitfusion_pool_v1_pool, 20);
 
 /**
  * One server of the pool. The server decides on its own capacity: it refuses a claim that does not fit.
  * The client's certificate says who calls: a cluster, which sees its own GPUs and leases only, or its pods
  * (organizational unit "pods"), which list nothing and need the secret of a lease. PERMISSION_DENIED: the server's
- * configuration does not have this client, or it may not call this method.
+ * configuration does not have this client, or it may not call this method. Only AttachLease needs no certificate.
  *
  * @generated from service bitfusion.pool.v1.PoolService
  */
@@ -589,6 +638,17 @@ export const PoolService: GenService<{
     methodKind: "unary";
     input: typeof ReleaseRequestSchema;
     output: typeof ReleaseResponseSchema;
+  },
+  /**
+   * For whoever uses the GPUs of a lease: its secret proves the lease, with and without a client certificate. Sends the
+   * state of the lease immediately, and then at least once a second. Fails with NOT_FOUND at once when the lease ends.
+   *
+   * @generated from rpc bitfusion.pool.v1.PoolService.AttachLease
+   */
+  attachLease: {
+    methodKind: "server_streaming";
+    input: typeof AttachLeaseRequestSchema;
+    output: typeof AttachLeaseResponseSchema;
   },
   /**
    * Lists the leases of the cluster and its pods. Not for pods.
