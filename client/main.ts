@@ -5,7 +5,6 @@ import { ConfigError } from "../program/config_error.ts";
 import { messageOf } from "../program/log/log.ts";
 import { collectFilter, parseCount, parseFraction, parseTimeout, shareOf } from "./arguments.ts";
 import { type Init, startInit } from "./command/init.ts";
-import { readConfiguration } from "./configuration.ts";
 import { install } from "./install.ts";
 import { InterruptedError, run } from "./run.ts";
 
@@ -38,7 +37,8 @@ program
   .addHelpText(
     "after",
     `
-Reads /etc/bitfusion/servers.conf, /etc/bitfusion/tls/ca.crt and ~/.bitfusion/client.yaml. The command gets LD_LIBRARY_PATH with the folders of
+Reads /etc/bitfusion/servers.conf, /etc/bitfusion/tls/ca.crt and ~/.bitfusion/client.yaml; where the scheduler chooses GPUs
+(BITFUSION_ALLOCATION=claims), the folder BITFUSION_LEASES instead. The command gets LD_LIBRARY_PATH with the folders of
 BITFUSION_LIBRARY_PATH in front.
 Exits with the command's status (128 + n: ended by signal n, also while waiting for the pool; 126, 127: cannot be run),
 1 if the pool has no free share or the lease is lost, 2 if the input is invalid.
@@ -56,14 +56,11 @@ Differences from Bitfusion's own client:
       // never removed: a second Ctrl-C at a terminal would end the client before it releases the lease
       for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, giveUp);
       using init = process.pid === 1 ? tryInit() : undefined;
-      const { servers, tls } = await readConfiguration(process.env);
       const { filter: filters, timeout } = options;
       process.exitCode = await run({
         share: shareOf(options),
         filters,
         command,
-        servers,
-        tls,
         timeout,
         environment: process.env,
         print,

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { serveGrpc } from "../grpc/server.ts";
-import { deviceName } from "../pool/device_name.ts";
+import { formatLeases, type LeaseProof } from "../pool/lease_folder.ts";
 import { formatClientYaml } from "../pool/token/token.ts";
 import { bundle, freePort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
@@ -336,66 +336,143 @@ test.concurrent("run fails immediately if the pool can never satisfy the claim",
   });
 });
 
-/** The variables that the webhook and the driver set in a container whose GPUs the scheduler has chosen. */
-function allocationVariables(...gpus: [id: string, units: number][]): Record<string, string> {
-  const BITFUSION_DEVICES = gpus.map(([id, units]) => `${deviceName(id)}=${units}`).join(",");
-  return { BITFUSION_ALLOCATION: "claims", BITFUSION_DEVICES };
+/** Takes a lease as the driver does, and returns what proves it. */
+function lease(server: RunningPoolServer, gpuId: string, percent: number): LeaseProof {
+  const share = { gpus: 1, percent };
+  const result = server.ledger.claim({
+    holder: TEST_HOLDER,
+    owner: OTHER_OWNER,
+    share,
+    matches: ({ id }) => id === gpuId,
+  });
+  if (!("lease" in result)) throw new Error(`The server has no ${percent} % of ${gpuId}`);
+  return { address: server.address, leaseId: result.lease.id, secret: result.lease.secret };
 }
 
-test.concurrent("run claims exactly the GPUs that the scheduler has chosen, from several servers", async () => {
+/** The folder of a container's leases, as the driver writes it, and the variables that the webhook and the driver set. */
+async function leaseFolder(...claims: (readonly LeaseProof[])[]) {
+  const folder = await mkdtempDisposable(join(tmpdir(), "leases-"));
+  const write = async (claim: number, leases: readonly LeaseProof[]) => {
+    await mkdir(join(folder.path, `claim-${claim}`), { recursive: true });
+    await writeFile(join(folder.path, `claim-${claim}`, "ca.crt"), TEST_CLIENT.ca);
+    await writeFile(join(folder.path, `claim-${claim}`, "leases.json"), formatLeases(leases));
+  };
+  for (const [index, leases] of claims.entries()) await write(index, leases);
+  return {
+    environment: { BITFUSION_ALLOCATION: "claims", BITFUSION_LEASES: folder.path },
+    write,
+    [Symbol.asyncDispose]: () => folder.remove(),
+  };
+}
+
+test.concurrent("run uses the leases that the driver holds, of several claims and servers, and neither takes nor releases one", async () => {
   await using a = await startPoolServer({ hostname: "a", gpus: 3 });
   await using b = await startPoolServer({ hostname: "b", gpus: 2 });
-  const environment = allocationVariables(["a/2", 30], ["b/1", 30]);
-  const servers = [a.address, b.address];
-  // the servers would choose other GPUs, and the scheduler has applied the filter already
-  const args = ["run", "-n", "2", "-p", "0.3", "--filter", "server.has-rdma=yes", "printenv", "BITFUSION_GPUS"];
-  expect(await outcome(args, { servers, environment })).toMatchObject({ status: 0, stdout: "a/2=30,b/1=30\n" });
-  expect([...a.ledger.leases(), ...b.ledger.leases()]).toEqual([]);
+  await using folder = await leaseFolder([lease(a, "a/2", 30), lease(b, "b/1", 30)], [lease(a, "a/0", 30)]);
+  const args = ["run", "-n", "3", "-p", "0.3", "--filter", "server.has-rdma=yes", "printenv", "BITFUSION_GPUS"];
+  const result = await outcome(args, { clientYaml: null, environment: folder.environment });
+  expect(result).toMatchObject({ status: 0, stdout: "a/2=30,b/1=30,a/0=30\n" });
+  expect([...a.ledger.leases(), ...b.ledger.leases()]).toHaveLength(3);
 });
 
-test.concurrent("run waits for the GPU that the scheduler has chosen, even if another is free", async () => {
+test.concurrent("run ends the command at once when the driver's lease ends", async () => {
+  await using server = await startPoolServer();
+  const proof = lease(server, "server/0", 50);
+  await using folder = await leaseFolder([proof]);
+  await using client = await start(["run", "-n", "1", "--", "sh", "-c", RUN_UNTIL_CLIENT_EXITS], folder);
+  await client.stdout.until("ready");
+  server.ledger.release(proof.leaseId);
+  expect(await client.exited).toBe(143);
+  expect(await client.stderr.text()).toContain(
+    `bitfusion: A lease is lost: [not_found] ${server.address}: No such lease: it has ended\n`,
+  );
+});
+
+test.concurrent("run waits for a server that does not know the lease yet, and for one that is away", async () => {
   await using server = await startPoolServer({ gpus: 2 });
-  const first = fill(server); // takes server/0
-  await using client = await start(["run", "-n", "1", "-p", "0.5", "printenv", "BITFUSION_GPUS"], {
-    servers: [server.address],
-    environment: allocationVariables(["server/0", 50]),
-  });
-  await client.stderr.until("Waiting for the pool: The scheduler chose the GPU server/0, but 50 % of it is not free");
-  first();
-  expect(await client.stdout.text()).toBe("server/0=50\n");
+  await using folder = await leaseFolder([{ address: server.address, leaseId: "unknown", secret: "" }]);
+  await using client = await start(["run", "-n", "1", "printenv", "BITFUSION_GPUS"], folder);
+  await client.stderr.until(`Waiting for the pool: [not_found] ${server.address}: No such lease: it has ended`);
+  const address = `127.0.0.1:${await freePort()}`;
+  await folder.write(0, [{ address, leaseId: "unknown", secret: "" }]);
+  await client.stderr.until(`Waiting for the pool: [unavailable] ${address}`);
+  await folder.write(0, [lease(server, "server/1", 50)]);
+  expect(await client.stdout.text()).toBe("server/1=50\n");
   expect(await client.exited).toBe(0);
 });
 
-test.concurrent.each<[string, Record<string, string>, number, string]>([
-  [
-    "BITFUSION_DEVICES is not set",
-    { BITFUSION_ALLOCATION: "claims" },
-    2,
-    "BITFUSION_DEVICES is not set: the driver has assigned no GPUs to this container",
-  ],
-  [
-    "BITFUSION_DEVICES is invalid",
-    { BITFUSION_ALLOCATION: "claims", BITFUSION_DEVICES: "gpu" },
-    2,
-    "expected device=units",
-  ],
-  [
-    "BITFUSION_DEVICES names more GPUs than -n",
-    allocationVariables(["server/0", 50], ["server/1", 50]),
-    2,
-    "names 2 GPUs, but -n is 1",
-  ],
-  [
-    "BITFUSION_DEVICES names a GPU that no server has",
-    allocationVariables(["server/7", 50]),
-    1,
-    `No server has the GPU ${deviceName("server/7")}`,
-  ],
-])("run claims nothing and reports why if %s", async (_, environment, status, message) => {
+test.concurrent("the command goes on while a server restarts and the driver takes the lease again", async () => {
+  const first = await startPoolServer({ timeToLive: 20_000 });
+  await using folder = await leaseFolder([lease(first, "server/0", 50)]);
+  await using client = await start(["run", "-n", "1", "--", "sh", "-c", RUN_UNTIL_CLIENT_EXITS], folder);
+  await client.stdout.until("ready");
+  await first[Symbol.asyncDispose]();
+  await using second = await startPoolServer({ port: first.port, timeToLive: 20_000 });
+  const proof = lease(second, "server/0", 50);
+  await folder.write(0, [proof]);
+  await second.attached(proof.leaseId);
+  second.ledger.release(proof.leaseId);
+  expect(await client.exited).toBe(143);
+  expect(await client.stderr.text()).toContain("A lease is lost: [not_found]");
+});
+
+test.concurrent("run ends a command that ignores SIGTERM before the lease of a silent server expires", async () => {
+  const timeToLive = 6000;
+  let toldAt = 0;
+  await using server = await serveGrpc({
+    listen: { port: 0, tls: TEST_SERVER, allowAnonymous: true },
+    drain: 50,
+    routes: (router) =>
+      router.service(PoolService, {
+        async *attachLease(_, { signal }) {
+          toldAt ||= performance.now();
+          yield { gpus: [{ gpuId: "server/0", units: 50 }], timeToLive: durationFromMs(timeToLive) };
+          await once(signal, "abort");
+        },
+      }),
+  });
+  await using folder = await leaseFolder([{ address: `127.0.0.1:${server.port}`, leaseId: "a", secret: "b" }]);
+  await using listener = await listen();
+  const command = `trap "" TERM; exec 3<>/dev/tcp/127.0.0.1/${listener.port}; read <&3`;
+  await using client = await start(["run", "-n", "1", "--", "bash", "-c", command], folder);
+  await listener.closed;
+  expect(performance.now() - toldAt).toBeWithin(timeToLive / 2, timeToLive);
+  expect(await client.exited).toBe(137);
+  expect(await client.stderr.text()).toContain(`A lease is lost: 127.0.0.1:${server.port}: no answer`);
+});
+
+test.concurrent("a signal ends the wait for the driver's leases", async () => {
+  await using folder = await leaseFolder([{ address: `127.0.0.1:${await freePort()}`, leaseId: "a", secret: "b" }]);
+  await using client = await start(["run", "-n", "1", "echo", "done"], folder);
+  await client.stderr.until("Waiting for the pool");
+  await client.kill("SIGTERM");
+  expect(await client.exited).toBe(143);
+});
+
+test.concurrent("run gives up the driver's leases after the timeout, and says why", async () => {
   await using server = await startPoolServer();
-  const result = await outcome(["run", "-n", "1", "echo", "done"], { servers: [server.address], environment });
-  expect(result).toMatchObject({ status, stdout: "" });
-  expect(result.stderr).toContain(message);
+  await using folder = await leaseFolder([{ address: server.address, leaseId: "a", secret: "b" }]);
+  const { status, stderr } = await outcome(["run", "-n", "1", "--timeout", "0.1", "echo", "done"], folder);
+  expect(status).toBe(1);
+  expect(stderr).toContain(`Waited 0.1 s for the pool: [not_found] ${server.address}: No such lease`);
+});
+
+test.concurrent.each<[string, Record<string, string>, string]>([
+  ["is not set", {}, "BITFUSION_LEASES is not set: the driver has given this container no GPUs"],
+  ["does not exist", { BITFUSION_LEASES: "/nowhere" }, 'Cannot use BITFUSION_LEASES="/nowhere": ENOENT'],
+  ["has no folder", { BITFUSION_LEASES: import.meta.dir }, `Cannot use ${import.meta.dir}/`],
+])("run exits with 2 if the folder of leases %s", async (_, variables, message) => {
+  const environment = { BITFUSION_ALLOCATION: "claims", ...variables };
+  const { status, stderr } = await outcome(["run", "-n", "1", "echo", "done"], { environment });
+  expect(status).toBe(2);
+  expect(stderr).toContain(message);
+});
+
+test.concurrent("run exits with 2 if the driver has given the container another number of GPUs than -n", async () => {
+  await using server = await startPoolServer({ gpus: 2 });
+  await using folder = await leaseFolder([lease(server, "server/0", 50), lease(server, "server/1", 50)]);
+  const { status, stderr } = await outcome(["run", "-n", "1", "echo", "done"], folder);
+  expect([status, stderr]).toEqual([2, "bitfusion: The driver has given this container 2 GPUs, but -n is 1\n"]);
 });
 
 test.concurrent("run reports why the pool rejects a claim, and exits with 2", async () => {

@@ -1,12 +1,9 @@
 import { createClient } from "@connectrpc/connect";
 import { connectTls } from "../grpc/client.ts";
-import type { AllocatedDevice } from "../pool/allocated_device.ts";
 import { addressAttributes } from "../pool/attributes.ts";
 import { matchesFilter } from "../pool/filter.ts";
-import type { LeaseOwner } from "../pool/lease.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { TlsIdentity } from "../tls/key_pair.ts";
-import { claimDevices } from "./claim_devices.ts";
 import type { PoolClaimResult } from "./claim_result.ts";
 import { claimLease, type PoolClaim, releaseAll, type ServerLease } from "./server_lease.ts";
 
@@ -17,8 +14,6 @@ import { claimLease, type PoolClaim, releaseAll, type ServerLease } from "./serv
 export interface PoolClient extends Disposable {
   /** Claims all GPUs from one server if one has enough, otherwise from several: all or nothing. */
   claim(claim: PoolClaim, signal: AbortSignal): Promise<PoolClaimResult>;
-  /** Claims exactly these GPUs on the servers that have them: all or nothing. */
-  claimDevices(owner: LeaseOwner, devices: readonly AllocatedDevice[], signal: AbortSignal): Promise<PoolClaimResult>;
 }
 
 /** Creates a client for servers at `addresses`, each host:port. It connects on first use. */
@@ -70,7 +65,6 @@ export function createPoolClient(addresses: readonly string[], tls: TlsIdentity)
       const result = await claimFromSeveral(candidates, { owner, share, filters: serverFilters }, signal);
       return "wait" in result ? { wait: [result.wait, ...failures].join("; ") } : result;
     },
-    claimDevices: (owner, devices, signal) => claimDevices(servers, { owner, devices }, signal),
     [Symbol.dispose]() {
       for (const { channel } of servers) channel[Symbol.dispose]();
     },

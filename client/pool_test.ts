@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { serveGrpc } from "../grpc/server.ts";
-import { deviceName } from "../pool/device_name.ts";
 import { freePort } from "../program/testing.ts";
 import { PoolService, ShortageSchema } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { type RunningPoolServer, startPoolServer, TEST_HOLDER } from "../server/testing.ts";
@@ -146,30 +145,6 @@ test("a repeated claim() gets the lease that an earlier one was granted without 
   expect(server.ledger.leases()).toHaveLength(1);
 });
 
-test("a repeated claimDevices() gets one lease of each server if one of them was granted without an answer", async () => {
-  await using a = await startPoolServer({ hostname: "a" });
-  await using b = await startPoolServer({ hostname: "b", lostAnswers: 1 });
-  using pool = createPoolClient([a.address, b.address], TEST_CLIENT);
-  const devices = ["a/0", "b/0"].map((id) => ({ device: deviceName(id), units: 60 }));
-  const first = await pool.claimDevices(owner, devices, AbortSignal.timeout(4000));
-  expect(textOf(first)).toBe(
-    `wait: The scheduler chose the GPU b/0, but ${b.address}: [unavailable] The answer was lost`,
-  );
-  expect(a.ledger.leases()).toEqual([]);
-  expect(textOf(await pool.claimDevices(owner, devices, AbortSignal.timeout(4000)))).toBe("a/0 at 60, b/0 at 60");
-  expect([...a.ledger.leases(), ...b.ledger.leases()]).toHaveLength(2);
-});
-
-test("claimDevices() says that a GPU is not healthy", async () => {
-  await using server = await startPoolServer();
-  server.setGpus([{ number: 0, id: "server/0", model: "Simulated GPU", memoryMb: 16_000, healthy: false }]);
-  using pool = createPoolClient([server.address], TEST_CLIENT);
-  const devices = [{ device: deviceName("server/0"), units: 60 }];
-  expect(await pool.claimDevices(owner, devices, AbortSignal.timeout(4000))).toEqual({
-    wait: "The scheduler chose the GPU server/0, but it is not healthy",
-  });
-});
-
 test("claim() throws the signal's reason and claims nothing if the signal is aborted", async () => {
   await using a = await startPoolServer();
   using pool = createPoolClient([a.address], TEST_CLIENT);
@@ -189,25 +164,4 @@ test("releaseAll() releases all leases and returns the servers that are unreacha
   const failures = await releaseAll("leases" in result ? result.leases : []);
   expect(failures).toEqual([expect.stringMatching(new RegExp(`^${b.address}: \\[unavailable\\]`))]);
   expect(a.ledger.leases()).toEqual([]);
-});
-
-test("claimDevices() claims one lease from each server, and nothing if one GPU is not free", async () => {
-  await using a = await startPoolServer({ hostname: "a", gpus: 3 });
-  await using b = await startPoolServer({ hostname: "b" });
-  using pool = createPoolClient([a.address, b.address], TEST_CLIENT);
-  const devices = ["a/0", "b/0", "a/2"].map((id) => ({ device: deviceName(id), units: 60 }));
-  const result = await pool.claimDevices(owner, devices, AbortSignal.timeout(4000));
-  expect(result).toMatchObject({ leases: [{ address: a.address }, { address: b.address }] });
-  expect(a.ledger.leases().map(({ gpus }) => gpus)).toEqual([
-    [
-      { gpuId: "a/0", units: 60 },
-      { gpuId: "a/2", units: 60 },
-    ],
-  ]);
-  using second = createPoolClient([a.address, b.address], TEST_CLIENT);
-  const other = ["a/1", "b/0"].map((id) => ({ device: deviceName(id), units: 60 }));
-  expect(await second.claimDevices(owner, other, AbortSignal.timeout(4000))).toEqual({
-    wait: "The scheduler chose the GPU b/0, but 60 % of it is not free",
-  });
-  expect(a.ledger.leases()).toHaveLength(1);
 });

@@ -7,7 +7,7 @@ import { messageOf } from "../program/log/log.ts";
 import { type PoolService, ShortageSchema } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 
 /** Timeout of one call, in ms. */
-export const CALL_TIMEOUT = 5000;
+const CALL_TIMEOUT = 5000;
 
 /** A server of the pool. */
 export interface Server {

@@ -44,7 +44,7 @@ test.concurrent("the demo follows pods from their creation to their end, and a s
   expectSection("kind: ResourceClaim");
   expectSection("count: 1", 'capacity: {requests: {units: "60"}}');
   expectSection(`device: ${gpus.get(first)}`, "request: gpu", 'consumedCapacity: {memory: "0", units: "60"}');
-  expect(output).toContain(`env: [BITFUSION_DEVICES=${gpus.get(first)}=60]`);
+  expect(output).toContain("env: [BITFUSION_LEASES=/run/bitfusion/leases]");
 
   const leases = "POOL SERVER LEASE OF UNITS GPU";
   expectSection(leases, `${lease("train", first)}\n`);

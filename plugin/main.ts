@@ -1,8 +1,10 @@
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import type { KubernetesRequest } from "../kubernetes/request.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { staticSource } from "../pool/sources/static_source.ts";
+import type { Token } from "../pool/token/token.ts";
 import { createTokenSource } from "../pool/token/token_source.ts";
 import type { Environment } from "../program/environment.ts";
 import { serveProbes } from "../program/http/probes.ts";
@@ -33,9 +35,11 @@ await runProgram("device-plugin", async ({ environment, log, signal }) => {
   let registered = false;
   const metrics = createPluginMetrics({ units: () => units.current, heldUnits: createHeldUnits(settings, log) });
   const onRoundTrip = (server: string, time: number) => metrics.roundTrips.observe({ server }, time / 1000);
-  const token = createTokenSource({ folder, connect, log });
-  const source = servers ? createPoolSource(servers, { interval, token, log, onRoundTrip }) : staticSource;
-  const driver = await loadDriver({ settings, registry: metrics.registry, log }, environment);
+  const token = createLatest<Token>();
+  const source = servers
+    ? createPoolSource(servers, { interval, token: (signal) => token.changes(signal), log, onRoundTrip })
+    : staticSource;
+  const driver = await loadDriver({ settings, token, registry: metrics.registry, log }, environment);
   await using probes = await serveProbes({
     port: settings.metricsPort,
     notReady: () => (registered ? driver?.notReady() : "Not registered with the kubelet"),
@@ -48,6 +52,10 @@ await runProgram("device-plugin", async ({ environment, log, signal }) => {
 
   const ended = new AbortController();
   const untilEnded = AbortSignal.any([signal, ended.signal]);
+  const followToken = async () => {
+    for await (const next of createTokenSource({ folder, connect, log })(untilEnded)) token.set(next);
+    if (!untilEnded.aborted) await once(untilEnded, "abort"); // a token that does not change
+  };
   const followPool = async () => {
     for await (const inventory of source(untilEnded)) {
       const list = listUnits(inventory, { resourceNums, part });
@@ -70,7 +78,12 @@ await runProgram("device-plugin", async ({ environment, log, signal }) => {
     },
     signal: untilEnded,
   });
-  const parts = [followPool(), lifecycle, ...(driver ? [driver.run(untilEnded)] : [])];
+  const parts = [
+    followPool(),
+    lifecycle,
+    ...(servers ? [followToken()] : []),
+    ...(driver ? [driver.run(untilEnded)] : []),
+  ];
   await Promise.all(parts.map((part) => part.finally(() => ended.abort()))); // the first part that ends stops the others
 });
 

@@ -9,9 +9,10 @@ import { claimPath } from "../kubernetes/objects/resource_claim.ts";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { startSimulatedDraKubelet } from "../kubernetes/simulated/dra_kubelet.ts";
 import { type SimulatedKubelet, startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
+import { deviceName } from "../pool/device_name.ts";
 import { writeTestToken } from "../pool/token/testing.ts";
 import { bundle, freePort, usedPort } from "../program/testing.ts";
-import { writeTestConfiguration } from "../server/testing.ts";
+import { startPoolServer as startPoolServerHere, writeTestConfiguration } from "../server/testing.ts";
 
 setDefaultTimeout(30_000); // on a small machine, processes start slowly
 const RESOURCE = "bitfusion.io/gpu";
@@ -299,7 +300,7 @@ async function startDraNode() {
   const devices = await startKubelet(directory);
   const registry = join(directory, "registry");
   const kubelet = await startSimulatedDraKubelet({ directory: registry });
-  const share = { request: "gpu", driver: "bitfusion.io", pool: "pool", device: "gpu-aaaaaaaa" };
+  const share = { request: "gpu", driver: "bitfusion.io", pool: "pool", device: deviceName("server/0") };
   const results = [{ ...share, consumedCapacity: { units: "60" } }];
   const claim = { namespace: "team", name: "train", uid: "train-1" };
   const control: { beforeResponse?: () => Promise<void> } = {};
@@ -317,8 +318,10 @@ async function startDraNode() {
     () => kubelet[Symbol.asyncDispose](),
     () => api[Symbol.asyncDispose](),
   );
+  const pool = await startPoolServerHere();
+  cleanups.push(() => pool[Symbol.asyncDispose]());
   const environment = {
-    RESOURCE_NUMS: "100",
+    POOL_SERVERS: pool.address,
     KUBECONFIG: join(directory, "kubeconfig"),
     PLUGINS_REGISTRY_DIR: registry,
     DRIVER_DIR: join(directory, "driver"),
@@ -352,9 +355,8 @@ test("with an API server, the driver runs beside the device plugin, and both cle
   plugin.kill("SIGTERM");
   expect(await plugin.exited).toBe(0);
   expect(await readdir(directory)).toEqual(expect.arrayContaining(["kubelet.sock"]));
-  for (const socketDirectory of [environment.PLUGINS_REGISTRY_DIR, environment.DRIVER_DIR]) {
-    expect(await readdir(socketDirectory)).toEqual([]);
-  }
+  expect(await readdir(environment.PLUGINS_REGISTRY_DIR)).toEqual([]);
+  expect(await readdir(environment.DRIVER_DIR, { recursive: true })).toEqual(["claims"]);
 });
 
 test("the plugin recovers from SIGKILL while it prepares a claim", async () => {

@@ -1,3 +1,4 @@
+import { hostname } from "node:os";
 import * as v from "valibot";
 import { EXPECTED_SERVERS } from "../pool/address.ts";
 import { DRIVER } from "../pool/driver.ts";
@@ -26,6 +27,7 @@ export interface PluginSettings {
   readonly pluginsRegistryDirectory: string;
   readonly driverDirectory: string;
   readonly cdiDirectory: string;
+  readonly nodeName: string;
   readonly metricsPort: number;
 }
 
@@ -60,7 +62,10 @@ export const SETTINGS = {
     v.optional(nodeNames()),
     "Names of nodes, separated by commas: each of them lists its part of the pool only",
   ),
-  NODE_NAME: setting(v.optional(v.string()), "Name of this node, for `SPLIT_NODES`"),
+  NODE_NAME: setting(
+    v.optional(v.string()),
+    "Name of this node, for `SPLIT_NODES` and the leases of its pods. Default, without `SPLIT_NODES`: the host name",
+  ),
   ALLOCATION: setting(
     v.optional(v.picklist(["claims", "units"], "expected claims or units")),
     "`claims`: the driver must run, which tells containers the GPUs of their claims. `units`: it does not run. Default: it runs where a service account or `KUBECONFIG` exists",
@@ -93,7 +98,7 @@ export const SETTINGS = {
   ),
   DRIVER_DIR: setting(
     v.optional(v.string(), `/var/lib/kubelet/plugins/${DRIVER}`),
-    "The directory of the driver's own sockets. The kubelet must see it at the same path",
+    "The directory of the driver's own sockets and of the leases of claims. The kubelet and the container runtime must see it at the same path",
   ),
   CDI_DIR: setting(
     v.optional(v.string(), "/var/run/cdi"),
@@ -129,6 +134,7 @@ export function readSettings(environment: Environment): PluginSettings {
     pluginsRegistryDirectory: env.PLUGINS_REGISTRY_DIR,
     driverDirectory: env.DRIVER_DIR,
     cdiDirectory: env.CDI_DIR,
+    nodeName: env.NODE_NAME ?? hostname(),
     metricsPort: env.METRICS_PORT,
   };
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { stringify } from "yaml";
 import type { ServerFacts } from "../pool/inventory.ts";
+import { createLatest } from "../program/latest.ts";
 import { silentLog } from "../program/testing.ts";
 import { TEST_CA, TEST_CLIENT_NAME, TEST_SERVER } from "../tls/testing.ts";
 import type { ClientRules } from "./configuration/configuration.ts";
@@ -40,6 +41,8 @@ export interface RunningPoolServer extends AsyncDisposable {
   setClients(clients: readonly ClientRules[]): void;
   readonly facts: ServerFacts;
   readonly ledger: Ledger;
+  /** Resolves once somebody is attached to this lease. */
+  attached(leaseId: string): Promise<void>;
 }
 
 /** A client with all GPUs, whose pods may hold as many units as there are. */
@@ -62,6 +65,7 @@ export async function startPoolServer({
 }: PoolServerOptions = {}): Promise<RunningPoolServer> {
   const facts = { hostname, hasRdma: false, cudaVersion: "12.4", driverVersion: "550.54.15" };
   let lost = lostAnswers;
+  const attached = createLatest<ReadonlySet<string>>(new Set());
   const server = await startServer({
     port,
     host: "127.0.0.1",
@@ -79,6 +83,12 @@ export async function startPoolServer({
         if (lost-- > 0) throw new ConnectError("The answer was lost", Code.Unavailable);
         return response;
       },
+      async *attachLease(request, context) {
+        for await (const state of service.attachLease(request, context)) {
+          attached.set(new Set(attached.current).add(request.leaseId));
+          yield state;
+        }
+      },
     }),
     drain: 50,
     log: silentLog,
@@ -93,6 +103,10 @@ export async function startPoolServer({
     setClients: server.setClients,
     facts,
     ledger: server.ledger,
+    async attached(leaseId) {
+      for await (const ids of attached.changes(AbortSignal.timeout(20_000))) if (ids.has(leaseId)) return;
+      throw new Error(`Nobody has attached to ${leaseId}`);
+    },
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
 }

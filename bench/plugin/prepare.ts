@@ -5,8 +5,11 @@ import { createClient } from "@connectrpc/connect";
 import { connectUnix } from "../../grpc/client.ts";
 import { kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
 import { startSimulatedDraKubelet } from "../../kubernetes/simulated/dra_kubelet.ts";
+import { deviceName } from "../../pool/device_name.ts";
+import { writeTestToken } from "../../pool/token/testing.ts";
 import { compile } from "../../program/processes/compile.ts";
 import { DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
+import { startPoolServer } from "../../server/testing.ts";
 import { percentile } from "../common/statistics.ts";
 
 const CLAIMS = 1000;
@@ -19,7 +22,10 @@ export async function benchPrepare(): Promise<Record<string, string>[]> {
     const driver = await measureDriver(folder);
     return [
       { "one claim per call": "service that does nothing", ...summary(baseline) },
-      { "one claim per call": "driver: reads the claim from the API server, writes the CDI file", ...summary(driver) },
+      {
+        "one claim per call": "driver: reads the claim from the API server, takes a lease, writes its files",
+        ...summary(driver),
+      },
     ];
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -42,8 +48,11 @@ async function measureBaseline(folder: string): Promise<number[]> {
 }
 
 async function measureDriver(folder: string): Promise<number[]> {
+  await using pool = await startPoolServer({ gpus: 10 });
+  const POOL_TOKEN = await writeTestToken(join(folder, "token"));
   await using api = startSimulatedApiServer();
   const { store } = api;
+  let claims = 0; // a GPU has room for a hundred
   store.put("/api/v1/namespaces/team/pods/train", {
     metadata: { uid: "uid-train" },
     spec: { containers: [{ resources: { limits: { "bitfusion.io/gpu": "60" } } }] },
@@ -57,7 +66,15 @@ async function measureDriver(folder: string): Promise<number[]> {
   for (const directory of [KUBELET_DIR, DRIVER_DIR, CDI_DIR]) await mkdir(directory);
   await using kubelet = await startSimulatedDraKubelet({ directory: PLUGINS_REGISTRY_DIR });
   const child = Bun.spawn([plugin], {
-    env: { KUBECONFIG: kubeconfig, RESOURCE_NUMS: "100", KUBELET_DIR, PLUGINS_REGISTRY_DIR, DRIVER_DIR, CDI_DIR },
+    env: {
+      KUBECONFIG: kubeconfig,
+      POOL_SERVERS: pool.address,
+      POOL_TOKEN,
+      KUBELET_DIR,
+      PLUGINS_REGISTRY_DIR,
+      DRIVER_DIR,
+      CDI_DIR,
+    },
     stdio: ["ignore", "ignore", "inherit"],
   });
   try {
@@ -73,8 +90,8 @@ async function measureDriver(folder: string): Promise<number[]> {
           request: "gpu",
           driver: "bitfusion.io",
           pool: "bitfusion-0",
-          device: "gpu-aaaaaaaa",
-          consumedCapacity: { units: "60" },
+          device: deviceName(`server/${claims++ % 10}`),
+          consumedCapacity: { units: "1" },
         };
         store.put(`/apis/resource.k8s.io/v1/namespaces/team/resourceclaims/claim-${uid}`, {
           metadata: { uid },

@@ -6,30 +6,50 @@ import * as v from "valibot";
 const CdiFile = v.object({
   kind: v.string(),
   devices: v.array(
-    v.object({ name: v.string(), containerEdits: v.object({ env: v.optional(v.array(v.string()), []) }) }),
+    v.object({
+      name: v.string(),
+      containerEdits: v.object({
+        env: v.optional(v.array(v.string()), []),
+        mounts: v.optional(v.array(v.object({ hostPath: v.string(), containerPath: v.string() })), []),
+      }),
+    }),
   ),
 });
 
+/** What CDI devices add to a container. */
+export interface CdiEdits {
+  /** Variables by name. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** Path in the container → path on the node. */
+  readonly mounts: Readonly<Record<string, string>>;
+}
+
 /**
- * The environment variables that CDI devices add to a container, by name.
+ * What CDI devices add to a container.
  *
  * @param devices fully qualified names, such as bitfusion.io/claim=<uid>.
  * @throws {Error} if no file in the directory describes a device.
  */
-export async function cdiEnvironment(directory: string, devices: readonly string[]): Promise<Record<string, string>> {
-  const environments = new Map<string, readonly string[]>();
+export async function readCdiEdits(directory: string, devices: readonly string[]): Promise<CdiEdits> {
+  const known = new Map<string, v.InferOutput<typeof CdiFile>["devices"][number]["containerEdits"]>();
   for (const name of await readdir(directory)) {
     if (!name.endsWith(".json")) continue;
     const { kind, devices } = v.parse(CdiFile, JSON.parse(await readFile(join(directory, name), "utf8")));
-    for (const { name, containerEdits } of devices) environments.set(`${kind}=${name}`, containerEdits.env);
+    for (const { name, containerEdits } of devices) known.set(`${kind}=${name}`, containerEdits);
   }
-  const variables = devices.flatMap((device) => {
-    const environment = environments.get(device);
-    if (!environment) throw new Error(`No CDI file in ${directory} describes the device ${device}`);
-    return environment.map((variable) => {
+  const edits = devices.map((device) => {
+    const found = known.get(device);
+    if (!found) throw new Error(`No CDI file in ${directory} describes the device ${device}`);
+    return found;
+  });
+  const variables = edits.flatMap(({ env }) =>
+    env.map((variable) => {
       const [name = "", ...value] = variable.split("=");
       return [name, value.join("=")] as const;
-    });
-  });
-  return Object.fromEntries(variables);
+    }),
+  );
+  const mounts = edits.flatMap(({ mounts }) =>
+    mounts.map(({ containerPath, hostPath }) => [containerPath, hostPath] as const),
+  );
+  return { environment: Object.fromEntries(variables), mounts: Object.fromEntries(mounts) };
 }

@@ -13,6 +13,8 @@ export interface ContainerOptions {
   fields: Readonly<Record<string, string>>;
   /** Variables of the container's devices. */
   environment: Readonly<Record<string, string>>;
+  /** Mounts of the container's devices: path in the container → path on this machine. */
+  mounts: Readonly<Record<string, string>>;
   /** Called with each line that the container writes. */
   onLine: (line: string) => void;
   /** Ends the container with SIGTERM. */
@@ -25,8 +27,8 @@ export interface ContainerOptions {
  * exit status.
  */
 export async function runContainer(container: Container, options: ContainerOptions): Promise<number> {
-  const { root, image, volumes, fields, environment, onLine, signal } = options;
-  const links = new Map(Object.entries(image));
+  const { root, image, volumes, fields, environment, mounts, onLine, signal } = options;
+  const links = new Map([...Object.entries(image), ...Object.entries(mounts)]);
   for (const { name, mountPath, subPath = "" } of container.volumeMounts ?? []) {
     const volume = volumes[name];
     if (volume === undefined) throw new Error(`Container "${container.name}" mounts the unknown volume "${name}"`);
@@ -42,6 +44,8 @@ export async function runContainer(container: Container, options: ContainerOptio
         ? `${flag}${join(root, path)}`
         : match,
     );
+  const locateFolder = (value: string) =>
+    [...links.keys()].some((known) => known.startsWith(`${value}/`)) ? join(root, value) : value;
   const command = [...(container.command ?? []), ...(container.args ?? [])].map(locate);
   const variables = (container.env ?? []).map(({ name, value, valueFrom }) => [
     name,
@@ -50,7 +54,7 @@ export async function runContainer(container: Container, options: ContainerOptio
   const child = Bun.spawn(command, {
     env: {
       ...Object.fromEntries(variables),
-      ...environment,
+      ...Object.fromEntries(Object.entries(environment).map(([name, value]) => [name, locateFolder(value)])),
       PATH: `${join(root, "usr/bin")}:${process.env.PATH}`,
       HOME: join(root, "root"),
       BITFUSION_CONFIG_DIR: join(root, "etc/bitfusion"),

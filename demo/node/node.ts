@@ -5,7 +5,7 @@ import type { SimulatedDraKubelet } from "../../kubernetes/simulated/dra_kubelet
 import type { ObjectStore } from "../../kubernetes/simulated/objects.ts";
 import { claimOf, setPodStatus } from "../../kubernetes/simulated/pods.ts";
 import { messageOf } from "../../program/log/log.ts";
-import { cdiEnvironment } from "./cdi.ts";
+import { readCdiEdits } from "./cdi.ts";
 import { runContainer } from "./container.ts";
 import { createVolumes } from "./volumes.ts";
 
@@ -133,7 +133,7 @@ async function runPodContainer(pod: Pod, container: Container, options: RunConta
     image: files,
     volumes,
     fields: { "metadata.namespace": namespace, "metadata.name": name },
-    environment: await cdiEnvironment(cdiDirectory, names),
+    ...(await readCdiEdits(cdiDirectory, names)),
     onLine,
     signal,
   });

@@ -27,22 +27,22 @@ export async function showRun(number: number, demo: Demo): Promise<void> {
   }
 
   explain(
-    "The kubelet (simulated) asks the driver to prepare the claim. The driver writes a CDI file for the container:",
+    "The kubelet (simulated) asks the driver to prepare the claim. The driver takes a lease on exactly this GPU from its pool server:",
   );
   await waitForPhase(demo, name, "Running");
+  await showLeases(demo, [name]);
+
+  explain("What proves the lease is in a folder that only the claim's containers get, by a CDI file:");
   const { cdiDirectory } = demo.driver;
   for (const file of await readdir(cdiDirectory)) {
     show(`/var/run/cdi/${file}`);
-    show(toYaml(JSON.parse(await readFile(join(cdiDirectory, file), "utf8")).devices, ["env"]));
+    show(toYaml(JSON.parse(await readFile(join(cdiDirectory, file), "utf8")).devices, ["env", "mounts"]));
   }
 
-  explain(
-    "The container's command runs under the client, which takes a lease on exactly this GPU from its pool server:",
-  );
+  explain("The container's command runs under the client, which proves the lease to the pool server:");
   show(`$ ${pod.spec.containers[0]?.command?.join(" ")}`);
-  await showLeases(demo, [name]);
 
-  explain("The command ends, and the client releases the lease:");
+  explain("The command ends, the kubelet unprepares the claim, and the driver releases the lease:");
   const exitCode = await finishTraining(demo, name);
   for (const line of demo.node.logs(name)) show(`| ${line}`);
   show(`exit status: ${exitCode}`);

@@ -1,18 +1,14 @@
 import * as v from "valibot";
-import { type AllocatedDevice, DEVICES_VARIABLE, formatDevices } from "../../pool/allocated_device.ts";
 import { DRIVER } from "../../pool/driver.ts";
+import { LEASES_VARIABLE } from "../../pool/lease_folder.ts";
 import { describeIssue } from "../../program/text/describe_issue.ts";
-import type { ClaimId, GpuShare } from "./claim.ts";
+import type { ClaimId } from "./claim.ts";
 
 /*
  * CDI files tell the container runtime what to add to the containers of a claim (Container Device Interface,
- * github.com/cncf-tags/container-device-interface, SPEC.md). Each claim has a file with one device.
+ * github.com/cncf-tags/container-device-interface, SPEC.md). Each claim has a file with one device. Everybody on the node can read it: it has
+ * no secret.
  */
-
-/** A prepared claim, as its CDI file describes it. */
-export interface PreparedClaim extends ClaimId {
-  readonly shares: readonly GpuShare[];
-}
 
 /** Vendor and class of the devices. */
 const KIND = `${DRIVER}/claim`;
@@ -20,65 +16,48 @@ const KIND = `${DRIVER}/claim`;
 /** The first version with annotations. The container runtimes of Kubernetes 1.36 support it. */
 const CDI_VERSION = "0.6.0";
 
-/** Annotations that identify the claim, since a deleted claim can no longer be read. */
-const ANNOTATIONS = {
-  namespace: `${DRIVER}/namespace`,
-  name: `${DRIVER}/name`,
-  shares: `${DRIVER}/shares`,
-} as const;
+/** The folder in containers that has a folder for each of their claims. */
+const CONTAINER_FOLDER = "/run/bitfusion/leases";
+
+/** Annotations that identify the claim, for the case that the driver's own record is lost. */
+const ANNOTATIONS = { namespace: `${DRIVER}/namespace`, name: `${DRIVER}/name` } as const;
 
 /** The fully qualified name of a claim's device, which the kubelet passes to the container runtime. */
 export function cdiDeviceName(uid: string): string {
   return `${KIND}=${uid}`;
 }
 
-/** The content of a claim's CDI file. Equal claims have equal files. */
-export function formatCdiSpec({ namespace, name, uid, shares }: PreparedClaim): string {
+/**
+ * The content of a claim's CDI file. Equal claims have equal files.
+ *
+ * @param folder the claim's folder on the node. A container sees changes of its content: it is mounted, not copied.
+ */
+export function formatCdiSpec({ namespace, name, uid }: ClaimId, folder: string): string {
+  const mount = {
+    hostPath: folder,
+    containerPath: `${CONTAINER_FOLDER}/${uid}`,
+    options: ["bind", "ro", "nosuid", "nodev", "noexec"],
+  };
   const spec = {
     cdiVersion: CDI_VERSION,
     kind: KIND,
-    annotations: {
-      [ANNOTATIONS.namespace]: namespace,
-      [ANNOTATIONS.name]: name,
-      [ANNOTATIONS.shares]: JSON.stringify(shares),
-    },
-    devices: [{ name: uid, containerEdits: { env: [`${DEVICES_VARIABLE}=${formatDevices(devicesOf(shares))}`] } }],
+    annotations: { [ANNOTATIONS.namespace]: namespace, [ANNOTATIONS.name]: name },
+    devices: [{ name: uid, containerEdits: { env: [`${LEASES_VARIABLE}=${CONTAINER_FOLDER}`], mounts: [mount] } }],
   };
   return `${JSON.stringify(spec, undefined, 2)}\n`;
 }
 
-/** The devices of a claim. Several shares of one GPU add up. */
-function devicesOf(shares: readonly GpuShare[]): AllocatedDevice[] {
-  const units = new Map<string, number>();
-  for (const share of shares) units.set(share.device, (units.get(share.device) ?? 0) + share.units);
-  return Array.from(units, ([device, sum]) => ({ device, units: sum }));
-}
-
-const Shares = v.array(
-  v.object({
-    request: v.string(),
-    pool: v.string(),
-    device: v.string(),
-    shareId: v.optional(v.string()),
-    units: v.number(),
-  }),
-);
-
 const Spec = v.object({
-  annotations: v.object({
-    [ANNOTATIONS.namespace]: v.string(),
-    [ANNOTATIONS.name]: v.string(),
-    [ANNOTATIONS.shares]: v.pipe(v.string(), v.parseJson(undefined, "expected JSON"), Shares),
-  }),
+  annotations: v.object({ [ANNOTATIONS.namespace]: v.string(), [ANNOTATIONS.name]: v.string() }),
   devices: v.tuple([v.object({ name: v.string() })]),
 });
 
 /**
- * Parses the output of {@link formatCdiSpec}.
+ * The claim of a CDI file: parses the output of {@link formatCdiSpec}.
  *
  * @throws {Error} names the field, its value and what is expected.
  */
-export function parseCdiSpec(text: string): PreparedClaim {
+export function parseCdiSpec(text: string): ClaimId {
   const result = v.safeParse(v.pipe(v.string(), v.parseJson(undefined, "expected JSON"), Spec), text);
   if (!result.success) throw new Error(describeIssue(result.issues[0]));
   const { annotations, devices } = result.output;
@@ -86,6 +65,5 @@ export function parseCdiSpec(text: string): PreparedClaim {
     namespace: annotations[ANNOTATIONS.namespace],
     name: annotations[ANNOTATIONS.name],
     uid: devices[0].name,
-    shares: annotations[ANNOTATIONS.shares],
   };
 }

@@ -1,88 +1,163 @@
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { chmod, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { DRIVER } from "../../pool/driver.ts";
-import { formatCdiSpec, type PreparedClaim, parseCdiSpec } from "./cdi.ts";
+import { formatLeases, LEASE_FILES } from "../../pool/lease_folder.ts";
+import { formatCdiSpec, parseCdiSpec } from "./cdi.ts";
+import type { ClaimId } from "./claim.ts";
+import { formatRecord, type PreparedClaim, parseRecord } from "./prepared_claim.ts";
 
-/** The CDI files of prepared claims. They are the only record of prepared claims, also after a restart of the driver. */
+/**
+ * The files of prepared claims. Each claim has a record, which the driver reads again after a restart; a folder, which its containers mount;
+ * and a CDI file, which tells the container runtime so.
+ */
 export interface ClaimFiles {
-  /** The uids of the claims that have a file. */
+  /** The uids of the claims that have a record. */
   list(): Promise<string[]>;
+  /** The uids of the claims that have a CDI file, but no record: the driver's folder was emptied. */
+  listUnrecorded(): Promise<string[]>;
   /**
-   * Undefined if the claim has no file.
+   * The claim that a CDI file names. Undefined if there is no file.
+   *
+   * @throws {Error} names the file and why it is not valid.
+   */
+  identify(uid: string): Promise<ClaimId | undefined>;
+  /**
+   * Undefined if the claim has no record.
    *
    * @throws {Error} names the file and why it is not valid.
    */
   read(uid: string): Promise<PreparedClaim | undefined>;
-  /** Writes atomically. Does nothing if the file has the same content, and throws once the signal is aborted. */
-  write(claim: PreparedClaim, signal: AbortSignal): Promise<void>;
-  /** No error if the claim has no file. */
+  /**
+   * Writes each file atomically unless it has the same content, and throws once the signal is aborted.
+   *
+   * @param ca the CAs of the pool servers, in PEM.
+   */
+  write(claim: PreparedClaim, ca: string, signal: AbortSignal): Promise<void>;
+  /** Removes the CDI file: no container starts with the claim any more. */
+  withdraw(uid: string): Promise<void>;
+  /** Removes all files. No error if the claim has none. */
   remove(uid: string): Promise<void>;
   /** Removes temporary files that instances left behind when they were killed while writing. */
   removeUnfinished(): Promise<void>;
 }
 
-/** The container runtime reads the files with this suffix in the CDI directory, and no subdirectories. */
+export interface ClaimFilesOptions {
+  /** The directory in which the container runtime looks for CDI files. */
+  cdiDirectory: string;
+  /** The directory of records and folders. Nobody but the driver's user gets into it; containers get their own folder only. */
+  recordDirectory: string;
+}
+
 const SUFFIX = ".json";
-const PREFIX = `${DRIVER}-claim_`;
+/** The container runtime reads the files with the suffix in the CDI directory, and no subdirectories. */
+const CDI_PREFIX = `${DRIVER}-claim_`;
 const UNFINISHED_SUFFIX = ".tmp";
 
 /** Safe in a path, and in the name of a CDI device. The uids of Kubernetes are UUIDs. */
 const UID = /^[0-9A-Za-z]([0-9A-Za-z-]{0,61}[0-9A-Za-z])?$/;
 
-export function createClaimFiles(directory: string): ClaimFiles {
-  function pathOf(uid: string): string {
+export function createClaimFiles({ cdiDirectory, recordDirectory }: ClaimFilesOptions): ClaimFiles {
+  function pathsOf(uid: string) {
     if (!UID.test(uid)) throw new Error(`Cannot use the uid "${uid}": expected letters, digits and dashes`);
-    return join(directory, PREFIX + uid + SUFFIX);
+    return {
+      cdi: join(cdiDirectory, CDI_PREFIX + uid + SUFFIX),
+      record: join(recordDirectory, uid + SUFFIX),
+      folder: join(recordDirectory, uid),
+    };
   }
 
-  async function ownNames(suffix: string): Promise<string[]> {
-    const names = await ignoreMissing(readdir(directory));
-    return (names ?? []).filter((name) => name.startsWith(PREFIX) && name.endsWith(suffix));
+  async function list(): Promise<string[]> {
+    return uidsIn(recordDirectory, "");
+  }
+
+  async function read(uid: string): Promise<PreparedClaim | undefined> {
+    const path = pathsOf(uid).record;
+    return readWith(path, parseRecord);
   }
 
   return {
-    async list() {
-      const names = await ownNames(SUFFIX);
-      return names.map((name) => name.slice(PREFIX.length, -SUFFIX.length)).filter((uid) => UID.test(uid));
+    list,
+    async listUnrecorded() {
+      const recorded = new Set(await list());
+      return (await uidsIn(cdiDirectory, CDI_PREFIX)).filter((uid) => !recorded.has(uid));
     },
-    async read(uid) {
-      const path = pathOf(uid);
-      const text = await ignoreMissing(readFile(path, "utf8"));
-      if (text === undefined) return undefined;
-      try {
-        return parseCdiSpec(text);
-      } catch (error) {
-        throw new Error(`Cannot use ${path}`, { cause: error });
-      }
+    identify: (uid) => readWith(pathsOf(uid).cdi, parseCdiSpec),
+    read,
+    async write(claim, ca, signal) {
+      const { cdi, record, folder } = pathsOf(claim.uid);
+      await mkdir(recordDirectory, { recursive: true });
+      await chmod(recordDirectory, 0o700); // whatever the umask
+      await writeFile(record, formatRecord(claim), 0o600, signal);
+      await mkdir(folder, { recursive: true });
+      await chmod(folder, 0o755); // the containers' users are unknown
+      await writeFile(join(folder, LEASE_FILES.ca), ca, 0o444, signal);
+      await writeFile(join(folder, LEASE_FILES.leases), formatLeases(claim.leases), 0o444, signal);
+      await mkdir(cdiDirectory, { recursive: true });
+      await writeFile(cdi, formatCdiSpec(claim, folder), 0o644, signal);
     },
-    async write(claim, signal) {
-      const path = pathOf(claim.uid);
-      const content = formatCdiSpec(claim);
-      if ((await ignoreMissing(readFile(path, "utf8"))) === content) return;
-      await mkdir(directory, { recursive: true });
-      const unfinished = `${path}.${crypto.randomUUID().slice(0, 8)}${UNFINISHED_SUFFIX}`;
-      try {
-        await writeAndSync(unfinished, content);
-        signal.throwIfAborted();
-        await rename(unfinished, path);
-      } catch (error) {
-        await rm(unfinished, { force: true });
-        throw error;
-      }
+    async withdraw(uid) {
+      await rm(pathsOf(uid).cdi, { force: true });
     },
     async remove(uid) {
-      await rm(pathOf(uid), { force: true });
+      const { cdi, folder, record } = pathsOf(uid);
+      await rm(cdi, { force: true });
+      await rm(folder, { recursive: true, force: true });
+      await rm(record, { force: true });
     },
     async removeUnfinished() {
       // If another instance is writing at the moment, its write fails, and the kubelet tries again.
-      for (const name of await ownNames(UNFINISHED_SUFFIX)) await rm(join(directory, name), { force: true });
+      const folders = (await list()).map((uid) => pathsOf(uid).folder);
+      for (const directory of [cdiDirectory, recordDirectory, ...folders]) {
+        const prefix = directory === cdiDirectory ? CDI_PREFIX : "";
+        for (const name of await namesIn(directory)) {
+          if (name.startsWith(prefix) && name.endsWith(UNFINISHED_SUFFIX))
+            await rm(join(directory, name), { force: true });
+        }
+      }
     },
   };
 }
 
-/** Syncs the file to disk: after a power failure, the rename must not lead to an empty file. */
-async function writeAndSync(path: string, content: string): Promise<void> {
-  await using file = await open(path, "wx", 0o644);
+/** The uids in the names of the files with this prefix. */
+async function uidsIn(directory: string, prefix: string): Promise<string[]> {
+  const names = (await namesIn(directory)).filter((name) => name.startsWith(prefix) && name.endsWith(SUFFIX));
+  return names.map((name) => name.slice(prefix.length, -SUFFIX.length)).filter((uid) => UID.test(uid));
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  return (await ignoreMissing(readdir(directory))) ?? [];
+}
+
+/** Reads and parses a file. Undefined if it does not exist. @throws {Error} names the file and why it is not valid. */
+async function readWith<T>(path: string, parse: (text: string) => T): Promise<T | undefined> {
+  const text = await ignoreMissing(readFile(path, "utf8"));
+  if (text === undefined) return undefined;
+  try {
+    return parse(text);
+  } catch (error) {
+    throw new Error(`Cannot use ${path}`, { cause: error });
+  }
+}
+
+/**
+ * Writes a file atomically, unless it has the same content. Synced to disk: after a power failure, the rename must not lead to an empty file.
+ */
+async function writeFile(path: string, content: string, mode: number, signal: AbortSignal): Promise<void> {
+  if ((await ignoreMissing(readFile(path, "utf8"))) === content) return;
+  const unfinished = join(dirname(path), `${basename(path)}.${crypto.randomUUID().slice(0, 8)}${UNFINISHED_SUFFIX}`);
+  try {
+    await writeAndSync(unfinished, content, mode);
+    signal.throwIfAborted();
+    await rename(unfinished, path);
+  } catch (error) {
+    await rm(unfinished, { force: true });
+    throw error;
+  }
+}
+
+async function writeAndSync(path: string, content: string, mode: number): Promise<void> {
+  await using file = await open(path, "wx", mode);
+  await file.chmod(mode); // whatever the umask
   await file.writeFile(content);
   await file.sync();
 }

@@ -1,13 +1,19 @@
+import { join } from "node:path";
 import type { Registry } from "prom-client";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import { waitForApiServer } from "../../kubernetes/wait_for_api_server.ts";
 import { DRIVER } from "../../pool/driver.ts";
+import type { Token } from "../../pool/token/token.ts";
 import { createKeyedMutex } from "../../program/keyed_mutex.ts";
+import type { Latest } from "../../program/latest.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { PluginSettings } from "../settings.ts";
 import { createClaimFiles } from "./claim_files.ts";
+import { createKeeper } from "./keep.ts";
+import { createPoolServers } from "./leases/pool_servers.ts";
 import { type RegistrationState, runDriverLifecycle } from "./lifecycle.ts";
 import { createDriverMetrics } from "./metrics.ts";
+import { createPreparer } from "./prepare.ts";
 import { createClaimReader, createPodReader } from "./readers.ts";
 import { createDriverService } from "./service.ts";
 import { runSweeper } from "./sweep.ts";
@@ -20,20 +26,25 @@ export interface Driver {
 }
 
 export interface DriverOptions {
-  settings: Pick<PluginSettings, "allocation" | "pluginsRegistryDirectory" | "driverDirectory" | "cdiDirectory">;
+  settings: Pick<
+    PluginSettings,
+    "allocation" | "pluginsRegistryDirectory" | "driverDirectory" | "cdiDirectory" | "servers" | "nodeName"
+  >;
+  /** The pool's token, once it has been read. */
+  token: Latest<Token>;
   request: KubernetesRequest;
   /** The registry of its metrics. */
   registry: Registry;
   log: Logger;
 }
 
-/** The DRA driver of a node: it prepares the claims of pods for the kubelet, and tells their containers which GPUs they hold. */
-export function createDriver({ settings, request, registry, log: parent }: DriverOptions): Driver {
-  const { pluginsRegistryDirectory, driverDirectory, cdiDirectory, allocation } = settings;
+/** The DRA driver of a node: it prepares the claims of pods for the kubelet, and holds the leases on their GPUs. */
+export function createDriver({ settings, token, request, registry, log: parent }: DriverOptions): Driver {
+  const { pluginsRegistryDirectory, driverDirectory, cdiDirectory, allocation, servers, nodeName: node } = settings;
   const log = parent.with({ driver: DRIVER });
   const readClaim = createClaimReader(request);
   const readPod = createPodReader(request);
-  const files = createClaimFiles(cdiDirectory);
+  const files = createClaimFiles({ cdiDirectory, recordDirectory: join(driverDirectory, "claims") });
   const mutex = createKeyedMutex();
   const preparedClaims = () =>
     files.list().then(
@@ -51,13 +62,17 @@ export function createDriver({ settings, request, registry, log: parent }: Drive
       return hasAnswered ? undefined : "No answer from the API server yet";
     },
     async run(signal) {
+      using pool = createPoolServers({ servers, token });
+      const onLease = (timeToLive: number) => keeper.expect(timeToLive);
+      const preparer = createPreparer({ files, pool, node, readClaim, readPod, onLease, log });
+      const keeper = createKeeper({ files, pool, preparer, readClaim, mutex, log });
       await files.removeUnfinished().catch((error) => {
         log.warn("Cannot remove unfinished files of claims", { reason: messageOf(error) });
       });
       const lifecycle = runDriverLifecycle({
         registryDirectory: pluginsRegistryDirectory,
         driverDirectory,
-        service: createDriverService({ files, readClaim, readPod, mutex, log, metrics }),
+        service: createDriverService({ preparer, mutex, log, metrics }),
         log,
         metrics,
         onState: (next) => {
@@ -68,7 +83,8 @@ export function createDriver({ settings, request, registry, log: parent }: Drive
       const untilAnswered = waitForApiServer({ request, log, signal }).then(() => {
         hasAnswered = true;
       });
-      await Promise.all([lifecycle, untilAnswered, runSweeper({ files, readClaim, mutex, log, signal })]);
+      const sweeper = runSweeper({ files, preparer, readClaim, mutex, log, signal });
+      await Promise.all([lifecycle, untilAnswered, keeper.run(signal), sweeper]);
     },
   };
 }

@@ -10,10 +10,14 @@ import {
   type SimulatedDraKubeletOptions,
   startSimulatedDraKubelet,
 } from "../../kubernetes/simulated/dra_kubelet.ts";
+import { deviceName } from "../../pool/device_name.ts";
+import { createLatest } from "../../program/latest.ts";
 import { createRecordingLog } from "../../program/testing.ts";
 import type { PluginInfo } from "../../proto/gen/pluginregistration/v1/api_pb.ts";
-import { formatCdiSpec } from "./cdi.ts";
+import { type PoolServerOptions, type RunningPoolServer, startPoolServer } from "../../server/testing.ts";
+import { TEST_CLIENT } from "../../tls/testing.ts";
 import type { ClaimId } from "./claim.ts";
+import { createClaimFiles } from "./claim_files.ts";
 import { createDriver } from "./driver.ts";
 
 /*
@@ -32,6 +36,9 @@ import { createDriver } from "./driver.ts";
  * 10 A driver that ends removes its registration first.
  */
 
+/** The devices of the pool's first two GPUs. */
+const [GPU_A, GPU_B] = ["server/0", "server/1"].map(deviceName) as [string, string];
+
 const CLAIMS = "/apis/resource.k8s.io/v1/namespaces/team/resourceclaims";
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -40,8 +47,20 @@ afterEach(async () => {
 
 type MaybeResponse = Response | undefined | Promise<Response | undefined>;
 
+interface NodeOptions {
+  /** The pool's servers. By default one with two GPUs. */
+  pool?: readonly RunningPoolServer[];
+}
+
+async function startPool(options: PoolServerOptions = {}): Promise<RunningPoolServer> {
+  const server = await startPoolServer({ gpus: 2, ...options });
+  cleanups.push(() => server[Symbol.asyncDispose]());
+  return server;
+}
+
 /** Creates the directories of a node, and starts an API server that can be made to fail. */
-async function startNode() {
+async function startNode({ pool: servers }: NodeOptions = {}) {
+  const pool = servers ?? [await startPool()];
   const root = await mkdtemp(join(tmpdir(), "node-"));
   cleanups.push(() => rm(root, { recursive: true, force: true }));
   const control: { onRequest?: (request: Request) => MaybeResponse } = {};
@@ -58,7 +77,7 @@ async function startNode() {
     results: Partial<V1DeviceRequestAllocationResult>[] = [{}],
     uid: string = crypto.randomUUID(),
   ): ClaimId {
-    const share = { request: "gpu", driver: "bitfusion.io", pool: "pool", device: "gpu-aaaaaaaa" };
+    const share = { request: "gpu", driver: "bitfusion.io", pool: "pool", device: GPU_A };
     const allocated = results.map((result) => ({ ...share, consumedCapacity: { units: "60" }, ...result }));
     const pod = { name: `pod-of-${name}`, uid: `uid-of-${name}` };
     const limits = { "bitfusion.io/gpu": "1000" };
@@ -78,7 +97,7 @@ async function startNode() {
   }
 
   /** Runs an instance of the driver until the end of the test. */
-  function startDriver({ allocation }: { allocation?: "claims" } = {}) {
+  function startDriver({ allocation, node = "node-1" }: { allocation?: "claims"; node?: string } = {}) {
     const registry = new Registry();
     const lines: string[] = [];
     const driver = createDriver({
@@ -86,8 +105,11 @@ async function startNode() {
         pluginsRegistryDirectory: directories.registry,
         driverDirectory: directories.driver,
         cdiDirectory: directories.cdi,
+        servers: pool.map(({ address }) => address),
+        nodeName: node,
         ...(allocation ? { allocation } : {}),
       },
+      token: createLatest({ tls: TEST_CLIENT }),
       request,
       registry,
       log: createRecordingLog(lines),
@@ -110,6 +132,7 @@ async function startNode() {
 
   return {
     directories,
+    pool: pool as [RunningPoolServer, ...RunningPoolServer[]],
     store,
     objects: store.objects,
     control,
@@ -121,8 +144,8 @@ async function startNode() {
 }
 
 /** Starts a node with one instance of the driver, which is registered with the kubelet. */
-async function startNodeWithDriver() {
-  const node = await startNode();
+async function startNodeWithDriver(options: NodeOptions = {}) {
+  const node = await startNode(options);
   const kubelet = await node.startKubelet();
   const driver = node.startDriver();
   const plugins = await untilRegistered(kubelet);
@@ -152,10 +175,29 @@ async function namesIn(directory: string): Promise<string[]> {
   return (await readdir(directory)).sort();
 }
 
-/** The environment variables of containers with this claim. */
-async function environmentOf(directory: string, { uid }: ClaimId): Promise<string[]> {
+/** What the pool's servers have granted: owner, GPU and units of each lease. */
+function leasesOf(...pool: readonly RunningPoolServer[]): string[] {
+  return pool.flatMap(({ ledger }) =>
+    ledger.leases().map(({ owner, gpus }) => {
+      const shares = gpus.map(({ gpuId, units }) => `${gpuId} at ${units}`).join(", ");
+      return `${owner.namespace}/${owner.pod}/${owner.container}: ${shares}`;
+    }),
+  );
+}
+
+/** What containers with this claim find in their folder, by the path that its CDI file has. */
+async function proofsFor(directory: string, { uid }: ClaimId): Promise<unknown> {
   const spec = JSON.parse(await readFile(join(directory, `bitfusion.io-claim_${uid}.json`), "utf8"));
-  return spec.devices[0].containerEdits.env;
+  const [{ hostPath }] = spec.devices[0].containerEdits.mounts;
+  expect(await readFile(join(hostPath, "ca.crt"), "utf8")).toBe(TEST_CLIENT.ca);
+  return JSON.parse(await readFile(join(hostPath, "leases.json"), "utf8")).leases;
+}
+
+/** What proves the leases of these servers. */
+function proofsOf(...pool: readonly RunningPoolServer[]): unknown[] {
+  return pool.flatMap(({ address, ledger }) =>
+    ledger.leases().map(({ id: leaseId, secret }) => ({ address, leaseId, secret })),
+  );
 }
 
 /** Polls until the condition is true. */
@@ -169,10 +211,13 @@ async function untilNamesIn(directory: string, names: readonly string[]): Promis
 }
 
 /** Writes files of claims, as an ended instance leaves them behind. */
-async function leaveFiles(directory: string, ...claims: ClaimId[]): Promise<void> {
+async function leaveFiles({ cdi, driver }: { cdi: string; driver: string }, ...claims: ClaimId[]): Promise<void> {
+  const files = createClaimFiles({ cdiDirectory: cdi, recordDirectory: join(driver, "claims") });
+  const shares = [{ request: "gpu", pool: "pool", device: GPU_A, units: 60 }];
+  const owner = { namespace: "team", pod: "train", container: "" };
   for (const claim of claims) {
-    const shares = [{ request: "gpu", pool: "pool", device: "gpu-aaaaaaaa", units: 60 }];
-    await writeFile(join(directory, `bitfusion.io-claim_${claim.uid}.json`), formatCdiSpec({ ...claim, shares }));
+    const prepared = { ...claim, owner, node: "node-1", shares, leases: [] };
+    await files.write(prepared, TEST_CLIENT.ca, AbortSignal.timeout(4000));
   }
 }
 
@@ -197,13 +242,14 @@ test("rule 1: the driver reports its facts, is ready once it is registered, and 
         {
           requestNames: ["gpu"],
           poolName: "pool",
-          deviceName: "gpu-aaaaaaaa",
+          deviceName: GPU_A,
           cdiDeviceIds: [`bitfusion.io/claim=${claim.uid}`],
         },
       ],
     },
   });
-  expect(await environmentOf(node.directories.cdi, claim)).toEqual(["BITFUSION_DEVICES=gpu-aaaaaaaa=60"]);
+  expect(leasesOf(...node.pool)).toEqual(["team/train/: server/0 at 60"]);
+  expect(await proofsFor(node.directories.cdi, claim)).toEqual(proofsOf(...node.pool));
 });
 
 test("rule 1: the driver waits for a kubelet that creates its registry later", async () => {
@@ -216,7 +262,7 @@ test("rule 1: the driver waits for a kubelet that creates its registry later", a
 
 test("rule 2: a restarted kubelet finds the same instance, and prepares its claims again", async () => {
   const { kubelet, plugins: before, ...node } = await startNodeWithDriver();
-  const claim = node.addClaim("train", [{ shareID: "s-1" }, { device: "gpu-bbbbbbbb", shareID: "s-2" }]);
+  const claim = node.addClaim("train", [{ shareID: "s-1" }, { device: GPU_B, shareID: "s-2" }]);
   const first = await kubelet.prepare([claim]);
   await kubelet[Symbol.asyncDispose]();
   const restarted = await node.startKubelet();
@@ -368,13 +414,14 @@ test("rule 6: while the API server is down, only claims that are already prepare
   for (const { error } of Object.values(results)) expect(error).toMatch(/cannot read it from the API server: .* 503/);
 });
 
-test("rule 6: a reallocated claim gets its new devices", async () => {
+test("rule 6: a reallocated claim gets leases on its new devices, and the old ones end", async () => {
   const { kubelet, ...node } = await startNodeWithDriver();
   const claim = node.addClaim("train");
   await kubelet.prepare([claim]);
-  node.addClaim("train", [{ device: "gpu-bbbbbbbb", consumedCapacity: { units: "10" } }], claim.uid);
+  node.addClaim("train", [{ device: GPU_B, consumedCapacity: { units: "10" } }], claim.uid);
   await kubelet.prepare([claim]);
-  expect(await environmentOf(node.directories.cdi, claim)).toEqual(["BITFUSION_DEVICES=gpu-bbbbbbbb=10"]);
+  expect(leasesOf(...node.pool)).toEqual(["team/train/: server/1 at 10"]);
+  expect(await proofsFor(node.directories.cdi, claim)).toEqual(proofsOf(...node.pool));
   expect(await namesIn(node.directories.cdi)).toEqual(fileNames(claim));
 });
 
@@ -449,7 +496,7 @@ test("rule 9: on startup, files of deleted, replaced and deallocated claims are 
   const node = await startNode();
   const [held, replaced, freed] = [node.addClaim("held"), node.addClaim("replaced"), node.addClaim("freed")];
   const gone = { namespace: "team", name: "gone", uid: "gone-1" };
-  await leaveFiles(node.directories.cdi, held, replaced, freed, gone);
+  await leaveFiles(node.directories, held, replaced, freed, gone);
   node.addClaim("replaced");
   node.objects.set(`${CLAIMS}/freed`, { metadata: { uid: freed.uid } });
   const unfinished = join(node.directories.cdi, `${fileNames(gone)}.0a0b0c0d.tmp`);
@@ -457,6 +504,7 @@ test("rule 9: on startup, files of deleted, replaced and deallocated claims are 
   for (const path of [unfinished, foreign]) await writeFile(path, "");
   const { lines, registry } = node.startDriver();
   await untilNamesIn(node.directories.cdi, [...fileNames(held), basename(foreign)]);
+  await until(async () => lines.filter((line) => line.startsWith("Removed")).length === 3);
   expect(lines.filter((line) => line.startsWith("Removed")).sort()).toEqual([
     'Removed the file of a claim: it does not exist: expected a claim with uid "gone-1"',
     expect.stringMatching(/^Removed the file of a claim: metadata.uid is ".*": expected ".*"$/),
@@ -472,7 +520,7 @@ test.each<[string, () => MaybeResponse]>([
 ])("rule 9: while the API server %s, files stay until it recovers, and this is logged once", async (_, failure) => {
   const node = await startNode();
   const gone = { namespace: "team", name: "gone", uid: "gone-1" };
-  await leaveFiles(node.directories.cdi, gone);
+  await leaveFiles(node.directories, gone);
   const requestedTwice = Promise.withResolvers<void>();
   node.control.onRequest = () => {
     if (node.requests.length > 2) requestedTwice.resolve();
@@ -489,11 +537,14 @@ test.each<[string, () => MaybeResponse]>([
 test("rule 9: a file that cannot be read stays, and does not delay the others", async () => {
   const node = await startNode();
   const gone = { namespace: "team", name: "gone", uid: "gone-1" };
-  await leaveFiles(node.directories.cdi, gone);
+  await leaveFiles(node.directories, gone);
   await writeFile(join(node.directories.cdi, "bitfusion.io-claim_newer-1.json"), "{}");
+  await writeFile(join(node.directories.driver, "claims/newer-2.json"), "{}");
   const { lines } = node.startDriver();
   await untilNamesIn(node.directories.cdi, ["bitfusion.io-claim_newer-1.json"]);
-  expect(lines).toContainEqual(expect.stringMatching(/^Cannot read the file of a claim: it stays: .* is not set$/));
+  for (const message of ["Cannot restore the record of a claim", "Cannot read the record of a claim: it stays"]) {
+    expect(lines).toContainEqual(expect.stringMatching(new RegExp(`^${message}: .*(is not set|expected)`)));
+  }
 });
 
 test("rule 10: the driver deregisters when it ends, even during a call, and leaves no files", async () => {
@@ -530,7 +581,11 @@ test("the driver removes the sockets of killed instances, but not those of a liv
 
 test("the metrics show the prepared claims and the duration of calls by result", async () => {
   const { kubelet, driver, ...node } = await startNodeWithDriver();
-  const claims = [node.addClaim("a"), node.addClaim("b"), { namespace: "team", name: "gone", uid: "gone-1" }];
+  const claims = [
+    node.addClaim("a"),
+    node.addClaim("b", [{ device: GPU_B }]),
+    { namespace: "team", name: "gone", uid: "gone-1" },
+  ];
   await kubelet.prepare(claims);
   await kubelet.unprepare(claims.slice(0, 1));
   const metrics = await driver.registry.metrics();
@@ -543,4 +598,151 @@ test("the metrics show the prepared claims and the duration of calls by result",
   ]) {
     expect(metrics).toContain(line);
   }
+});
+
+test("a claim gets its leases on all servers that have its GPUs, or none", async () => {
+  const pool = [await startPool({ hostname: "a" }), await startPool({ hostname: "b" })] as const;
+  const { kubelet, addClaim } = await startNodeWithDriver({ pool });
+  const devices = ["a/0", "b/1", "a/1"].map(deviceName);
+  const first = addClaim(
+    "first",
+    devices.slice(1).map((device) => ({ device })),
+  );
+  expect((await kubelet.prepare([first]))[first.uid]?.error).toBe("");
+  expect(leasesOf(...pool)).toEqual(["team/first/: a/1 at 60", "team/first/: b/1 at 60"]);
+  const second = addClaim(
+    "second",
+    devices.slice(0, 2).map((device) => ({ device })),
+  );
+  expect((await kubelet.prepare([second]))[second.uid]?.error).toBe(
+    `Claim team/second: Pool server ${pool[1].address}: GPU b/1: 60 % of it is not free`,
+  );
+  expect(leasesOf(...pool)).toHaveLength(2);
+  await kubelet.unprepare([first]);
+  expect((await kubelet.prepare([second]))[second.uid]?.error).toBe("");
+  expect(leasesOf(...pool)).toEqual(["team/second/: a/0 at 60", "team/second/: b/1 at 60"]);
+});
+
+test("several shares of one GPU are one lease, and GPUs with equal units of a server, too", async () => {
+  const { kubelet, addClaim, pool } = await startNodeWithDriver();
+  const units = (units: string) => ({ consumedCapacity: { units } });
+  const claim = addClaim("train", [
+    { shareID: "s-1", ...units("30") },
+    { shareID: "s-2", ...units("45") },
+    { device: GPU_B, ...units("75") },
+  ]);
+  await kubelet.prepare([claim]);
+  expect(leasesOf(...pool)).toEqual(["team/train/: server/0 at 75, server/1 at 75"]);
+});
+
+test("the error names the server that cannot be reached, and the claim is prepared once it can be", async () => {
+  const { kubelet, addClaim, pool } = await startNodeWithDriver();
+  const [server] = pool;
+  const claim = addClaim("train");
+  await server[Symbol.asyncDispose]();
+  const error = (await kubelet.prepare([claim]))[claim.uid]?.error;
+  expect(error).toStartWith(`Claim team/train: No pool server has the GPU ${GPU_A}; ${server.address}: `);
+  const restarted = await startPool({ port: server.port });
+  expect((await kubelet.prepare([claim]))[claim.uid]?.error).toBe("");
+  expect(leasesOf(restarted)).toEqual(["team/train/: server/0 at 60"]);
+});
+
+test("a claim whose lease was granted without an answer gets the same lease", async () => {
+  const server = await startPool({ lostAnswers: 1 });
+  const { kubelet, addClaim } = await startNodeWithDriver({ pool: [server] });
+  const claim = addClaim("train");
+  expect((await kubelet.prepare([claim]))[claim.uid]?.error).toContain("The answer was lost");
+  expect((await kubelet.prepare([claim]))[claim.uid]?.error).toBe("");
+  expect(leasesOf(server)).toHaveLength(1);
+});
+
+test("another node gets a lease of its own, and a late Unprepare ends only that of its node", async () => {
+  const pool = [await startPool()];
+  const [first, second] = [await startNode({ pool }), await startNode({ pool })];
+  const kubelets: SimulatedDraKubelet[] = [];
+  for (const [node, name] of [
+    [first, "node-1"],
+    [second, "node-2"],
+  ] as const) {
+    const kubelet = await node.startKubelet();
+    node.startDriver({ node: name });
+    await untilRegistered(kubelet);
+    kubelets.push(kubelet);
+  }
+  const [here, there] = kubelets as [SimulatedDraKubelet, SimulatedDraKubelet];
+  const claim = first.addClaim("train", [{ consumedCapacity: { units: "40" } }]);
+  second.addClaim("train", [{ consumedCapacity: { units: "40" } }], claim.uid);
+  await here.prepare([claim]);
+  await there.prepare([claim]);
+  expect(leasesOf(...pool)).toHaveLength(2);
+  expect(await proofsFor(second.directories.cdi, claim)).toEqual(proofsOf(...pool).slice(1));
+  await here.unprepare([claim]);
+  expect(await proofsFor(second.directories.cdi, claim)).toEqual(proofsOf(...pool));
+});
+
+test("leases are renewed for longer than their time to live, also by the next instance", async () => {
+  const server = await startPool({ timeToLive: 800 });
+  const { kubelet, driver, plugins, ...node } = await startNodeWithDriver({ pool: [server] });
+  const claim = node.addClaim("train");
+  await kubelet.prepare([claim]);
+  const [{ id, expiresAt } = { id: "", expiresAt: 0 }] = server.ledger.leases();
+  const untilRenewedAfter = (time: number) =>
+    until(async () => {
+      server.ledger.expire();
+      expect(server.ledger.leases().map((lease) => lease.id)).toEqual([id]);
+      return (server.ledger.get(id)?.expiresAt ?? 0) > time;
+    });
+  await untilRenewedAfter(expiresAt + 800);
+  await driver.end();
+  node.startDriver();
+  await untilRegistered(kubelet, 1, plugins);
+  await untilRenewedAfter(server.ledger.now() + 1600);
+});
+
+test("a restarted server is told the leases that it has lost, and containers get what proves them now", async () => {
+  const server = await startPool({ timeToLive: 2000 });
+  const { kubelet, driver, ...node } = await startNodeWithDriver({ pool: [server] });
+  const claim = node.addClaim("train");
+  await kubelet.prepare([claim]);
+  const before = await proofsFor(node.directories.cdi, claim);
+  await server[Symbol.asyncDispose]();
+  const restarted = await startPool({ port: server.port, timeToLive: 2000 });
+  await until(async () => Bun.deepEquals(await proofsFor(node.directories.cdi, claim), proofsOf(restarted)));
+  expect(leasesOf(restarted)).toEqual(["team/train/: server/0 at 60"]);
+  expect(await proofsFor(node.directories.cdi, claim)).not.toEqual(before);
+  expect(driver.lines).toContain("A pool server had lost a lease, and has granted it again: undefined");
+});
+
+test("an emptied CDI directory, and lost records, are restored with the same leases while the kubelet runs", async () => {
+  const server = await startPool({ timeToLive: 2000 });
+  const { kubelet, ...node } = await startNodeWithDriver({ pool: [server] });
+  const claim = node.addClaim("train");
+  await kubelet.prepare([claim]);
+  const proofs = proofsOf(server);
+  const [cdiFile = ""] = fileNames(claim);
+  await rm(join(node.directories.cdi, cdiFile));
+  await untilNamesIn(node.directories.cdi, [cdiFile]);
+  await rm(join(node.directories.driver, "claims"), { recursive: true });
+  await until(async () => Bun.deepEquals(await proofsFor(node.directories.cdi, claim).catch(() => {}), proofs));
+  expect(proofsOf(server)).toEqual(proofs);
+});
+
+test("the CDI file of a claim that is gone is removed, though its record is lost", async () => {
+  const node = await startNode();
+  const gone = { namespace: "team", name: "gone", uid: "gone-1" };
+  await leaveFiles(node.directories, gone);
+  await rm(join(node.directories.driver, "claims"), { recursive: true });
+  node.startDriver();
+  await untilNamesIn(node.directories.cdi, []);
+});
+
+test("leases of claims that are gone are released by the next instance", async () => {
+  const { kubelet, driver, ...node } = await startNodeWithDriver();
+  const claim = node.addClaim("train");
+  await kubelet.prepare([claim]);
+  await driver.end();
+  node.objects.delete(`${CLAIMS}/train`);
+  node.startDriver();
+  await until(async () => leasesOf(...node.pool).length === 0);
+  await untilNamesIn(node.directories.cdi, []);
 });

@@ -4,9 +4,11 @@ import type { KeyedMutex } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import { type ReadClaim, reasonForLoss } from "./claim.ts";
 import type { ClaimFiles } from "./claim_files.ts";
+import type { Preparer } from "./prepare.ts";
 
 export interface SweepOptions {
-  files: ClaimFiles;
+  files: Pick<ClaimFiles, "list" | "read">;
+  preparer: Pick<Preparer, "unprepare">;
   readClaim: ReadClaim;
   /** By the uid of a claim. */
   mutex: KeyedMutex;
@@ -14,20 +16,22 @@ export interface SweepOptions {
 }
 
 /**
- * Removes the files of claims that were deleted or deallocated: the kubelet unprepares a claim only while it remembers the claim. In doubt
- * a file stays, because the containers of its claim cannot start without it.
+ * Unprepares claims that were deleted or deallocated: the kubelet does so only while it remembers the claim. In doubt a claim's files stay, because the containers of its claim cannot start without it.
  *
  * @returns why the API server could not be asked about all claims. Undefined if it could.
  */
-async function sweep({ files, readClaim, mutex, log }: SweepOptions, signal: AbortSignal): Promise<string | undefined> {
+async function sweep(
+  { files, preparer, readClaim, mutex, log }: SweepOptions,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   async function removeIfLost(uid: string): Promise<void> {
     const prepared = await files.read(uid).catch((error) => {
-      log.warn("Cannot read the file of a claim: it stays", { uid, reason: messageOf(error) });
+      log.warn("Cannot read the record of a claim: it stays", { uid, reason: messageOf(error) });
     });
     if (!prepared) return;
     const lost = reasonForLoss(await readClaim(prepared, signal), prepared);
     if (!lost) return;
-    await files.remove(uid);
+    await preparer.unprepare(uid);
     const { namespace, name } = prepared;
     log.info("Removed the file of a claim", { namespace, name, uid, reason: lost });
   }

@@ -2,32 +2,42 @@ import { expect, test } from "bun:test";
 import { createBackoff } from "../../program/backoff.ts";
 import { createKeyedMutex } from "../../program/keyed_mutex.ts";
 import { silentLog } from "../../program/testing.ts";
-import type { PreparedClaim } from "./cdi.ts";
 import type { ReadClaim } from "./claim.ts";
-import type { ClaimFiles } from "./claim_files.ts";
-import { runSweeper } from "./sweep.ts";
+import type { PreparedClaim } from "./prepared_claim.ts";
+import { runSweeper, type SweepOptions } from "./sweep.ts";
 
-const CLAIM: PreparedClaim = { namespace: "team", name: "train", uid: "a-1", shares: [] };
+const CLAIM: PreparedClaim = {
+  namespace: "team",
+  name: "train",
+  uid: "a-1",
+  owner: { namespace: "team", pod: "train", container: "main" },
+  node: "node-1",
+  shares: [],
+  leases: [],
+};
 
-/** Files in memory. `removed` resolves with the uid of the first removed file. */
+type Node = Pick<SweepOptions, "files" | "preparer">;
+
+/** Claims in memory. `removed` resolves with the uid of the first that is unprepared. */
 function claimFiles(...claims: PreparedClaim[]) {
   const held = new Map(claims.map((claim) => [claim.uid, claim]));
   const removed = Promise.withResolvers<string>();
-  const files: Partial<ClaimFiles> = {
-    list: async () => [...held.keys()],
-    read: async (uid) => held.get(uid),
-    async remove(uid) {
-      held.delete(uid);
-      removed.resolve(uid);
+  const node: Node = {
+    files: { list: async () => [...held.keys()], read: async (uid) => held.get(uid) },
+    preparer: {
+      async unprepare(uid) {
+        held.delete(uid);
+        removed.resolve(uid);
+      },
     },
   };
-  return { held, removed: removed.promise, files: files as ClaimFiles };
+  return { held, removed: removed.promise, node };
 }
 
-function start(files: ClaimFiles, readClaim: ReadClaim, mutex = createKeyedMutex()) {
+function start(node: Node, readClaim: ReadClaim, mutex = createKeyedMutex()) {
   const stop = new AbortController();
   const ended = runSweeper({
-    files,
+    ...node,
     readClaim,
     mutex,
     log: silentLog,
@@ -45,20 +55,20 @@ function start(files: ClaimFiles, readClaim: ReadClaim, mutex = createKeyedMutex
 
 const ALLOCATED = { metadata: { name: "c", uid: "a-1" }, spec: {}, status: { allocation: {} } };
 
-test("runSweeper() also removes the file of a claim that is deleted later", async () => {
-  const { held, removed, files } = claimFiles(CLAIM);
+test("runSweeper() also unprepares a claim that is deleted later", async () => {
+  const { held, removed, node } = claimFiles(CLAIM);
   let reads = 0;
-  await using _sweeping = start(files, async () => (++reads < 3 ? ALLOCATED : undefined));
+  await using _sweeping = start(node, async () => (++reads < 3 ? ALLOCATED : undefined));
   expect(await removed).toBe("a-1");
   expect(reads).toBe(3);
   expect(held.size).toBe(0);
 });
 
-test("runSweeper() removes the file of one claim although another claim cannot be read, and retries that one", async () => {
-  const { held, removed, files } = claimFiles(CLAIM, { ...CLAIM, name: "unreadable", uid: "a-2" });
+test("runSweeper() unprepares one claim although another claim cannot be read, and retries that one", async () => {
+  const { held, removed, node } = claimFiles(CLAIM, { ...CLAIM, name: "unreadable", uid: "a-2" });
   const retried = Promise.withResolvers<void>();
   let failures = 0;
-  await using _sweeping = start(files, async ({ name }) => {
+  await using _sweeping = start(node, async ({ name }) => {
     if (name === "train") return undefined;
     if (++failures === 3) retried.resolve();
     throw new Error("Unreachable");
@@ -69,7 +79,7 @@ test("runSweeper() removes the file of one claim although another claim cannot b
 });
 
 test("runSweeper() judges a claim that is being prepared only afterwards", async () => {
-  const { held, removed, files } = claimFiles(CLAIM, { ...CLAIM, name: "deleted", uid: "a-2" });
+  const { held, removed, node } = claimFiles(CLAIM, { ...CLAIM, name: "deleted", uid: "a-2" });
   const mutex = createKeyedMutex();
   const [prepared, judged] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   void mutex("a-1", () => prepared.promise);
@@ -78,7 +88,7 @@ test("runSweeper() judges a claim that is being prepared only afterwards", async
     if (name === "train") judged.resolve();
     return name === "train" && isAllocated ? ALLOCATED : undefined;
   };
-  await using _sweeping = start(files, readClaim, mutex);
+  await using _sweeping = start(node, readClaim, mutex);
   expect(await removed).toBe("a-2");
   expect([...held.keys()]).toEqual(["a-1"]);
   isAllocated = true;
@@ -88,12 +98,12 @@ test("runSweeper() judges a claim that is being prepared only afterwards", async
 });
 
 test("runSweeper() continues when the files cannot be listed", async () => {
-  const { removed, files } = claimFiles(CLAIM);
+  const { removed, node } = claimFiles(CLAIM);
   let failures = 2;
   const list = async () => {
     if (failures-- > 0) throw new Error("EACCES");
-    return files.list();
+    return node.files.list();
   };
-  await using _sweeping = start({ ...files, list }, async () => undefined);
+  await using _sweeping = start({ ...node, files: { ...node.files, list } }, async () => undefined);
   expect(await removed).toBe("a-1");
 });

@@ -18,3 +18,9 @@ export function describeIssue(issue: v.BaseIssue<unknown>): string {
       : ` is ${shorten(escapeControls(JSON.stringify(issue.input)))}`;
   return `${field}${value}: ${expectation}`;
 }
+
+/** Describes an issue of text with secrets: names the field and what is expected, but no value. */
+export function describeSecretIssue(issue: v.BaseIssue<unknown>): string {
+  const field = v.getDotPath(issue as v.BaseIssue<unknown>) ?? "the document";
+  return `${field}: expected ${issue.expected ?? "JSON"}`;
+}

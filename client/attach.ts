@@ -1,0 +1,191 @@
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { connectTls } from "../grpc/client.ts";
+import type { GpuShare } from "../pool/lease.ts";
+import { LEASE_FILES, LEASES_VARIABLE, type LeaseProof, parseLeases } from "../pool/lease_folder.ts";
+import { ConfigError } from "../program/config_error.ts";
+import type { Environment } from "../program/environment.ts";
+import { messageOf } from "../program/log/log.ts";
+import { clampTimeout } from "../program/timers.ts";
+import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { WaitOptions } from "./claim_share.ts";
+import type { Holding } from "./holding.ts";
+import { LeaseLostError, scheduleOf } from "./renew.ts";
+import { readTimeToLive } from "./server_lease.ts";
+
+/** A lease of the container: one entry in the `leases.json` of a claim's folder. What it says changes. */
+interface LeaseSlot {
+  /** The claim's folder. */
+  readonly folder: string;
+  readonly index: number;
+}
+
+/** What a server said of a lease last. */
+interface LeaseState {
+  readonly gpus: readonly GpuShare[];
+  /** The performance.now() at which it said so. */
+  readonly sentAt: number;
+  /** In ms. */
+  readonly timeToLive: number;
+}
+
+/** Longest silence of a server, in ms: it says at least once a second how a lease is. */
+const MAX_SILENCE = 5000;
+
+/** Time between two attempts to attach, in ms. */
+const RETRY_AFTER = 500;
+
+/**
+ * Attaches to the leases that the driver holds for this container. The driver renews and releases them: the client is told the GPUs, and
+ * learns when a lease ends.
+ *
+ * @throws {ConfigError} if the driver has given the container no leases.
+ * @throws {Error} when the servers do not know the leases in time.
+ */
+export async function attachLeases(environment: Environment, options: WaitOptions): Promise<Holding> {
+  const slots = await findSlots(environment);
+  const ended = new AbortController();
+  const attached = slots.map((slot) => followLease(slot, options, ended.signal));
+  try {
+    const states = await Promise.all(attached.map(({ first }) => first));
+    return {
+      gpus: states.flatMap(({ gpus }) => gpus),
+      async keep(signal) {
+        const end = () => ended.abort();
+        signal.addEventListener("abort", end, { once: true });
+        await Promise.all(attached.map(({ lost }) => lost));
+      },
+      async release() {
+        ended.abort();
+        await Promise.allSettled(attached.map(({ lost }) => lost));
+        return [];
+      },
+    };
+  } catch (error) {
+    ended.abort();
+    throw error;
+  }
+}
+
+/** The leases of all claims of the container. */
+async function findSlots(environment: Environment): Promise<LeaseSlot[]> {
+  const root = environment[LEASES_VARIABLE];
+  if (!root) throw new ConfigError(`${LEASES_VARIABLE} is not set: the driver has given this container no GPUs`);
+  const names = await readdir(root).catch((error) => {
+    throw new ConfigError(`Cannot use ${LEASES_VARIABLE}="${root}": ${messageOf(error)}`);
+  });
+  const slots: LeaseSlot[] = [];
+  for (const name of names.toSorted()) {
+    const folder = join(root, name);
+    for (const index of (await readProofs(folder)).keys()) slots.push({ folder, index });
+  }
+  if (slots.length > 0) return slots;
+  throw new ConfigError(`Cannot use ${LEASES_VARIABLE}="${root}": it has no lease`);
+}
+
+async function readProofs(folder: string): Promise<readonly LeaseProof[]> {
+  const path = join(folder, LEASE_FILES.leases);
+  try {
+    return parseLeases(await readFile(path, "utf8"));
+  } catch (error) {
+    throw new ConfigError(`Cannot use ${path}: ${messageOf(error)}`);
+  }
+}
+
+/**
+ * Stays attached to a lease. `first` is what the server says first. `lost` ends with the signal, or with a {@link LeaseLostError}.
+ */
+function followLease(slot: LeaseSlot, { timeout, print, signal }: WaitOptions, ended: AbortSignal) {
+  const first = Promise.withResolvers<LeaseState>();
+  const deadline = performance.now() + timeout;
+  const untilEnded = AbortSignal.any([signal, ended]);
+  let printed: string | undefined;
+
+  async function follow(): Promise<void> {
+    let state: LeaseState | undefined;
+    while (!ended.aborted) {
+      if (!state) signal.throwIfAborted();
+      const stop = state ? ended : untilEnded; // while the command runs, it gets the signal
+      let attached = false;
+      let failure: unknown;
+      try {
+        for await (const next of readStates(slot, state, stop)) {
+          state = next;
+          attached = true;
+          first.resolve(next);
+        }
+      } catch (error) {
+        failure = error;
+      }
+      if (ended.aborted) return;
+      const reason = messageOf(failure);
+      const now = performance.now();
+      if (state) {
+        const { lostAt, endBy, grace } = scheduleOf(state);
+        // A server that restarted does not know the lease until the driver has told it.
+        const hasEnded = attached && ConnectError.from(failure).code === Code.NotFound;
+        if (hasEnded || now + RETRY_AFTER >= lostAt) {
+          throw new LeaseLostError(`A lease is lost: ${reason}`, Math.min(now + grace, endBy));
+        }
+      } else {
+        signal.throwIfAborted();
+        if (now >= deadline) throw new Error(`Waited ${timeout / 1000} s for the pool: ${reason}`);
+        if (reason !== printed) print(`Waiting for the pool: ${reason}`);
+        printed = reason;
+      }
+      const pause = state ? RETRY_AFTER : Math.min(RETRY_AFTER, deadline - now);
+      await sleep(clampTimeout(pause), undefined, { signal: stop }).catch(() => {}); // rejects only when aborted
+    }
+  }
+
+  const lost = follow();
+  lost.catch((error) => first.reject(error));
+  first.promise.catch(() => {}); // awaited by the caller
+  return { first: first.promise, lost };
+}
+
+/**
+ * What the server says of a lease, while it says it.
+ *
+ * @param last what it said before: what it says next must come before this lease is lost.
+ * @throws {Error} names the server, and why it says no more.
+ */
+async function* readStates(
+  { folder, index }: LeaseSlot,
+  last: LeaseState | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<LeaseState> {
+  const proof = (await readProofs(folder))[index];
+  if (!proof) throw new Error(`${join(folder, LEASE_FILES.leases)} has no lease ${index}`);
+  const { address, leaseId, secret } = proof;
+  using channel = connectTls(address, { ca: await readFile(join(folder, LEASE_FILES.ca), "utf8") });
+  const silent = new AbortController();
+  const limit = (state: LeaseState | undefined) =>
+    setTimeout(
+      () => silent.abort(),
+      clampTimeout(Math.min(MAX_SILENCE, state ? scheduleOf(state).lostAt - performance.now() : MAX_SILENCE)),
+    );
+  let timer = limit(last);
+  try {
+    const call = { signal: AbortSignal.any([signal, silent.signal]) };
+    for await (const { gpus, timeToLive } of createClient(PoolService, channel.transport).attachLease(
+      { leaseId, secret },
+      call,
+    )) {
+      if (!timeToLive) throw new Error("The response has no time_to_live");
+      const state = { gpus, sentAt: performance.now(), timeToLive: readTimeToLive(timeToLive) };
+      clearTimeout(timer);
+      timer = limit(state);
+      yield state;
+    }
+    throw new Error("The server ended the call");
+  } catch (error) {
+    if (silent.signal.aborted) throw new Error(`${address}: no answer`);
+    const { code, rawMessage } = ConnectError.from(error);
+    throw new ConnectError(`${address}: ${rawMessage}`, code);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,146 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { KeyedMutex } from "../../program/keyed_mutex.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
+import { type ReadClaim, reasonForLoss } from "./claim.ts";
+import type { ClaimFiles } from "./claim_files.ts";
+import type { HeldLease } from "./leases/held_lease.ts";
+import { releaseLeases, renewLease } from "./leases/leases.ts";
+import type { PoolServers } from "./leases/pool_servers.ts";
+import type { Preparer } from "./prepare.ts";
+import type { PreparedClaim } from "./prepared_claim.ts";
+
+export interface KeeperOptions {
+  files: ClaimFiles;
+  pool: PoolServers;
+  preparer: Preparer;
+  readClaim: ReadClaim;
+  /** By the uid of a claim. */
+  mutex: KeyedMutex;
+  log: Logger;
+  /** Longest time between two rounds, in ms. */
+  period?: number;
+}
+
+/** Keeps what the prepared claims of the node need. */
+export interface Keeper {
+  /** Tells of a new lease with this time to live, in ms: the next round may have to start earlier. */
+  expect(timeToLive: number): void;
+  /** Returns when the signal is aborted. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+/** Shortest time between two rounds, in ms. */
+const MIN_PERIOD = 50;
+
+/**
+ * Renews the leases of all prepared claims, in each round and four times in their time to live. Restores files that were deleted: a CDI file from
+ * the claim's record, and a record from the claim that the CDI file names. Passes on new CAs of the pool servers.
+ */
+export function createKeeper(options: KeeperOptions): Keeper {
+  const { files, pool, preparer, readClaim, mutex, log, period = 10_000 } = options;
+  /** The failure of each claim that was logged last. */
+  const logged = new Map<string, string>();
+  let wake = new AbortController();
+  let pause = period;
+
+  async function report(uid: string, message: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+      logged.delete(uid);
+    } catch (error) {
+      const reason = messageOf(error);
+      if (logged.get(uid) !== reason) log.warn(message, { uid, reason });
+      logged.set(uid, reason);
+    }
+  }
+
+  /** Renews the leases of a claim. Returns the shortest time to live, in ms. */
+  async function keep(uid: string, signal: AbortSignal): Promise<number> {
+    let shortest = Number.POSITIVE_INFINITY;
+    await report(uid, "Cannot keep the leases of a claim", async () => {
+      const claim = await files.read(uid);
+      if (!claim) return;
+      const results = await Promise.allSettled(
+        claim.leases.map((lease) => renewLease(lease, claim.owner, pool, signal)),
+      );
+      signal.throwIfAborted();
+      const leases = results.map((result, index) =>
+        result.status === "fulfilled" ? result.value : (claim.leases[index] as HeldLease),
+      );
+      await record({ ...claim, leases }, claim, signal);
+      shortest = Math.min(...leases.map(({ timeToLive }) => timeToLive));
+      const failures = results.flatMap((result) => (result.status === "rejected" ? [messageOf(result.reason)] : []));
+      if (failures.length > 0) throw new Error(failures.join("; "));
+    });
+    return shortest;
+  }
+
+  async function record(claim: PreparedClaim, before: PreparedClaim, signal: AbortSignal): Promise<void> {
+    const { namespace, name, uid } = claim;
+    const isNew = ({ leaseId }: HeldLease) => before.leases.every((lease) => lease.leaseId !== leaseId);
+    const taken = claim.leases.filter(isNew);
+    if (taken.length > 0 && !(await files.read(uid))) {
+      await releaseLeases(taken, pool); // meanwhile another instance has unprepared the claim
+      return;
+    }
+    for (const { address } of taken) {
+      log.info("A pool server had lost a lease, and has granted it again", { namespace, name, uid, address });
+    }
+    await files.write(claim, pool.ca(), signal);
+  }
+
+  async function restore(uid: string, signal: AbortSignal): Promise<void> {
+    await report(uid, "Cannot restore the record of a claim", async () => {
+      const claim = await files.identify(uid);
+      if (!claim || (await files.read(uid))) return; // meanwhile unprepared, or prepared
+      const lost = reasonForLoss(await readClaim(claim, signal), claim);
+      if (lost) await preparer.unprepare(claim.uid);
+      else await preparer.prepare(claim, signal);
+      log.info(lost ? "Removed the file of a claim" : "Restored the record of a claim", {
+        ...claim,
+        ...(lost ? { reason: lost } : {}),
+      });
+    });
+  }
+
+  /** Returns the time until the next round, in ms. */
+  async function round(signal: AbortSignal): Promise<number> {
+    const [uids, unrecorded] = [await files.list(), await files.listUnrecorded()];
+    const known = new Set([...uids, ...unrecorded]);
+    for (const uid of logged.keys()) if (!known.has(uid)) logged.delete(uid);
+    const times = await Promise.all([
+      ...uids.map((uid) => mutex(uid, () => keep(uid, signal))),
+      ...unrecorded.map(async (uid) => {
+        await mutex(uid, () => restore(uid, signal));
+        return Number.POSITIVE_INFINITY;
+      }),
+    ]);
+    return Math.max(MIN_PERIOD, Math.min(period, ...times.map((time) => time / 4)));
+  }
+
+  return {
+    expect(timeToLive) {
+      if (timeToLive / 4 < pause) wake.abort();
+    },
+    async run(signal) {
+      let failure: string | undefined;
+      while (!signal.aborted) {
+        wake = new AbortController();
+        const started = performance.now();
+        pause = await round(signal).then(
+          (time) => {
+            failure = undefined;
+            return time;
+          },
+          (error) => {
+            if (failure !== messageOf(error)) log.warn("Cannot list prepared claims", { reason: messageOf(error) });
+            failure = messageOf(error);
+            return period;
+          },
+        );
+        const rest = Math.max(MIN_PERIOD, pause - (performance.now() - started));
+        await sleep(rest, undefined, { signal: AbortSignal.any([signal, wake.signal]) }).catch(() => {}); // rejects only when aborted
+      }
+    },
+  };
+}

@@ -1,0 +1,123 @@
+import { durationMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { LeaseOwner } from "../../../pool/lease.ts";
+import { messageOf } from "../../../program/log/log.ts";
+import { ShortageSchema } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { GpuShare } from "../claim.ts";
+import { type HeldLease, type LeasedClaim, type LeaseRequest, requestIdOf } from "./held_lease.ts";
+import { CALL_TIMEOUT, type GpuLocation, locateGpus } from "./locate.ts";
+import type { PoolServers } from "./pool_servers.ts";
+
+/**
+ * Takes leases on exactly the GPUs and units of a claim, on all servers that have them: all or nothing. A repeat returns the same leases.
+ *
+ * @throws {Error} names the server and the reason.
+ */
+export async function takeLeases(
+  claim: LeasedClaim,
+  pool: Pick<PoolServers, "addresses" | "client">,
+  signal: AbortSignal,
+): Promise<HeldLease[]> {
+  const devices = claim.shares.map(({ device }) => device);
+  const requests = requestsFor(claim, await locateGpus(devices, pool, signal));
+  const results = await Promise.allSettled(requests.map((request) => takeLease(request, claim.owner, pool, signal)));
+  const leases = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
+  if (leases.length === requests.length) return leases;
+  await releaseLeases(leases, pool);
+  signal.throwIfAborted();
+  const failures = results.flatMap((result) => (result.status === "rejected" ? [messageOf(result.reason)] : []));
+  throw new Error(failures.join("; "));
+}
+
+/** One request for each server and number of units. Several shares of one GPU add up. */
+function requestsFor(claim: LeasedClaim, locations: ReadonlyMap<string, GpuLocation>): LeaseRequest[] {
+  const gpus = Map.groupBy(claim.shares, ({ device }) => device);
+  const parts = Array.from(gpus, ([device, shares]) => {
+    const { address, gpuId } = locations.get(device) as GpuLocation;
+    return { address, gpuId, shares, units: shares.reduce((sum, { units }) => sum + units, 0) };
+  });
+  const groups = Map.groupBy(parts, ({ address, units }) => `${address} ${units}`);
+  return Array.from(groups.values(), (group) => {
+    const [{ address, units }] = group as [(typeof parts)[number]];
+    const shares: readonly GpuShare[] = group.flatMap((part) => part.shares);
+    return { address, units, gpuIds: group.map(({ gpuId }) => gpuId), requestId: requestIdOf(claim, shares) };
+  });
+}
+
+/**
+ * Takes one lease, or returns the one that this request was granted before.
+ *
+ * @throws {Error} names the server and the reason.
+ */
+async function takeLease(
+  request: LeaseRequest,
+  owner: LeaseOwner,
+  pool: Pick<PoolServers, "client">,
+  signal: AbortSignal,
+): Promise<HeldLease> {
+  const { address, requestId, gpuIds, units } = request;
+  try {
+    const { lease, secret, timeToLive } = await pool.client(address).claim(
+      {
+        owner: { ...owner },
+        gpus: gpuIds.length,
+        share: { case: "percent", value: units },
+        gpuIds: [...gpuIds],
+        requestId,
+      },
+      { signal, timeoutMs: CALL_TIMEOUT },
+    );
+    if (!lease || !timeToLive) throw new Error("the response contains no lease");
+    const { id: leaseId } = lease;
+    return { address, requestId, gpuIds: [...gpuIds], units, leaseId, secret, timeToLive: durationMs(timeToLive) };
+  } catch (error) {
+    const [shortage] = ConnectError.from(error).findDetails(ShortageSchema);
+    const reason = shortage ? reasonOf(shortage, request) : messageOf(error);
+    throw new Error(`Pool server ${address}: ${reason}`);
+  }
+}
+
+/** Says why a server has not granted a lease. */
+function reasonOf({ capableGpus }: { capableGpus: number }, { gpuIds, units }: LeaseRequest): string {
+  const gpus = `GPU ${gpuIds.join(", ")}`;
+  if (capableGpus < gpuIds.length)
+    return `${gpus}: ${gpuIds.length === 1 ? "it is" : "not all of them are"} not healthy`;
+  return `${gpus}: ${units} % of ${gpuIds.length === 1 ? "it" : "each"} is not free`;
+}
+
+/**
+ * Renews a lease. A server that does not know it, because it was restarted, is asked for it again.
+ *
+ * @throws {Error} names the server and the reason.
+ */
+export async function renewLease(
+  lease: HeldLease,
+  owner: LeaseOwner,
+  pool: Pick<PoolServers, "client">,
+  signal: AbortSignal,
+): Promise<HeldLease> {
+  const { address, leaseId, secret } = lease;
+  try {
+    const options = { signal, timeoutMs: CALL_TIMEOUT };
+    const { timeToLive } = await pool.client(address).renew({ leaseId, secret }, options);
+    return timeToLive ? { ...lease, timeToLive: durationMs(timeToLive) } : lease;
+  } catch (error) {
+    if (ConnectError.from(error).code === Code.NotFound) return takeLease(lease, owner, pool, signal);
+    throw new Error(`Pool server ${address}: ${messageOf(error)}`);
+  }
+}
+
+/** Releases leases. Returns the failures: a lease on a server that cannot be reached expires by itself. */
+export async function releaseLeases(
+  leases: readonly HeldLease[],
+  pool: Pick<PoolServers, "client">,
+): Promise<string[]> {
+  const results = await Promise.allSettled(
+    leases.map(async ({ address, leaseId, secret }) => {
+      await pool.client(address).release({ leaseId, secret }, { timeoutMs: CALL_TIMEOUT });
+    }),
+  );
+  return results.flatMap((result, index) =>
+    result.status === "rejected" ? [`Pool server ${leases[index]?.address}: ${messageOf(result.reason)}`] : [],
+  );
+}

@@ -1,0 +1,138 @@
+import { isDeepStrictEqual } from "node:util";
+import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
+import { CLAIM_ANNOTATIONS } from "../../pool/driver.ts";
+import type { LeaseOwner } from "../../pool/lease.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
+import { allocatedShares, type ClaimId, formatClaim, type GpuShare, type ReadClaim, type ReadPod } from "./claim.ts";
+import type { ClaimFiles } from "./claim_files.ts";
+import { findUncovered } from "./gate.ts";
+import { releaseLeases, takeLeases } from "./leases/leases.ts";
+import type { PoolServers } from "./leases/pool_servers.ts";
+import type { PreparedClaim } from "./prepared_claim.ts";
+
+export interface PreparerOptions {
+  files: ClaimFiles;
+  pool: PoolServers;
+  /** Name of the node. */
+  node: string;
+  readClaim: ReadClaim;
+  readPod: ReadPod;
+  /** Called with the time to live of each new lease, in ms. */
+  onLease: (timeToLive: number) => void;
+  log: Logger;
+}
+
+/** Prepares claims and takes back what it prepared. The caller sees to it that it runs once at a time for each claim. */
+export interface Preparer {
+  /**
+   * Checks the claim, takes its leases and writes its files. A claim that is prepared already keeps its leases.
+   *
+   * @throws {Error} names the claim, and why it cannot be prepared.
+   */
+  prepare(claim: ClaimId, signal: AbortSignal): Promise<readonly GpuShare[]>;
+  /** Releases the leases of a claim and removes its files. A lease whose server cannot be reached expires by itself. */
+  unprepare(uid: string): Promise<void>;
+}
+
+/** Longest time to prepare a claim, in ms: the kubelet waits for 45 s. */
+const PREPARE_TIMEOUT = 30_000;
+
+export function createPreparer(options: PreparerOptions): Preparer {
+  const { files, pool, node, readClaim, readPod, onLease, log } = options;
+
+  async function prepare(claim: ClaimId, signal: AbortSignal): Promise<readonly GpuShare[]> {
+    signal.throwIfAborted(); // it may have waited for the mutex
+    let current: ResourceClaim | undefined;
+    let uncovered: string | undefined;
+    try {
+      current = await readClaim(claim, signal);
+      uncovered = current && (await findUncovered(current, { readClaim, readPod }, signal));
+    } catch (error) {
+      signal.throwIfAborted();
+      return preparedShares(claim, error);
+    }
+    const shares = allocatedShares(current, claim);
+    if (uncovered) throw new Error(`Claim ${formatClaim(claim)}: ${uncovered}`);
+    await pool.ready(signal);
+    const prepared = await readRecord(claim.uid);
+    if (prepared?.node === node && isDeepStrictEqual(prepared.shares, JSON.parse(JSON.stringify(shares)))) {
+      await files.write(prepared, pool.ca(), signal); // the CDI file may be gone
+      return shares;
+    }
+    if (prepared) await release(prepared); // the claim was allocated again
+    const leased = { ...claim, owner: ownerOf(current, claim), node, shares };
+    const leases = await takeLeases(leased, pool, signal).catch((error) => {
+      throw new Error(`Claim ${formatClaim(claim)}: ${messageOf(error)}`);
+    });
+    try {
+      // Not once the kubelet has given up: it may have asked another instance to unprepare the claim by then.
+      await files.write({ ...leased, leases }, pool.ca(), signal);
+    } catch (error) {
+      await release({ ...claim, leases });
+      throw error;
+    }
+    for (const { timeToLive } of leases) onLease(timeToLive);
+    return shares;
+  }
+
+  /** The record of a claim. One that cannot be read is written anew: the leases follow from the claim. */
+  async function readRecord(uid: string): Promise<PreparedClaim | undefined> {
+    return files.read(uid).catch((error) => {
+      log.warn("Cannot read the record of a claim: it is prepared again", { uid, reason: messageOf(error) });
+      return undefined;
+    });
+  }
+
+  /**
+   * The shares in the claim's record, for the time in which the API server does not answer. A prepared claim is not allocated again, and
+   * the kubelet has just read the claim itself.
+   */
+  async function preparedShares(claim: ClaimId, failure: unknown): Promise<readonly GpuShare[]> {
+    const prepared = await files.read(claim.uid).catch(() => undefined);
+    if (!prepared || formatClaim(prepared) !== formatClaim(claim)) {
+      throw new Error(`Claim ${formatClaim(claim)}: cannot read it from the API server`, { cause: failure });
+    }
+    log.warn("Cannot read a claim from the API server: it stays as it was prepared", {
+      ...claim,
+      reason: messageOf(failure),
+    });
+    return prepared.shares;
+  }
+
+  async function release({ namespace, name, uid, leases }: ClaimId & Pick<PreparedClaim, "leases">): Promise<void> {
+    for (const reason of await releaseLeases(leases, pool)) {
+      log.warn("Cannot release a lease: it will expire", { namespace, name, uid, reason });
+    }
+  }
+
+  return {
+    async prepare(claim, signal) {
+      const timeout = AbortSignal.timeout(PREPARE_TIMEOUT);
+      return prepare(claim, AbortSignal.any([signal, timeout])).catch((error) => {
+        if (!timeout.aborted || signal.aborted) throw error;
+        throw new Error(
+          `Claim ${formatClaim(claim)}: not prepared within ${PREPARE_TIMEOUT / 1000} s: ${messageOf(error)}`,
+        );
+      });
+    },
+    async unprepare(uid) {
+      await files.withdraw(uid);
+      const prepared = await files.read(uid).catch((error) => {
+        log.warn("Cannot read the record of a claim: its leases will expire", { uid, reason: messageOf(error) });
+      });
+      if (prepared) await release(prepared);
+      await files.remove(uid);
+    },
+  };
+}
+
+/** A name that pool servers accept as a container's: of a claim that somebody wrote, the annotation may be anything. */
+const CONTAINERS = /^[a-z0-9][a-z0-9 -]{0,62}$/;
+
+/** The holder that the pool servers show: the pod that the claim belongs to, or else the claim itself. It does not change. */
+function ownerOf(claim: ResourceClaim | undefined, { namespace, name }: ClaimId): LeaseOwner {
+  const { ownerReferences, annotations } = claim?.metadata ?? {};
+  const pod = ownerReferences?.find(({ controller, kind }) => controller && kind === "Pod")?.name ?? name;
+  const containers = annotations?.[CLAIM_ANNOTATIONS.containers] ?? "";
+  return { namespace, pod, container: CONTAINERS.test(containers) ? containers : "" };
+}
