@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { chmod, constants, copyFile, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseServersConf } from "../pool/sources/servers_conf.ts";
@@ -20,25 +21,33 @@ export interface InstallOptions {
 }
 
 /**
- * Copies the client and the token to volumes that the pod's containers mount. Checks the token before writing anything.
+ * Copies the client to volumes that the pod's containers mount, and the token if the pod has one: where the driver takes the leases, there is no
+ * folder of tokens. Checks the token before writing anything.
  *
  * @throws {ConfigError} when a file of the token is missing or invalid; names the file.
  */
 export async function install({ executable, client, config, tokens }: InstallOptions): Promise<void> {
-  const [ca, identity, servers] = (await Promise.all(FILES.map((name) => readTokenFile(tokens, name)))) as [
-    TokenFile,
-    TokenFile,
-    TokenFile,
-  ];
-  parseIdentity({ ca, client: identity });
-  parseServersConf(servers.text, servers.path);
+  const hasTokens = existsSync(tokens);
+  if (hasTokens) await checkToken(tokens);
   await mkdir(join(client, "bin"), { recursive: true });
   await mkdir(join(client, "lib"), { recursive: true });
   await copy(executable, join(client, "bin/bitfusion"), 0o755);
+  if (!hasTokens) return;
   for (const name of FILES) {
     // the containers' users are unknown, and a client writes to its servers.conf
     await copy(join(tokens, name), join(config, name), name === TOKEN_FILES.servers ? 0o666 : 0o644);
   }
+}
+
+/** @throws {ConfigError} when a file of the token is missing or invalid; names the file. */
+async function checkToken(folder: string): Promise<void> {
+  const [ca, client, servers] = (await Promise.all(FILES.map((name) => readTokenFile(folder, name)))) as [
+    TokenFile,
+    TokenFile,
+    TokenFile,
+  ];
+  parseIdentity({ ca, client });
+  parseServersConf(servers.text, servers.path);
 }
 
 async function readTokenFile(folder: string, name: string): Promise<TokenFile> {

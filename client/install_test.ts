@@ -79,3 +79,11 @@ test.each([
   expect(await failure(paths)).toBe(`ConfigError: Cannot use ${path}: ${reason}`);
   expect([await readdir(paths.client), await readdir(paths.config)]).toEqual([[], []]);
 });
+
+test("install() copies the client alone if the pod has no token", async () => {
+  await using paths = await folders();
+  await rm(paths.tokens, { recursive: true });
+  await install(paths);
+  expect(await readdir(paths.config)).toEqual([]);
+  expect(await readdir(join(paths.client, "bin"))).toEqual(["bitfusion"]);
+});

@@ -17,7 +17,7 @@ export const SETTINGS = {
   CLIENTS_FILE: setting(v.optional(v.string(), "webhook/deploy/clients.yaml"), "The client catalogue"),
   TOKENS: setting(
     v.optional(v.picklist(["copy", "off"], "expected copy or off"), "copy"),
-    "`copy`: the webhook copies the pool's token into the namespaces of annotated pods. `off`: the namespaces must have it",
+    "Without claims. `copy`: the webhook copies the pool's token into the namespaces of annotated pods. `off`: the namespaces must have it",
   ),
   ALLOCATION: setting(
     v.optional(v.picklist(["claims", "units"], "expected claims or units")),

@@ -28,6 +28,7 @@ export function testClient(overrides: Partial<ClientDefinition> = {}): ClientDef
     image: "bitfusion-client:0.1.0",
     populate: ["/usr/bin/bitfusion", "install"],
     tokens: true,
+    leases: true,
     mounts: [
       { volume: "client", path: "/bitfusion" },
       { volume: "opt", path: "/opt/bitfusion" },
@@ -48,6 +49,7 @@ export function lupineClient(): ClientDefinition {
     name: "lupine",
     os: "lupine",
     tokens: false,
+    leases: false,
     populate: ["/bin/cp", "-dR", "/opt/lupine/.", "/populate/opt/"],
     mounts: [{ volume: "opt", path: "/opt/lupine" }],
     libraryPath: "/opt/lupine/lib",

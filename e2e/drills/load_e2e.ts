@@ -55,6 +55,8 @@ scenario(
       await waitFor("each node to run as many pods as the pool's three GPUs hold", async () => {
         return (await loadStatus(namespace)).ready === 12;
       });
+      const secret = await get<{ data: object }>("secret", "bitfusion-secret", "-n", namespace);
+      expect(Object.keys(secret.data).toSorted()).toEqual(["ca.crt", "client.yaml", "servers.conf"]);
       await waitFor("the pool to refuse the claims that exceed two GPUs", async () => {
         const events = await poolEvents(namespace);
         const refused = events.filter(({ message }) => message === "Claim refused").map(({ owner }) => owner.pod);

@@ -22,16 +22,13 @@ async function unitsByContainer(namespace: string, name: string): Promise<Record
   return units;
 }
 
-scenario.concurrent(
-  "mode injection adds the client and the token but does not change the command",
-  async (namespace) => {
-    const command = ["/bitfusion/bin/bitfusion", "run", "-n", "1", "-p", "0.2", "--", ...SHOW_GPUS];
-    const containers = [{ name: "main", command, resources: share(1, 20) }];
-    await apply(pod({ namespace, name: "own", mode: "injection", containers }));
-    await waitForSuccess(namespace, "own");
-    expect(await unitsByContainer(namespace, "own")).toEqual({ main: [20] });
-  },
-);
+scenario.concurrent("mode injection adds the client but does not change the command", async (namespace) => {
+  const command = ["/bitfusion/bin/bitfusion", "run", "-n", "1", "-p", "0.2", "--", ...SHOW_GPUS];
+  const containers = [{ name: "main", command, resources: share(1, 20) }];
+  await apply(pod({ namespace, name: "own", mode: "injection", containers }));
+  await waitForSuccess(namespace, "own");
+  expect(await unitsByContainer(namespace, "own")).toEqual({ main: [20] });
+});
 
 scenario.concurrent("mode none does not change the pod", async (namespace) => {
   await apply(pod({ namespace, name: "none", mode: "none", containers: [{ name: "main", command: ["true"] }] }));
@@ -110,7 +107,7 @@ scenario.concurrent(
 );
 
 scenario.concurrent(
-  "a pod complies with Pod Security restricted, and reads its token as non-root",
+  "a pod complies with Pod Security restricted, and attaches to its lease as non-root",
   async (namespace) => {
     await kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted");
     const securityContext = { runAsNonRoot: true, runAsUser: 1000, seccompProfile: { type: "RuntimeDefault" } };

@@ -65,13 +65,8 @@ scenario.concurrent("a pod without the annotation runs unchanged", async (namesp
   expect(spec.containers[0]?.resources).toEqual({});
 });
 
-scenario.concurrent(
-  "the webhook copies the token into the pod's namespace, but not on a dry run",
-  async (namespace) => {
-    const manifest = sharePod({ namespace, name: "dry", num: 1, percent: 1 });
-    await apply(manifest, "--dry-run=server");
-    expect(await kubectl("get", "secrets", "-n", namespace, "-o", "name")).toBe("");
-    await apply(manifest);
-    expect(await kubectl("get", "secrets", "-n", namespace, "-o", "name")).toBe("secret/bitfusion-secret\n");
-  },
-);
+scenario.concurrent("with claims, no namespace gets the token of the pool", async (namespace) => {
+  await apply(sharePod({ namespace, name: "train", num: 1, percent: 1 }));
+  await waitForSuccess(namespace, "train");
+  expect(await kubectl("get", "secrets", "-n", namespace, "-o", "name")).toBe("");
+});

@@ -1,31 +1,36 @@
 import { expect } from "bun:test";
-import { X509Certificate } from "node:crypto";
-import { parse } from "yaml";
 import { POOL_PORT, SERVERS } from "../cluster/pool.ts";
 import { ExecError, exec } from "../steps/exec.ts";
-import { apply, get, WORKERS, waitForSuccess } from "../steps/kubectl.ts";
+import { apply, get, kubectl, WORKERS } from "../steps/kubectl.ts";
 import { sharePod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
 
-interface Secret {
-  readonly data: Record<string, string>;
-}
+/** Where the driver keeps what proves the leases of a node's claims. */
+const CLAIMS_FOLDER = "/var/lib/kubelet/plugins/bitfusion.io/claims";
 
-/** The subject of the certificate in the token of a namespace. */
-async function subjectIn({ data }: Secret): Promise<string> {
-  const { certificate } = parse(Buffer.from(data["client.yaml"] ?? "", "base64").toString());
-  return new X509Certificate(certificate).subject;
-}
-
-scenario.concurrent("a namespace gets the identity for pods only", async (namespace) => {
-  await apply(sharePod({ namespace, name: "reader", num: 1, percent: 1, command: ["true"] }));
-  await waitForSuccess(namespace, "reader");
-  const source = await get<Secret>("secret", "bitfusion-secret", "-n", "kube-system");
-  const copy = await get<Secret>("secret", "bitfusion-secret", "-n", namespace);
-  expect(await subjectIn(source)).toBe("CN=kind");
-  expect(await subjectIn(copy)).toBe("CN=kind\nOU=pods");
-  expect(Object.keys(copy.data).toSorted()).toEqual(["ca.crt", "client.yaml", "servers.conf"]);
-});
+scenario.concurrent(
+  "only the claim's containers, and root on the node, get at the secret of a lease",
+  async (namespace) => {
+    const command = [
+      "sh",
+      "-c",
+      'env | grep -v BITFUSION_LEASES; echo LEASES; cat "$BITFUSION_LEASES"/*/leases.json; sleep 600',
+    ];
+    const [node] = WORKERS;
+    await apply(sharePod({ namespace, name: "holder", num: 1, percent: 1, command, node }));
+    await kubectl("wait", "-n", namespace, "pod/holder", "--for=condition=Ready", "--timeout=120s");
+    const [environment = "", leases = ""] = (await kubectl("logs", "-n", namespace, "holder", "-c", "main")).split(
+      "LEASES",
+    );
+    const [secret = "no secret"] = /(?<="secret": ")[^"]+/.exec(leases) ?? [];
+    expect(secret.length).toBeGreaterThan(40);
+    expect(environment).not.toContain(secret);
+    const onNode = (...args: string[]) => exec(["docker", "exec", node, ...args]);
+    expect(await onNode("sh", "-c", "cat /var/run/cdi/bitfusion.io-claim_*")).not.toContain(secret);
+    expect((await onNode("stat", "-c", "%a %U", CLAIMS_FOLDER)).trim()).toBe("700 root");
+    expect(JSON.stringify(await get("pod", "holder", "-n", namespace))).not.toContain(secret);
+  },
+);
 
 /** Calls a pool server from a node. Returns the exit status of curl, and what it says. */
 async function call(protocol: string, ...options: string[]): Promise<string> {

@@ -36,9 +36,9 @@ async function waitForReady(namespace: string, ...names: string[]): Promise<void
   );
 }
 
-/** Waits until pods run and their client has a lease. */
+/** Waits until pods run, and the pool's servers have logged their leases. */
 async function waitForLease(namespace: string, ...names: string[]): Promise<void> {
-  await waitForReady(namespace, ...names); // the client claims its lease later
+  await waitForReady(namespace, ...names);
   for (const name of names) {
     await waitFor(`a lease of ${name}`, async () => (await leasesOf(namespace, name)).length > 0);
   }
@@ -132,11 +132,10 @@ scenario("a share that no GPU can satisfy is rejected at admission with the GPUs
 });
 
 scenario("when a pool server is killed, running pods keep their claims and new pods wait", async (namespace) => {
-  // In mode injection the container takes no lease of the pool server, which would end with the server.
   const holder = pod({
     namespace,
     name: "holder",
-    mode: "injection",
+    mode: "yes",
     filter: SERVER_B,
     containers: [{ name: "main", command: KEEP_RUNNING, resources: share(1, 30) }],
   });
@@ -160,6 +159,10 @@ scenario("when a pool server is killed, running pods keep their claims and new p
     await exec(["docker", "start", "bitfusion-pool-b"]);
   }
   await waitForSuccess(namespace, "new");
+  await waitFor("the driver to give the server back the lease of the holder", async () => {
+    return (await leasesOf(namespace, "holder")).length === 2;
+  });
+  await waitForReady(namespace, "holder");
   expect(await kubectl("get", "resourceslices", "-o", "yaml")).not.toContain("taints");
 });
 

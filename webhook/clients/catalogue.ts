@@ -6,6 +6,8 @@ import { bytesOf } from "../../kubernetes/objects/quantity.ts";
 import { ConfigError } from "../../program/config_error.ts";
 import { describeIssue } from "../../program/text/describe_issue.ts";
 import { quote } from "../../program/text/quote.ts";
+import type { Allocation } from "../claims/allocation.ts";
+import { memoize } from "../fast/memoize.ts";
 import { ANNOTATIONS } from "../pod/keys.ts";
 import { Refusal } from "../pod/refusal.ts";
 
@@ -50,8 +52,10 @@ const Client = v.strictObject({
   populate: v.pipe(v.array(Text, "expected a list of arguments"), v.minLength(1, "expected a program")),
   /** Disk space that the volumes take once they are filled. Pods whose limits of ephemeral-storage are smaller are refused. */
   size: v.optional(Size),
-  /** Whether the client needs the pool's token. */
+  /** Whether the client needs the pool's token, which is in the volume `config`. */
   tokens: v.optional(v.boolean("expected true or false"), true),
+  /** Whether the client uses the leases that the driver holds. With claims it then needs no token. */
+  leases: v.optional(v.boolean("expected true or false"), false),
   mounts: v.pipe(v.array(Mount, "expected a list of mounts"), v.minLength(1, "expected at least one mount")),
   /**
    * Path of the client's program in the containers, for `<binary> run -n … -- <command>`. Without it, commands are left
@@ -118,8 +122,35 @@ export async function readCatalogue(path: string): Promise<Catalogue> {
   return parseCatalogue(text, path);
 }
 
-/** The client that a pod's annotations choose, or the default. @throws {Refusal} lists the known clients. */
-export function chooseClient(catalogue: Catalogue, annotations: Readonly<Record<string, string>>): ClientDefinition {
+/**
+ * The client that a pod's annotations choose, or the default, as it is attached with this allocation.
+ *
+ * @throws {Refusal} lists the known clients, or says that the client does not work with claims.
+ */
+export function chooseClient(
+  catalogue: Catalogue,
+  annotations: Readonly<Record<string, string>>,
+  allocation: Allocation,
+): ClientDefinition {
+  const client = findClient(catalogue, annotations);
+  if (allocation === "units" || !client.tokens) return client;
+  if (client.leases) return withoutToken(client);
+  throw new Refusal(
+    "client",
+    `The client ${client.name} takes its own leases, but with claims the driver takes them: choose another client, or set ALLOCATION=units`,
+  );
+}
+
+/** A client without the pool's token, and without the volume that has the token's files. */
+const withoutToken = memoize(
+  (client: ClientDefinition): ClientDefinition => ({
+    ...client,
+    tokens: false,
+    mounts: client.mounts.filter(({ volume }) => volume !== "config"),
+  }),
+);
+
+function findClient(catalogue: Catalogue, annotations: Readonly<Record<string, string>>): ClientDefinition {
   const os = annotations[ANNOTATIONS.os];
   const version = annotations[ANNOTATIONS.version];
   const matching = catalogue.clients.filter(

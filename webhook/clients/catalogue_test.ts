@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { stringify } from "yaml";
 import { ConfigError } from "../../program/config_error.ts";
 import { Refusal } from "../pod/refusal.ts";
-import { testClient } from "../testing.ts";
+import { lupineClient, testCatalogue, testClient } from "../testing.ts";
 import { type Catalogue, type ClientDefinition, chooseClient, parseCatalogue, readCatalogue } from "./catalogue.ts";
 
 const DEPLOYED = join(import.meta.dir, "../deploy/clients.yaml");
@@ -154,7 +154,7 @@ test.each<[annotations: Record<string, string>, name: string]>([
   [{ [OS]: "ubuntu18", [VERSION]: "450" }, "bionic"],
   [{ "auto-management/bitfusion": "yes" }, "focal"],
 ])("chooseClient() chooses for %j the client %s", (annotations, name) => {
-  expect(chooseClient(catalogue, annotations).name).toBe(name);
+  expect(chooseClient(catalogue, annotations, "units").name).toBe(name);
 });
 
 const KNOWN = "expected one of ubuntu18 450, ubuntu20 450, ubuntu20 401";
@@ -164,5 +164,17 @@ test.each<[annotations: Record<string, string>, message: string]>([
   [{ [VERSION]: "" }, `No client has ${VERSION} "": ${KNOWN}`],
   [{ [OS]: "ubuntu18", [VERSION]: "401" }, `No client has ${OS} "ubuntu18" and ${VERSION} "401": ${KNOWN}`],
 ])("chooseClient() refuses %j and lists the known clients", (annotations, message) => {
-  expect(() => chooseClient(catalogue, annotations)).toThrow(new Refusal("client", message));
+  expect(() => chooseClient(catalogue, annotations, "units")).toThrow(new Refusal("client", message));
+});
+
+test("chooseClient() leaves out the token where the driver takes the leases, and refuses a client that takes its own", () => {
+  const own = testClient({ name: "own", os: "own", leases: false });
+  const clients = testCatalogue(testClient(), own, lupineClient());
+  const choose = (os: string) => chooseClient(clients, { "bitfusion-client/os": os }, "claims");
+  const attached = choose("linux");
+  expect(attached.tokens).toBe(false);
+  expect(attached.mounts.map(({ volume }) => volume)).toEqual(["client", "opt"]);
+  expect(choose("linux")).toBe(attached);
+  expect(choose("lupine")).toEqual(lupineClient());
+  expect(() => choose("own")).toThrow("The client own takes its own leases, but with claims the driver takes them");
 });

@@ -61,9 +61,9 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   const injected = injectedContainersOf(pod, gpuContainers);
   if (gpuContainers.length + injected.length === 0) return undefined;
 
-  const client = chooseClient(settings.catalogue, annotations);
-  const filters = splitFilters(annotations[ANNOTATIONS.filter]);
   const { allocation = "units", gpuMemoryMb, createClaimName: createName = createClaimName } = settings;
+  const client = chooseClient(settings.catalogue, annotations, allocation);
+  const filters = splitFilters(annotations[ANNOTATIONS.filter]);
   const injection: ClientInjection = { client, mode, allocation, filters };
   const patch = createPatchBuilder();
   const units = gpuContainers.map(({ container, share }) => countUnits(container, share, gpuMemoryMb));

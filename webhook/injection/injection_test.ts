@@ -536,7 +536,7 @@ test("inject() says what an injected pod needs, which may be new in its namespac
     needs: { tokens: true },
     warnings: [],
   });
-  expect(injectAnnotated(injected(given, claimSettings), claimSettings)?.needs).toEqual({ tokens: true });
+  expect(injectAnnotated(injected(given, claimSettings), claimSettings)?.needs).toEqual({ tokens: false });
   expect(injectAnnotated(injected(given, lupineSettings), lupineSettings)?.needs).toEqual({ tokens: false });
 });
 
@@ -703,4 +703,11 @@ test("inject() only adds to the pod, and does nothing the second time", () => {
     }),
   );
   expect(changed).toBeGreaterThan(10); // otherwise the generated pods are too simple for this test
+});
+
+test("inject() with claims gives the pod nothing of the pool's token: the driver takes its leases", () => {
+  const after = injected(pod([gpu()]), claimSettings);
+  expect(JSON.stringify(after)).not.toContain("bitfusion-secret");
+  expect(after.spec.volumes?.map(({ name }) => name)).not.toContain("bitfusion-config");
+  expect(JSON.stringify(after.spec.containers)).not.toContain("client.yaml");
 });

@@ -35,16 +35,17 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
     for (const container of containers) refuseWithoutInjection(container, mode, pod);
     const gpuContainers = containers.filter((container) => quantityOf(container, UNITS) !== undefined);
     if (gpuContainers.length === 0) return { result: "allowed", reason: "no_share", message: "No container has units" };
-    const client = chooseClient(settings.catalogue, pod.metadata.annotations ?? {});
-    checkInjection(pod, gpuContainers, mode, client);
+    const client = chooseClient(settings.catalogue, pod.metadata.annotations ?? {}, settings.allocation ?? "units");
     const claims = readPodClaims(pod);
+    if (settings.allocation !== "claims" && claims.length > 0) {
+      throw notInjected(`Annotation ${POD_CLAIMS_ANNOTATION} is of a cluster that shares its pool by claims`);
+    }
+    checkInjection(pod, gpuContainers, mode, client);
     if (settings.allocation === "claims") {
       checkInventory(settings.pool);
       refuseNodeName(pod);
       for (const container of gpuContainers) checkClaim(pod, container, claims);
       checkCoverage(pod, claims);
-    } else if (claims.length > 0) {
-      throw notInjected(`Annotation ${POD_CLAIMS_ANNOTATION} is of a cluster that shares its pool by claims`);
     }
     checkUnits(pod, settings.pool);
     if (settings.allocation === "claims") checkClaims(pod, settings.pool);
