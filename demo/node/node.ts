@@ -72,7 +72,7 @@ async function runPod(pod: Pod, options: RunPodOptions): Promise<void> {
   const ids = claims.map(({ metadata: { namespace = "", name, uid = "" } }) => ({ namespace, name, uid }));
   try {
     const devices = await prepare(ids, kubelet);
-    const volumes = await createVolumes(pod, { store, folder: join(folder, "volumes"), hostRoot });
+    const volumes = await createVolumes(pod, { folder: join(folder, "volumes"), hostRoot });
     const run = (container: Container) => runPodContainer(pod, container, { ...options, folder, volumes, devices });
     for (const container of pod.spec.initContainers ?? []) {
       const exitCode = await run(container);

@@ -79,7 +79,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
     const { namespace, name, uid } = claim;
     const isNew = ({ leaseId }: HeldLease) => before.leases.every((lease) => lease.leaseId !== leaseId);
     const taken = claim.leases.filter(isNew);
-    if (taken.length > 0 && !(await files.read(uid))) {
+    if (!(await files.read(uid))) {
       await releaseLeases(taken, pool); // meanwhile another instance has unprepared the claim
       return;
     }

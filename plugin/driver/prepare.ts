@@ -19,6 +19,8 @@ export interface PreparerOptions {
   readPod: ReadPod;
   /** Called with the time to live of each new lease, in ms. */
   onLease: (timeToLive: number) => void;
+  /** Longest time to prepare a claim, in ms. */
+  timeout?: number;
   log: Logger;
 }
 
@@ -34,11 +36,11 @@ export interface Preparer {
   unprepare(uid: string): Promise<void>;
 }
 
-/** Longest time to prepare a claim, in ms: the kubelet waits for 45 s. */
+/** The kubelet waits for 45 s. */
 const PREPARE_TIMEOUT = 30_000;
 
 export function createPreparer(options: PreparerOptions): Preparer {
-  const { files, pool, node, readClaim, readPod, onLease, log } = options;
+  const { files, pool, node, readClaim, readPod, onLease, timeout = PREPARE_TIMEOUT, log } = options;
 
   async function prepare(claim: ClaimId, signal: AbortSignal): Promise<readonly GpuShare[]> {
     signal.throwIfAborted(); // it may have waited for the mutex
@@ -107,12 +109,10 @@ export function createPreparer(options: PreparerOptions): Preparer {
 
   return {
     async prepare(claim, signal) {
-      const timeout = AbortSignal.timeout(PREPARE_TIMEOUT);
-      return prepare(claim, AbortSignal.any([signal, timeout])).catch((error) => {
-        if (!timeout.aborted || signal.aborted) throw error;
-        throw new Error(
-          `Claim ${formatClaim(claim)}: not prepared within ${PREPARE_TIMEOUT / 1000} s: ${messageOf(error)}`,
-        );
+      const deadline = AbortSignal.timeout(timeout);
+      return prepare(claim, AbortSignal.any([signal, deadline])).catch((error) => {
+        if (!deadline.aborted || signal.aborted) throw error;
+        throw new Error(`Claim ${formatClaim(claim)}: not prepared within ${timeout / 1000} s: ${messageOf(error)}`);
       });
     },
     async unprepare(uid) {
