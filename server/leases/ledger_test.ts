@@ -208,3 +208,24 @@ test("claim() never exceeds a GPU in any sequence of claims, releases, renewals 
     }),
     { numRuns: 200 },
   ));
+
+test("untilEnded() is aborted when the lease ends in any way, and not by a renewal", () => {
+  const ledger = ledgerOf(gpu("a"));
+  const [released, expired, removed] = [10, 20, 30].map((percent) => grant(ledger, { gpus: 1, percent }).id) as [
+    string,
+    string,
+    string,
+  ];
+  const signals = [released, expired, removed].map((id) => ledger.untilEnded(id));
+  const ended = () => signals.map((signal) => signal?.aborted);
+  ledger.renew(released);
+  expect(ended()).toEqual([false, false, false]);
+  ledger.release(released);
+  expect(ended()).toEqual([true, false, false]);
+  ledger.end(({ id }) => id === removed);
+  expect(ended()).toEqual([true, false, true]);
+  ledger.clock.time += 1000;
+  ledger.expire();
+  expect(ended()).toEqual([true, true, true]);
+  expect(ledger.untilEnded(released)).toBeUndefined();
+});
