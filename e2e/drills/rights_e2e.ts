@@ -15,6 +15,7 @@ import {
   unusedRights,
 } from "../steps/rights.ts";
 import { scenario } from "../steps/scenario.ts";
+import { setEnvironment } from "../steps/set_environment.ts";
 
 const SYSTEM = ["-n", "bitfusion-system"];
 const CONTROLLER = ["deployment/bitfusion-controller", ...SYSTEM];
@@ -83,13 +84,18 @@ scenario(
   },
 );
 
-scenario("a copy of the token that was changed is restored with the next pod", async (namespace) => {
+scenario("without claims, a copy of the token that was changed is restored with the next pod", async (namespace) => {
   const secret = ["secret", "bitfusion-secret", "-n", namespace];
-  await apply(sharePod({ namespace, name: "first", num: 1, percent: 5 }));
-  const { data } = await get<{ data: object }>(...secret);
-  await kubectl("patch", ...secret, "--type=merge", "-p", JSON.stringify({ data: { "ca.crt": "" } }));
-  await apply(sharePod({ namespace, name: "second", num: 1, percent: 5 }));
-  expect((await get<{ data: object }>(...secret)).data).toEqual(data);
+  await setEnvironment("bitfusion-webhook", "ALLOCATION=units");
+  try {
+    await apply(sharePod({ namespace, name: "first", num: 1, percent: 5 }));
+    const { data } = await get<{ data: object }>(...secret);
+    await kubectl("patch", ...secret, "--type=merge", "-p", JSON.stringify({ data: { "ca.crt": "" } }));
+    await apply(sharePod({ namespace, name: "second", num: 1, percent: 5 }));
+    expect((await get<{ data: object }>(...secret)).data).toEqual(data);
+  } finally {
+    await setEnvironment("bitfusion-webhook", "ALLOCATION-");
+  }
 });
 
 scenario("a certificate that cannot be read is replaced, and reviews go on", async (namespace) => {
