@@ -41,11 +41,9 @@ export async function install({ executable, client, config, tokens }: InstallOpt
 
 /** @throws {ConfigError} when a file of the token is missing or invalid; names the file. */
 async function checkToken(folder: string): Promise<void> {
-  const [ca, client, servers] = (await Promise.all(FILES.map((name) => readTokenFile(folder, name)))) as [
-    TokenFile,
-    TokenFile,
-    TokenFile,
-  ];
+  const ca = await readTokenFile(folder, TOKEN_FILES.ca);
+  const client = await readTokenFile(folder, TOKEN_FILES.client);
+  const servers = await readTokenFile(folder, TOKEN_FILES.servers);
   parseIdentity({ ca, client });
   parseServersConf(servers.text, servers.path);
 }
