@@ -124,6 +124,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
     },
     async run(signal) {
       let failure: string | undefined;
+      await pool.ready(signal);
       while (!signal.aborted) {
         wake = new AbortController();
         const started = performance.now();

@@ -34,13 +34,15 @@ function claim(annotations: Record<string, string> = {}): ResourceClaim {
 }
 
 /** Creates a preparer whose pool is the server at this address. */
-async function start(address: string, options: Partial<PreparerOptions> & { token?: Token } = {}) {
+async function start(address: string | undefined, options: Partial<PreparerOptions> & { token?: Token } = {}) {
   const stack = new AsyncDisposableStack();
   const folder = stack.use(await mkdtempDisposable(join(tmpdir(), "prepare-")));
   const { token = { tls: TEST_CLIENT } } = options;
   const preparer = createPreparer({
     files: createClaimFiles({ cdiDirectory: join(folder.path, "cdi"), recordDirectory: join(folder.path, "claims") }),
-    pool: stack.use(createPoolServers({ servers: [address], token: createLatest(token) })),
+    pool: stack.use(
+      createPoolServers({ servers: address === undefined ? undefined : [address], token: createLatest(token) }),
+    ),
     node: "node-1",
     readClaim: async () => claim(),
     readPod: async () => undefined,
@@ -80,6 +82,13 @@ test("prepare() takes no lease and writes nothing if the kubelet cancels the cal
 test("prepare() refuses a token for servers with another protocol", async () => {
   await using node = await start("127.0.0.1:1", { token: {} });
   expect(await node.prepare()).toContain("The pool's token has no certificate: its servers speak another protocol");
+});
+
+test("prepare() says at once that no pool server is configured", async () => {
+  await using node = await start(undefined);
+  expect(await node.prepare()).toBe(
+    "Error: Claim team/train-gpu: No pool server is configured: set POOL_SERVERS or SERVERS_CONF",
+  );
 });
 
 test.each([

@@ -11,7 +11,7 @@ export type PoolClient = Client<typeof PoolService>;
 export interface PoolServers extends Disposable {
   /** host:port of each server. @throws {Error} if none is configured. */
   addresses(): Promise<readonly string[]>;
-  /** Returns once there is a token, or the signal is aborted. */
+  /** Returns once there is a token, no server is configured, or the signal is aborted. */
   ready(signal: AbortSignal): Promise<void>;
   /** A client of the server with this address. It connects on first use. @throws {Error} while there is no token. */
   client(address: string): PoolClient;
@@ -51,6 +51,7 @@ export function createPoolServers({ servers, token }: PoolServersOptions): PoolS
       return readServersConf(servers);
     },
     async ready(signal) {
+      if (servers === undefined) return;
       for await (const _ of token.changes(signal)) break;
     },
     client(address) {
