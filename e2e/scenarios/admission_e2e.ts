@@ -50,7 +50,7 @@ scenario.concurrent(
     ];
     await apply(pod({ namespace, name: "many", mode: "yes", initContainers, containers }));
     await waitForSuccess(namespace, "many");
-    expect(await unitsByContainer(namespace, "many")).toEqual({ prepare: [30], one: [30], two: [20, 20] });
+    expect(await unitsByContainer(namespace, "many")).toEqual({ "one prepare": [30], two: [20, 20] });
   },
 );
 
