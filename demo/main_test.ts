@@ -32,8 +32,12 @@ test.concurrent("the demo follows pods from their creation to their end, and a s
   const devices = [...output.matchAll(/^ bitfusion-0 (gpu-\w+) (\S+) units: 100, memory: 16000M$/gm)];
   const gpus = new Map(devices.map(([, device, gpu]) => [gpu, device]));
   expect([...gpus.keys()].sort()).toEqual(["gpu-server-a/0", "gpu-server-a/1", "gpu-server-b/0"]);
-  // The scheduler takes the devices in the order in which the servers have reported them.
-  const [first = "", second = "", third = ""] = gpus.keys();
+  const found = (pattern: RegExp): string => pattern.exec(output)?.[1] ?? "";
+  const allocated = found(/^ device: (gpu-\w+)$/m);
+  const train = [...gpus.keys()].find((gpu) => gpus.get(gpu) === allocated) ?? "";
+  const gpuOf = (pod: string) => found(new RegExp(`^ ${pod} Running (\\S+)$`, "m"));
+  const [first, second, third] = [gpuOf("train-1"), gpuOf("train-2"), gpuOf("train-3")];
+  expect([first, second, third].sort()).toEqual([...gpus.keys()].map(String).sort());
   const lease = (pod: string, gpu: string) => `${gpu.split("/")[0]} team/${pod}/main 60 ${gpu}`;
 
   expectSection(
@@ -43,14 +47,14 @@ test.concurrent("the demo follows pods from their creation to their end, and a s
   expect(output).toMatch(/\n - bitfusion\.io\/gpu-percent: 60\n/);
   expectSection("kind: ResourceClaim");
   expectSection("count: 1", 'capacity: {requests: {units: "60"}}');
-  expectSection(`device: ${gpus.get(first)}`, "request: gpu", 'consumedCapacity: {memory: "0", units: "60"}');
+  expectSection(`device: ${allocated}`, "request: gpu", 'consumedCapacity: {memory: "0", units: "60"}');
   expect(output).toContain("env: [BITFUSION_LEASES=/run/bitfusion/leases]");
 
   const leases = "POOL SERVER LEASE OF UNITS GPU";
-  expectSection(leases, `${lease("train", first)}\n`);
+  expectSection(leases, `${lease("train", train)}\n`);
   expectSection(
-    `| bitfusion: Holding ${first} at 60 %`,
-    `| (stand-in for python) train.py runs on ${first}=60`,
+    `| bitfusion: Holding ${train} at 60 %`,
+    `| (stand-in for python) train.py runs on ${train}=60`,
     "| train.py has finished",
     "exit status: 0",
     "The pool has no leases.",

@@ -16,12 +16,18 @@ export function createRecordingLog(lines: string[]): Logger {
   return log as never;
 }
 
-/** Returns a TCP port on 127.0.0.1 on which no server listens. */
+/**
+ * Returns a TCP port on 127.0.0.1 on which no server listens. It is below the ports that the system gives to connections and to servers
+ * that ask for any port (32768 and above on Linux), so that none of them takes it meanwhile.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  const port = await listen(server);
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const server = createServer();
+    const port = await listen(server, 10_000 + Math.floor(Math.random() * 20_000)).catch(() => undefined);
+    await new Promise((resolve) => server.close(resolve));
+    if (port !== undefined) return port;
+  }
+  throw new Error("No TCP port is free");
 }
 
 /** Returns a TCP port on 127.0.0.1 on which this process listens until it ends. */
@@ -29,8 +35,11 @@ export async function usedPort(): Promise<number> {
   return listen(createServer().unref());
 }
 
-async function listen(server: Server): Promise<number> {
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+async function listen(server: Server, requested = 0): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(requested, "127.0.0.1", resolve);
+  });
   const address = server.address();
   if (typeof address !== "object" || address === null) throw new Error("No TCP port is free");
   return address.port;
