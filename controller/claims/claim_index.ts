@@ -1,4 +1,4 @@
-import { parseQuantity, toInteger } from "../../kubernetes/objects/quantity.ts";
+import { parseInteger } from "../../kubernetes/objects/quantity.ts";
 import type { OwnerReference, ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import type { ObjectChange } from "../../kubernetes/watch.ts";
 import { CLAIM_ANNOTATIONS, DEVICE_CLASS, DRIVER, MAX_FILTERS } from "../../pool/driver.ts";
@@ -106,7 +106,7 @@ function heldBy({ status }: ResourceClaim): HeldUnits {
   for (const { driver, pool, device, consumedCapacity = {} } of status?.allocation?.devices?.results ?? []) {
     if (driver !== DRIVER) continue;
     const key = deviceKey(pool, device);
-    held.set(key, (held.get(key) ?? 0) + (parseUnits(consumedCapacity.units) ?? UNITS_PER_GPU));
+    held.set(key, (held.get(key) ?? 0) + (parseInteger(consumedCapacity.units ?? "") ?? UNITS_PER_GPU));
   }
   return held;
 }
@@ -117,7 +117,7 @@ function waitingClaim({ metadata, spec, status }: ResourceClaim): WaitingClaim |
   const request = spec.devices?.requests?.find(({ exactly }) => exactly?.deviceClassName === DEVICE_CLASS)?.exactly;
   if (!request) return undefined;
   const { count = 1, capacity } = request;
-  const units = parseUnits(capacity?.requests?.units) ?? UNITS_PER_GPU;
+  const units = parseInteger(capacity?.requests?.units ?? "") ?? UNITS_PER_GPU;
   const { namespace = "", ownerReferences } = metadata;
   const annotations = readableAnnotations(metadata.annotations);
   const {
@@ -150,14 +150,4 @@ function readableAnnotations(annotations: Readonly<Record<string, string>> = {})
 function describeClaim(name: string, containers = ""): string {
   const names = containers.split(" ");
   return names.every(isContainerName) ? `the claim of ${shorten(names.join(" and "))}` : `claim ${name}`;
-}
-
-/** The number of units in a quantity. Undefined if it is missing or not a whole number. */
-function parseUnits(quantity: string | undefined): number | undefined {
-  if (quantity === undefined) return undefined;
-  try {
-    return toInteger(parseQuantity(quantity));
-  } catch {
-    return undefined; // a tenant's claim may hold any text
-  }
 }

@@ -1,5 +1,5 @@
 import type { Pod } from "../../kubernetes/objects/pod.ts";
-import { parseQuantity, toInteger } from "../../kubernetes/objects/quantity.ts";
+import { parseInteger } from "../../kubernetes/objects/quantity.ts";
 import type { DeviceAllocation, ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import { DRIVER } from "../../pool/driver.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
@@ -81,12 +81,8 @@ function toShare({ request, pool, device, shareID, consumedCapacity }: DeviceAll
 }
 
 function parseUnits(quantity: string): number | undefined {
-  try {
-    const units = toInteger(parseQuantity(quantity));
-    return units !== undefined && units >= 1 && units <= UNITS_PER_GPU ? units : undefined;
-  } catch {
-    return undefined; // not a quantity
-  }
+  const units = parseInteger(quantity);
+  return units !== undefined && units >= 1 && units <= UNITS_PER_GPU ? units : undefined;
 }
 
 /** The name of a claim in messages. */
