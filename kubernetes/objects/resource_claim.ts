@@ -77,3 +77,8 @@ export interface DeviceAllocation {
   /** Quantities by capacity name. */
   readonly consumedCapacity?: Readonly<Record<string, string>>;
 }
+
+/** The pod that manages a claim: the claim was made for it. Undefined for a claim that no pod manages. */
+export function controllingPod({ metadata }: Pick<ResourceClaim, "metadata">): OwnerReference | undefined {
+  return metadata.ownerReferences?.find(({ controller, kind }) => controller && kind === "Pod");
+}

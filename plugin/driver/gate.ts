@@ -1,5 +1,5 @@
 import { claimsOfPod, type Pod, requestedByPod } from "../../kubernetes/objects/pod.ts";
-import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
+import { controllingPod, type ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import { RESOURCE_NAME } from "../../pool/driver.ts";
 import { allocatedUnits, type ReadClaim, type ReadPod } from "./claim.ts";
 
@@ -21,8 +21,8 @@ export async function findUncovered(
   { readClaim, readPod }: GateOptions,
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const { namespace = "", name: claimName, ownerReferences } = claim.metadata;
-  const owner = ownerReferences?.find(({ controller, kind }) => controller && kind === "Pod");
+  const { namespace = "", name: claimName } = claim.metadata;
+  const owner = controllingPod(claim);
   const consumers = claim.status?.reservedFor?.filter(({ resource }) => resource === "pods") ?? [];
   if (consumers.length === 0) return "status.reservedFor names no pod: expected the pods that use the claim";
   for (const { name, uid } of consumers) {

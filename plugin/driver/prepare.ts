@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
-import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
+import { controllingPod, type ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import { CLAIM_ANNOTATIONS } from "../../pool/driver.ts";
 import type { LeaseOwner } from "../../pool/lease.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
@@ -131,8 +131,7 @@ const CONTAINERS = /^[a-z0-9][a-z0-9 -]{0,62}$/;
 
 /** The holder that the pool servers show: the pod that the claim belongs to, or else the claim itself. It does not change. */
 function ownerOf(claim: ResourceClaim | undefined, { namespace, name }: ClaimId): LeaseOwner {
-  const { ownerReferences, annotations } = claim?.metadata ?? {};
-  const pod = ownerReferences?.find(({ controller, kind }) => controller && kind === "Pod")?.name ?? name;
-  const containers = annotations?.[CLAIM_ANNOTATIONS.containers] ?? "";
+  const pod = (claim && controllingPod(claim)?.name) ?? name;
+  const containers = claim?.metadata.annotations?.[CLAIM_ANNOTATIONS.containers] ?? "";
   return { namespace, pod, container: CONTAINERS.test(containers) ? containers : "" };
 }
