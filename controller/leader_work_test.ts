@@ -75,7 +75,12 @@ async function start(
     for await (const _ of writes.changes(AbortSignal.timeout(DEADLINE))) if (isExpected(slices())) return slices();
     throw new Error(`Waited ${DEADLINE} ms: ${JSON.stringify(slices())}`);
   }
-  return { ...store, ...api, request, inventory, slices, writes, lines, startLeader, until };
+  /** Changes the first slice, as another writer would. */
+  function labelFirstSlice(): void {
+    const path = `${RESOURCE_SLICES}/bitfusion-0`;
+    store.put(path, { ...store.objects.get(path), metadata: { labels: { by: "another" } } });
+  }
+  return { ...store, ...api, request, inventory, slices, writes, lines, startLeader, until, labelFirstSlice };
 }
 
 async function waitUntil(isTrue: () => boolean | undefined): Promise<void> {
@@ -130,12 +135,9 @@ test("createLeaderWork() writes each change once", async () => {
 
 test("createLeaderWork() does not overwrite a later change by another controller: it plans again", async () => {
   let updates = 0;
-  const { inventory, startLeader, until, objects, put } = await start(({ method }) => {
+  const { inventory, startLeader, until, labelFirstSlice } = await start(({ method }) => {
     if (method !== "PUT" || updates++ > 0) return undefined;
-    put(`${RESOURCE_SLICES}/bitfusion-0`, {
-      ...objects.get(`${RESOURCE_SLICES}/bitfusion-0`),
-      metadata: { labels: { by: "another" } },
-    });
+    labelFirstSlice();
     return undefined;
   });
   startLeader();
@@ -149,12 +151,9 @@ test("createLeaderWork() does not overwrite a later change by another controller
 
 test("createLeaderWork() removes a slice only as it was seen: it plans again if another writer has changed it", async () => {
   let removals = 0;
-  const { inventory, startLeader, until, objects, put, writes } = await start(({ method }) => {
+  const { inventory, startLeader, until, labelFirstSlice, writes } = await start(({ method }) => {
     if (method !== "DELETE" || removals++ > 0) return undefined;
-    put(`${RESOURCE_SLICES}/bitfusion-0`, {
-      ...objects.get(`${RESOURCE_SLICES}/bitfusion-0`),
-      metadata: { labels: { by: "another" } },
-    });
+    labelFirstSlice();
     return undefined;
   });
   startLeader();
