@@ -107,7 +107,8 @@ function followLease(slot: LeaseSlot, { timeout, print, signal }: WaitOptions, e
     let state: LeaseState | undefined;
     while (!ended.aborted) {
       if (!state) signal.throwIfAborted();
-      const stop = state ? ended : untilEnded; // while the command runs, it gets the signal
+      // Once the command runs, the signal is for the command: the lease stays attached until the command ends.
+      const stop = state ? ended : untilEnded;
       let attached = false;
       let failure: unknown;
       try {
