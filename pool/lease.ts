@@ -5,6 +5,17 @@ export interface LeaseOwner {
   readonly container: string;
 }
 
+/** The allocation of a ResourceClaim that a cluster takes a lease for. */
+export interface ClaimAllocation {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  /** The node whose driver takes the lease. */
+  readonly node: string;
+  /** The ids of the shares that the lease holds. The scheduler chooses new ones whenever it allocates the claim. */
+  readonly shareIds: readonly string[];
+}
+
 /** The units of a GPU that a lease holds. */
 export interface GpuShare {
   readonly gpuId: string;

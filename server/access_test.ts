@@ -150,6 +150,14 @@ test("a pod does not get another holder's lease by the request id", async () => 
   expect(second.lease?.id).not.toBe(first.lease?.id ?? "");
 });
 
+test("pods take leases for no ResourceClaim", async () => {
+  await using pool = await start();
+  const request = { gpus: 1, share: { case: "percent", value: 1 }, resourceClaim: { uid: "a-1" } } as const;
+  expect(await failureOf(pool.podOfA.claim(request))).toBe(
+    "PermissionDenied: resource_claim is set: expected none in claims of pods",
+  );
+});
+
 test.each([
   ["stranger", 'This server\'s configuration has no client "stranger"'],
   ["unitOfA", 'This server\'s configuration has no client "a"'],

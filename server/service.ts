@@ -9,6 +9,7 @@ import { attributesOf } from "../pool/attributes.ts";
 import { deviceName } from "../pool/device_name.ts";
 import { FILTER_KEYS, matchesFilter } from "../pool/filter.ts";
 import type { Gpu, ServerFacts } from "../pool/inventory.ts";
+import type { ClaimAllocation } from "../pool/lease.ts";
 import type { Share } from "../pool/share.ts";
 import type { Latest } from "../program/latest.ts";
 import type { Logger } from "../program/log/log.ts";
@@ -62,9 +63,21 @@ function listOf(length: number) {
   return v.pipe(v.array(v.unknown()), v.maxLength(length, `expected at most ${length} entries`));
 }
 
+/** The most devices that a ResourceClaim can hold. */
+const MAX_SHARE_IDS = 32;
+
 /** The bounds of a claim. Lengths are those of names in Kubernetes: DNS labels, and a DNS subdomain for the pod or host. */
 const BoundedClaim = v.object({
   owner: v.optional(v.object({ namespace: text(63), pod: text(253), container: text(63) })),
+  resource_claim: v.optional(
+    v.object({
+      namespace: text(63),
+      name: text(253),
+      uid: text(63),
+      node: text(253),
+      share_ids: v.pipe(v.array(text(63)), v.maxLength(MAX_SHARE_IDS, `expected at most ${MAX_SHARE_IDS} entries`)),
+    }),
+  ),
   filters: listOf(64),
   gpu_ids: listOf(1024),
 });
@@ -105,11 +118,12 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
   function timeToLive({ holder }: Lease) {
     return durationFromMs(ledger.timeToLive(holder));
   }
-  function leaseMessage({ id, owner, gpus, grantedAt, expiresAt }: Lease) {
+  function leaseMessage({ id, owner, resourceClaim, gpus, grantedAt, expiresAt }: Lease) {
     const timestamp = (time: number) => timestampFromMs(Math.round(Date.now() + time - ledger.now()));
     return create(LeaseSchema, {
       id,
       owner,
+      ...(resourceClaim ? { resourceClaim: { ...resourceClaim, shareIds: [...resourceClaim.shareIds] } } : {}),
       gpus: gpuShares({ gpus }),
       grantedAt: timestamp(grantedAt),
       expiresAt: timestamp(expiresAt),
@@ -161,6 +175,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
         holder,
         maxUnits: isPod ? rules.podUnits : undefined,
         owner: { namespace, pod, container },
+        resourceClaim: allocationOf(request, isPod),
         share,
         matches: (gpu) =>
           gpus.some(({ id }) => id === gpu.id) &&
@@ -228,9 +243,18 @@ function gpuShares({ gpus }: Pick<Lease, "gpus">) {
 }
 
 /** @throws {ConnectError} when a name or a list is longer than any in Kubernetes. */
-function checkBounds({ owner, filters, gpuIds }: ClaimRequest): void {
-  const { issues } = v.safeParse(BoundedClaim, { owner, filters, gpu_ids: gpuIds });
+function checkBounds({ owner, resourceClaim, filters, gpuIds }: ClaimRequest): void {
+  const resource_claim = resourceClaim && { ...resourceClaim, share_ids: resourceClaim.shareIds };
+  const { issues } = v.safeParse(BoundedClaim, { owner, resource_claim, filters, gpu_ids: gpuIds });
   if (issues) throw new ConnectError(describeIssue(issues[0]), Code.InvalidArgument);
+}
+
+/** @throws {ConnectError} if a pod names a ResourceClaim: only the cluster knows what was allocated to it. */
+function allocationOf({ resourceClaim }: ClaimRequest, isPod: boolean): ClaimAllocation | undefined {
+  if (!resourceClaim) return undefined;
+  if (isPod) throw new ConnectError("resource_claim is set: expected none in claims of pods", Code.PermissionDenied);
+  const { namespace, name, uid, node, shareIds } = resourceClaim;
+  return { namespace, name, uid, node, shareIds };
 }
 
 /** @throws {ConnectError} if a pod calls. */

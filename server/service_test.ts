@@ -58,6 +58,8 @@ test("getInventory() and watchInventory() return the server's name and GPUs", as
   stop.abort();
 });
 
+const RESOURCE_CLAIM = { namespace: "team", name: "train-gpu", uid: "a-1", node: "node-1", shareIds: ["s-1"] };
+
 const UNKNOWN_FILTER =
   'Unknown filter "x": expected one of server.hostname, server.has-rdma, server.cuda-version, server.driver-version, device.id, device.name, device.phy-memory';
 const expectedText = (length: number) => `expected at most ${length} characters, none of them a control character`;
@@ -114,6 +116,16 @@ test.each<[string, MessageInitShape<typeof ClaimRequestSchema>, string]>([
     "1025 ids of GPUs",
     { gpuIds: Array.from({ length: 1025 }, () => "server/0") },
     "gpu_ids: expected at most 1024 entries",
+  ],
+  [
+    "a ResourceClaim with a uid of absurd length",
+    { resourceClaim: { ...RESOURCE_CLAIM, uid: "x".repeat(64) } },
+    `resource_claim.uid is "${"x".repeat(64)}": ${expectedText(63)}`,
+  ],
+  [
+    "a ResourceClaim with 33 shares",
+    { resourceClaim: { ...RESOURCE_CLAIM, shareIds: Array.from({ length: 33 }, () => "s") } },
+    "resource_claim.share_ids: expected at most 32 entries",
   ],
   [
     "an unknown filter of absurd length",
@@ -191,6 +203,16 @@ test("claim() grants a lease, which listLeases() returns", async () => {
   );
   const { leases } = await server.client.listLeases({});
   expect(leases).toMatchObject([{ id: lease?.id ?? raise(), owner: lease?.owner, gpus: lease?.gpus }]);
+});
+
+test("listLeases() tells which ResourceClaim a lease was taken for", async () => {
+  await using server = await connect();
+  const share = { case: "percent", value: 1 } as const;
+  const { lease } = await server.client.claim({ gpus: 1, share, resourceClaim: RESOURCE_CLAIM });
+  expect(lease?.resourceClaim).toMatchObject(RESOURCE_CLAIM);
+  await server.client.claim({ gpus: 1, share });
+  const { leases } = await server.client.listLeases({});
+  expect(leases.map(({ resourceClaim }) => resourceClaim?.uid)).toEqual(["a-1", undefined]);
 });
 
 test("claim() takes only GPUs that match every filter", async () => {

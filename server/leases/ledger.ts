@@ -1,5 +1,5 @@
 import type { Gpu } from "../../pool/inventory.ts";
-import type { GpuShare, LeaseOwner } from "../../pool/lease.ts";
+import type { ClaimAllocation, GpuShare, LeaseOwner } from "../../pool/lease.ts";
 import type { Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU, unitsPerGpu } from "../../pool/units.ts";
 
@@ -17,6 +17,8 @@ export interface Lease {
   /** Proves the lease: only its holder and the server know it. */
   readonly secret: string;
   readonly owner: LeaseOwner;
+  /** What the cluster took the lease for. Undefined if a pod took it itself. */
+  readonly resourceClaim?: ClaimAllocation | undefined;
   readonly gpus: readonly GpuShare[];
   /** In ms of the ledger's clock. */
   readonly grantedAt: number;
@@ -29,6 +31,7 @@ export interface Lease {
 export interface LeaseClaim {
   readonly holder: Holder;
   readonly owner: LeaseOwner;
+  readonly resourceClaim?: ClaimAllocation | undefined;
   /** On `share.gpus` different GPUs. */
   readonly share: Share;
   /** The most units that all leases of the holder may have together. Undefined: all that there are. */
@@ -131,7 +134,7 @@ export function createLedger({
   return {
     now,
     timeToLive,
-    claim({ holder, owner, share, maxUnits = Number.POSITIVE_INFINITY, matches = () => true, request }) {
+    claim({ holder, owner, resourceClaim, share, maxUnits = Number.POSITIVE_INFINITY, matches = () => true, request }) {
       const earlier = renew(leaseOf(request)?.id ?? "");
       if (earlier) return { lease: earlier, repeated: true };
       const capable = gpus()
@@ -150,6 +153,7 @@ export function createLedger({
         holder,
         secret: newSecret(),
         owner,
+        resourceClaim,
         gpus: available.slice(0, share.gpus).map(({ gpu, units }) => ({ gpuId: gpu.id, units })),
         grantedAt,
         expiresAt: grantedAt + timeToLive(holder),

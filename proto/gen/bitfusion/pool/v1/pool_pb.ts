@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file bitfusion/pool/v1/pool.proto.
  */
 export const file_bitfusion_pool_v1_pool: GenFile = /*@__PURE__*/
-  fileDesc("ChxiaXRmdXNpb24vcG9vbC92MS9wb29sLnByb3RvEhFiaXRmdXNpb24ucG9vbC52MSKDAQoJSW52ZW50b3J5EhAKCGhvc3RuYW1lGAEgASgJEiQKBGdwdXMYAiADKAsyFi5iaXRmdXNpb24ucG9vbC52MS5HcHUSEAoIaGFzX3JkbWEYAyABKAgSFAoMY3VkYV92ZXJzaW9uGAQgASgJEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJIkQKA0dwdRIKCgJpZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIRCgltZW1vcnlfbWIYAyABKAMSDwoHaGVhbHRoeRgEIAEoCCImChNHZXRJbnZlbnRvcnlSZXF1ZXN0Eg8KB2RldmljZXMYASADKAkiRwoUR2V0SW52ZW50b3J5UmVzcG9uc2USLwoJaW52ZW50b3J5GAEgASgLMhwuYml0ZnVzaW9uLnBvb2wudjEuSW52ZW50b3J5Ik4KFVdhdGNoSW52ZW50b3J5UmVxdWVzdBI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSQoWV2F0Y2hJbnZlbnRvcnlSZXNwb25zZRIvCglpbnZlbnRvcnkYASABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5JbnZlbnRvcnkixwEKDENsYWltUmVxdWVzdBInCgVvd25lchgBIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLk93bmVyEgwKBGdwdXMYAiABKAUSEQoHcGVyY2VudBgDIAEoBUgAEhMKCW1lbW9yeV9tYhgEIAEoA0gAEioKB2ZpbHRlcnMYBSADKAsyGS5iaXRmdXNpb24ucG9vbC52MS5GaWx0ZXISDwoHZ3B1X2lkcxgGIAMoCRISCgpyZXF1ZXN0X2lkGAcgASgJQgcKBXNoYXJlIjoKBU93bmVyEhEKCW5hbWVzcGFjZRgBIAEoCRILCgNwb2QYAiABKAkSEQoJY29udGFpbmVyGAMgASgJIiQKBkZpbHRlchILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAkieQoNQ2xhaW1SZXNwb25zZRInCgVsZWFzZRgBIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLkxlYXNlEi8KDHRpbWVfdG9fbGl2ZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZzZWNyZXQYAyABKAkixwEKBUxlYXNlEgoKAmlkGAEgASgJEicKBW93bmVyGAIgASgLMhguYml0ZnVzaW9uLnBvb2wudjEuT3duZXISKQoEZ3B1cxgDIAMoCzIbLmJpdGZ1c2lvbi5wb29sLnYxLkdwdVNoYXJlEi4KCmdyYW50ZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmV4cGlyZXNfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIikKCEdwdVNoYXJlEg4KBmdwdV9pZBgBIAEoCRINCgV1bml0cxgCIAEoBSI4CghTaG9ydGFnZRIWCg5hdmFpbGFibGVfZ3B1cxgBIAEoBRIUCgxjYXBhYmxlX2dwdXMYAiABKAUiMAoMUmVuZXdSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCSJACg1SZW5ld1Jlc3BvbnNlEi8KDHRpbWVfdG9fbGl2ZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIyCg5SZWxlYXNlUmVxdWVzdBIQCghsZWFzZV9pZBgBIAEoCRIOCgZzZWNyZXQYAiABKAkiEQoPUmVsZWFzZVJlc3BvbnNlIjYKEkF0dGFjaExlYXNlUmVxdWVzdBIQCghsZWFzZV9pZBgBIAEoCRIOCgZzZWNyZXQYAiABKAkicQoTQXR0YWNoTGVhc2VSZXNwb25zZRIpCgRncHVzGAEgAygLMhsuYml0ZnVzaW9uLnBvb2wudjEuR3B1U2hhcmUSLwoMdGltZV90b19saXZlGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIhMKEUxpc3RMZWFzZXNSZXF1ZXN0Ij4KEkxpc3RMZWFzZXNSZXNwb25zZRIoCgZsZWFzZXMYASADKAsyGC5iaXRmdXNpb24ucG9vbC52MS5MZWFzZTL8BAoLUG9vbFNlcnZpY2USXwoMR2V0SW52ZW50b3J5EiYuYml0ZnVzaW9uLnBvb2wudjEuR2V0SW52ZW50b3J5UmVxdWVzdBonLmJpdGZ1c2lvbi5wb29sLnYxLkdldEludmVudG9yeVJlc3BvbnNlEmcKDldhdGNoSW52ZW50b3J5EiguYml0ZnVzaW9uLnBvb2wudjEuV2F0Y2hJbnZlbnRvcnlSZXF1ZXN0GikuYml0ZnVzaW9uLnBvb2wudjEuV2F0Y2hJbnZlbnRvcnlSZXNwb25zZTABEkoKBUNsYWltEh8uYml0ZnVzaW9uLnBvb2wudjEuQ2xhaW1SZXF1ZXN0GiAuYml0ZnVzaW9uLnBvb2wudjEuQ2xhaW1SZXNwb25zZRJKCgVSZW5ldxIfLmJpdGZ1c2lvbi5wb29sLnYxLlJlbmV3UmVxdWVzdBogLmJpdGZ1c2lvbi5wb29sLnYxLlJlbmV3UmVzcG9uc2USUAoHUmVsZWFzZRIhLmJpdGZ1c2lvbi5wb29sLnYxLlJlbGVhc2VSZXF1ZXN0GiIuYml0ZnVzaW9uLnBvb2wudjEuUmVsZWFzZVJlc3BvbnNlEl4KC0F0dGFjaExlYXNlEiUuYml0ZnVzaW9uLnBvb2wudjEuQXR0YWNoTGVhc2VSZXF1ZXN0GiYuYml0ZnVzaW9uLnBvb2wudjEuQXR0YWNoTGVhc2VSZXNwb25zZTABElkKCkxpc3RMZWFzZXMSJC5iaXRmdXNpb24ucG9vbC52MS5MaXN0TGVhc2VzUmVxdWVzdBolLmJpdGZ1c2lvbi5wb29sLnYxLkxpc3RMZWFzZXNSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChxiaXRmdXNpb24vcG9vbC92MS9wb29sLnByb3RvEhFiaXRmdXNpb24ucG9vbC52MSKDAQoJSW52ZW50b3J5EhAKCGhvc3RuYW1lGAEgASgJEiQKBGdwdXMYAiADKAsyFi5iaXRmdXNpb24ucG9vbC52MS5HcHUSEAoIaGFzX3JkbWEYAyABKAgSFAoMY3VkYV92ZXJzaW9uGAQgASgJEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJIkQKA0dwdRIKCgJpZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIRCgltZW1vcnlfbWIYAyABKAMSDwoHaGVhbHRoeRgEIAEoCCImChNHZXRJbnZlbnRvcnlSZXF1ZXN0Eg8KB2RldmljZXMYASADKAkiRwoUR2V0SW52ZW50b3J5UmVzcG9uc2USLwoJaW52ZW50b3J5GAEgASgLMhwuYml0ZnVzaW9uLnBvb2wudjEuSW52ZW50b3J5Ik4KFVdhdGNoSW52ZW50b3J5UmVxdWVzdBI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSQoWV2F0Y2hJbnZlbnRvcnlSZXNwb25zZRIvCglpbnZlbnRvcnkYASABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5JbnZlbnRvcnkigQIKDENsYWltUmVxdWVzdBInCgVvd25lchgBIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLk93bmVyEgwKBGdwdXMYAiABKAUSEQoHcGVyY2VudBgDIAEoBUgAEhMKCW1lbW9yeV9tYhgEIAEoA0gAEioKB2ZpbHRlcnMYBSADKAsyGS5iaXRmdXNpb24ucG9vbC52MS5GaWx0ZXISDwoHZ3B1X2lkcxgGIAMoCRISCgpyZXF1ZXN0X2lkGAcgASgJEjgKDnJlc291cmNlX2NsYWltGAggASgLMiAuYml0ZnVzaW9uLnBvb2wudjEuUmVzb3VyY2VDbGFpbUIHCgVzaGFyZSI6CgVPd25lchIRCgluYW1lc3BhY2UYASABKAkSCwoDcG9kGAIgASgJEhEKCWNvbnRhaW5lchgDIAEoCSJeCg1SZXNvdXJjZUNsYWltEhEKCW5hbWVzcGFjZRgBIAEoCRIMCgRuYW1lGAIgASgJEgsKA3VpZBgDIAEoCRIMCgRub2RlGAQgASgJEhEKCXNoYXJlX2lkcxgFIAMoCSIkCgZGaWx0ZXISCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJInkKDUNsYWltUmVzcG9uc2USJwoFbGVhc2UYASABKAsyGC5iaXRmdXNpb24ucG9vbC52MS5MZWFzZRIvCgx0aW1lX3RvX2xpdmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGc2VjcmV0GAMgASgJIoECCgVMZWFzZRIKCgJpZBgBIAEoCRInCgVvd25lchgCIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLk93bmVyEikKBGdwdXMYAyADKAsyGy5iaXRmdXNpb24ucG9vbC52MS5HcHVTaGFyZRIuCgpncmFudGVkX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI4Cg5yZXNvdXJjZV9jbGFpbRgGIAEoCzIgLmJpdGZ1c2lvbi5wb29sLnYxLlJlc291cmNlQ2xhaW0iKQoIR3B1U2hhcmUSDgoGZ3B1X2lkGAEgASgJEg0KBXVuaXRzGAIgASgFIjgKCFNob3J0YWdlEhYKDmF2YWlsYWJsZV9ncHVzGAEgASgFEhQKDGNhcGFibGVfZ3B1cxgCIAEoBSIwCgxSZW5ld1JlcXVlc3QSEAoIbGVhc2VfaWQYASABKAkSDgoGc2VjcmV0GAIgASgJIkAKDVJlbmV3UmVzcG9uc2USLwoMdGltZV90b19saXZlGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIjIKDlJlbGVhc2VSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCSIRCg9SZWxlYXNlUmVzcG9uc2UiNgoSQXR0YWNoTGVhc2VSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCSJxChNBdHRhY2hMZWFzZVJlc3BvbnNlEikKBGdwdXMYASADKAsyGy5iaXRmdXNpb24ucG9vbC52MS5HcHVTaGFyZRIvCgx0aW1lX3RvX2xpdmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iEwoRTGlzdExlYXNlc1JlcXVlc3QiPgoSTGlzdExlYXNlc1Jlc3BvbnNlEigKBmxlYXNlcxgBIAMoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLkxlYXNlMvwECgtQb29sU2VydmljZRJfCgxHZXRJbnZlbnRvcnkSJi5iaXRmdXNpb24ucG9vbC52MS5HZXRJbnZlbnRvcnlSZXF1ZXN0GicuYml0ZnVzaW9uLnBvb2wudjEuR2V0SW52ZW50b3J5UmVzcG9uc2USZwoOV2F0Y2hJbnZlbnRvcnkSKC5iaXRmdXNpb24ucG9vbC52MS5XYXRjaEludmVudG9yeVJlcXVlc3QaKS5iaXRmdXNpb24ucG9vbC52MS5XYXRjaEludmVudG9yeVJlc3BvbnNlMAESSgoFQ2xhaW0SHy5iaXRmdXNpb24ucG9vbC52MS5DbGFpbVJlcXVlc3QaIC5iaXRmdXNpb24ucG9vbC52MS5DbGFpbVJlc3BvbnNlEkoKBVJlbmV3Eh8uYml0ZnVzaW9uLnBvb2wudjEuUmVuZXdSZXF1ZXN0GiAuYml0ZnVzaW9uLnBvb2wudjEuUmVuZXdSZXNwb25zZRJQCgdSZWxlYXNlEiEuYml0ZnVzaW9uLnBvb2wudjEuUmVsZWFzZVJlcXVlc3QaIi5iaXRmdXNpb24ucG9vbC52MS5SZWxlYXNlUmVzcG9uc2USXgoLQXR0YWNoTGVhc2USJS5iaXRmdXNpb24ucG9vbC52MS5BdHRhY2hMZWFzZVJlcXVlc3QaJi5iaXRmdXNpb24ucG9vbC52MS5BdHRhY2hMZWFzZVJlc3BvbnNlMAESWQoKTGlzdExlYXNlcxIkLmJpdGZ1c2lvbi5wb29sLnYxLkxpc3RMZWFzZXNSZXF1ZXN0GiUuYml0ZnVzaW9uLnBvb2wudjEuTGlzdExlYXNlc1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message bitfusion.pool.v1.Inventory
@@ -235,6 +235,13 @@ export type ClaimRequest = Message<"bitfusion.pool.v1.ClaimRequest"> & {
    * @generated from field: string request_id = 7;
    */
   requestId: string;
+
+  /**
+   * What the cluster takes the lease for. Not for pods.
+   *
+   * @generated from field: bitfusion.pool.v1.ResourceClaim resource_claim = 8;
+   */
+  resourceClaim?: ResourceClaim | undefined;
 };
 
 /**
@@ -275,6 +282,50 @@ export const OwnerSchema: GenMessage<Owner> = /*@__PURE__*/
   messageDesc(file_bitfusion_pool_v1_pool, 7);
 
 /**
+ * The allocation of a ResourceClaim of Kubernetes. Whoever lists the lease can find out whether it is still for something.
+ * The claim's name has at most 253 characters, the node's too, the others 63. At most 32 share ids: a claim has no more.
+ *
+ * @generated from message bitfusion.pool.v1.ResourceClaim
+ */
+export type ResourceClaim = Message<"bitfusion.pool.v1.ResourceClaim"> & {
+  /**
+   * @generated from field: string namespace = 1;
+   */
+  namespace: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string uid = 3;
+   */
+  uid: string;
+
+  /**
+   * The node whose driver takes the lease.
+   *
+   * @generated from field: string node = 4;
+   */
+  node: string;
+
+  /**
+   * What distinguishes this allocation of the claim from every other: the ids of its shares that the lease holds.
+   *
+   * @generated from field: repeated string share_ids = 5;
+   */
+  shareIds: string[];
+};
+
+/**
+ * Describes the message bitfusion.pool.v1.ResourceClaim.
+ * Use `create(ResourceClaimSchema)` to create a new message.
+ */
+export const ResourceClaimSchema: GenMessage<ResourceClaim> = /*@__PURE__*/
+  messageDesc(file_bitfusion_pool_v1_pool, 8);
+
+/**
  * @generated from message bitfusion.pool.v1.Filter
  */
 export type Filter = Message<"bitfusion.pool.v1.Filter"> & {
@@ -297,7 +348,7 @@ export type Filter = Message<"bitfusion.pool.v1.Filter"> & {
  * Use `create(FilterSchema)` to create a new message.
  */
 export const FilterSchema: GenMessage<Filter> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 8);
+  messageDesc(file_bitfusion_pool_v1_pool, 9);
 
 /**
  * @generated from message bitfusion.pool.v1.ClaimResponse
@@ -329,7 +380,7 @@ export type ClaimResponse = Message<"bitfusion.pool.v1.ClaimResponse"> & {
  * Use `create(ClaimResponseSchema)` to create a new message.
  */
 export const ClaimResponseSchema: GenMessage<ClaimResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 9);
+  messageDesc(file_bitfusion_pool_v1_pool, 10);
 
 /**
  * @generated from message bitfusion.pool.v1.Lease
@@ -361,6 +412,13 @@ export type Lease = Message<"bitfusion.pool.v1.Lease"> & {
    * @generated from field: google.protobuf.Timestamp expires_at = 5;
    */
   expiresAt?: Timestamp | undefined;
+
+  /**
+   * As in ClaimRequest.
+   *
+   * @generated from field: bitfusion.pool.v1.ResourceClaim resource_claim = 6;
+   */
+  resourceClaim?: ResourceClaim | undefined;
 };
 
 /**
@@ -368,7 +426,7 @@ export type Lease = Message<"bitfusion.pool.v1.Lease"> & {
  * Use `create(LeaseSchema)` to create a new message.
  */
 export const LeaseSchema: GenMessage<Lease> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 10);
+  messageDesc(file_bitfusion_pool_v1_pool, 11);
 
 /**
  * @generated from message bitfusion.pool.v1.GpuShare
@@ -392,7 +450,7 @@ export type GpuShare = Message<"bitfusion.pool.v1.GpuShare"> & {
  * Use `create(GpuShareSchema)` to create a new message.
  */
 export const GpuShareSchema: GenMessage<GpuShare> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 11);
+  messageDesc(file_bitfusion_pool_v1_pool, 12);
 
 /**
  * Detail of RESOURCE_EXHAUSTED.
@@ -420,7 +478,7 @@ export type Shortage = Message<"bitfusion.pool.v1.Shortage"> & {
  * Use `create(ShortageSchema)` to create a new message.
  */
 export const ShortageSchema: GenMessage<Shortage> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 12);
+  messageDesc(file_bitfusion_pool_v1_pool, 13);
 
 /**
  * @generated from message bitfusion.pool.v1.RenewRequest
@@ -444,7 +502,7 @@ export type RenewRequest = Message<"bitfusion.pool.v1.RenewRequest"> & {
  * Use `create(RenewRequestSchema)` to create a new message.
  */
 export const RenewRequestSchema: GenMessage<RenewRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 13);
+  messageDesc(file_bitfusion_pool_v1_pool, 14);
 
 /**
  * @generated from message bitfusion.pool.v1.RenewResponse
@@ -463,7 +521,7 @@ export type RenewResponse = Message<"bitfusion.pool.v1.RenewResponse"> & {
  * Use `create(RenewResponseSchema)` to create a new message.
  */
 export const RenewResponseSchema: GenMessage<RenewResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 14);
+  messageDesc(file_bitfusion_pool_v1_pool, 15);
 
 /**
  * @generated from message bitfusion.pool.v1.ReleaseRequest
@@ -487,7 +545,7 @@ export type ReleaseRequest = Message<"bitfusion.pool.v1.ReleaseRequest"> & {
  * Use `create(ReleaseRequestSchema)` to create a new message.
  */
 export const ReleaseRequestSchema: GenMessage<ReleaseRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 15);
+  messageDesc(file_bitfusion_pool_v1_pool, 16);
 
 /**
  * @generated from message bitfusion.pool.v1.ReleaseResponse
@@ -500,7 +558,7 @@ export type ReleaseResponse = Message<"bitfusion.pool.v1.ReleaseResponse"> & {
  * Use `create(ReleaseResponseSchema)` to create a new message.
  */
 export const ReleaseResponseSchema: GenMessage<ReleaseResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 16);
+  messageDesc(file_bitfusion_pool_v1_pool, 17);
 
 /**
  * @generated from message bitfusion.pool.v1.AttachLeaseRequest
@@ -524,7 +582,7 @@ export type AttachLeaseRequest = Message<"bitfusion.pool.v1.AttachLeaseRequest">
  * Use `create(AttachLeaseRequestSchema)` to create a new message.
  */
 export const AttachLeaseRequestSchema: GenMessage<AttachLeaseRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 17);
+  messageDesc(file_bitfusion_pool_v1_pool, 18);
 
 /**
  * @generated from message bitfusion.pool.v1.AttachLeaseResponse
@@ -548,7 +606,7 @@ export type AttachLeaseResponse = Message<"bitfusion.pool.v1.AttachLeaseResponse
  * Use `create(AttachLeaseResponseSchema)` to create a new message.
  */
 export const AttachLeaseResponseSchema: GenMessage<AttachLeaseResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 18);
+  messageDesc(file_bitfusion_pool_v1_pool, 19);
 
 /**
  * @generated from message bitfusion.pool.v1.ListLeasesRequest
@@ -561,7 +619,7 @@ export type ListLeasesRequest = Message<"bitfusion.pool.v1.ListLeasesRequest"> &
  * Use `create(ListLeasesRequestSchema)` to create a new message.
  */
 export const ListLeasesRequestSchema: GenMessage<ListLeasesRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 19);
+  messageDesc(file_bitfusion_pool_v1_pool, 20);
 
 /**
  * @generated from message bitfusion.pool.v1.ListLeasesResponse
@@ -578,7 +636,7 @@ export type ListLeasesResponse = Message<"bitfusion.pool.v1.ListLeasesResponse">
  * Use `create(ListLeasesResponseSchema)` to create a new message.
  */
 export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 20);
+  messageDesc(file_bitfusion_pool_v1_pool, 21);
 
 /**
  * One server of the pool. The server decides on its own capacity: it refuses a claim that does not fit.
