@@ -28,6 +28,8 @@ export interface PluginSettings {
   readonly driverDirectory: string;
   readonly cdiDirectory: string;
   readonly nodeName: string;
+  /** How long the driver renews the leases of a claim without an answer from the API server about it, in ms. */
+  readonly outageTime: number;
   readonly metricsPort: number;
 }
 
@@ -104,6 +106,10 @@ export const SETTINGS = {
     v.optional(v.string(), "/var/run/cdi"),
     "The directory in which the container runtime looks for CDI files",
   ),
+  API_OUTAGE_TIME: setting(
+    v.optional(seconds({ min: 0.1, max: 604_800 }), "3600"),
+    "Seconds for which the driver renews the leases of a claim without an answer from the API server about it. After them, the pod loses its GPUs until there is an answer. An upgrade of the API server must not take longer; a node that is cut off from it holds its GPUs for as long",
+  ),
   METRICS_PORT: setting(v.optional(port(), "0"), "Port of `/livez`, `/readyz` and `/metrics`; 0 for any free one"),
 };
 
@@ -135,6 +141,7 @@ export function readSettings(environment: Environment): PluginSettings {
     driverDirectory: env.DRIVER_DIR,
     cdiDirectory: env.CDI_DIR,
     nodeName: env.NODE_NAME ?? hostname(),
+    outageTime: env.API_OUTAGE_TIME,
     metricsPort: env.METRICS_PORT,
   };
 }

@@ -7,8 +7,10 @@ import type { Token } from "../../pool/token/token.ts";
 import { createKeyedMutex } from "../../program/keyed_mutex.ts";
 import type { Latest } from "../../program/latest.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
+import { clampTimeout } from "../../program/timers.ts";
 import type { PluginSettings } from "../settings.ts";
 import { createClaimFiles } from "./claim_files.ts";
+import { createConfirmedClaims } from "./confirmed_claims.ts";
 import { createKeeper } from "./keep.ts";
 import { createPoolServers } from "./leases/pool_servers.ts";
 import { type RegistrationState, runDriverLifecycle } from "./lifecycle.ts";
@@ -28,7 +30,13 @@ export interface Driver {
 export interface DriverOptions {
   settings: Pick<
     PluginSettings,
-    "allocation" | "pluginsRegistryDirectory" | "driverDirectory" | "cdiDirectory" | "servers" | "nodeName"
+    | "allocation"
+    | "pluginsRegistryDirectory"
+    | "driverDirectory"
+    | "cdiDirectory"
+    | "servers"
+    | "nodeName"
+    | "outageTime"
   >;
   /** The pool's token, once it has been read. */
   token: Latest<Token>;
@@ -42,7 +50,8 @@ export interface DriverOptions {
 export function createDriver({ settings, token, request, registry, log: parent }: DriverOptions): Driver {
   const { pluginsRegistryDirectory, driverDirectory, cdiDirectory, allocation, servers, nodeName: node } = settings;
   const log = parent.with({ driver: DRIVER });
-  const readClaim = createClaimReader(request);
+  const claims = createConfirmedClaims({ readClaim: createClaimReader(request), limit: settings.outageTime });
+  const { readClaim } = claims;
   const readPod = createPodReader(request);
   const files = createClaimFiles({ cdiDirectory, recordDirectory: join(driverDirectory, "claims") });
   const mutex = createKeyedMutex();
@@ -65,7 +74,7 @@ export function createDriver({ settings, token, request, registry, log: parent }
       using pool = createPoolServers({ servers, token });
       const onLease = (timeToLive: number) => keeper.expect(timeToLive);
       const preparer = createPreparer({ files, pool, node, readClaim, readPod, onLease, log });
-      const keeper = createKeeper({ files, pool, preparer, readClaim, mutex, log });
+      const keeper = createKeeper({ files, pool, preparer, claims, mutex, log });
       await files.removeUnfinished().catch((error) => {
         log.warn("Cannot remove unfinished files of claims", { reason: messageOf(error) });
       });
@@ -83,7 +92,8 @@ export function createDriver({ settings, token, request, registry, log: parent }
       const untilAnswered = waitForApiServer({ request, log, signal }).then(() => {
         hasAnswered = true;
       });
-      const sweeper = runSweeper({ files, preparer, readClaim, mutex, log, signal });
+      const period = clampTimeout(settings.outageTime / 4);
+      const sweeper = runSweeper({ files, preparer, readClaim, mutex, log, period, signal });
       await Promise.all([lifecycle, untilAnswered, keeper.run(signal), sweeper]);
     },
   };

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
+import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
@@ -97,7 +98,15 @@ async function startNode({ pool: servers }: NodeOptions = {}) {
   }
 
   /** Runs an instance of the driver until the end of the test. */
-  function startDriver({ allocation, node = "node-1" }: { allocation?: "claims"; node?: string } = {}) {
+  function startDriver({
+    allocation,
+    node = "node-1",
+    outageTime = 3_600_000,
+  }: {
+    allocation?: "claims";
+    node?: string;
+    outageTime?: number;
+  } = {}) {
     const registry = new Registry();
     const lines: string[] = [];
     const driver = createDriver({
@@ -107,6 +116,7 @@ async function startNode({ pool: servers }: NodeOptions = {}) {
         cdiDirectory: directories.cdi,
         servers: pool.map(({ address }) => address),
         nodeName: node,
+        outageTime,
         ...(allocation ? { allocation } : {}),
       },
       token: createLatest({ tls: TEST_CLIENT }),
@@ -710,7 +720,68 @@ test("a restarted server is told the leases that it has lost, and containers get
   await until(async () => Bun.deepEquals(await proofsFor(node.directories.cdi, claim), proofsOf(restarted)));
   expect(leasesOf(restarted)).toEqual(["team/train/: server/0 at 60"]);
   expect(await proofsFor(node.directories.cdi, claim)).not.toEqual(before);
-  expect(driver.lines).toContain("A pool server had lost a lease, and has granted it again: undefined");
+  expect(driver.lines).toContain("A lease had ended on its pool server, and was granted again: undefined");
+});
+
+test("a lease tells what it is for", async () => {
+  const { kubelet, pool, ...node } = await startNodeWithDriver();
+  const claim = node.addClaim("train", [{ shareID: "s-1" }, { device: GPU_B, shareID: "s-2" }]);
+  await kubelet.prepare([claim]);
+  expect(pool[0].ledger.leases().map(({ resourceClaim }) => resourceClaim)).toEqual([
+    { ...claim, node: "node-1", shareIds: ["s-1", "s-2"] },
+  ]);
+});
+
+test("leases are renewed while the API server does not answer, for as long as API_OUTAGE_TIME, and taken again when it does", async () => {
+  const server = await startPool({ timeToLive: 200 });
+  const node = await startNode({ pool: [server] });
+  const kubelet = await node.startKubelet();
+  const { lines } = node.startDriver({ outageTime: 1000 });
+  await untilRegistered(kubelet);
+  const claim = node.addClaim("train");
+  await kubelet.prepare([claim]);
+  const [{ id } = { id: "" }] = server.ledger.leases();
+  const untilEnded = once(server.ledger.untilEnded(id) as AbortSignal, "abort");
+  const expiring = setInterval(() => server.ledger.expire(), 10);
+  cleanups.push(() => clearInterval(expiring));
+  const cutAt = performance.now();
+  node.control.onRequest = unavailable;
+  await untilEnded;
+  expect(performance.now() - cutAt).toBeWithin(600, 4000); // a sweep had confirmed the claim at most 250 ms before
+  expect(lines).toContain(
+    "Cannot keep the leases of a claim: the API server has not answered about the claim within API_OUTAGE_TIME: its leases are not renewed until it does",
+  );
+  delete node.control.onRequest;
+  await until(async () => leasesOf(server).length === 1);
+  await until(async () => Bun.deepEquals(await proofsFor(node.directories.cdi, claim), proofsOf(server)));
+});
+
+test.each([
+  ["is gone", []],
+  ["was allocated elsewhere", [{ device: GPU_B }]],
+] as const)("a lease that has ended is not taken again if its claim %s", async (_, results) => {
+  const server = await startPool({ timeToLive: 200 });
+  const { kubelet, driver, ...node } = await startNodeWithDriver({ pool: [server] });
+  const claim = node.addClaim("train");
+  await kubelet.prepare([claim]);
+  if (results.length === 0) node.objects.delete(`${CLAIMS}/train`);
+  else node.addClaim("train", [...results], claim.uid);
+  for (const { id } of server.ledger.leases()) server.ledger.release(id);
+  await until(async () => driver.lines.some((line) => line.startsWith("Cannot keep the leases of a claim: ")));
+  expect(leasesOf(server)).toEqual([]);
+});
+
+test("a lease that has ended is taken again only once the API server has answered", async () => {
+  const server = await startPool({ timeToLive: 200 });
+  const { kubelet, driver, ...node } = await startNodeWithDriver({ pool: [server] });
+  const claim = node.addClaim("train");
+  await kubelet.prepare([claim]);
+  node.control.onRequest = unavailable;
+  for (const { id } of server.ledger.leases()) server.ledger.release(id);
+  await until(async () => driver.lines.some((line) => line.includes("etcd is down")));
+  expect(leasesOf(server)).toEqual([]);
+  delete node.control.onRequest;
+  await until(async () => leasesOf(server).length === 1);
 });
 
 test("an emptied CDI directory, and lost records, are restored with the same leases while the kubelet runs", async () => {

@@ -1,19 +1,21 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { KeyedMutex } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
-import { type ReadClaim, reasonForLoss } from "./claim.ts";
+import { allocatedShares, reasonForLoss } from "./claim.ts";
 import type { ClaimFiles } from "./claim_files.ts";
+import type { ConfirmedClaims } from "./confirmed_claims.ts";
 import type { HeldLease } from "./leases/held_lease.ts";
-import { releaseLeases, renewLease } from "./leases/leases.ts";
+import { releaseLeases, renewLease, takeLease } from "./leases/leases.ts";
+import { CALL_TIMEOUT } from "./leases/locate.ts";
 import type { PoolServers } from "./leases/pool_servers.ts";
 import type { Preparer } from "./prepare.ts";
-import type { PreparedClaim } from "./prepared_claim.ts";
+import { isPreparedFor, type PreparedClaim } from "./prepared_claim.ts";
 
 export interface KeeperOptions {
   files: ClaimFiles;
   pool: PoolServers;
   preparer: Preparer;
-  readClaim: ReadClaim;
+  claims: ConfirmedClaims;
   /** By the uid of a claim. */
   mutex: KeyedMutex;
   log: Logger;
@@ -29,6 +31,9 @@ export interface Keeper {
   run(signal: AbortSignal): Promise<void>;
 }
 
+const UNCONFIRMED =
+  "the API server has not answered about the claim within API_OUTAGE_TIME: its leases are not renewed until it does";
+
 /** Shortest time between two rounds, in ms. */
 const MIN_PERIOD = 50;
 
@@ -37,7 +42,7 @@ const MIN_PERIOD = 50;
  * the claim's record, and a record from the claim that the CDI file names. Passes on new CAs of the pool servers.
  */
 export function createKeeper(options: KeeperOptions): Keeper {
-  const { files, pool, preparer, readClaim, mutex, log, period = 10_000 } = options;
+  const { files, pool, preparer, claims, mutex, log, period = 10_000 } = options;
   /** The failure of each claim that was logged last. */
   const logged = new Map<string, string>();
   let wake = new AbortController();
@@ -60,9 +65,9 @@ export function createKeeper(options: KeeperOptions): Keeper {
     await report(uid, "Cannot keep the leases of a claim", async () => {
       const claim = await files.read(uid);
       if (!claim) return;
-      const results = await Promise.allSettled(
-        claim.leases.map((lease) => renewLease(lease, claim.owner, pool, signal)),
-      );
+      shortest = Math.min(...claim.leases.map(({ timeToLive }) => timeToLive));
+      if (!claims.isConfirmed(claim)) throw new Error(UNCONFIRMED);
+      const results = await Promise.allSettled(claim.leases.map((lease) => keepLease(lease, claim, signal)));
       signal.throwIfAborted();
       const leases = results.map((result, index) =>
         result.status === "fulfilled" ? result.value : (claim.leases[index] as HeldLease),
@@ -75,6 +80,19 @@ export function createKeeper(options: KeeperOptions): Keeper {
     return shortest;
   }
 
+  /**
+   * Renews a lease. One that has ended is taken again if the API server says that the claim still has the same allocation: else others
+   * may have got its GPUs.
+   */
+  async function keepLease(lease: HeldLease, claim: PreparedClaim, signal: AbortSignal): Promise<HeldLease> {
+    const renewed = await renewLease(lease, pool, signal);
+    if (renewed) return renewed;
+    const untilLate = AbortSignal.any([signal, AbortSignal.timeout(CALL_TIMEOUT)]); // other claims wait for this round
+    const shares = allocatedShares(await claims.readClaim(claim, untilLate), claim);
+    if (isPreparedFor(shares, claim)) return takeLease(lease, claim, pool, signal);
+    throw new Error(`Pool server ${lease.address}: the lease has ended, and the claim was allocated again`);
+  }
+
   async function record(claim: PreparedClaim, before: PreparedClaim, signal: AbortSignal): Promise<void> {
     const { namespace, name, uid } = claim;
     const isNew = ({ leaseId }: HeldLease) => before.leases.every((lease) => lease.leaseId !== leaseId);
@@ -84,7 +102,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
       return;
     }
     for (const { address } of taken) {
-      log.info("A pool server had lost a lease, and has granted it again", { namespace, name, uid, address });
+      log.info("A lease had ended on its pool server, and was granted again", { namespace, name, uid, address });
     }
     await files.write(claim, pool.ca(), signal);
   }
@@ -93,7 +111,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
     await report(uid, "Cannot restore the record of a claim", async () => {
       const claim = await files.identify(uid);
       if (!claim || (await files.read(uid))) return; // meanwhile unprepared, or prepared
-      const lost = reasonForLoss(await readClaim(claim, signal), claim);
+      const lost = reasonForLoss(await claims.readClaim(claim, signal), claim);
       if (lost) await preparer.unprepare(claim.uid);
       else await preparer.prepare(claim, signal);
       log.info(lost ? "Removed the file of a claim" : "Restored the record of a claim", {

@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from "node:util";
 import { controllingPod, type ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import { CLAIM_ANNOTATIONS } from "../../pool/driver.ts";
 import type { LeaseOwner } from "../../pool/lease.ts";
@@ -8,7 +7,7 @@ import type { ClaimFiles } from "./claim_files.ts";
 import { findUncovered } from "./gate.ts";
 import { releaseLeases, takeLeases } from "./leases/leases.ts";
 import type { PoolServers } from "./leases/pool_servers.ts";
-import type { PreparedClaim } from "./prepared_claim.ts";
+import { isPreparedFor, type PreparedClaim } from "./prepared_claim.ts";
 
 export interface PreparerOptions {
   files: ClaimFiles;
@@ -57,7 +56,7 @@ export function createPreparer(options: PreparerOptions): Preparer {
     if (uncovered) throw new Error(`Claim ${formatClaim(claim)}: ${uncovered}`);
     await pool.ready(signal);
     const prepared = await readRecord(claim.uid);
-    if (prepared?.node === node && isDeepStrictEqual(prepared.shares, JSON.parse(JSON.stringify(shares)))) {
+    if (prepared?.node === node && isPreparedFor(shares, prepared)) {
       await files.write(prepared, pool.ca(), signal); // the CDI file may be gone
       return shares;
     }

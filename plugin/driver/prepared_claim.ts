@@ -1,5 +1,7 @@
+import { isDeepStrictEqual } from "node:util";
 import * as v from "valibot";
 import { describeSecretIssue } from "../../program/text/describe_issue.ts";
+import type { GpuShare } from "./claim.ts";
 import { HeldLease } from "./leases/held_lease.ts";
 
 const PreparedClaim = v.object({
@@ -22,6 +24,11 @@ const PreparedClaim = v.object({
 
 /** A prepared claim with its leases, as the driver records it. */
 export type PreparedClaim = Readonly<v.InferOutput<typeof PreparedClaim>>;
+
+/** Whether the claim was prepared for this allocation. */
+export function isPreparedFor(shares: readonly GpuShare[], { shares: prepared }: PreparedClaim): boolean {
+  return isDeepStrictEqual(JSON.parse(JSON.stringify(shares)), prepared);
+}
 
 /** The content of a claim's record. Equal claims have equal records. */
 export function formatRecord(claim: PreparedClaim): string {

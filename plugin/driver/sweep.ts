@@ -44,15 +44,13 @@ async function sweep(
 export interface SweeperOptions extends SweepOptions {
   backoff?: Backoff;
   /** Time between two sweeps, in ms. */
-  period?: number;
+  period: number;
   signal: AbortSignal;
 }
 
-const HOUR = 3_600_000;
-
-/** Sweeps with backoff until the API server has answered for all claims, and then once an hour. Returns when the signal is aborted. */
+/** Sweeps with backoff until the API server has answered for all claims, and then once in each period. Returns when the signal is aborted. */
 export async function runSweeper(options: SweeperOptions): Promise<void> {
-  const { log, signal, backoff = createBackoff({ max: 60_000 }), period = HOUR } = options;
+  const { log, signal, backoff = createBackoff({ max: 60_000 }), period } = options;
   let logged: string | undefined;
   while (!signal.aborted) {
     const failure = await sweep(options, signal).catch(messageOf);

@@ -1,6 +1,7 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
-import type { LeaseOwner } from "../../../pool/lease.ts";
+import { deviceName } from "../../../pool/device_name.ts";
+import type { ClaimAllocation } from "../../../pool/lease.ts";
 import { messageOf } from "../../../program/log/log.ts";
 import { ShortageSchema } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { GpuShare } from "../claim.ts";
@@ -20,7 +21,7 @@ export async function takeLeases(
 ): Promise<HeldLease[]> {
   const devices = claim.shares.map(({ device }) => device);
   const requests = requestsFor(claim, await locateGpus(devices, pool, signal));
-  const results = await Promise.allSettled(requests.map((request) => takeLease(request, claim.owner, pool, signal)));
+  const results = await Promise.allSettled(requests.map((request) => takeLease(request, claim, pool, signal)));
   const leases = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
   if (leases.length === requests.length) return leases;
   await releaseLeases(leases, pool);
@@ -49,9 +50,9 @@ function requestsFor(claim: LeasedClaim, locations: ReadonlyMap<string, GpuLocat
  *
  * @throws {Error} names the server and the reason.
  */
-async function takeLease(
+export async function takeLease(
   request: LeaseRequest,
-  owner: LeaseOwner,
+  claim: LeasedClaim,
   pool: Pick<PoolServers, "client">,
   signal: AbortSignal,
 ): Promise<HeldLease> {
@@ -59,11 +60,12 @@ async function takeLease(
   try {
     const { lease, secret, timeToLive } = await pool.client(address).claim(
       {
-        owner: { ...owner },
+        owner: { ...claim.owner },
         gpus: gpuIds.length,
         share: { case: "percent", value: units },
         gpuIds: [...gpuIds],
         requestId,
+        resourceClaim: allocationOf(claim, gpuIds),
       },
       { signal, timeoutMs: CALL_TIMEOUT },
     );
@@ -77,6 +79,13 @@ async function takeLease(
   }
 }
 
+/** What a lease on these GPUs is for. */
+function allocationOf({ namespace, name, uid, node, shares }: LeasedClaim, gpuIds: readonly string[]) {
+  const devices = new Set(gpuIds.map(deviceName));
+  const shareIds = shares.flatMap(({ device, shareId }) => (devices.has(device) ? (shareId ?? []) : []));
+  return { namespace, name, uid, node, shareIds } satisfies ClaimAllocation;
+}
+
 /** Says why a server has not granted a lease. */
 function reasonOf({ capableGpus }: { capableGpus: number }, { gpuIds, units }: LeaseRequest): string {
   const gpus = `GPU ${gpuIds.join(", ")}`;
@@ -86,23 +95,22 @@ function reasonOf({ capableGpus }: { capableGpus: number }, { gpuIds, units }: L
 }
 
 /**
- * Renews a lease. A server that does not know it, because it was restarted, is asked for it again.
+ * Renews a lease. Returns undefined if it has ended: it expired, the controller ended it, or the server has lost it.
  *
  * @throws {Error} names the server and the reason.
  */
 export async function renewLease(
   lease: HeldLease,
-  owner: LeaseOwner,
   pool: Pick<PoolServers, "client">,
   signal: AbortSignal,
-): Promise<HeldLease> {
+): Promise<HeldLease | undefined> {
   const { address, leaseId, secret } = lease;
   try {
     const options = { signal, timeoutMs: CALL_TIMEOUT };
     const { timeToLive } = await pool.client(address).renew({ leaseId, secret }, options);
     return timeToLive ? { ...lease, timeToLive: durationMs(timeToLive) } : lease;
   } catch (error) {
-    if (ConnectError.from(error).code === Code.NotFound) return takeLease(lease, owner, pool, signal);
+    if (ConnectError.from(error).code === Code.NotFound) return undefined;
     throw new Error(`Pool server ${address}: ${messageOf(error)}`);
   }
 }
