@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { PoolServers } from "../../pool/sources/pool_servers.ts";
 import type { KeyedMutex } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import { allocatedShares, reasonForLoss } from "./claim.ts";
@@ -7,7 +8,6 @@ import type { ConfirmedClaims } from "./confirmed_claims.ts";
 import type { HeldLease } from "./leases/held_lease.ts";
 import { releaseLeases, renewLease, takeLease } from "./leases/leases.ts";
 import { CALL_TIMEOUT } from "./leases/locate.ts";
-import type { PoolServers } from "./leases/pool_servers.ts";
 import type { Preparer } from "./prepare.ts";
 import { isPreparedFor, type PreparedClaim } from "./prepared_claim.ts";
 

@@ -1,12 +1,12 @@
 import { controllingPod, type ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import { CLAIM_ANNOTATIONS } from "../../pool/driver.ts";
 import type { LeaseOwner } from "../../pool/lease.ts";
+import type { PoolServers } from "../../pool/sources/pool_servers.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import { allocatedShares, type ClaimId, formatClaim, type GpuShare, type ReadClaim, type ReadPod } from "./claim.ts";
 import type { ClaimFiles } from "./claim_files.ts";
 import { findUncovered } from "./gate.ts";
 import { releaseLeases, takeLeases } from "./leases/leases.ts";
-import type { PoolServers } from "./leases/pool_servers.ts";
 import { isPreparedFor, type PreparedClaim } from "./prepared_claim.ts";
 
 export interface PreparerOptions {

@@ -5,13 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import { deviceName } from "../../pool/device_name.ts";
+import { createPoolServers } from "../../pool/sources/pool_servers.ts";
 import type { Token } from "../../pool/token/token.ts";
 import { createLatest } from "../../program/latest.ts";
 import { silentLog } from "../../program/testing.ts";
 import { startPoolServer } from "../../server/testing.ts";
 import { TEST_CLIENT } from "../../tls/testing.ts";
 import { createClaimFiles } from "./claim_files.ts";
-import { createPoolServers } from "./leases/pool_servers.ts";
 import { createPreparer, type PreparerOptions } from "./prepare.ts";
 
 const ID = { namespace: "team", name: "train-gpu", uid: "a-1" };

@@ -2,12 +2,12 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { deviceName } from "../../../pool/device_name.ts";
 import type { ClaimAllocation } from "../../../pool/lease.ts";
+import type { PoolServers } from "../../../pool/sources/pool_servers.ts";
 import { messageOf } from "../../../program/log/log.ts";
 import { ShortageSchema } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { GpuShare } from "../claim.ts";
 import { type HeldLease, type LeasedClaim, type LeaseRequest, requestIdOf } from "./held_lease.ts";
 import { CALL_TIMEOUT, type GpuLocation, locateGpus } from "./locate.ts";
-import type { PoolServers } from "./pool_servers.ts";
 
 /**
  * Takes leases on exactly the GPUs and units of a claim, on all servers that have them: all or nothing. A repeat returns the same leases.

@@ -1,6 +1,6 @@
 import { deviceName } from "../../../pool/device_name.ts";
+import type { PoolServers } from "../../../pool/sources/pool_servers.ts";
 import { messageOf } from "../../../program/log/log.ts";
-import type { PoolServers } from "./pool_servers.ts";
 
 /** Where a GPU is. */
 export interface GpuLocation {

@@ -1,13 +1,13 @@
 import { type Client, createClient } from "@connectrpc/connect";
-import { connectTls, type GrpcChannel } from "../../../grpc/client.ts";
-import type { Token } from "../../../pool/token/token.ts";
-import type { Latest } from "../../../program/latest.ts";
-import { PoolService } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { TlsIdentity } from "../../../tls/key_pair.ts";
+import { connectTls, type GrpcChannel } from "../../grpc/client.ts";
+import type { Latest } from "../../program/latest.ts";
+import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { TlsIdentity } from "../../tls/key_pair.ts";
+import type { Token } from "../token/token.ts";
 
 export type PoolClient = Client<typeof PoolService>;
 
-/** The pool's servers, as the driver calls them. Disposal closes the connections. */
+/** The pool's servers, as programs call them. Disposal closes the connections. */
 export interface PoolServers extends Disposable {
   /** host:port of each server. @throws {Error} if none is configured. */
   addresses(): Promise<readonly string[]>;
@@ -47,7 +47,7 @@ export function createPoolServers({ servers, token }: PoolServersOptions): PoolS
     async addresses() {
       if (servers === undefined) throw new Error("No pool server is configured: set POOL_SERVERS or SERVERS_CONF");
       if (typeof servers !== "string") return servers;
-      const { readServersConf } = await import("../../../pool/sources/servers_conf.ts"); // with the YAML parser
+      const { readServersConf } = await import("./servers_conf.ts"); // with the YAML parser
       return readServersConf(servers);
     },
     async ready(signal) {
