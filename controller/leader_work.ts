@@ -4,12 +4,15 @@ import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/objects/resou
 import type { KubernetesRequest } from "../kubernetes/request.ts";
 import { watchObjects } from "../kubernetes/watch.ts";
 import type { Inventory, InventorySource } from "../pool/inventory.ts";
+import type { TokenSource } from "../pool/token/token_source.ts";
 import type { Logger } from "../program/log/log.ts";
-import { createClaimIndex, summarizeClaim } from "./claims/claim_index.ts";
+import { type ClaimSummary, createClaimIndex, summarizeClaim } from "./claims/claim_index.ts";
+import { losesShares } from "./claims/claim_state.ts";
 import { removeOldTemplates } from "./claims/old_templates.ts";
 import { createPodClaims } from "./claims/pod_claims.ts";
 import { createSupply, type GpuSupply } from "./claims/supply.ts";
 import { reportWaitingPods } from "./claims/waiting_events.ts";
+import { createLeaseEnder } from "./leases/lease_ender.ts";
 import type { ControllerMetrics } from "./metrics.ts";
 import { labelReadyNodes } from "./nodes/node_labels.ts";
 import { createSliceReconciler } from "./slices/reconcile.ts";
@@ -21,11 +24,13 @@ export interface LeaderWorkOptions {
   /** The namespace of the driver's pods. */
   driverNamespace: string;
   inventory: InventorySource;
+  /** The pool's token. */
+  token: TokenSource;
   /** How long a GPU may have a problem before the pods that hold it are evicted, in ms. Undefined: pods are never evicted. */
   evictAfter?: number | undefined;
   record: EventRecorder;
   log: Logger;
-  metrics: Pick<ControllerMetrics, "writes" | "writeFailures" | "podClaims">;
+  metrics: Pick<ControllerMetrics, "writes" | "writeFailures" | "podClaims" | "endedLeases">;
 }
 
 /** The work of the replica that leads. */
@@ -34,13 +39,13 @@ export interface LeaderWork {
   supply(): readonly GpuSupply[] | undefined;
   /** Number of claims that wait for units. */
   waitingClaims(): number;
-  /** Publishes the pool, creates the claims of pods, and reports waiting pods. Returns when the signal is aborted. */
+  /** Publishes the pool, creates the claims of pods, ends leases without a claim, and reports waiting pods. Returns when the signal is aborted. */
   run(signal: AbortSignal): Promise<void>;
 }
 
 /** Creates the work for one term of leadership. It starts without knowledge of the pool and the cluster. */
 export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
-  const { request, driverNamespace, inventory: source, evictAfter, record, log, metrics } = options;
+  const { request, driverNamespace, inventory: source, token, evictAfter, record, log, metrics } = options;
   const slices = createSliceStore();
   const claims = createClaimIndex();
   const supplyOf = createSupply();
@@ -55,12 +60,14 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
     log,
     metrics,
   });
+  const leaseEnder = createLeaseEnder({ request, token, claims, log, metrics });
   const podClaims = createPodClaims({ request, claims, record, log, metrics });
   const supply = () => (slices.isSynced && claims.isSynced ? supplyOf(slices.slices.values(), claims.held) : undefined);
 
   async function followInventory(signal: AbortSignal): Promise<void> {
     for await (const next of source(signal)) {
       inventory = next;
+      leaseEnder.setServers(next.servers);
       reconciler.trigger();
     }
   }
@@ -73,8 +80,10 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
 
   async function followClaims(signal: AbortSignal): Promise<void> {
     const watch = { request, path: RESOURCE_CLAIMS, transform: summarizeClaim, log };
-    for await (const change of watchObjects<ResourceClaim, ReturnType<typeof summarizeClaim> & {}>(watch, signal)) {
+    for await (const change of watchObjects<ResourceClaim, ClaimSummary>(watch, signal)) {
+      const before = change.type === "replace" ? undefined : claims.state(change.key);
       const released = claims.apply(change);
+      if (change.type === "replace" || losesShares(before, claims.state(change.key))) leaseEnder.trigger();
       if (change.type === "delete") podClaims.onClaimDeleted(change.key);
       if (change.type === "replace") reconciler.trigger();
       else reconciler.onReleased(released);
@@ -93,6 +102,7 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
         followClaims(untilEnded),
         reconciler.run(untilEnded),
         podClaims.run(untilEnded),
+        leaseEnder.run(untilEnded),
         removeOldTemplates({ request, log }, untilEnded),
         labelReadyNodes({ request, namespace: driverNamespace, log }, untilEnded),
         reportWaitingPods({ claims, supply, record, log, signal: untilEnded }),

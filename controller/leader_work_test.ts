@@ -11,6 +11,7 @@ import type { Token } from "../pool/token/token.ts";
 import { createLatest } from "../program/latest.ts";
 import { createRecordingLog, silentLog } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { startPoolServer, TEST_HOLDER } from "../server/testing.ts";
 import { TEST_CLIENT, TEST_SERVER } from "../tls/testing.ts";
 import { waitForApiSupport } from "./api_support.ts";
 import { createLeaderWork } from "./leader_work.ts";
@@ -62,6 +63,9 @@ async function start(
       request,
       driverNamespace: "bitfusion-node",
       inventory: source,
+      token: async function* () {
+        yield { tls: TEST_CLIENT };
+      },
       record: async () => {},
       log: createRecordingLog(lines),
       metrics,
@@ -328,6 +332,26 @@ test("createLeaderWork() writes few slices for a server that changes its GPUs as
   expect(performance.now() - (first ?? 0)).toBeGreaterThan(700);
   expect(writes.current?.length).toBeLessThan(40);
   expect(changes).toBeGreaterThan(60);
+});
+
+test.each([
+  ["deleted", false],
+  ["deallocated", true],
+])("createLeaderWork() ends the lease of a claim at once when it is %s", async (_, remains) => {
+  await using pool = await startPoolServer();
+  const { inventory, startLeader, put, remove } = await start();
+  const held = claim("c", { allocated: { [`bitfusion-0/${deviceName("server/0")}`]: 60 } });
+  const metadata = { ...held.metadata, uid: "uid-of-c" };
+  put(`${TEAM}/c`, { ...held, metadata });
+  const { work } = startLeader();
+  inventory.set(inventoryOf(server(pool.address)));
+  await waitUntil(() => work.supply() !== undefined);
+  const resourceClaim = { namespace: "team", name: "c", uid: "uid-of-c", node: "node-1", shareIds: [] };
+  const owner = { namespace: "team", pod: "train", container: "main" };
+  pool.ledger.claim({ holder: TEST_HOLDER, owner, share: { gpus: 1, percent: 60 }, resourceClaim });
+  if (remains) put(`${TEAM}/c`, { ...held, metadata, status: {} });
+  else remove(`${TEAM}/c`);
+  await waitUntil(() => pool.ledger.leases().length === 0);
 });
 
 test("the metrics show units by server and state, waiting claims and writes", async () => {

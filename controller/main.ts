@@ -64,7 +64,7 @@ await runProgram("controller", async ({ environment, log, signal }) => {
     status = servers ? "leading" : "nothing is published: no pool server is configured";
     metrics.leading.set(1);
     if (!servers) log.warn("No pool server is configured: GPUs that are published get no new pods");
-    work = createLeaderWork({ request, driverNamespace, inventory, evictAfter, record, log, metrics });
+    work = createLeaderWork({ request, driverNamespace, inventory, token, evictAfter, record, log, metrics });
     try {
       await work.run(untilLost);
     } finally {

@@ -8,6 +8,7 @@ export interface ControllerMetrics {
   readonly writes: Counter<"operation">;
   readonly writeFailures: Counter<"operation">;
   readonly podClaims: Counter<"result">;
+  readonly endedLeases: Counter;
   readonly leading: Gauge;
 }
 
@@ -65,6 +66,11 @@ export function createControllerMetrics({ supply, waitingClaims }: ControllerMet
       name: `${PREFIX}_pod_claims_total`,
       help: "Claims for pods by result: created, refused (the pod's units do not cover them) or failed (each is retried with backoff).",
       labelNames: ["result"],
+      registers,
+    }),
+    endedLeases: new Counter({
+      name: `${PREFIX}_ended_leases_total`,
+      help: "Leases on pool servers that were ended because their claim was gone or allocated again.",
       registers,
     }),
     leading: new Gauge({

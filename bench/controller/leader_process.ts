@@ -28,6 +28,7 @@ if (import.meta.main) {
     request,
     driverNamespace: "bitfusion-node",
     inventory: createPoolSource(POOL_SERVERS.split(","), { interval: 10_000, token, log: silentLog }),
+    token,
     record: createEventRecorder({ request, component: "bench" }),
     log: silentLog,
     metrics: createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 }),

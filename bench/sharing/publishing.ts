@@ -57,6 +57,7 @@ function startLeader(request: KubernetesRequest) {
     request: countingRequest,
     driverNamespace: "bitfusion-node",
     inventory: (signal) => inventory.changes(signal),
+    token: async function* () {}, // its servers do not exist
     record: async () => {},
     log: silentLog,
     metrics: createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 }),

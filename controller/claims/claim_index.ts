@@ -9,6 +9,7 @@ import { parseShare } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
 import { shorten } from "../../program/text/quote.ts";
 import { deviceKey, type HeldUnits } from "../slices/device_key.ts";
+import { type ClaimState, stateOf } from "./claim_state.ts";
 
 /** A claim that the scheduler has not allocated yet. */
 export interface WaitingClaim {
@@ -30,6 +31,7 @@ export interface ClaimSummary {
   /** Units of the driver's devices, by {@link deviceKey}. */
   readonly held: HeldUnits;
   readonly waiting: WaitingClaim | undefined;
+  readonly state: ClaimState;
 }
 
 /** Longest annotation that the controller writes, in characters: the filters of a claim, separated by spaces. */
@@ -40,6 +42,8 @@ export interface ClaimIndex {
   readonly held: HeldUnits;
   /** By namespace/name of the claim. */
   readonly waiting: ReadonlyMap<string, WaitingClaim>;
+  /** The state of a claim that holds or waits for units, by namespace/name. */
+  state(key: string): ClaimState | undefined;
   /** Whether all claims are known. */
   readonly isSynced: boolean;
   /** Applies a change, and returns the keys of devices that no claim holds any more. */
@@ -74,6 +78,7 @@ export function createClaimIndex(): ClaimIndex {
   return {
     held,
     waiting,
+    state: (key) => summaries.get(key)?.state,
     get isSynced() {
       return isSynced;
     },
@@ -98,7 +103,7 @@ export function createClaimIndex(): ClaimIndex {
 export function summarizeClaim(claim: ResourceClaim): ClaimSummary | undefined {
   const held = heldBy(claim);
   const waiting = waitingClaim(claim);
-  return held.size > 0 || waiting ? { held, waiting } : undefined;
+  return held.size > 0 || waiting ? { held, waiting, state: stateOf(claim) } : undefined;
 }
 
 function heldBy({ status }: ResourceClaim): HeldUnits {
