@@ -733,7 +733,7 @@ test("a lease tells what it is for", async () => {
 });
 
 test("leases are renewed while the API server does not answer, for as long as API_OUTAGE_TIME, and taken again when it does", async () => {
-  const server = await startPool({ timeToLive: 200 });
+  const server = await startPool({ timeToLive: 800 });
   const node = await startNode({ pool: [server] });
   const kubelet = await node.startKubelet();
   const { lines } = node.startDriver({ outageTime: 1000 });
@@ -747,7 +747,7 @@ test("leases are renewed while the API server does not answer, for as long as AP
   const cutAt = performance.now();
   node.control.onRequest = unavailable;
   await untilEnded;
-  expect(performance.now() - cutAt).toBeWithin(600, 4000); // a sweep had confirmed the claim at most 250 ms before
+  expect(performance.now() - cutAt).toBeGreaterThan(750); // a sweep had confirmed the claim at most 250 ms before
   expect(lines).toContain(
     "Cannot keep the leases of a claim: the API server has not answered about the claim within API_OUTAGE_TIME: its leases are not renewed until it does",
   );
@@ -760,7 +760,7 @@ test.each([
   ["is gone", []],
   ["was allocated elsewhere", [{ device: GPU_B }]],
 ] as const)("a lease that has ended is not taken again if its claim %s", async (_, results) => {
-  const server = await startPool({ timeToLive: 200 });
+  const server = await startPool({ timeToLive: 2000 });
   const { kubelet, driver, ...node } = await startNodeWithDriver({ pool: [server] });
   const claim = node.addClaim("train");
   await kubelet.prepare([claim]);
@@ -772,7 +772,7 @@ test.each([
 });
 
 test("a lease that has ended is taken again only once the API server has answered", async () => {
-  const server = await startPool({ timeToLive: 200 });
+  const server = await startPool({ timeToLive: 2000 });
   const { kubelet, driver, ...node } = await startNodeWithDriver({ pool: [server] });
   const claim = node.addClaim("train");
   await kubelet.prepare([claim]);
