@@ -5,7 +5,7 @@ import { parseMetrics } from "./metrics.ts";
 const NAMESPACE = "bitfusion-node";
 
 /** Returns the name of the plugin's pod on a node: during a rolling update, the newer one. */
-async function pluginPod(node: string): Promise<string> {
+export async function pluginPod(node: string): Promise<string> {
   const { items } = await get<{ items: { metadata: { name: string } }[] }>(
     "pods",
     "-n",
