@@ -1,7 +1,8 @@
-import { chmod, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { DRIVER } from "../../pool/driver.ts";
 import { formatLeases, LEASE_FILES } from "../../pool/lease_folder.ts";
+import { replaceFile } from "../../program/replace_file.ts";
 import { formatCdiSpec, parseCdiSpec } from "./cdi.ts";
 import type { ClaimId } from "./claim.ts";
 import { formatRecord, type PreparedClaim, parseRecord } from "./prepared_claim.ts";
@@ -139,27 +140,11 @@ async function readWith<T>(path: string, parse: (text: string) => T): Promise<T 
   }
 }
 
-/**
- * Writes a file atomically, unless it has the same content. Synced to disk: after a power failure, the rename must not lead to an empty file.
- */
+/** Writes a file atomically, unless it has the same content. */
 async function writeFile(path: string, content: string, mode: number, signal: AbortSignal): Promise<void> {
   if ((await ignoreMissing(readFile(path, "utf8"))) === content) return;
   const unfinished = join(dirname(path), `${basename(path)}.${crypto.randomUUID().slice(0, 8)}${UNFINISHED_SUFFIX}`);
-  try {
-    await writeAndSync(unfinished, content, mode);
-    signal.throwIfAborted();
-    await rename(unfinished, path);
-  } catch (error) {
-    await rm(unfinished, { force: true });
-    throw error;
-  }
-}
-
-async function writeAndSync(path: string, content: string, mode: number): Promise<void> {
-  await using file = await open(path, "wx", mode);
-  await file.chmod(mode); // whatever the umask
-  await file.writeFile(content);
-  await file.sync();
+  await replaceFile(path, content, { mode, unfinished, signal });
 }
 
 async function ignoreMissing<T>(reading: Promise<T>): Promise<T | undefined> {
