@@ -31,7 +31,11 @@ export function gpusOf({ gpus: own }: ClientRules, gpus: readonly ServerGpu[]): 
 }
 
 /** Whether the configuration still lets the holder of a lease have it. */
-export function mayHold(lease: Lease, clients: readonly ClientRules[], gpus: readonly ServerGpu[]): boolean {
+export function mayHold(
+  lease: Pick<Lease, "holder" | "gpus">,
+  clients: readonly ClientRules[],
+  gpus: readonly ServerGpu[],
+): boolean {
   const caller = findCaller({ name: lease.holder.client, unit: lease.holder.isPod ? POD_UNIT : "" }, clients);
   if ("refusal" in caller) return false;
   const own = gpusOf(caller.rules, gpus);

@@ -9,6 +9,7 @@ import { connectTls } from "../grpc/client.ts";
 import { startProgram } from "../program/processes/child_program.ts";
 import { usedPort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { TlsIdentity } from "../tls/key_pair.ts";
 import { createTestClient, TEST_CLIENT } from "../tls/testing.ts";
 import { TEST_RULES, writeTestConfiguration } from "./testing.ts";
 
@@ -68,8 +69,14 @@ test.concurrent("the pool server has the configured GPUs, and exits with 0 on SI
 });
 
 /** Starts a server with a configuration of its own, and a client of it. */
-async function startConfigured(configuration: string, identity = TEST_CLIENT) {
-  const environment = { CONFIG_FILE: configuration, PORT: "0", GPUS: "2", SERVER_NAME: "gpu-1" };
+async function startConfigured(
+  configuration: string,
+  {
+    identity = TEST_CLIENT,
+    environment: more = {},
+  }: { identity?: TlsIdentity; environment?: Record<string, string> } = {},
+) {
+  const environment = { CONFIG_FILE: configuration, PORT: "0", GPUS: "2", SERVER_NAME: "gpu-1", ...more };
   const program = startProgram("server/main.ts", { environment, ready: "Pool server started" });
   const { port } = await program.started;
   const channel = connectTls(`127.0.0.1:${port}`, identity);
@@ -82,6 +89,22 @@ async function startConfigured(configuration: string, identity = TEST_CLIENT) {
     },
   };
 }
+
+test.concurrent("the pool server knows its leases after it was killed", async () => {
+  const path = await newConfiguration(TEST_RULES);
+  const environment = { LEASES_FILE: join(root, "leases.json") };
+  const request = { gpus: 1, share: { case: "percent", value: 60 } } as const;
+  let leaseId = "";
+  {
+    await using killed = await startConfigured(path, { environment });
+    leaseId = (await killed.client.claim(request)).lease?.id ?? "";
+    await killed.program.kill();
+  }
+  await using server = await startConfigured(path, { environment });
+  await server.client.renew({ leaseId });
+  const { leases } = await server.client.listLeases({});
+  expect(leases.map(({ id }) => id)).toEqual([leaseId]);
+});
 
 test.concurrent("the pool server takes a changed configuration, and keeps the last valid one", async () => {
   const path = await newConfiguration(TEST_RULES);
@@ -134,7 +157,7 @@ test.concurrent("a server with a certificate of the certificate command accepts 
     const { certificate, key } = Bun.YAML.parse(await readFile(join(token, name), "utf8")) as Record<string, string>;
     return { cert: certificate ?? "", key: key ?? "", ca: await readFile(join(token, "ca.crt"), "utf8") };
   };
-  await using server = await startConfigured(path, await identityOf("client.yaml"));
+  await using server = await startConfigured(path, { identity: await identityOf("client.yaml") });
   expect((await server.client.getInventory({})).inventory?.gpus).toHaveLength(1);
   const { port } = await server.program.started;
   using pods = connectTls(`127.0.0.1:${port}`, await identityOf("pod-client.yaml"));

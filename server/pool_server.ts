@@ -10,6 +10,7 @@ import type { TlsIdentity } from "../tls/key_pair.ts";
 import { findCaller, mayHold } from "./access.ts";
 import type { ClientRules } from "./configuration/configuration.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";
+import type { LeaseStore } from "./leases/lease_store.ts";
 import { createLedger, type Ledger } from "./leases/ledger.ts";
 import { createRefusalLog } from "./refusal_log.ts";
 import { createPoolService, type ServerState } from "./service.ts";
@@ -26,6 +27,8 @@ export interface PoolServerOptions {
   /** Time until a lease that is not renewed expires, in ms: one of a cluster, and one that a pod took itself. */
   timeToLive: number;
   podTimeToLive: number;
+  /** Where a restarted server finds its leases. Undefined: their holders take them again. */
+  store?: LeaseStore | undefined;
   /** The ledger's clock, in ms. */
   now?: () => number;
   /** How long disposal waits for running calls, in ms. */
@@ -60,6 +63,7 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
     clients,
     timeToLive,
     podTimeToLive,
+    store,
     now,
     drain,
     wrap = (service) => service,
@@ -68,14 +72,23 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
   let { tls } = options;
   const state = createLatest<ServerState>({ gpus, clients });
   const currentState = () => state.current as ServerState;
+  let saving: Promise<void> | undefined;
   const ledger = createLedger({
     gpus: () => currentState().gpus,
     timeToLive: ({ isPod }) => (isPod ? podTimeToLive : timeToLive),
     ...(now ? { now } : {}),
     newId: () => crypto.randomUUID(),
     newSecret: () => randomBytes(32).toString("base64url"),
+    onChange: () => {
+      saving = store?.save(ledger);
+    },
   });
-  const service = wrap(createPoolService({ facts, state, ledger, log }));
+  for (const lease of (await store?.load(ledger)) ?? []) if (mayHold(lease, clients, gpus)) ledger.restore(lease);
+  if (store) {
+    await store.save(ledger); // it says at once if the file cannot be written
+    log.info("Leases restored", { leases: ledger.leases().length });
+  }
+  const service = wrap(createPoolService({ facts, state, ledger, saved: async () => saving, log }));
   const server = await serveGrpc({
     listen: { port, ...(host === undefined ? {} : { host }), tls, allowAnonymous: true },
     routes: (router) => router.service(PoolService, service),
@@ -103,6 +116,9 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
       if (next.ca !== tls.ca) server.closeConnections(() => true);
       tls = next;
     },
-    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]();
+      await saving;
+    },
   };
 }

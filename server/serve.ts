@@ -8,6 +8,7 @@ import { isUsable } from "../tls/key_pair.ts";
 import { followConfiguration, type LoadedConfiguration } from "./configuration/configuration_source.ts";
 import { createServerIdentity } from "./configuration/server_identity.ts";
 import { simulatedGpus } from "./gpus/simulated.ts";
+import { createLeaseStore } from "./leases/lease_store.ts";
 import { startServer } from "./pool_server.ts";
 import { SETTINGS } from "./settings.ts";
 
@@ -60,6 +61,7 @@ export async function serve({ environment, log, signal }: ProgramContext): Promi
         clients,
         timeToLive: env.LEASE_TIME,
         podTimeToLive: env.POD_LEASE_TIME,
+        store: env.LEASES_FILE === undefined ? undefined : createLeaseStore({ path: env.LEASES_FILE, log }),
         log,
       });
     server = resources.use(await listenOn("PORT", env.PORT, open));

@@ -39,6 +39,8 @@ export interface PoolServiceOptions {
   /** Watches send each change of the GPUs immediately, and end when their client is removed. */
   state: Latest<ServerState>;
   ledger: Ledger;
+  /** Returns once the last grant or end is known where a restarted server finds its leases, if there is such a place. */
+  saved: () => Promise<void>;
   log: Logger;
 }
 
@@ -84,7 +86,7 @@ const BoundedClaim = v.object({
 
 /** Creates `bitfusion.pool.v1.PoolService` for a ledger. It logs when a lease is granted, refused or ended. */
 export function createPoolService(options: PoolServiceOptions): ServiceImpl<typeof PoolService> {
-  const { facts, state, ledger, log } = options;
+  const { facts, state, ledger, saved, log } = options;
 
   /** @throws {ConnectError} if the caller has no access. */
   function authorize({ clients, gpus }: ServerState, context: HandlerContext): Caller & { gpus: readonly ServerGpu[] } {
@@ -154,7 +156,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       }
     },
 
-    claim(request, context) {
+    async claim(request, context) {
       const { rules, isPod, gpus } = authorizeNow(context);
       expire();
       checkBounds(request);
@@ -186,6 +188,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       if ("lease" in result) {
         log.info(result.repeated ? "Lease returned to a repeated claim" : "Lease granted", leaseFields(result.lease));
         const { secret } = result.lease;
+        await saved();
         return { lease: leaseMessage(result.lease), secret, timeToLive: timeToLive(result.lease) };
       }
       const { availableGpus, capableGpus } = result;
@@ -207,9 +210,10 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       return { timeToLive: timeToLive(renewed) };
     },
 
-    release(request, context) {
+    async release(request, context) {
       const lease = findLease(request, context);
       if (lease && ledger.release(lease.id)) logEnd(lease, "released");
+      await saved();
       return {};
     },
 

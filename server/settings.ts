@@ -20,6 +20,10 @@ export const SETTINGS = {
     v.optional(seconds({ min: 0.1, max: 3600 }), "15"),
     "Seconds until a lease expires that a pod took itself and does not renew",
   ),
+  LEASES_FILE: setting(
+    v.optional(v.string()),
+    "File in which the server keeps its leases, with their secrets, so that it knows them after a restart. Default: it does not, the drivers take theirs again, and those that pods took themselves end",
+  ),
   SERVER_NAME: setting(
     v.optional(v.string(), hostname),
     "The server's own name. The ids of its GPUs contain it and `PORT`, so a restart must change neither. Default: the host name",

@@ -46,7 +46,12 @@ export async function startPool({ servers = SERVERS, keep = false }: PoolOptions
         .withNetworkMode("kind")
         .withUser(`${userInfo().uid}:${userInfo().gid}`)
         .withBindMounts([{ source: resolve("kind"), target: "/etc/bitfusion", mode: "ro" }])
-        .withEnvironment({ PORT: String(POOL_PORT), GPUS: String(gpus), SERVER_NAME: name })
+        .withEnvironment({
+          PORT: String(POOL_PORT),
+          GPUS: String(gpus),
+          SERVER_NAME: name,
+          LEASES_FILE: "/tmp/leases.json",
+        })
         .withWaitStrategy(Wait.forLogMessage("Pool server started"));
       started.push(await container.start());
     }

@@ -59,6 +59,8 @@ export interface LedgerOptions {
   now?: () => number;
   newId: () => string;
   newSecret: () => string;
+  /** Called when a lease was granted or has ended. */
+  onChange?: () => void;
 }
 
 /** The leases on one server's GPUs. Together they never hold more than 100 percent of a GPU. */
@@ -69,6 +71,8 @@ export interface Ledger {
   timeToLive(holder: Holder): number;
   /** Claims the share of the requested number of GPUs that match, or nothing. The ledger chooses them. */
   claim(claim: LeaseClaim): ClaimResult;
+  /** Takes over a lease that an earlier run has granted. Its time to live starts again. */
+  restore(lease: Omit<Lease, "expiresAt">): void;
   /** Restarts the time to live of a lease. Returns undefined if the lease does not exist. */
   renew(id: string): Lease | undefined;
   /** Ends a lease and returns it. Returns undefined if the lease does not exist. */
@@ -90,6 +94,7 @@ export function createLedger({
   now = () => performance.now(),
   newId,
   newSecret,
+  onChange = () => {},
 }: LedgerOptions): Ledger {
   const leases = new Map<string, Lease>();
   const ends = new Map<string, AbortController>();
@@ -105,11 +110,19 @@ export function createLedger({
   function leaseOf(request: string | undefined): Lease | undefined {
     return request === undefined ? undefined : leases.values().find((lease) => lease.request === request);
   }
+  function add(lease: Omit<Lease, "expiresAt">): Lease {
+    const added = { ...lease, expiresAt: now() + timeToLive(lease.holder) };
+    leases.set(lease.id, added);
+    ends.set(lease.id, new AbortController());
+    return added;
+  }
   function remove(id: string): Lease | undefined {
     const lease = leases.get(id);
+    if (!lease) return undefined;
     leases.delete(id);
     ends.get(id)?.abort();
     ends.delete(id);
+    onChange();
     return lease;
   }
   function end(matches: (lease: Lease) => boolean): Lease[] {
@@ -147,22 +160,20 @@ export function createLedger({
       if (available.length < share.gpus) {
         return { availableGpus: available.length, capableGpus: withinLimit(capable, maxUnits).length };
       }
-      const grantedAt = now();
-      const lease: Lease = {
+      const lease = add({
         id: newId(),
         holder,
         secret: newSecret(),
         owner,
         resourceClaim,
         gpus: available.slice(0, share.gpus).map(({ gpu, units }) => ({ gpuId: gpu.id, units })),
-        grantedAt,
-        expiresAt: grantedAt + timeToLive(holder),
+        grantedAt: now(),
         request,
-      };
-      leases.set(lease.id, lease);
-      ends.set(lease.id, new AbortController());
+      });
+      onChange();
       return { lease, repeated: false };
     },
+    restore: (lease) => void add(lease),
     renew,
     release: remove,
     expire: () => end(({ expiresAt }) => expiresAt <= now()),

@@ -156,6 +156,20 @@ test("expire() ends leases that were not renewed in time, which then cannot be r
   grant(ledger, { gpus: 1, percent: 100 });
 });
 
+test("restore() takes over a lease, which then counts, is renewed and expires like any other", () => {
+  const ledger = ledgerOf(gpu("a"));
+  const { expiresAt: _, ...stored } = grant(ledgerOf(gpu("a")), { gpus: 1, percent: 60 });
+  ledger.restore({ ...stored, id: "earlier", grantedAt: -5000, request: "r" });
+  expect(ledger.leases()).toMatchObject([
+    { id: "earlier", secret: "secret 1", grantedAt: -5000, expiresAt: 1_001_000 },
+  ]);
+  expect(claim(ledger, { gpus: 1, percent: 41 })).toEqual({ availableGpus: 0, capableGpus: 1 });
+  const share = { gpus: 1, percent: 60 };
+  expect(ledger.claim({ holder: HOLDER, owner: OWNER, share, request: "r" })).toMatchObject({ repeated: true });
+  ledger.clock.time += 1000;
+  expect(ledger.expire().map(({ id }) => id)).toEqual(["earlier"]);
+});
+
 test("renew() changes only the expiry", () => {
   const ledger = ledgerOf(gpu("a"));
   const lease = grant(ledger, { gpus: 1, percent: 100 });
