@@ -93,11 +93,13 @@ async function startConfigured(
 test.concurrent("the pool server knows its leases after it was killed", async () => {
   const path = await newConfiguration(TEST_RULES);
   const environment = { LEASES_FILE: join(root, "leases.json") };
-  const request = { gpus: 1, share: { case: "percent", value: 60 } } as const;
+  const request = { gpus: 1, share: { case: "percent", value: 30 } } as const;
   let leaseId = "";
   {
     await using killed = await startConfigured(path, { environment });
     leaseId = (await killed.client.claim(request)).lease?.id ?? "";
+    const { lease: released } = await killed.client.claim(request);
+    await killed.client.release({ leaseId: released?.id ?? "" });
     await killed.program.kill();
   }
   await using server = await startConfigured(path, { environment });
