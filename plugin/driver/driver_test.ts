@@ -631,7 +631,7 @@ test("a claim gets its leases on all servers that have its GPUs, or none", async
   await kubelet.unprepare([first]);
   expect((await kubelet.prepare([second]))[second.uid]?.error).toBe("");
   expect(leasesOf(...pool)).toEqual(["team/second/: a/0 at 60", "team/second/: b/1 at 60"]);
-});
+}, 20_000); // the driver asks for five seconds
 
 test("several shares of one GPU are one lease, and GPUs with equal units of a server, too", async () => {
   const { kubelet, addClaim, pool } = await startNodeWithDriver();

@@ -9,7 +9,7 @@ import { createPoolServers } from "../../pool/sources/pool_servers.ts";
 import type { Token } from "../../pool/token/token.ts";
 import { createLatest } from "../../program/latest.ts";
 import { silentLog } from "../../program/testing.ts";
-import { startPoolServer } from "../../server/testing.ts";
+import { startPoolServer, TEST_HOLDER } from "../../server/testing.ts";
 import { TEST_CLIENT } from "../../tls/testing.ts";
 import { createClaimFiles } from "./claim_files.ts";
 import { createPreparer, type PreparerOptions } from "./prepare.ts";
@@ -77,6 +77,21 @@ test("prepare() takes no lease and writes nothing if the kubelet cancels the cal
   expect(await node.prepare(stop.signal)).toContain("The operation was aborted");
   expect(await node.files()).toEqual([]);
   expect(server.ledger.leases()).toEqual([]);
+});
+
+test("prepare() waits for units whose lease is about to end: that of the claim that had them before", async () => {
+  await using server = await startPoolServer();
+  await using node = await start(server.address);
+  const owner = { namespace: "team", pod: "earlier", container: "" };
+  server.ledger.claim({ holder: TEST_HOLDER, owner, share: { gpus: 1, percent: 100 } });
+  const { claim } = server.ledger;
+  server.ledger.claim = (request) => {
+    const result = claim(request);
+    for (const { id } of server.ledger.leases()) if (!("lease" in result)) server.ledger.release(id);
+    return result;
+  };
+  expect(await node.prepare()).toBe("prepared");
+  expect(server.ledger.leases().map(({ owner }) => owner.pod)).toEqual(["train"]);
 });
 
 test("prepare() refuses a token for servers with another protocol", async () => {

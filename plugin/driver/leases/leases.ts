@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { deviceName } from "../../../pool/device_name.ts";
@@ -8,6 +9,15 @@ import { ShortageSchema } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts"
 import type { GpuShare } from "../claim.ts";
 import { type HeldLease, type LeasedClaim, type LeaseRequest, requestIdOf } from "./held_lease.ts";
 import { CALL_TIMEOUT, type GpuLocation, locateGpus } from "./locate.ts";
+
+/**
+ * How long units that are not free are asked for again, in ms. The scheduler has given them to this claim, so the controller is about to end a lease of
+ * the claim that had them before. The kubelet would try again only after 10 s and more.
+ */
+const PATIENCE = 5000;
+
+/** Time between two of these attempts, in ms. */
+const RETRY_AFTER = 200;
 
 /**
  * Takes leases on exactly the GPUs and units of a claim, on all servers that have them: all or nothing. A repeat returns the same leases.
@@ -21,7 +31,19 @@ export async function takeLeases(
 ): Promise<HeldLease[]> {
   const devices = claim.shares.map(({ device }) => device);
   const requests = requestsFor(claim, await locateGpus(devices, pool, signal));
-  const results = await Promise.allSettled(requests.map((request) => takeLease(request, claim, pool, signal)));
+  const deadline = performance.now() + PATIENCE;
+  const results = await Promise.allSettled(
+    requests.map(async (request) => {
+      for (;;) {
+        try {
+          return await takeLease(request, claim, pool, signal);
+        } catch (error) {
+          if (!(error instanceof NotFreeError) || performance.now() > deadline) throw error;
+          await sleep(RETRY_AFTER, undefined, { signal });
+        }
+      }
+    }),
+  );
   const leases = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
   if (leases.length === requests.length) return leases;
   await releaseLeases(leases, pool);
@@ -45,9 +67,15 @@ function requestsFor(claim: LeasedClaim, locations: ReadonlyMap<string, GpuLocat
   });
 }
 
+/** Thrown when others hold the units of a lease. */
+class NotFreeError extends Error {
+  override name = "NotFreeError";
+}
+
 /**
  * Takes one lease, or returns the one that this request was granted before.
  *
+ * @throws {NotFreeError} if others hold the units.
  * @throws {Error} names the server and the reason.
  */
 export async function takeLease(
@@ -74,8 +102,11 @@ export async function takeLease(
     return { address, requestId, gpuIds: [...gpuIds], units, leaseId, secret, timeToLive: durationMs(timeToLive) };
   } catch (error) {
     const [shortage] = ConnectError.from(error).findDetails(ShortageSchema);
-    const reason = shortage ? reasonOf(shortage, request) : messageOf(error);
-    throw new Error(`Pool server ${address}: ${reason}`);
+    if (!shortage) throw new Error(`Pool server ${address}: ${messageOf(error)}`);
+    const [several, gpus] = [gpuIds.length > 1, `Pool server ${address}: GPU ${gpuIds.join(", ")}`];
+    if (shortage.capableGpus < gpuIds.length)
+      throw new Error(`${gpus}: ${several ? "not all of them are" : "it is not"} healthy`);
+    throw new NotFreeError(`${gpus}: ${units} % of ${several ? "each" : "it"} is not free`);
   }
 }
 
@@ -84,14 +115,6 @@ function allocationOf({ namespace, name, uid, node, shares }: LeasedClaim, gpuId
   const devices = new Set(gpuIds.map(deviceName));
   const shareIds = shares.flatMap(({ device, shareId }) => (devices.has(device) ? (shareId ?? []) : []));
   return { namespace, name, uid, node, shareIds } satisfies ClaimAllocation;
-}
-
-/** Says why a server has not granted a lease. */
-function reasonOf({ capableGpus }: { capableGpus: number }, { gpuIds, units }: LeaseRequest): string {
-  const gpus = `GPU ${gpuIds.join(", ")}`;
-  if (capableGpus < gpuIds.length)
-    return `${gpus}: ${gpuIds.length === 1 ? "it is" : "not all of them are"} not healthy`;
-  return `${gpus}: ${units} % of ${gpuIds.length === 1 ? "it" : "each"} is not free`;
 }
 
 /**
