@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
+import { once } from "node:events";
 import { mkdtempDisposable } from "node:fs/promises";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
@@ -43,6 +45,26 @@ test("connectTls() reconnects when the server is replaced", async () => {
   expect(await call(channel)).toBe("Unavailable");
   await using _second = await serve("second", { port: first.port });
   expect(await call(channel)).toBe("second");
+});
+
+test("connectTls() connects again when its connection is dead, though nobody has closed it", async () => {
+  await using server = await serve("server");
+  const sockets: Socket[] = [];
+  const proxy = createServer((socket) => {
+    const other = connect(server.port, "127.0.0.1");
+    sockets.push(socket, other);
+    socket.on("error", () => {}).pipe(other);
+    other.on("error", () => {}).pipe(socket);
+  });
+  await once(proxy.listen(0, "127.0.0.1"), "listening");
+  const address = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  using channel = connectTls(address, TEST_CLIENT, { pingIntervalMs: 1, pingTimeoutMs: 200 });
+  expect(await call(channel)).toBe("server");
+  for (const socket of sockets.splice(0)) socket.unpipe().pause();
+  for (const start = performance.now(); performance.now() < start + 2; ) await new Promise(setImmediate); // the interval
+  expect(await call(channel)).toBe("server");
+  proxy.close();
+  for (const socket of sockets) socket.destroy();
 });
 
 test("connectUnix() fails if the socket does not exist", async () => {
