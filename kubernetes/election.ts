@@ -15,12 +15,21 @@ export interface ElectionOptions {
 
 /** A candidate for a Lease (coordination.k8s.io/v1). */
 export interface Election {
+  /** Who held the Lease when it was last read or written. Undefined if nobody did. */
+  readonly holder: string | undefined;
   /**
    * Acquires or renews the Lease. Returns whether this candidate holds it.
    *
    * @throws if the API server does not answer: the candidate may still hold the Lease.
    */
   tryAcquire(signal: AbortSignal): Promise<boolean>;
+  /**
+   * Takes the Lease from whoever holds it. A leader that loses it stops when it next renews it: at the latest after its renew deadline,
+   * before `duration` has passed.
+   *
+   * @throws {Error} if others write the Lease at the same time again and again.
+   */
+  takeOver(signal: AbortSignal): Promise<void>;
   /** Gives the Lease up if this candidate holds it, so that others do not wait until it expires. */
   release(): Promise<void>;
 }
@@ -94,6 +103,9 @@ export function createElection(options: ElectionOptions): Election {
   }
 
   return {
+    get holder() {
+      return observed?.holderIdentity || undefined;
+    },
     async tryAcquire(signal) {
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
         const lease = await read(signal);
@@ -103,6 +115,10 @@ export function createElection(options: ElectionOptions): Election {
         if (await write(lease, signal)) return true;
       }
       return false;
+    },
+    async takeOver(signal) {
+      for (let attempt = 0; attempt < ATTEMPTS; attempt++) if (await write(await read(signal), signal)) return;
+      throw new Error(`Cannot take over the Lease ${name}: others write it at the same time`);
     },
     async release() {
       const lease = await read();

@@ -8,6 +8,8 @@ export interface LeaderOptions extends ElectionOptions {
   renewDeadline?: number;
   /** Time between two attempts to acquire or renew the Lease, in ms. */
   retryPeriod?: number;
+  /** Called with the holder of the Lease, each time that another holds it. */
+  onFollow?: (holder: string) => void;
 }
 
 /**
@@ -22,14 +24,18 @@ export async function runAsLeader(
   lead: (signal: AbortSignal) => Promise<void>,
   signal: AbortSignal,
 ): Promise<void> {
-  const { log, name, retryPeriod = 2000 } = options;
+  const { log, name, retryPeriod = 2000, onFollow } = options;
   const election = createElection(options);
   while (!signal.aborted) {
     const acquired = await election.tryAcquire(signal).catch((error) => {
       if (!signal.aborted) log.warn("Cannot acquire the Lease", { lease: name, reason: messageOf(error) });
     });
-    if (acquired) await leadOnce(election, options, lead, signal);
-    else await sleep(retryPeriod * (1 + Math.random() / 5), undefined, { signal }).catch(() => {}); // rejects only when aborted
+    if (acquired) {
+      await leadOnce(election, options, lead, signal);
+      continue;
+    }
+    if (acquired === false && election.holder !== undefined) onFollow?.(election.holder);
+    await sleep(retryPeriod * (1 + Math.random() / 5), undefined, { signal }).catch(() => {}); // rejects only when aborted
   }
 }
 

@@ -2,7 +2,9 @@ import { afterEach, expect, test } from "bun:test";
 import type { V1Lease } from "@kubernetes/client-node";
 import { createLatest } from "../program/latest.ts";
 import { silentLog } from "../program/testing.ts";
+import { createElection } from "./election.ts";
 import { type LeaderOptions, runAsLeader } from "./leader.ts";
+import type { KubernetesRequest } from "./request.ts";
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "./simulated/api_server.ts";
 import { createObjectStore } from "./simulated/objects.ts";
 
@@ -59,7 +61,7 @@ async function start() {
       },
     };
   }
-  return { ...store, network, renewals, lease, candidate };
+  return { ...store, network, request, renewals, lease, candidate };
 }
 
 test("runAsLeader() leads immediately if no candidate leads, and writes its identity to the Lease", async () => {
@@ -116,6 +118,35 @@ test("runAsLeader() ends the work when another candidate holds the Lease, and do
   stop();
   await ended;
   expect(lease().spec).toEqual({ holderIdentity: "thief", leaseDurationSeconds: 60 });
+});
+
+test("takeOver() takes the Lease from its leader, which stops and follows, until the Lease is released", async () => {
+  const { candidate, request, lease } = await start();
+  const followed = createLatest<string>();
+  const { until } = candidate("a", { onFollow: followed.set });
+  await until(true);
+  const options = { request, namespace: "system", name: "controller", identity: "b", duration: 60_000 };
+  const election = createElection(options);
+  await election.takeOver(AbortSignal.timeout(4000));
+  await until(false);
+  for await (const holder of followed.changes(AbortSignal.timeout(4000))) if (holder === "b") break;
+  expect(lease().spec).toMatchObject({ holderIdentity: "b", leaseDurationSeconds: 60, leaseTransitions: 1 });
+  await election.release();
+  await until(true);
+});
+
+test("takeOver() takes a Lease that its leader renews at the same time", async () => {
+  const { get, put, request, lease } = await start();
+  put(PATH, { spec: { holderIdentity: "a", leaseDurationSeconds: 60 } } as V1Lease);
+  let renewals = 0;
+  const renewedInBetween: KubernetesRequest = async (path, options) => {
+    const response = await request(path, options);
+    if (options?.method === undefined && renewals++ === 0) put(PATH, get<V1Lease>(PATH) ?? {}); // a new resourceVersion
+    return response;
+  };
+  const options = { request: renewedInBetween, namespace: "system", name: "controller", identity: "b" };
+  await createElection(options).takeOver(AbortSignal.timeout(4000));
+  expect(lease().spec).toMatchObject({ holderIdentity: "b" });
 });
 
 test("runAsLeader() keeps what others wrote to the Lease when it acquires, renews and releases it", async () => {
