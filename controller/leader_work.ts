@@ -1,4 +1,5 @@
 import type { EventRecorder } from "../kubernetes/events.ts";
+import type { OwnerReference } from "../kubernetes/objects/owner_reference.ts";
 import { RESOURCE_CLAIMS, type ResourceClaim } from "../kubernetes/objects/resource_claim.ts";
 import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/objects/resource_slice.ts";
 import type { KubernetesRequest } from "../kubernetes/request.ts";
@@ -21,6 +22,8 @@ import { createSliceStore } from "./slices/slice_store.ts";
 
 export interface LeaderWorkOptions {
   request: KubernetesRequest;
+  /** Kubernetes deletes the slices with it. */
+  owner: OwnerReference;
   /** The namespace of the driver's pods. */
   driverNamespace: string;
   inventory: InventorySource;
@@ -45,13 +48,14 @@ export interface LeaderWork {
 
 /** Creates the work for one term of leadership. It starts without knowledge of the pool and the cluster. */
 export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
-  const { request, driverNamespace, inventory: source, token, evictAfter, record, log, metrics } = options;
+  const { request, owner, driverNamespace, inventory: source, token, evictAfter, record, log, metrics } = options;
   const slices = createSliceStore();
   const claims = createClaimIndex();
   const supplyOf = createSupply();
   let inventory: Inventory | undefined;
   const reconciler = createSliceReconciler({
     request,
+    owner,
     inventory: () => inventory,
     slices,
     held: () => (claims.isSynced ? claims.held : undefined),

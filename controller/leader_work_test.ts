@@ -20,6 +20,7 @@ import { toResourceSlice } from "./slices/slice.ts";
 import { claim, devicesOf, gpu, inventoryOf, server } from "./testing.ts";
 
 const [A, B] = [deviceName("a"), deviceName("b")];
+const OWNER = { apiVersion: "v1", kind: "Namespace", name: "bitfusion-system", uid: "1" };
 const TEAM = "/apis/resource.k8s.io/v1/namespaces/team/resourceclaims";
 const DEADLINE = 4000;
 
@@ -53,7 +54,7 @@ async function start(
       path.startsWith(`${RESOURCE_SLICES}/`) ? [slice as unknown as ResourceSlice] : [],
     );
 
-  function startLeader(source: InventorySource = (signal) => inventory.changes(signal)) {
+  function startLeader(source: InventorySource = (signal) => inventory.changes(signal), owner = OWNER) {
     const stop = new AbortController();
     const metrics = createControllerMetrics({
       supply: () => work.supply(),
@@ -61,6 +62,7 @@ async function start(
     });
     const work = createLeaderWork({
       request,
+      owner,
       driverNamespace: "bitfusion-node",
       inventory: source,
       token: async function* () {
@@ -109,6 +111,21 @@ test("createLeaderWork() publishes the pool and its changes, and restores a slic
   await until((list) => names(list).length === 2);
   remove(`${RESOURCE_SLICES}/bitfusion-0`); // possibly before the watch reports the last write
   await until((list) => names(list).length === 2);
+});
+
+test("createLeaderWork() gives slices that belong to an earlier namespace to the new one, and a removed owner back", async () => {
+  const { inventory, startLeader, until, slices, put, writes } = await start();
+  const isOwnedBy = (uid: string) => slices().every(({ metadata }) => metadata.ownerReferences?.[0]?.uid === uid);
+  inventory.set(inventoryOf(server("s:1", [gpu("a")])));
+  const before = startLeader();
+  await until((list) => list.length === 1 && isOwnedBy(OWNER.uid));
+  before.stop();
+  await before.ended;
+  startLeader(undefined, { ...OWNER, uid: "2" });
+  const [slice] = await until(() => isOwnedBy("2"));
+  put(`${RESOURCE_SLICES}/bitfusion-0`, { ...slice, metadata: { name: "bitfusion-0" } });
+  await until(() => isOwnedBy("2"));
+  expect(writes.current).toEqual(["POST 201", "PUT 200", "PUT 200"]);
 });
 
 test("createLeaderWork() writes nothing before it knows the pool, the slices and the claims", async () => {
@@ -247,7 +264,7 @@ test("createLeaderWork() backs off if the API server never stores a slice as it 
   startLeader();
   inventory.set(inventoryOf(server("s:1", [gpu("a")])));
   for await (const list of writes.changes(AbortSignal.timeout(DEADLINE))) if (list.length === 3) break;
-  expect(lines).toContain("Cannot write a ResourceSlice: The API server stores other devices than were written");
+  expect(lines).toContain("Cannot write a ResourceSlice: The API server stores another slice than was written");
 });
 
 test("two controllers that both act as leader never publish a GPU twice", async () => {

@@ -1,6 +1,7 @@
 import { connectKubernetes } from "../kubernetes/client.ts";
 import { createEventRecorder } from "../kubernetes/events.ts";
 import { runAsLeader } from "../kubernetes/leader.ts";
+import { readNamespaceOwner } from "../kubernetes/namespace_owner.ts";
 import { waitForApiServer } from "../kubernetes/wait_for_api_server.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { createTokenSource } from "../pool/token/token_source.ts";
@@ -36,6 +37,8 @@ await runProgram("controller", async ({ environment, log, signal }) => {
   });
   log.info("Started", { servers, metricsPort: probes.port });
   await waitForApiServer({ request, log, signal });
+  const owner = await readNamespaceOwner({ request, namespace, log, signal });
+  if (!owner) return; // the program ended before the API server answered
   waitingFor = undefined;
 
   const lead = (run: (untilLost: AbortSignal) => Promise<void>) =>
@@ -64,7 +67,7 @@ await runProgram("controller", async ({ environment, log, signal }) => {
     status = servers ? "leading" : "nothing is published: no pool server is configured";
     metrics.leading.set(1);
     if (!servers) log.warn("No pool server is configured: GPUs that are published get no new pods");
-    work = createLeaderWork({ request, driverNamespace, inventory, token, evictAfter, record, log, metrics });
+    work = createLeaderWork({ request, owner, driverNamespace, inventory, token, evictAfter, record, log, metrics });
     try {
       await work.run(untilLost);
     } finally {

@@ -26,6 +26,7 @@ afterEach(async () => {
 async function start(onRequest?: (request: Request) => Response | undefined) {
   const store = createObjectStore();
   const data = Object.entries(TEST_TOKEN).map(([name, text]) => [name, btoa(text)]);
+  store.put("/api/v1/namespaces/bitfusion-system", { metadata: { uid: "uid-of-namespace" } });
   store.put("/api/v1/namespaces/kube-system/secrets/bitfusion-secret", { data: Object.fromEntries(data) });
   const requests = createLatest(0);
   const api = startSimulatedApiServer({
@@ -61,12 +62,15 @@ async function start(onRequest?: (request: Request) => Response | undefined) {
 
 const DEVICE = `bitfusion-0/${deviceName("server/0")}`;
 
-test("the controller publishes the pool's GPUs, and its successor taints those of a dead server", async () => {
+test("the controller publishes the pool's GPUs in slices of its namespace, and its successor taints those of a dead server", async () => {
   const first = await startPoolServer();
-  const { controller, until } = await start();
+  const { controller, slices, until } = await start();
   const environment = { POOL_SERVERS: first.address, INTERVAL: "0.3" };
   const leader = controller(environment, "Leading");
   await until((devices) => devices.has(DEVICE));
+  expect(slices().map(({ metadata }) => metadata.ownerReferences)).toEqual([
+    [{ apiVersion: "v1", kind: "Namespace", name: "bitfusion-system", uid: "uid-of-namespace" }],
+  ]);
   controller(environment);
   await leader[Symbol.asyncDispose]();
   await first[Symbol.asyncDispose]();

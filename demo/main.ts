@@ -41,6 +41,7 @@ async function demo(folder: string, stop: AbortSignal): Promise<void> {
   for (const server of servers) resources.use(server);
   const controlPlane = resources.use(await startControlPlane({ folder, nodeName: NODE_NAME }));
   const { store, kubeconfig } = controlPlane;
+  store.put("/api/v1/namespaces/bitfusion-system", {});
   store.put("/api/v1/namespaces/kube-system/secrets/bitfusion-secret", { data: token.data });
 
   const options = { folder, kubeconfig, servers: servers.map(({ address }) => address) };

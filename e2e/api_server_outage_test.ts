@@ -66,9 +66,10 @@ async function start(file: string, port: number, resources: AsyncDisposableStack
   return resources.use(startProgram(BUNDLES.get(file) ?? file, { environment, ready: "Started" }));
 }
 
-/** Starts the API server, with the configurations of the webhook. */
+/** Starts the API server, with the namespace of the programs and the configurations of the webhook. */
 function startApiServer(port: number): SimulatedApiServer {
   const api = startSimulatedApiServer({ port });
+  api.store.put("/api/v1/namespaces/bitfusion-system", {});
   for (const kind of ["mutating", "validating"]) {
     const path = `/apis/admissionregistration.k8s.io/v1/${kind}webhookconfigurations/bitfusion-webhook`;
     api.store.put(path, { webhooks: [] });

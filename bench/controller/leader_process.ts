@@ -26,6 +26,7 @@ if (import.meta.main) {
   const token = createTokenSource({ folder, connect: async () => request, log: silentLog });
   const work = createLeaderWork({
     request,
+    owner: { apiVersion: "v1", kind: "Namespace", name: "bitfusion-system", uid: "bench" },
     driverNamespace: "bitfusion-node",
     inventory: createPoolSource(POOL_SERVERS.split(","), { interval: 10_000, token, log: silentLog }),
     token,

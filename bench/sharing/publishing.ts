@@ -55,6 +55,7 @@ function startLeader(request: KubernetesRequest) {
   };
   const work = createLeaderWork({
     request: countingRequest,
+    owner: { apiVersion: "v1", kind: "Namespace", name: "bitfusion-system", uid: "bench" },
     driverNamespace: "bitfusion-node",
     inventory: (signal) => inventory.changes(signal),
     token: async function* () {}, // its servers do not exist

@@ -1,5 +1,6 @@
+import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
 import { parseInteger } from "../../kubernetes/objects/quantity.ts";
-import type { OwnerReference, ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
+import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import type { ObjectChange } from "../../kubernetes/watch.ts";
 import { CLAIM_ANNOTATIONS, DEVICE_CLASS, DRIVER, MAX_FILTERS } from "../../pool/driver.ts";
 import { MAX_FILTER_LENGTH, parseFilter, splitFilters } from "../../pool/filter.ts";

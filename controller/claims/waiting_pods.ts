@@ -1,4 +1,4 @@
-import type { OwnerReference } from "../../kubernetes/objects/resource_claim.ts";
+import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
 import type { WaitingClaim } from "./claim_index.ts";
 
 /** A pod with claims that the scheduler has not allocated yet. It allocates all of them at the same time. */

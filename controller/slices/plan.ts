@@ -1,3 +1,4 @@
+import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
 import type { Device, DeviceTaint, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import { addressAttributes } from "../../pool/attributes.ts";
 import type { Gpu, Inventory, PoolServer } from "../../pool/inventory.ts";
@@ -38,11 +39,13 @@ export type SlicePlanner = (state: PoolState, options: TaintOptions) => Plan;
  * - A GPU that is in a slice which must be removed is published again after the removal, so that it never counts twice.
  *
  * The result depends on the arguments alone. Work on servers and slices that are the same objects as before is not repeated.
+ *
+ * @param owner of all slices
  */
-export function createSlicePlanner(): SlicePlanner {
+export function createSlicePlanner(owner?: OwnerReference): SlicePlanner {
   const templatesOf = createTemplateCache();
   const tainted = createTaintCache();
-  const matches = createMatchCache();
+  const matches = createMatchCache(owner);
 
   return ({ inventory, slices, held }, options) => {
     const leftOut = new Map<string, string>();
@@ -86,7 +89,7 @@ export function createSlicePlanner(): SlicePlanner {
     if (unpublished.length > 0) place(unpublished, { desired, held, leftOut });
 
     return {
-      ...compare(own, desired, foreign, matches),
+      ...compare({ own, desired, foreign, owner }, matches),
       leftOut,
       keptForClaims,
       nextEviction: nextEviction(desired, options),
@@ -172,10 +175,15 @@ function place(
   }
 }
 
+interface Comparison {
+  own: ReadonlyMap<number, ResourceSlice>;
+  desired: ReadonlyMap<number, readonly Device[]>;
+  foreign: readonly ResourceSlice[];
+  owner: OwnerReference | undefined;
+}
+
 function compare(
-  own: ReadonlyMap<number, ResourceSlice>,
-  desired: ReadonlyMap<number, readonly Device[]>,
-  foreign: readonly ResourceSlice[],
+  { own, desired, foreign, owner }: Comparison,
   matches: (slice: ResourceSlice, devices: readonly Device[]) => boolean,
 ): Pick<Plan, "removals" | "updates" | "creations"> {
   const removals = [...foreign];
@@ -184,9 +192,9 @@ function compare(
   for (const [index, devices] of [...desired].sort(([a], [b]) => a - b)) {
     const current = own.get(index);
     if (!current) {
-      if (devices.length > 0) creations.push({ name: sliceName(index), devices });
+      if (devices.length > 0) creations.push({ name: sliceName(index), devices, owner });
     } else if (devices.length === 0) removals.push(current);
-    else if (!matches(current, devices)) updates.push({ desired: { name: sliceName(index), devices }, current });
+    else if (!matches(current, devices)) updates.push({ desired: { name: sliceName(index), devices, owner }, current });
   }
   return { removals, updates, creations };
 }
@@ -231,12 +239,14 @@ function createTaintCache(): (device: Device, taint: DeviceTaint | undefined) =>
 }
 
 /** {@link isUpToDate}, computed once per slice and list of devices. */
-function createMatchCache(): (slice: ResourceSlice, devices: readonly Device[]) => boolean {
+function createMatchCache(
+  owner: OwnerReference | undefined,
+): (slice: ResourceSlice, devices: readonly Device[]) => boolean {
   const cache = new WeakMap<ResourceSlice, { devices: readonly Device[]; result: boolean }>();
   return (slice, devices) => {
     const cached = cache.get(slice);
     if (cached && hasSameElements(cached.devices, devices)) return cached.result;
-    const result = isUpToDate(slice, devices);
+    const result = isUpToDate(slice, { devices, owner });
     cache.set(slice, { devices, result });
     return result;
   };

@@ -8,6 +8,7 @@ import { createSlicePlanner, type PoolState, type SlicePlanner } from "./plan.ts
 
 const NOW = Date.parse("2026-01-01T00:00:00Z");
 const MINUTE = 60_000;
+const OWNER = { apiVersion: "v1", kind: "Namespace", name: "bitfusion-system", uid: "1" };
 const AT = "2026-01-01T00:00:00Z";
 
 interface Options {
@@ -18,7 +19,7 @@ interface Options {
 
 type State = Partial<PoolState> & { slices?: readonly ResourceSlice[] };
 
-function plan(state: State, { now = NOW, evictAfter, planSlices = createSlicePlanner() }: Options = {}) {
+function plan(state: State, { now = NOW, evictAfter, planSlices = createSlicePlanner(OWNER) }: Options = {}) {
   return planSlices({ inventory: inventoryOf(), slices: [], held: new Map(), ...state }, { now, evictAfter });
 }
 
@@ -42,7 +43,7 @@ test("createSlicePlanner() publishes each GPU as a device, in a pool that consis
   expect(slice).toEqual({
     apiVersion: "resource.k8s.io/v1",
     kind: "ResourceSlice",
-    metadata: { name: "bitfusion-0" },
+    metadata: { name: "bitfusion-0", ownerReferences: [OWNER] },
     spec: {
       driver: "bitfusion.io",
       pool: { name: "bitfusion-0", generation: 1, resourceSliceCount: 1 },
@@ -292,7 +293,7 @@ const steps = fc.record({
 test("createSlicePlanner() never publishes a GPU twice, never moves a held one, and converges, whichever writes fail", () => {
   fc.assert(
     fc.property(fc.array(steps, { maxLength: 8 }), (history) => {
-      const planSlices = createSlicePlanner();
+      const planSlices = createSlicePlanner(OWNER);
       let slices: ResourceSlice[] = [];
       for (const { servers: list, holds, failing, lost } of history) {
         if (lost !== null) slices = slices.filter((_, index) => index !== lost); // another client deletes one

@@ -1,3 +1,4 @@
+import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import type { Inventory } from "../../pool/inventory.ts";
 import { createLatest } from "../../program/latest.ts";
@@ -11,6 +12,8 @@ import { type SliceWrite, writesOf } from "./write.ts";
 
 export interface SliceReconcilerOptions {
   request: KubernetesRequest;
+  /** Kubernetes deletes the slices with it. */
+  owner: OwnerReference;
   /** What is known now. */
   inventory: () => Inventory | undefined;
   slices: SliceStore;
@@ -41,8 +44,8 @@ const RETRY = { initial: 200, max: 60_000 };
 const MAX_TIMEOUT = 3_600_000;
 
 export function createSliceReconciler(options: SliceReconcilerOptions): SliceReconciler {
-  const { request, inventory, slices, held, evictAfter, now, log, metrics } = options;
-  const planSlices = createSlicePlanner();
+  const { request, owner, inventory, slices, held, evictAfter, now, log, metrics } = options;
+  const planSlices = createSlicePlanner(owner);
   const triggered = createLatest({});
   const failures = createFailures(now);
   let warned: ReadonlyMap<string, string> = new Map();
@@ -66,14 +69,14 @@ export function createSliceReconciler(options: SliceReconcilerOptions): SliceRec
   }
 
   async function run(write: SliceWrite, signal: AbortSignal): Promise<void> {
-    const { operation, name, devices } = write;
+    const { operation, name, desired } = write;
     try {
       const change = await write.run(request, signal);
       metrics.writes.inc({ operation });
-      log.info("ResourceSlice written", { operation, name, devices: devices.length });
+      log.info("ResourceSlice written", { operation, name, devices: desired?.devices.length ?? 0 });
       if (slices.apply(change)) triggered.set({});
-      if (change.type === "put" && !isUpToDate(change.object, devices)) {
-        throw new Error("The API server stores other devices than were written"); // else it would be written again at once
+      if (change.type === "put" && desired && !isUpToDate(change.object, desired)) {
+        throw new Error("The API server stores another slice than was written"); // else it would be written again at once
       }
       failures.forget(name);
     } catch (error) {

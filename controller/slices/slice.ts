@@ -1,4 +1,5 @@
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
+import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
 import { parseQuantity } from "../../kubernetes/objects/quantity.ts";
 import type { Device, DeviceCapacity, NodeSelector, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import { DRIVER, READY_NODE_LABEL } from "../../pool/driver.ts";
@@ -13,6 +14,8 @@ export const DRIVER_SLICES = { fieldSelector: `spec.driver=${DRIVER}` };
 export interface DesiredSlice {
   readonly name: string;
   readonly devices: readonly Device[];
+  /** Kubernetes deletes the slice with its owner. Undefined: it has none. */
+  readonly owner?: OwnerReference | undefined;
 }
 
 /** ResourceSliceMaxDevicesWithAdvancedFeatures (k8s.io/api/resource/v1). Taints are such a feature. */
@@ -45,11 +48,11 @@ export function sliceIndex({ metadata: { name }, spec: { pool } }: ResourceSlice
  * @param current the stored object that it replaces. The generation of the pool increases with each change (ResourcePool,
  * k8s.io/api/resource/v1).
  */
-export function toResourceSlice({ name, devices }: DesiredSlice, current?: ResourceSlice) {
+export function toResourceSlice({ name, devices, owner }: DesiredSlice, current?: ResourceSlice) {
   return {
     apiVersion: "resource.k8s.io/v1",
     kind: "ResourceSlice",
-    metadata: { ...current?.metadata, name },
+    metadata: { ...current?.metadata, name, ownerReferences: owner ? [owner] : [] },
     spec: {
       driver: DRIVER,
       pool: { name, generation: (current?.spec.pool.generation ?? 0) + 1, resourceSliceCount: 1 },
@@ -60,11 +63,15 @@ export function toResourceSlice({ name, devices }: DesiredSlice, current?: Resou
 }
 
 /**
- * Whether a stored slice has exactly these devices. The API server writes quantities in its own form, such as 16G for 16000M, and may
- * add fields with defaults.
+ * Whether a stored slice has exactly these devices, and this owner: a namespace that was created again has another uid. The API server
+ * writes quantities in its own form, such as 16G for 16000M, and may add fields with defaults.
  */
-export function isUpToDate({ spec }: ResourceSlice, devices: readonly Device[]): boolean {
+export function isUpToDate(
+  { metadata: { ownerReferences = [] }, spec }: ResourceSlice,
+  { devices, owner }: Pick<DesiredSlice, "devices" | "owner">,
+): boolean {
   const { devices: stored = [], nodeSelector = {} } = spec;
+  if (!containsFields(ownerReferences, owner ? [owner] : [])) return false;
   if (!containsFields(nodeSelector, READY_NODES) || stored.length !== devices.length) return false;
   return devices.every((device, index) => isSameDevice(stored[index] as Device, device));
 }

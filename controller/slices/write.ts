@@ -1,17 +1,17 @@
 import { isStatus } from "../../kubernetes/error.ts";
-import { type Device, RESOURCE_SLICES, type ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
+import { RESOURCE_SLICES, type ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import type { ObjectChange } from "../../kubernetes/watch.ts";
 import type { Plan } from "./plan.ts";
-import { toResourceSlice } from "./slice.ts";
+import { type DesiredSlice, toResourceSlice } from "./slice.ts";
 
 /** A write of one slice. It fails if somebody else has changed the slice in the meantime. */
 export interface SliceWrite {
   readonly operation: "create" | "update" | "delete";
   /** Name of the slice. */
   readonly name: string;
-  /** Devices after the write. */
-  readonly devices: readonly Device[];
+  /** The slice after the write. Undefined for a removal. */
+  readonly desired?: DesiredSlice;
   /** Returns what is stored afterwards. */
   run(request: KubernetesRequest, signal: AbortSignal): Promise<ObjectChange<ResourceSlice>>;
 }
@@ -25,7 +25,7 @@ export function writesOf({ removals, updates, creations }: Plan): SliceWrite[] {
       return {
         operation: "update",
         name: desired.name,
-        devices: desired.devices,
+        desired,
         run: (request, signal) =>
           store(request(path, { method: "PUT", body: toResourceSlice(desired, current), signal })),
       };
@@ -34,7 +34,7 @@ export function writesOf({ removals, updates, creations }: Plan): SliceWrite[] {
       (desired): SliceWrite => ({
         operation: "create",
         name: desired.name,
-        devices: desired.devices,
+        desired,
         run: (request, signal) =>
           store(request(RESOURCE_SLICES, { method: "POST", body: toResourceSlice(desired), signal })),
       }),
@@ -47,7 +47,6 @@ export function removal({ metadata: { name, resourceVersion } }: ResourceSlice):
   return {
     operation: "delete",
     name,
-    devices: [],
     async run(request, signal) {
       const body = { preconditions: { resourceVersion } };
       await request(`${RESOURCE_SLICES}/${name}`, { method: "DELETE", body, signal }).catch((error) => {

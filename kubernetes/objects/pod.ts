@@ -1,6 +1,6 @@
 import type { ApiObject } from "../watch.ts";
+import type { OwnerReference } from "./owner_reference.ts";
 import { parseInteger } from "./quantity.ts";
-import type { OwnerReference } from "./resource_claim.ts";
 
 /** Path of the collection of all pods. */
 export const PODS = "/api/v1/pods";

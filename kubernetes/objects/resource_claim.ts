@@ -1,4 +1,5 @@
 import type { ApiObject } from "../watch.ts";
+import type { OwnerReference } from "./owner_reference.ts";
 
 /** Path of the collection of all ResourceClaims. */
 export const RESOURCE_CLAIMS = "/apis/resource.k8s.io/v1/resourceclaims";
@@ -27,15 +28,6 @@ export interface ResourceClaim extends ApiObject {
     /** The objects that may use the claim; in practice pods. */
     readonly reservedFor?: readonly ClaimConsumer[];
   };
-}
-
-export interface OwnerReference {
-  readonly apiVersion: string;
-  readonly kind: string;
-  readonly name: string;
-  readonly uid: string;
-  /** Whether the owner manages the object. */
-  readonly controller?: boolean;
 }
 
 export interface ClaimConsumer {
