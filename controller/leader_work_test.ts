@@ -13,7 +13,7 @@ import { createRecordingLog, silentLog } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { startPoolServer, TEST_HOLDER } from "../server/testing.ts";
 import { TEST_CLIENT, TEST_SERVER } from "../tls/testing.ts";
-import { waitForApiSupport } from "./api_support.ts";
+import { findMissing } from "./api_support.ts";
 import { createLeaderWork } from "./leader_work.ts";
 import { createControllerMetrics } from "./metrics.ts";
 import { toResourceSlice } from "./slices/slice.ts";
@@ -410,22 +410,15 @@ test.each<[what: string, respond: (slice: ResourceSlice) => Response, missing: s
     () => new Response("404 page not found", { status: 404 }),
     "resource.k8s.io/v1 (Kubernetes 1.34 and later)",
   ],
-])("waitForApiSupport() reports what is missing if the API server %s", async (_, respond, missing) => {
+])("findMissing() reports what is missing if the API server %s", async (_, respond, missing) => {
   const { request } = await start((call) =>
     call.method === "POST" ? call.json().then((slice) => respond(slice as ResourceSlice)) : undefined,
   );
-  const stop = new AbortController();
-  const reported: string[] = [];
-  const onMissing = (what: string) => {
-    reported.push(what);
-    stop.abort();
-  };
-  await waitForApiSupport({ request, log: silentLog, onMissing, signal: stop.signal });
-  expect(reported).toEqual(missing === undefined ? [] : [missing]);
+  expect(await findMissing(request, AbortSignal.timeout(DEADLINE))).toBe(missing);
 });
 
-test("waitForApiSupport() writes nothing", async () => {
+test("findMissing() writes nothing", async () => {
   const { request, objects } = await start();
-  await waitForApiSupport({ request, log: silentLog, onMissing: () => {}, signal: AbortSignal.timeout(DEADLINE) });
+  expect(await findMissing(request, AbortSignal.timeout(DEADLINE))).toBeUndefined();
   expect(objects.size).toBe(0);
 });

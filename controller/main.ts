@@ -3,11 +3,12 @@ import { createEventRecorder } from "../kubernetes/events.ts";
 import { runAsLeader } from "../kubernetes/leader.ts";
 import { readNamespaceOwner } from "../kubernetes/namespace_owner.ts";
 import { waitForApiServer } from "../kubernetes/wait_for_api_server.ts";
+import { waitForClaimSupport } from "../pool/allocation/claim_support.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { createTokenSource } from "../pool/token/token_source.ts";
 import { serveProbes } from "../program/http/probes.ts";
 import { runProgram } from "../program/run.ts";
-import { waitForApiSupport } from "./api_support.ts";
+import { findMissing } from "./api_support.ts";
 import { createLeaderWork, type LeaderWork } from "./leader_work.ts";
 import { createControllerMetrics } from "./metrics.ts";
 import { readSettings } from "./settings.ts";
@@ -50,14 +51,15 @@ await runProgram("controller", async ({ environment, log, signal }) => {
     await lead((untilLost) => withdrawSlices({ request, log, metrics }, untilLost));
     return;
   }
-  await waitForApiSupport({
-    request,
+  await waitForClaimSupport({
+    findMissing: (signal) => findMissing(request, signal),
     log,
-    onMissing: (what) => {
-      status = `nothing is published: the API server does not support ${what}`;
+    onMissing: (reason) => {
+      waitingFor = reason;
     },
     signal,
   });
+  waitingFor = undefined;
 
   const record = createEventRecorder({ request, component: NAME });
   const token = createTokenSource({ folder: tokenFolder, connect: async () => request, log });

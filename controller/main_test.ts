@@ -149,11 +149,15 @@ test("with ALLOCATION=units the controller retries a removal that the API server
   expect(slices().map(({ metadata }) => metadata.name)).toEqual(["other"]);
 });
 
-test("the controller reports that the API server does not support sharing by claims", async () => {
+test("the controller is not ready if the API server does not support sharing by claims, and names the component", async () => {
   const { controller, slices } = await start(({ method }) =>
     method === "POST" ? new Response("404 page not found", { status: 404 }) : undefined,
   );
-  const program = controller({ POOL_SERVERS: "127.0.0.1:1" }, "The API server does not support sharing by claims");
-  expect(await program.started).toMatchObject({ missing: "resource.k8s.io/v1 (Kubernetes 1.34 and later)" });
+  const METRICS_PORT = String(await freePort());
+  const program = controller({ POOL_SERVERS: "127.0.0.1:1", METRICS_PORT }, "Cannot share the pool by claims");
+  const reason =
+    "The API server does not support resource.k8s.io/v1 (Kubernetes 1.34 and later): upgrade it, or install the kustomize component components/units";
+  expect(await program.started).toMatchObject({ reason });
+  expect(await readiness(METRICS_PORT)).toEqual({ status: 503, body: `${reason}\n` });
   expect(slices()).toEqual([]);
 });

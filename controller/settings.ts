@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import * as v from "valibot";
+import { type Allocation, allocation } from "../pool/allocation/allocation.ts";
 import { POOL_SETTINGS, serversOf } from "../pool/sources/pool_settings.ts";
 import { type Environment, port, readEnvironment, seconds, setting } from "../program/environment.ts";
 
@@ -8,8 +9,7 @@ export interface ControllerSettings {
   readonly servers?: readonly string[] | string;
   /** The folder of the pool's token. Undefined: it is in the Secret. */
   readonly tokenFolder?: string;
-  /** Whether the scheduler shares the pool. Undefined: it does if it can. */
-  readonly allocation?: "claims" | "units";
+  readonly allocation: Allocation;
   /** In ms. */
   readonly interval: number;
   /** How long a GPU may have a problem before the pods that hold it are evicted, in ms. Undefined: pods are never evicted. */
@@ -30,8 +30,8 @@ const YEAR = 31_536_000;
 export const SETTINGS = {
   ...POOL_SETTINGS,
   ALLOCATION: setting(
-    v.optional(v.picklist(["claims", "units"], "expected claims or units")),
-    "`units`: nothing is published, and what was published before is removed; pods that run keep what they hold. Default: the pool is published if the API server supports it",
+    allocation(),
+    "`claims`: the pool is published. `units`: nothing is published, and what was published before is removed; pods that run keep what they hold",
   ),
   INTERVAL: setting(
     v.optional(seconds({ min: 0.1, max: 3600 }), "10"),
@@ -58,7 +58,7 @@ export function readSettings(environment: Environment): ControllerSettings {
   return {
     ...(servers === undefined ? {} : { servers }),
     ...(env.POOL_TOKEN === undefined ? {} : { tokenFolder: env.POOL_TOKEN }),
-    ...(env.ALLOCATION === undefined ? {} : { allocation: env.ALLOCATION }),
+    allocation: env.ALLOCATION,
     interval: env.INTERVAL,
     ...(env.EVICT_AFTER === "never" ? {} : { evictAfter: env.EVICT_AFTER }),
     metricsPort: env.METRICS_PORT,

@@ -1,6 +1,10 @@
 import { expect, test } from "bun:test";
 import { exec } from "./steps/exec.ts";
-import { type Manifest, readManifests } from "./steps/manifests.ts";
+import { KUSTOMIZATIONS } from "./steps/installation.ts";
+import { type Manifest, readManifests, renderManifests } from "./steps/manifests.ts";
+import { describeRight, grantedRights, requestsWithoutRight } from "./steps/rights.ts";
+
+const WEBHOOK = "system:serviceaccount:bitfusion-system:bitfusion-webhook";
 
 const manifests = await readManifests(".");
 const workloads = manifests.filter(({ spec }) => spec?.template);
@@ -77,6 +81,52 @@ test("no role has a wildcard", () => {
   const values = roles.flatMap(({ rules }) => rules.flatMap((rule: object) => Object.values(rule).flat()));
   expect(values).not.toContain("*");
 });
+
+test("the webhook has no rights on Secrets of tenants", () => {
+  const rights = grantedRights(manifests).filter(({ user, resource }) => user === WEBHOOK && resource === "secrets");
+  expect(rights.map(describeRight).sort()).toEqual([
+    "bitfusion-webhook: create secrets in bitfusion-system",
+    "bitfusion-webhook: get secrets bitfusion-secret in kube-system",
+    "bitfusion-webhook: get secrets bitfusion-webhook-tls in bitfusion-system",
+    "bitfusion-webhook: update secrets bitfusion-webhook-tls in bitfusion-system",
+  ]);
+  const [webhook] = named("MutatingWebhookConfiguration", "bitfusion-webhook")?.webhooks ?? [];
+  expect(webhook.sideEffects).toBe("None");
+});
+
+test.skipIf(!Bun.which("kubectl"))("the component for units changes nothing but what units need", async () => {
+  const [claims, units] = await Promise.all([
+    renderManifests(KUSTOMIZATIONS.claims),
+    renderManifests(KUSTOMIZATIONS.units),
+  ]);
+  expect(units.filter(({ apiVersion }) => apiVersion.startsWith("resource.k8s.io/"))).toEqual([]); // not in Kubernetes 1.33
+  const pools = units.filter(
+    ({ kind, metadata }) => kind === "ConfigMap" && metadata.name.startsWith("bitfusion-pool-"),
+  );
+  expect(pools.map(({ metadata, data }) => [metadata.namespace, data.ALLOCATION]).sort()).toEqual([
+    ["bitfusion-node", "units"],
+    ["bitfusion-system", "units"],
+  ]);
+  const [webhook] = units.find(({ kind }) => kind === "MutatingWebhookConfiguration")?.webhooks ?? [];
+  expect(webhook.sideEffects).toBe("NoneOnDryRun"); // the webhook copies the token
+  const added = requestsWithoutRight(grantedRights(claims), grantedRights(units)).map(describeRight);
+  expect(added.sort()).toEqual([
+    "bitfusion-webhook: create secrets",
+    "bitfusion-webhook: get namespaces bitfusion-system in bitfusion-system",
+    "bitfusion-webhook: get secrets bitfusion-secret",
+    "bitfusion-webhook: update secrets bitfusion-secret",
+  ]);
+  const names = (objects: Manifest[]) =>
+    objects
+      .filter(({ kind }) => kind !== "ConfigMap")
+      .map(describe)
+      .sort();
+  expect(names(claims).filter((name) => !names(units).includes(name))).toEqual(["DeviceClass bitfusion.io"]);
+});
+
+function describe({ kind, metadata: { name } }: Manifest): string {
+  return `${kind} ${name}`;
+}
 
 const isInstalled = Bun.which("kubectl") && Bun.which("kube-score");
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Glob } from "bun";
 import { parse } from "yaml";
 import packageJson from "../package.json";
-import { CREATE_SECRET, CREATE_TOKEN, INSTALL, ROLLOUT } from "./cluster/commands.ts";
+import { CREATE_SECRET, CREATE_TOKEN, INSTALL, REMOVE_COPIES, ROLLOUT } from "./cluster/commands.ts";
 import { IMAGES } from "./cluster/images.ts";
 import { SERVERS } from "./cluster/pool.ts";
 
@@ -17,6 +17,10 @@ const created = (await readFile(".gitignore", "utf8")).split("\n").filter((line)
 
 test("README contains the exact commands that the cluster tests run", () => {
   expect(commands).toEqual(expect.arrayContaining([CREATE_TOKEN, INSTALL, CREATE_SECRET, ...ROLLOUT]));
+});
+
+test("docs/install.md contains the exact command that removes copies of the token", () => {
+  expect(guides.flatMap(commandsIn)).toContain(REMOVE_COPIES);
 });
 
 test("README builds the images and starts the pool servers of the cluster tests", () => {
@@ -57,7 +61,7 @@ test("links of README and the guides lead to existing files", () => {
 test("files and folders that README and the guides name exist", () => {
   const named = [...[readme, ...guides].join("\n").matchAll(/`([\w./-]+\/[\w./-]*)`/g)].map(([, path = ""]) => path);
   const projectPaths = named.filter((path) =>
-    /^(plugin|webhook|controller|server|client|pool|proto|kubernetes|grpc|program|tls|docs|demo|e2e|bench|kind|examples)\//.test(
+    /^(plugin|webhook|controller|server|client|pool|proto|kubernetes|grpc|program|tls|docs|demo|e2e|bench|kind|examples|components)\//.test(
       path,
     ),
   );

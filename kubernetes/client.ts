@@ -6,7 +6,6 @@ import {
   KubeConfig,
   Observable,
   type RequestContext,
-  ResourceV1Api,
   ResponseContext,
   ServerConfiguration,
   wrapHttpLibrary,
@@ -18,7 +17,6 @@ import { createRequest, fetchWithTls, type KubernetesRequest } from "./request.t
 export interface KubernetesApi {
   readonly core: CoreV1Api;
   readonly admissionRegistration: AdmissionregistrationV1Api;
-  readonly resource: ResourceV1Api;
   /** For watches, and for objects whose unknown fields must be kept: the typed clients support neither. */
   readonly request: KubernetesRequest;
 }
@@ -52,7 +50,6 @@ export function connectKubernetes(signal?: AbortSignal): KubernetesApi {
   return {
     core: new CoreV1Api(configuration),
     admissionRegistration: new AdmissionregistrationV1Api(configuration),
-    resource: new ResourceV1Api(configuration),
     request: createRequest(config, cluster.server),
   };
 }

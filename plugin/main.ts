@@ -92,9 +92,11 @@ async function loadDriver(
   options: Omit<DriverOptions, "request">,
   environment: Environment,
 ): Promise<Driver | undefined> {
-  const { runs, because } = decideOnDriver(options.settings, environment);
-  options.log.info(runs ? "The driver runs" : "The driver does not run", { because });
-  if (!runs) return undefined;
+  // With units, claims may still be held since before a change of ALLOCATION: without a driver, the kubelet could never end their pods.
+  if (options.settings.allocation === "units" && !hasApiServer(environment)) {
+    options.log.info("The driver does not run", { because: "There is neither a service account nor KUBECONFIG" });
+    return undefined;
+  }
   const { createDriver } = await import("./driver/driver.ts");
   return createDriver({ ...options, request: await connect() });
 }
@@ -105,16 +107,8 @@ async function connect(): Promise<KubernetesRequest> {
   return connectKubernetes().request;
 }
 
-function decideOnDriver(
-  { allocation }: DriverOptions["settings"],
-  environment: Environment,
-): { runs: boolean; because: string } {
-  if (allocation) return { runs: allocation === "claims", because: `ALLOCATION=${allocation}` };
-  if (environment.KUBECONFIG) return { runs: true, because: "KUBECONFIG is set" };
-  if (environment.KUBERNETES_SERVICE_HOST && existsSync(TOKEN)) {
-    return { runs: true, because: "The pod has a service account" };
-  }
-  return { runs: false, because: "There is neither a service account nor KUBECONFIG" };
+function hasApiServer({ KUBECONFIG, KUBERNETES_SERVICE_HOST }: Environment): boolean {
+  return Boolean(KUBECONFIG || (KUBERNETES_SERVICE_HOST && existsSync(TOKEN)));
 }
 
 /** The units that pods hold. Undefined while the kubelet does not answer, which is logged once per reason. */

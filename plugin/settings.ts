@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import * as v from "valibot";
 import { EXPECTED_SERVERS } from "../pool/address.ts";
+import { type Allocation, allocation } from "../pool/allocation/allocation.ts";
 import { DRIVER } from "../pool/driver.ts";
 import { POOL_SETTINGS, serversOf } from "../pool/sources/pool_settings.ts";
 import { ConfigError } from "../program/config_error.ts";
@@ -22,8 +23,7 @@ export interface PluginSettings {
   readonly tokenFolder?: string;
   readonly kubeletDirectory: string;
   readonly podResourcesSocket: string;
-  /** Whether the driver must run (`claims`) or must not (`units`). Undefined: it runs where an API server is configured. */
-  readonly allocation?: "claims" | "units";
+  readonly allocation: Allocation;
   readonly pluginsRegistryDirectory: string;
   readonly driverDirectory: string;
   readonly cdiDirectory: string;
@@ -69,8 +69,8 @@ export const SETTINGS = {
     "Name of this node, for `SPLIT_NODES` and the leases of its pods. Default, without `SPLIT_NODES`: the host name",
   ),
   ALLOCATION: setting(
-    v.optional(v.picklist(["claims", "units"], "expected claims or units")),
-    "`claims`: the driver must run, which tells containers the GPUs of their claims. `units`: it does not run. Default: it runs where a service account or `KUBECONFIG` exists",
+    allocation(),
+    "`claims`: the driver must be registered. `units`: it still runs, for the claims that pods hold after a change from `claims`, if the kubelet supports it and a service account or `KUBECONFIG` exists",
   ),
   RESOURCE_NAME: setting(
     v.optional(
@@ -136,7 +136,7 @@ export function readSettings(environment: Environment): PluginSettings {
     ...(env.POOL_TOKEN === undefined ? {} : { tokenFolder: env.POOL_TOKEN }),
     kubeletDirectory: env.KUBELET_DIR,
     podResourcesSocket: env.POD_RESOURCES_SOCKET,
-    ...(env.ALLOCATION === undefined ? {} : { allocation: env.ALLOCATION }),
+    allocation: env.ALLOCATION,
     pluginsRegistryDirectory: env.PLUGINS_REGISTRY_DIR,
     driverDirectory: env.DRIVER_DIR,
     cdiDirectory: env.CDI_DIR,

@@ -1,5 +1,8 @@
 import { connectKubernetes, type KubernetesApi } from "../kubernetes/client.ts";
 import { createEventRecorder } from "../kubernetes/events.ts";
+import { readNamespaceOwner } from "../kubernetes/namespace_owner.ts";
+import type { OwnerReference } from "../kubernetes/objects/owner_reference.ts";
+import { waitForClaimSupport } from "../pool/allocation/claim_support.ts";
 import { type Inventory, totalUnits } from "../pool/inventory.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { createTokenSource } from "../pool/token/token_source.ts";
@@ -7,7 +10,7 @@ import { serveProbes } from "../program/http/probes.ts";
 import { type ProgramContext, runProgram } from "../program/run.ts";
 import { writeCaBundles } from "./certificates/ca_bundles.ts";
 import { type CertificateSource, createFileSource, createSecretSource } from "./certificates/certificate_source.ts";
-import { ALLOCATIONS, waitForAllocation } from "./claims/allocation.ts";
+import { findMissing } from "./claims/claim_support.ts";
 import type { Catalogue } from "./clients/catalogue.ts";
 import { createCatalogueReport } from "./clients/catalogue_report.ts";
 import { followCatalogue } from "./clients/catalogue_source.ts";
@@ -17,7 +20,7 @@ import { createApp } from "./review/app.ts";
 import { createMetrics } from "./review/metrics.ts";
 import { createHttpsServer } from "./review/server.ts";
 import { readSettings } from "./settings.ts";
-import { assumeTokenExists, createTokenCopier } from "./tokens/tokens.ts";
+import { assumeTokenExists, createTokenCopier, OWNER_UNKNOWN } from "./tokens/tokens.ts";
 
 /** Name of the webhook's Service and of its webhook configurations (webhook/deploy). */
 const NAME = "bitfusion-webhook";
@@ -33,9 +36,9 @@ type Settings = ReturnType<typeof readSettings>;
 /** The admission webhook: attaches the pool's client to annotated pods. */
 await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
   const settings = readSettings(environment);
-  const { TOTAL_GPU_MEMORY: gpuMemoryMb, POOL_SERVERS: servers, POOL_TOKEN: folder } = settings;
+  const { ALLOCATION: allocation, TOTAL_GPU_MEMORY: gpuMemoryMb, POOL_SERVERS: servers, POOL_TOKEN: folder } = settings;
   const ownCertificate = settings.TLS_CERT_FILE === undefined;
-  const needsApi = settings.TOKENS === "copy" || ownCertificate || settings.ALLOCATION === "claims";
+  const needsApi = allocation === "claims" || settings.TOKENS === "copy" || ownCertificate;
   const api = needsApi ? connectKubernetes() : undefined; // reviews in flight may need it after the signal
   const interruptible = api && connectKubernetes(signal);
 
@@ -51,24 +54,26 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
   const catalogues = followCatalogue({ path: settings.CLIENTS_FILE, onFailure }, signal);
   let catalogue = (await catalogues.next()).value as Catalogue;
 
-  let ready = false;
-  // without POOL_SERVERS nothing is published
-  let allocation = settings.ALLOCATION ?? (api && servers ? undefined : "units");
+  let isServing = false;
+  const copiesTokens = allocation === "units" && settings.TOKENS === "copy";
+  let owner: OwnerReference | undefined;
+  let noClaims =
+    allocation === "claims" ? "Not known yet whether the API server supports claims by capacity" : undefined;
   const notReady = () => {
-    if (!ready) return "No certificate yet";
-    return allocation ? undefined : "Not known yet whether the API server supports claims by capacity";
+    if (!isServing) return "No certificate yet";
+    return copiesTokens && !owner ? OWNER_UNKNOWN : noClaims;
   };
   const detail = () => `ok: ALLOCATION=${allocation}`;
   const handlers = createHandlers({
     settings: () => ({
       catalogue,
       pool,
-      allocation: allocation ?? "units",
+      allocation,
       ...(gpuMemoryMb === undefined ? {} : { gpuMemoryMb }),
     }),
     ensureToken:
-      api && settings.TOKENS === "copy"
-        ? createTokenCopier({ core: api.core, log, copies: metrics.tokenCopies })
+      api && copiesTokens
+        ? createTokenCopier({ core: api.core, owner: () => owner, log, copies: metrics.tokenCopies })
         : assumeTokenExists,
   });
   const app = createApp({
@@ -80,13 +85,13 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
     detail,
   });
   await using probes = await serveProbes({ port: settings.METRICS_PORT, notReady, detail, metrics: metrics.registry });
-  log.info("Started", { metricsPort: probes.port });
+  log.info("Started", { allocation, metricsPort: probes.port });
   await using server = createHttpsServer({ port: settings.PORT, fetch: app.fetch });
 
   const serve = async () => {
     for await (const certificate of certificateSource(interruptible, settings, log)(signal)) {
       const port = await server.use(certificate);
-      ready = true;
+      isServing = true;
       log.info("Serving", { port, metricsPort: probes.port });
     }
   };
@@ -104,13 +109,23 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
     const source = createPoolSource(servers, { interval: POOL_INTERVAL, token, log });
     for await (const inventory of source(signal)) pool = inventory;
   };
-  const allocate = async () => {
-    if (!interruptible) return; // nothing can be detected
-    allocation ??= await waitForAllocation(interruptible.resource, { namespace: settings.POD_NAMESPACE, log, signal });
-    if (!allocation) return; // the program ended before the API server responded
-    log.info("Allocation", { allocation, meaning: ALLOCATIONS[allocation] });
+  const awaitClaims = async () => {
+    if (!api || allocation === "units") return;
+    await waitForClaimSupport({
+      findMissing: (signal) => findMissing(api.request, settings.POD_NAMESPACE, signal),
+      log,
+      onMissing: (reason) => {
+        noClaims = reason;
+      },
+      signal,
+    });
+    noClaims = undefined;
   };
-  await Promise.all([serve(), followClients(), followPool(), allocate()]);
+  const awaitOwner = async () => {
+    if (!api || !copiesTokens) return;
+    owner = await readNamespaceOwner({ request: api.request, namespace: settings.POD_NAMESPACE, log, signal });
+  };
+  await Promise.all([serve(), followClients(), followPool(), awaitClaims(), awaitOwner()]);
 });
 
 /**

@@ -14,6 +14,7 @@ import { decodePatch } from "./testing.ts";
 
 setDefaultTimeout(20_000); // on a small machine, processes start slowly
 
+const NAMESPACE = "/api/v1/namespaces/bitfusion-system";
 const SERVICE = "bitfusion-webhook.bitfusion-system.svc";
 
 const WEBHOOK = await bundle("webhook/main.ts");
@@ -50,10 +51,28 @@ async function start(environment: Record<string, string>) {
   throw new Error(`The webhook did not start: ${output}${await new Response(child.stderr).text()}`);
 }
 
+async function readiness(port: number): Promise<[status: number, body: string]> {
+  const response = await fetch(`http://localhost:${port}/readyz`);
+  return [response.status, await response.text()];
+}
+
+/** Polls /readyz until the webhook is ready. Returns the body. */
+async function untilReady(port: number): Promise<string> {
+  for (;;) {
+    const [status, body] = await readiness(port);
+    if (status === 200) return body;
+  }
+}
+
 const certificate = await createCertificate(["localhost"], Date.now());
 const other = await createCertificate(["localhost"], Date.now());
-const TLS = { TLS_CERT_FILE: join(folder, "tls.crt"), TLS_KEY_FILE: join(folder, "tls.key"), TOKENS: "off" };
-await Promise.all([writeFile(TLS.TLS_CERT_FILE, certificate.cert), writeFile(TLS.TLS_KEY_FILE, certificate.key)]);
+const CERTIFICATE_FILES = { TLS_CERT_FILE: join(folder, "tls.crt"), TLS_KEY_FILE: join(folder, "tls.key") };
+await Promise.all([
+  writeFile(CERTIFICATE_FILES.TLS_CERT_FILE, certificate.cert),
+  writeFile(CERTIFICATE_FILES.TLS_KEY_FILE, certificate.key),
+]);
+/** A webhook that needs no API server. */
+const TLS = { ...CERTIFICATE_FILES, ALLOCATION: "units", TOKENS: "off" };
 
 const pod = {
   metadata: { name: "p", annotations: { "auto-management/bitfusion": "yes" } },
@@ -118,7 +137,7 @@ test("the webhook serves HTTPS with TLS files, exports metrics, and exits with s
   expect(await new Response(child.stderr).text()).toBe("");
 });
 
-test("the webhook creates its certificate, writes the caBundles and copies the token", async () => {
+test("with units, the webhook creates its certificate, writes the caBundles and copies the token", async () => {
   const api = startSimulatedApiServer({ tls: other });
   cleanups.push(() => api[Symbol.asyncDispose]());
   const clientConfig = { service: { namespace: "bitfusion-system", name: "bitfusion-webhook" } };
@@ -127,9 +146,11 @@ test("the webhook creates its certificate, writes the caBundles and copies the t
     (kind) => `/apis/admissionregistration.k8s.io/v1/${kind}webhookconfigurations/bitfusion-webhook`,
   );
   for (const path of configurations) api.store.put(path, { webhooks: [webhook] });
+  api.store.put(NAMESPACE, { metadata: { uid: "uid-of-namespace" } });
   const KUBECONFIG = join(folder, "config");
   await writeFile(KUBECONFIG, kubeconfigOf(api.url, { ca: other.ca, token: "t" }));
-  const { port, metricsPort } = await start({ KUBECONFIG, TOTAL_GPU_MEMORY: "16000" });
+  const { port, metricsPort } = await start({ KUBECONFIG, ALLOCATION: "units", TOTAL_GPU_MEMORY: "16000" });
+  await untilReady(metricsPort);
   const [mutating = "", validating] = configurations.map(
     (path) => api.store.get<V1MutatingWebhookConfiguration>(path)?.webhooks?.[0]?.clientConfig.caBundle,
   );
@@ -145,7 +166,10 @@ test("the webhook creates its certificate, writes the caBundles and copies the t
   expect(refused.response.status?.message).toContain("kubectl create secret generic bitfusion-secret");
   api.store.put(secret("kube-system", "bitfusion-secret"), { data: { "ca.crt": "eA==" } });
   expect((await mutate(port, ca, SERVICE)).response.allowed).toBe(true);
-  expect(stored("team", "bitfusion-secret")?.data).toEqual({ "ca.crt": "eA==" });
+  expect(stored("team", "bitfusion-secret")).toMatchObject({
+    data: { "ca.crt": "eA==" },
+    metadata: { ownerReferences: [{ kind: "Namespace", name: "bitfusion-system", uid: "uid-of-namespace" }] },
+  });
   const metrics = await fetch(`http://localhost:${metricsPort}/metrics`).then((response) => response.text());
   expect(metrics).toContain('bitfusion_webhook_token_copies_total{operation="create"} 1');
   expect(metrics).toContain(
@@ -164,15 +188,73 @@ test("the webhook answers a review that waits for the API server when SIGTERM ar
   });
   cleanups.push(() => api[Symbol.asyncDispose]());
   api.store.put("/api/v1/namespaces/kube-system/secrets/bitfusion-secret", { data: { "ca.crt": "eA==" } });
+  api.store.put(NAMESPACE, {});
   const KUBECONFIG = join(folder, "sigterm-config");
   await writeFile(KUBECONFIG, kubeconfigOf(api.url));
-  const { child, port } = await start({ ...TLS, TOKENS: "copy", KUBECONFIG, TOTAL_GPU_MEMORY: "16G" });
+  const { child, port, metricsPort } = await start({ ...TLS, TOKENS: "copy", KUBECONFIG, TOTAL_GPU_MEMORY: "16G" });
+  await untilReady(metricsPort);
   const review = mutate(port, certificate.ca);
   await asked.promise;
   child.kill("SIGTERM");
   answer.resolve(undefined);
   expect((await review).response.allowed).toBe(true);
   expect(await child.exited).toBe(0);
+});
+
+/** Writes a kubeconfig for an API server that answers the webhook's dry run this way. Returns its path. */
+async function writeKubeconfig(name: string, respond: (template: Template) => Response): Promise<string> {
+  const api = startSimulatedApiServer({
+    onRequest: async (request) =>
+      request.url.includes("/resourceclaimtemplates") ? respond((await request.json()) as Template) : undefined,
+  });
+  cleanups.push(() => api[Symbol.asyncDispose]());
+  const path = join(folder, name);
+  await writeFile(path, kubeconfigOf(api.url));
+  return path;
+}
+
+/** What the webhook sends in its dry run. */
+interface Template {
+  spec: { spec: { devices: { requests: { exactly: { capacity?: object } }[] } } };
+}
+
+test.each<[what: string, respond: (template: Template) => Response, missing: string]>([
+  [
+    "has no resource.k8s.io/v1",
+    () => new Response("404 page not found", { status: 404 }),
+    "resource.k8s.io/v1 (Kubernetes 1.34 and later)",
+  ],
+  [
+    "drops the capacity of claims",
+    (template) => {
+      for (const { exactly } of template.spec.spec.devices.requests) delete exactly.capacity;
+      return Response.json(template, { status: 201 });
+    },
+    "claims by capacity (Kubernetes 1.36 and later)",
+  ],
+])(
+  "the webhook is not ready if the API server %s, and names the component for units",
+  async (what, respond, missing) => {
+    const KUBECONFIG = await writeKubeconfig(`${what.replaceAll(/\W/g, "-")}-config`, respond);
+    const { metricsPort } = await start({ ...CERTIFICATE_FILES, KUBECONFIG });
+    let current = await readiness(metricsPort);
+    while (current[1].startsWith("Not known yet")) current = await readiness(metricsPort);
+    const remedy = "upgrade it, or install the kustomize component components/units";
+    expect(current).toEqual([503, `The API server does not support ${missing}: ${remedy}\n`]);
+  },
+);
+
+test("the webhook is ready with an API server that supports claims, and copies no token", async () => {
+  const paths: string[] = [];
+  const KUBECONFIG = await writeKubeconfig("claims-config", (template) => {
+    paths.push("dry run");
+    return Response.json(template, { status: 201 });
+  });
+  const { port, metricsPort } = await start({ ...CERTIFICATE_FILES, KUBECONFIG, TOTAL_GPU_MEMORY: "16G" });
+  expect(await untilReady(metricsPort)).toBe("ok: ALLOCATION=claims\n");
+  const { response } = await mutate(port, certificate.ca);
+  expect(response).toMatchObject({ allowed: true });
+  expect(paths).toEqual(["dry run"]);
 });
 
 test("the webhook is not ready while its TLS files do not belong together, and serves once they do", async () => {
@@ -205,6 +287,9 @@ test("the webhook is not ready while its TLS files do not belong together, and s
 const CLIENTS = join(folder, "clients.yaml");
 await writeFile(CLIENTS, "default: none\nclients: []\n");
 
+const EMPTY = join(folder, "empty-config");
+await writeFile(EMPTY, JSON.stringify({ apiVersion: "v1", kind: "Config" }));
+
 const used = await usedPort();
 
 test.concurrent.each<[sentence: string, environment: Record<string, string>]>([
@@ -220,6 +305,10 @@ test.concurrent.each<[sentence: string, environment: Record<string, string>]>([
   ['Cannot use TOKENS="maybe": expected copy or off', { ...TLS, TOKENS: "maybe" }],
   ['Cannot use TOTAL_GPU_MEMORY="lots": expected the memory of one GPU: MB', { ...TLS, TOTAL_GPU_MEMORY: "lots" }],
   ['Cannot read KUBECONFIG="/nowhere/config": ENOENT', { KUBECONFIG: "/nowhere/config" }],
+  [
+    "Cannot find the API server: expected a service account, or KUBECONFIG",
+    { KUBECONFIG: EMPTY, ...CERTIFICATE_FILES },
+  ],
 ])("the webhook prints %s on one line and exits with status 2", async (sentence, environment) => {
   const child = spawn(environment);
   const [printed, logged] = await Promise.all([new Response(child.stderr).text(), new Response(child.stdout).text()]);

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { gpuMemory } from "../kubernetes/objects/gpu_memory.ts";
 import { poolServers } from "../pool/address.ts";
+import { allocation } from "../pool/allocation/allocation.ts";
 import { POOL_TOKEN } from "../pool/sources/pool_settings.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, port, readEnvironment, setting } from "../program/environment.ts";
@@ -17,11 +18,11 @@ export const SETTINGS = {
   CLIENTS_FILE: setting(v.optional(v.string(), "webhook/deploy/clients.yaml"), "The client catalogue"),
   TOKENS: setting(
     v.optional(v.picklist(["copy", "off"], "expected copy or off"), "copy"),
-    "Without claims. `copy`: the webhook copies the pool's token into the namespaces of annotated pods. `off`: the namespaces must have it",
+    "With `ALLOCATION=units`. `copy`: the webhook copies the pool's token into the namespaces of annotated pods. `off`: the namespaces must have it",
   ),
   ALLOCATION: setting(
-    v.optional(v.picklist(["claims", "units"], "expected claims or units")),
-    "`claims`: the scheduler shares the pool exactly. `units`: each node counts by itself. Default: `claims` if `POOL_SERVERS` is set and the API server supports it",
+    allocation(),
+    "`claims`: the scheduler shares the pool exactly. `units`: each node counts by itself. The component `components/units` sets it for all programs",
   ),
   TOTAL_GPU_MEMORY: setting(
     v.optional(gpuMemory()),

@@ -5,7 +5,13 @@ import { readSettings } from "./settings.ts";
 
 test("readSettings() has a default for each variable, and the default catalogue exists", async () => {
   const { CLIENTS_FILE, ...others } = readSettings({});
-  expect(others).toEqual({ PORT: 8443, METRICS_PORT: 0, TOKENS: "copy", POD_NAMESPACE: "bitfusion-system" });
+  expect(others).toEqual({
+    PORT: 8443,
+    METRICS_PORT: 0,
+    TOKENS: "copy",
+    ALLOCATION: "claims",
+    POD_NAMESPACE: "bitfusion-system",
+  });
   expect((await readCatalogue(CLIENTS_FILE)).clients).not.toBeEmpty();
 });
 
@@ -17,6 +23,7 @@ test("readSettings() reads the variables, and treats an empty one as not set", (
     PORT: 0,
     METRICS_PORT: 9090,
     TOKENS: "off",
+    ALLOCATION: "claims",
     POD_NAMESPACE: "bitfusion-system",
   });
 });
@@ -45,6 +52,7 @@ test.each<[environment: Record<string, string>, message: string]>([
   [{ PORT: "x" }, `Cannot use PORT="x": ${PORT}`],
   [{ PORT: "65536" }, `Cannot use PORT="65536": ${PORT}`],
   [{ METRICS_PORT: "-1" }, `Cannot use METRICS_PORT="-1": ${PORT}`],
+  [{ ALLOCATION: "both" }, 'Cannot use ALLOCATION="both": expected claims or units'],
   [{ TOKENS: "maybe" }, 'Cannot use TOKENS="maybe": expected copy or off'],
   [{ TOTAL_GPU_MEMORY: "lots" }, `Cannot use TOTAL_GPU_MEMORY="lots": ${MEMORY}`],
   [{ TOTAL_GPU_MEMORY: "0" }, `Cannot use TOTAL_GPU_MEMORY="0": ${MEMORY}`],

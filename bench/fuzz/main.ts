@@ -39,7 +39,10 @@ process.exit(passed && !stop.signal.aborted ? 0 : 1);
 /** Sends all reviews. Returns false if a response was wrong or none came in time. */
 async function fuzz(): Promise<boolean> {
   await using tls = await createTlsFolder();
-  await using webhook = await startServer("webhook/main.ts", { tls: tls.path, environment: { TOKENS: "off" } });
+  await using webhook = await startServer("webhook/main.ts", {
+    tls: tls.path,
+    environment: { ALLOCATION: "units", TOKENS: "off" },
+  });
   const outcomes = new Map<string, number>();
   const memories = [await webhook.memory()];
   let [next, responses, failures] = [0, 0, 0];

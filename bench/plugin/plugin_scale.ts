@@ -141,6 +141,7 @@ async function startPlugin({ plugin: program, folder }: ScalePrograms, units: nu
   const kubelet = await startRawKubelet(directory);
   const child = Bun.spawn([program], {
     env: {
+      ALLOCATION: "units",
       KUBELET_DIR: directory,
       POOL_SERVERS: pool.address,
       POOL_TOKEN: await writeTestToken(join(directory, "token")),

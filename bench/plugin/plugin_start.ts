@@ -29,7 +29,7 @@ async function timeToRegistered(program: string, directory: string): Promise<num
   await using kubelet = await startSimulatedKubelet({ directory, resourceName: "bitfusion.io/gpu" });
   const start = performance.now();
   const child = Bun.spawn([program], {
-    env: { KUBELET_DIR: directory, RESOURCE_NUMS: "100" },
+    env: { ALLOCATION: "units", KUBELET_DIR: directory, RESOURCE_NUMS: "100" },
     stdio: ["ignore", "ignore", "inherit"],
   });
   try {

@@ -1,6 +1,6 @@
+import { install } from "../../e2e/steps/installation.ts";
 import { apply, kubectl } from "../../e2e/steps/kubectl.ts";
 import { sharePod } from "../../e2e/steps/pods.ts";
-import { setEnvironment } from "../../e2e/steps/set_environment.ts";
 import { percentile } from "../common/statistics.ts";
 
 const PODS = 20;
@@ -8,8 +8,8 @@ const PODS = 20;
 /** Measures the time from a pod's creation until it is ready, one pod at a time: with units only, and with a claim. */
 export async function benchPodStart(): Promise<Record<string, string>[]> {
   const rows: Record<string, string>[] = [];
-  for (const allocation of ["units", "claims"]) {
-    await setEnvironment("bitfusion-webhook", `ALLOCATION=${allocation}`);
+  for (const allocation of ["units", "claims"] as const) {
+    await install(allocation);
     const namespace = `bench-${allocation}`;
     await kubectl("create", "namespace", namespace);
     const times: number[] = [];

@@ -8,7 +8,10 @@ const WARM_UP = 10_000;
 /** Measures the webhook's resident memory after 10,000 reviews of 20 KB pods, and after `reviews`. */
 export async function benchMemory({ reviews }: { reviews: number }): Promise<Record<string, string>[]> {
   await using tls = await createTlsFolder();
-  await using webhook = await startServer("webhook/main.ts", { tls: tls.path, environment: { TOKENS: "off" } });
+  await using webhook = await startServer("webhook/main.ts", {
+    tls: tls.path,
+    environment: { ALLOCATION: "units", TOKENS: "off" },
+  });
   const load = { port: webhook.port, ca: join(tls.path, "ca.pem"), bytes: 20_000, connections: 16 };
   const early = await memoryAfter(WARM_UP);
   const late = await memoryAfter(reviews - WARM_UP);

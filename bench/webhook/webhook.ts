@@ -34,7 +34,10 @@ export async function benchWebhook(): Promise<Record<string, string>[]> {
 
 async function benchCase({ name, ...load }: Case): Promise<Record<string, string>[]> {
   await using tls = await createTlsFolder();
-  await using webhook = await startServer("webhook/main.ts", { tls: tls.path, environment: { TOKENS: "off" } });
+  await using webhook = await startServer("webhook/main.ts", {
+    tls: tls.path,
+    environment: { ALLOCATION: "units", TOKENS: "off" },
+  });
   const ANSWER = await webhookResponse(webhook, tls.ca, load.bytes);
   await using baseline = await startServer("bench/webhook/baseline_server.ts", {
     tls: tls.path,

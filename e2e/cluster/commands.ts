@@ -1,4 +1,4 @@
-/** The exact commands of README that the cluster tests run; readme_test.ts compares the two. */
+/** The exact commands of README and docs/install.md that the cluster tests run; readme_test.ts compares them. */
 
 export const INSTALL = "kubectl apply -k kind/";
 
@@ -13,3 +13,7 @@ export const ROLLOUT = [
   "kubectl rollout status -n bitfusion-system deployment/bitfusion-webhook --timeout=120s",
   "kubectl rollout status -n bitfusion-system deployment/bitfusion-controller --timeout=120s",
 ];
+
+/** Removes the copies of the token, once no pod takes its leases itself. */
+export const REMOVE_COPIES =
+  "kubectl delete secrets -A -l app.kubernetes.io/managed-by=bitfusion-webhook --field-selector=metadata.name=bitfusion-secret";

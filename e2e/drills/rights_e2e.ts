@@ -2,8 +2,9 @@
 import { expect, test } from "bun:test";
 import { readAuditLog, readConnectionLog } from "../cluster/records.ts";
 import { connectionsOf, type PlacedPod, parseFlows } from "../steps/connections.ts";
+import { KUSTOMIZATIONS } from "../steps/installation.ts";
 import { apply, get, kubectl, waitFor, waitForSuccess } from "../steps/kubectl.ts";
-import { type Manifest, readManifests } from "../steps/manifests.ts";
+import { type Manifest, renderManifests } from "../steps/manifests.ts";
 import { isAllowed, type NetworkPolicy } from "../steps/network_policies.ts";
 import { sharePod } from "../steps/pods.ts";
 import {
@@ -15,7 +16,6 @@ import {
   unusedRights,
 } from "../steps/rights.ts";
 import { scenario } from "../steps/scenario.ts";
-import { setEnvironment } from "../steps/set_environment.ts";
 
 const SYSTEM = ["-n", "bitfusion-system"];
 const CONTROLLER = ["deployment/bitfusion-controller", ...SYSTEM];
@@ -84,20 +84,6 @@ scenario(
   },
 );
 
-scenario("without claims, a copy of the token that was changed is restored with the next pod", async (namespace) => {
-  const secret = ["secret", "bitfusion-secret", "-n", namespace];
-  await setEnvironment("bitfusion-webhook", "ALLOCATION=units");
-  try {
-    await apply(sharePod({ namespace, name: "first", num: 1, percent: 5 }));
-    const { data } = await get<{ data: object }>(...secret);
-    await kubectl("patch", ...secret, "--type=merge", "-p", JSON.stringify({ data: { "ca.crt": "" } }));
-    await apply(sharePod({ namespace, name: "second", num: 1, percent: 5 }));
-    expect((await get<{ data: object }>(...secret)).data).toEqual(data);
-  } finally {
-    await setEnvironment("bitfusion-webhook", "ALLOCATION-");
-  }
-});
-
 scenario("a certificate that cannot be read is replaced, and reviews go on", async (namespace) => {
   const secret = ["secret", "bitfusion-webhook-tls", ...SYSTEM];
   await kubectl("patch", ...secret, "--type=merge", "-p", JSON.stringify({ data: { "tls.crt": "" } }));
@@ -110,7 +96,7 @@ scenario("a certificate that cannot be read is replaced, and reviews go on", asy
 
 // Some rights are used by one test only: this needs `bun run e2e -- --all`.
 test("the programs have used each right that they have, and requested nothing else", async () => {
-  const manifests = await readManifests("kind");
+  const manifests = await renderManifests(KUSTOMIZATIONS.units); // has all rights of the base, too
   const granted = grantedRights(manifests);
   const requests = requestsOf(await readAuditLog());
   const allowed = requests.filter(({ isAllowed }) => isAllowed);

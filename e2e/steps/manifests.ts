@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parse, parseAllDocuments } from "yaml";
+import { exec } from "./exec.ts";
 
 /** An object of the manifests. */
 export interface Manifest {
@@ -19,7 +20,7 @@ interface Kustomization {
 /** Kinds without a namespace that the manifests contain. */
 const CLUSTER_SCOPED = /^(Namespace|ClusterRole.*|DeviceClass|Validating.*|Mutating.*)$/;
 
-/** Reads all objects that `kubectl apply -k` creates from a folder, apart from the generated ConfigMaps. */
+/** Reads all objects that `kubectl apply -k` creates from a folder without patches, apart from the generated ConfigMaps. */
 export async function readManifests(folder: string): Promise<Manifest[]> {
   const { namespace, resources = [] } = parse(
     await readFile(join(folder, "kustomization.yaml"), "utf8"),
@@ -38,6 +39,15 @@ export async function readManifests(folder: string): Promise<Manifest[]> {
     );
 }
 
+/** Reads all objects that `kubectl apply -k` creates from a folder, also with components and patches. Needs kubectl. */
+export async function renderManifests(folder: string): Promise<Manifest[]> {
+  return parseObjects(await exec(["kubectl", "kustomize", folder]));
+}
+
 async function readObjects(file: string): Promise<Manifest[]> {
-  return parseAllDocuments(await readFile(file, "utf8")).map((document) => document.toJS() as Manifest);
+  return parseObjects(await readFile(file, "utf8"));
+}
+
+function parseObjects(text: string): Manifest[] {
+  return parseAllDocuments(text).map((document) => document.toJS() as Manifest);
 }

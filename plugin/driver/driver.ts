@@ -65,8 +65,8 @@ export function createDriver({ settings, token, request, registry, log: parent }
   let hasAnswered = false;
   return {
     notReady() {
-      // A kubelet that supports no drivers is fine, unless the driver was requested.
-      if (state === "refused" && allocation === undefined) return undefined;
+      // Without claims, a kubelet that supports no drivers is fine.
+      if (state === "refused" && allocation === "units") return undefined;
       if (state !== "registered") return "Driver not registered with the kubelet";
       return hasAnswered ? undefined : "No answer from the API server yet";
     },

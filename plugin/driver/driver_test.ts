@@ -11,6 +11,7 @@ import {
   type SimulatedDraKubeletOptions,
   startSimulatedDraKubelet,
 } from "../../kubernetes/simulated/dra_kubelet.ts";
+import type { Allocation } from "../../pool/allocation/allocation.ts";
 import { deviceName } from "../../pool/device_name.ts";
 import { createLatest } from "../../program/latest.ts";
 import { createRecordingLog } from "../../program/testing.ts";
@@ -99,11 +100,11 @@ async function startNode({ pool: servers }: NodeOptions = {}) {
 
   /** Runs an instance of the driver until the end of the test. */
   function startDriver({
-    allocation,
+    allocation = "claims",
     node = "node-1",
     outageTime = 3_600_000,
   }: {
-    allocation?: "claims";
+    allocation?: Allocation;
     node?: string;
     outageTime?: number;
   } = {}) {
@@ -117,7 +118,7 @@ async function startNode({ pool: servers }: NodeOptions = {}) {
         servers: pool.map(({ address }) => address),
         nodeName: node,
         outageTime,
-        ...(allocation ? { allocation } : {}),
+        allocation,
       },
       token: createLatest({ tls: TEST_CLIENT }),
       request,
@@ -355,7 +356,7 @@ test("rule 4: if the kubelet supports no drivers, only a driver with ALLOCATION=
       throw new Error("no handler registered");
     },
   });
-  const drivers = [node.startDriver(), node.startDriver({ allocation: "claims" })];
+  const drivers = [node.startDriver({ allocation: "units" }), node.startDriver()];
   await until(async () => drivers.every(({ lines }) => lines.some((line) => line.startsWith("Registration failed"))));
   expect(drivers.map(({ notReady }) => notReady())).toEqual([undefined, "Driver not registered with the kubelet"]);
 });

@@ -1,4 +1,5 @@
 import { requestedByPod } from "../../kubernetes/objects/pod.ts";
+import { USE_UNITS } from "../../pool/allocation/claim_support.ts";
 import { attributesOf } from "../../pool/attributes.ts";
 import { MAX_GPUS_PER_CLAIM } from "../../pool/driver.ts";
 import { type Inventory, totalUnits } from "../../pool/inventory.ts";
@@ -93,7 +94,7 @@ export function checkInventory(pool: Inventory | undefined): void {
   const addresses = foreign.map(({ address }) => address).join(", ");
   throw new Refusal(
     "capacity",
-    `The pool's servers (${addresses}) do not report GPUs that the scheduler could share: set ALLOCATION=units for the webhook`,
+    `The pool's servers (${addresses}) do not report GPUs that the scheduler could share: ${USE_UNITS}`,
   );
 }
 

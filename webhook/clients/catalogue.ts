@@ -3,10 +3,11 @@ import { join } from "node:path/posix";
 import * as v from "valibot";
 import { parse } from "yaml";
 import { bytesOf } from "../../kubernetes/objects/quantity.ts";
+import type { Allocation } from "../../pool/allocation/allocation.ts";
+import { USE_UNITS } from "../../pool/allocation/claim_support.ts";
 import { ConfigError } from "../../program/config_error.ts";
 import { describeIssue } from "../../program/text/describe_issue.ts";
 import { quote } from "../../program/text/quote.ts";
-import type { Allocation } from "../claims/allocation.ts";
 import { memoize } from "../fast/memoize.ts";
 import { ANNOTATIONS } from "../pod/keys.ts";
 import { Refusal } from "../pod/refusal.ts";
@@ -137,7 +138,7 @@ export function chooseClient(
   if (client.leases) return withoutToken(client);
   throw new Refusal(
     "client",
-    `The client ${client.name} takes its own leases, but with claims the driver takes them: choose another client, or set ALLOCATION=units`,
+    `The client ${client.name} takes its own leases, but with claims the driver takes them: choose another client, or ${USE_UNITS}`,
   );
 }
 

@@ -1,5 +1,5 @@
+import type { Allocation } from "../../pool/allocation/allocation.ts";
 import type { Share } from "../../pool/share.ts";
-import type { Allocation } from "../claims/allocation.ts";
 import type { ClientDefinition } from "../clients/catalogue.ts";
 import type { Mode } from "../pod/mode.ts";
 import type { Container } from "../pod/pod.ts";

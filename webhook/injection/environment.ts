@@ -1,4 +1,4 @@
-import type { Allocation } from "../claims/allocation.ts";
+import type { Allocation } from "../../pool/allocation/allocation.ts";
 import type { ClientDefinition } from "../clients/catalogue.ts";
 import type { JsonObject } from "../pod/json_object.ts";
 import { CONTAINER_VARIABLE } from "../pod/keys.ts";

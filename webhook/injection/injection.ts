@@ -1,3 +1,4 @@
+import type { Allocation } from "../../pool/allocation/allocation.ts";
 import { MAX_FILTERS } from "../../pool/driver.ts";
 import { EXPECTED_FILTER, type Filter, MAX_FILTER_LENGTH, parseFilter, splitFilters } from "../../pool/filter.ts";
 import type { Inventory } from "../../pool/inventory.ts";
@@ -5,7 +6,6 @@ import type { Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
 import { escapeControls, quote } from "../../program/text/quote.ts";
 import { checkClaimSize, checkShare } from "../capacity/capacity.ts";
-import type { Allocation } from "../claims/allocation.ts";
 import { createClaimName, injectClaims } from "../claims/pod_claims.ts";
 import { type Catalogue, chooseClient } from "../clients/catalogue.ts";
 import { ANNOTATIONS, UNITS } from "../pod/keys.ts";

@@ -4,6 +4,7 @@ import type { Counter } from "prom-client";
 import { withSignal } from "../../kubernetes/client.ts";
 import { ignoreStatus, isStatus } from "../../kubernetes/error.ts";
 import { isManagedBy, managedBy } from "../../kubernetes/objects/managed_by.ts";
+import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
 import { TOKEN_FILES } from "../../pool/token/token.ts";
 import { TOKEN_SECRET } from "../../pool/token/token_source.ts";
 import type { Logger } from "../../program/log/log.ts";
@@ -22,19 +23,26 @@ export const assumeTokenExists: EnsureToken = async () => {};
 
 const PROGRAM = "bitfusion-webhook";
 
+/** Why no token can be copied yet. */
+export const OWNER_UNKNOWN = "Not known yet which namespace owns the copies of the token";
+
 export interface TokenCopierOptions {
   core: CoreV1Api;
+  /** The owner of the copies: Kubernetes deletes them with it. Undefined while it is not known. */
+  owner: () => OwnerReference | undefined;
   log: Logger;
   copies: Counter<"operation">;
 }
 
 /**
- * Copies the Secret with the token into a namespace, and updates a copy that differs from its source. If the token has an
- * identity for pods, the copy has this one only. A Secret of that name that another writer created in the namespace is
- * left alone.
+ * Copies the Secret with the token into a namespace, and updates a copy that differs from its source, or that has another
+ * owner. If the token has an identity for pods, the copy has this one only. A Secret of that name that another writer
+ * created in the namespace is left alone.
  */
-export function createTokenCopier({ core, log, copies }: TokenCopierOptions): EnsureToken {
+export function createTokenCopier({ core, owner: currentOwner, log, copies }: TokenCopierOptions): EnsureToken {
   return async (namespace, signal) => {
+    const owner = currentOwner();
+    if (!owner) throw new Error(OWNER_UNKNOWN);
     const source = await read(core, TOKEN_SECRET.namespace, signal);
     if (!source) {
       throw new Refusal(
@@ -46,19 +54,25 @@ export function createTokenCopier({ core, log, copies }: TokenCopierOptions): En
     const data = dataForPods(source);
     const { name } = TOKEN_SECRET;
     if (!copy) {
-      const metadata = { name, namespace, labels: managedBy(PROGRAM) };
+      const metadata = { name, namespace, labels: managedBy(PROGRAM), ownerReferences: [owner] };
       const body = { metadata, type: "Opaque", data };
       // A conflict means that another review has just created the Secret.
       await ignoreStatus(409, core.createNamespacedSecret({ namespace, body }, withSignal(signal)));
       copies.inc({ operation: "create" });
       log.info("Token copied", { namespace });
-    } else if (isManagedBy(copy, PROGRAM) && !isDeepStrictEqual(copy.data, data)) {
-      const body = { ...copy, data }; // with its resourceVersion: a concurrent change causes a conflict
+    } else if (isManagedBy(copy, PROGRAM) && !isUpToDate(copy, data, owner)) {
+      // With its resourceVersion: a concurrent change causes a conflict.
+      const body = { ...copy, metadata: { ...copy.metadata, ownerReferences: [owner] }, data };
       await ignoreStatus(409, core.replaceNamespacedSecret({ namespace, name, body }, withSignal(signal)));
       copies.inc({ operation: "update" });
       log.info("Token updated", { namespace });
     }
   };
+}
+
+function isUpToDate({ data, metadata }: V1Secret, expected: V1Secret["data"], owner: OwnerReference): boolean {
+  const owners = metadata?.ownerReferences?.map(({ apiVersion, kind, name, uid }) => ({ apiVersion, kind, name, uid }));
+  return isDeepStrictEqual(data, expected) && isDeepStrictEqual(owners, [owner]);
 }
 
 /** The data of a copy. Tokens of Bitfusion's own servers have no identity for pods: their pods use the only one. */

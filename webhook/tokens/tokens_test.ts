@@ -18,6 +18,8 @@ afterEach(async () => {
 const SOURCE = "/api/v1/namespaces/kube-system/secrets/bitfusion-secret";
 const COPY = "/api/v1/namespaces/team/secrets/bitfusion-secret";
 const TOKEN = { "ca.crt": "Y2E=", "client.yaml": "Y2xpZW50", "servers.conf": "c2VydmVycw==" };
+const OWNER = { apiVersion: "v1", kind: "Namespace", name: "bitfusion-system", uid: "1" };
+const OWNED = { ownerReferences: [OWNER] };
 const LABELS = { "app.kubernetes.io/managed-by": "bitfusion-webhook" };
 
 /** Starts an API server with these Secrets. Returns it with a token copier. */
@@ -37,7 +39,7 @@ async function start(
   const { tokenCopies: copies } = createMetrics({ poolUnits: () => undefined });
   const counted = async () =>
     Object.fromEntries((await copies.get()).values.map(({ labels, value }) => [labels.operation, value]));
-  const copyToken = createTokenCopier({ core, log: silentLog, copies });
+  const copyToken = createTokenCopier({ core, owner: () => OWNER, log: silentLog, copies });
   return { api, copyToken, ensureToken: (namespace) => copyToken(namespace, AbortSignal.timeout(4000)), counted };
 }
 
@@ -45,10 +47,14 @@ function written({ requests }: SimulatedApiServer): string[] {
   return requests.filter((request) => !request.startsWith("GET"));
 }
 
-test("createTokenCopier() copies the token into a namespace without one, and labels the copy", async () => {
+test("createTokenCopier() copies the token into a namespace without one, with a label and an owner", async () => {
   const { api, ensureToken } = await start({ [SOURCE]: { data: TOKEN, metadata: { labels: { secret: "yes" } } } });
   await ensureToken("team");
-  expect(api.store.get<V1Secret>(COPY)).toMatchObject({ type: "Opaque", data: TOKEN, metadata: { labels: LABELS } });
+  expect(api.store.get<V1Secret>(COPY)).toMatchObject({
+    type: "Opaque",
+    data: TOKEN,
+    metadata: { labels: LABELS, ...OWNED },
+  });
   expect(written(api)).toEqual(["POST /api/v1/namespaces/team/secrets"]);
 });
 
@@ -69,7 +75,7 @@ test("createTokenCopier() writes nothing if the copy is up to date", async () =>
 });
 
 test("createTokenCopier() updates the copy when the token changes, unlike the original", async () => {
-  const metadata = { labels: LABELS, annotations: { note: "keep" } };
+  const metadata = { labels: LABELS, annotations: { note: "keep" }, ...OWNED };
   const { api, ensureToken, counted } = await start({
     [SOURCE]: { data: TOKEN },
     [COPY]: { data: { ...TOKEN, "ca.crt": "b2xk", removed: "eA==" }, type: "Opaque", metadata },
@@ -107,6 +113,30 @@ test("createTokenCopier() succeeds if another replica creates the copy first", a
   });
   await ensureToken("team");
   expect(written(api)).toHaveLength(1);
+});
+
+test.each<[what: string, metadata: V1Secret["metadata"]]>([
+  ["an earlier version has created without an owner", {}],
+  ["belongs to an earlier namespace", { ownerReferences: [{ ...OWNER, uid: "0" }] }],
+  ["a tenant has given another owner", { ownerReferences: [OWNER, { ...OWNER, name: "team" }] }],
+])("createTokenCopier() gives a copy that %s to the namespace of the webhook", async (_, metadata) => {
+  const copy = { data: TOKEN, metadata: { labels: LABELS, ...metadata } };
+  const { api, ensureToken } = await start({ [SOURCE]: { data: TOKEN }, [COPY]: copy });
+  await ensureToken("team");
+  expect(api.store.get<V1Secret>(COPY)).toMatchObject({ data: TOKEN, metadata: { labels: LABELS, ...OWNED } });
+  await ensureToken("team");
+  expect(written(api)).toHaveLength(1);
+});
+
+test("createTokenCopier() copies nothing while the owner is not known", async () => {
+  const { api } = await start({ [SOURCE]: { data: TOKEN } });
+  const { core } = await connectWithKubeconfig(kubeconfigOf(api.url));
+  const { tokenCopies: copies } = createMetrics({ poolUnits: () => undefined });
+  const ensureToken = createTokenCopier({ core, owner: () => undefined, log: silentLog, copies });
+  expect(await ensureToken("team", AbortSignal.timeout(4000)).then(String, String)).toBe(
+    "Error: Not known yet which namespace owns the copies of the token",
+  );
+  expect(api.requests).toEqual([]);
 });
 
 test("createTokenCopier() updates a copy once if several pods are created at the same time", async () => {

@@ -1,9 +1,9 @@
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
+import type { Allocation } from "../../pool/allocation/allocation.ts";
 import type { Inventory } from "../../pool/inventory.ts";
 import { POD_CLAIMS_ANNOTATION, type PodClaim } from "../../pool/pod_claims.ts";
 import { quote } from "../../program/text/quote.ts";
 import { checkClaims, checkInventory, checkUnits } from "../capacity/capacity.ts";
-import type { Allocation } from "../claims/allocation.ts";
 import { checkCoverage, readPodClaims } from "../claims/pod_claims.ts";
 import { type Catalogue, type ClientDefinition, chooseClient } from "../clients/catalogue.ts";
 import { clientVolumeMounts, clientVolumes } from "../injection/client_volumes.ts";

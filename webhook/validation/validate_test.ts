@@ -488,7 +488,7 @@ test("validate() with claims refuses pods if no server reports its GPUs", () => 
   expect(decisionOn(injectedPod, { ...claimSettings, pool: { servers: [unreported] } })).toMatchObject({
     reason: "capacity",
     message: expect.stringContaining(
-      "(bitfusion:56001) do not report GPUs that the scheduler could share: set ALLOCATION=units",
+      "(bitfusion:56001) do not report GPUs that the scheduler could share: install the kustomize component components/units",
     ),
   });
   for (const other of [...poolOf(1).servers, { address: "down:1", reachable: false }]) {

@@ -1,0 +1,34 @@
+import { get, kubectl, waitFor } from "./kubectl.ts";
+
+/** The kustomizations of the cluster of the tests. */
+export const KUSTOMIZATIONS = { claims: "kind", units: "e2e/cluster/units" } as const;
+
+const PROGRAMS = [
+  ["deployment/bitfusion-webhook", "bitfusion-system"],
+  ["deployment/bitfusion-controller", "bitfusion-system"],
+  ["daemonset/bitfusion-device-plugin", "bitfusion-node"],
+] as const;
+
+/** Installs the programs over those that run. Waits until the earlier pods are removed: they respond until then. */
+export async function install(allocation: keyof typeof KUSTOMIZATIONS): Promise<void> {
+  await kubectl("apply", "-k", KUSTOMIZATIONS[allocation]);
+  await Promise.all(PROGRAMS.map(([program, namespace]) => waitForRollout(program, namespace)));
+}
+
+/** Waits until all pods of a program are new, and its old pods are removed. @throws {ExecError} after two minutes. */
+export async function waitForRollout(program: string, namespace: string): Promise<void> {
+  const inNamespace = ["-n", namespace];
+  await kubectl("rollout", "status", ...inNamespace, program, "--timeout=120s");
+  const label = `app.kubernetes.io/name=${program.split("/")[1]}`;
+  await waitFor(`the old pods of ${program} to be removed`, async () => {
+    const { spec, status } = await get<Workload>(program, ...inNamespace);
+    const { items } = await get<{ items: unknown[] }>("pods", ...inNamespace, "-l", label);
+    return items.length === (spec.replicas ?? status.desiredNumberScheduled);
+  });
+}
+
+/** The fields of a Deployment or DaemonSet that say how many pods it has. */
+interface Workload {
+  readonly spec: { readonly replicas?: number };
+  readonly status: { readonly desiredNumberScheduled?: number };
+}
