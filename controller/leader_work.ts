@@ -15,7 +15,7 @@ import { createSupply, type GpuSupply } from "./claims/supply.ts";
 import { reportWaitingPods } from "./claims/waiting_events.ts";
 import { createLeaseEnder } from "./leases/lease_ender.ts";
 import type { ControllerMetrics } from "./metrics.ts";
-import { labelReadyNodes } from "./nodes/node_labels.ts";
+import { markReadyNodes } from "./nodes/ready_nodes.ts";
 import { createSliceReconciler } from "./slices/reconcile.ts";
 import { DRIVER_SLICES } from "./slices/slice.ts";
 import { createSliceStore } from "./slices/slice_store.ts";
@@ -108,7 +108,7 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
         podClaims.run(untilEnded),
         leaseEnder.run(untilEnded),
         removeOldTemplates({ request, log }, untilEnded),
-        labelReadyNodes({ request, namespace: driverNamespace, log }, untilEnded),
+        markReadyNodes({ request, namespace: driverNamespace, log }, untilEnded),
         reportWaitingPods({ claims, supply, record, log, signal: untilEnded }),
       ];
       try {

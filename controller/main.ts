@@ -12,7 +12,7 @@ import { findMissing } from "./api_support.ts";
 import { createLeaderWork, type LeaderWork } from "./leader_work.ts";
 import { createControllerMetrics } from "./metrics.ts";
 import { readSettings } from "./settings.ts";
-import { withdrawSlices } from "./slices/withdraw.ts";
+import { withdraw } from "./withdraw.ts";
 
 const NAME = "bitfusion-controller";
 
@@ -48,7 +48,7 @@ await runProgram("controller", async ({ environment, log, signal }) => {
   if (allocation === "units") {
     status = "nothing is published: ALLOCATION=units";
     log.info("Idle", { status, metricsPort: probes.port });
-    await lead((untilLost) => withdrawSlices({ request, log, metrics }, untilLost));
+    await lead((untilLost) => withdraw({ request, log, metrics }, untilLost));
     return;
   }
   await waitForClaimSupport({

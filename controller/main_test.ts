@@ -2,6 +2,7 @@ import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempDisposable, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Node } from "../kubernetes/objects/node.ts";
 import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/objects/resource_slice.ts";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { createObjectStore } from "../kubernetes/simulated/objects.ts";
@@ -133,6 +134,22 @@ test("with ALLOCATION=units the controller removes published slices once the pre
   await controller({ ...environment, ALLOCATION: "units" }, "Idle").started;
   await previous[Symbol.asyncDispose]();
   await until((devices) => devices.size === 0);
+});
+
+test("with ALLOCATION=units the controller removes the label and the capacity of nodes", async () => {
+  const { controller, get, put, version } = await start();
+  const units = { "bitfusion.io/gpu": "1G" };
+  const EMPTY = { capacity: {}, allocatable: {} };
+  put("/api/v1/nodes/a", {
+    metadata: { labels: { "bitfusion.io/driver-ready": "true" } },
+    status: { capacity: units, allocatable: units },
+  });
+  controller({ ALLOCATION: "units" });
+  const isCleared = ({ metadata, status }: Node) => Bun.deepEquals([metadata.labels, status], [{}, EMPTY]);
+  for await (const _ of version.changes(AbortSignal.timeout(15_000))) {
+    if (isCleared(get<Node>("/api/v1/nodes/a") as Node)) return;
+  }
+  throw new Error(`Waited 15 s: ${JSON.stringify(get("/api/v1/nodes/a"))}`);
 });
 
 test("with ALLOCATION=units the controller retries a removal that the API server rejects, and removes no other driver's slice", async () => {

@@ -6,4 +6,10 @@ export const NODES = "/api/v1/nodes";
 /** The fields of a Node (k8s.io/api/core/v1) that the programs use. */
 export interface Node extends ApiObject {
   readonly metadata: ApiObject["metadata"] & { readonly labels?: Readonly<Record<string, string>> };
+  readonly status?: {
+    /** Quantities by resource: what the node has. */
+    readonly capacity?: Readonly<Record<string, string>>;
+    /** What the scheduler may use of it. */
+    readonly allocatable?: Readonly<Record<string, string>>;
+  };
 }

@@ -27,7 +27,7 @@ export interface ObjectStore {
 }
 
 const PATH =
-  /^(?<group>\/api\/v1|\/apis\/[^/]+\/[^/]+)(?:\/namespaces\/(?<namespace>[^/]+))?\/(?<resource>[a-z]+)(?:\/(?<name>[^/]+))?$/;
+  /^(?<group>\/api\/v1|\/apis\/[^/]+\/[^/]+)(?:\/namespaces\/(?<namespace>[^/]+))?\/(?<resource>[a-z]+)(?:\/(?<name>[^/]+)(?<subresource>\/status)?)?$/;
 
 /** A requirement of a selector. */
 const REQUIREMENT = /^([^=!]+)(=|==|!=)([^=!]*)$/;
@@ -144,8 +144,7 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
     return Response.json(store(path, object, isDryRun(url)), { status: 201 });
   }
 
-  async function change(request: Request, url: URL, current: KubernetesObject): Promise<Response> {
-    const path = url.pathname;
+  async function change(request: Request, url: URL, { path, current }: StoredObject): Promise<Response> {
     const body = (await request.json().catch(() => ({}))) as KubernetesObject & DeleteOptions;
     const expected: { uid?: string; resourceVersion?: string } =
       request.method === "DELETE" ? (body.preconditions ?? {}) : (body.metadata ?? {});
@@ -177,9 +176,9 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
     },
     async answer(request) {
       const url = new URL(request.url);
-      const path = url.pathname;
-      const groups = PATH.exec(path)?.groups;
+      const groups = PATH.exec(url.pathname)?.groups;
       if (!groups) return undefined;
+      const path = url.pathname.slice(0, url.pathname.length - (groups.subresource?.length ?? 0));
       if (groups.name === undefined) {
         if (url.searchParams.get("watch")) return watch(url, request.signal);
         if (request.method === "GET") return list(url);
@@ -188,7 +187,7 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
       const current = objects.get(path);
       if (!current) return failure(404, "NotFound", { name: groups.name, kind: groups.resource });
       if (request.method === "GET") return Response.json(current);
-      return ["PUT", "PATCH", "DELETE"].includes(request.method) ? change(request, url, current) : undefined;
+      return ["PUT", "PATCH", "DELETE"].includes(request.method) ? change(request, url, { path, current }) : undefined;
     },
   };
 }
@@ -230,6 +229,11 @@ function typeInSelection(url: URL, { path, type, object, previous }: WatchEvent)
   const wasBefore = isSelected(url, path, previous);
   if (isNow) return wasBefore ? "MODIFIED" : "ADDED";
   return wasBefore ? "DELETED" : undefined; // an object that leaves the selection is reported as deleted
+}
+
+interface StoredObject {
+  readonly path: string;
+  readonly current: KubernetesObject;
 }
 
 /** The body of a DELETE (meta/v1). */

@@ -1,12 +1,13 @@
 import { once } from "node:events";
-import { isStatus } from "../../kubernetes/error.ts";
-import { RESOURCE_SLICES, type ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
-import type { KubernetesRequest } from "../../kubernetes/request.ts";
-import { createBackoff } from "../../program/backoff.ts";
-import { type Logger, messageOf } from "../../program/log/log.ts";
-import type { ControllerMetrics } from "../metrics.ts";
-import { DRIVER_SLICES } from "./slice.ts";
-import { removal } from "./write.ts";
+import { isStatus } from "../kubernetes/error.ts";
+import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/objects/resource_slice.ts";
+import type { KubernetesRequest } from "../kubernetes/request.ts";
+import { createBackoff } from "../program/backoff.ts";
+import { type Logger, messageOf } from "../program/log/log.ts";
+import type { ControllerMetrics } from "./metrics.ts";
+import { clearNodes } from "./nodes/clear_nodes.ts";
+import { DRIVER_SLICES } from "./slices/slice.ts";
+import { removal } from "./slices/write.ts";
 
 export interface WithdrawOptions {
   request: KubernetesRequest;
@@ -15,18 +16,19 @@ export interface WithdrawOptions {
 }
 
 /**
- * Removes all slices of the driver, so that the scheduler allocates no more GPUs. Claims keep what they hold: an allocation does not
- * end with its slice. Failures are retried with backoff. Returns when the signal is aborted.
+ * Removes all slices of the driver, so that the scheduler allocates no more GPUs, and then what the controller has written to nodes. Claims
+ * keep what they hold: an allocation does not end with its slice. Failures are retried with backoff. Returns when the signal is aborted.
  */
-export async function withdrawSlices(options: WithdrawOptions, signal: AbortSignal): Promise<void> {
+export async function withdraw(options: WithdrawOptions, signal: AbortSignal): Promise<void> {
   const backoff = createBackoff();
   while (!signal.aborted) {
     try {
       await removeSlices(options, signal);
+      for (const node of await clearNodes(options.request, signal)) options.log.info("Node cleared", { node });
       await once(signal, "abort");
     } catch (error) {
       if (signal.aborted) return;
-      options.log.warn("Cannot remove the ResourceSlices", { reason: messageOf(error) });
+      options.log.warn("Cannot withdraw the pool from the cluster", { reason: messageOf(error) });
       await backoff.wait(signal).catch(() => {}); // rejects only when aborted
     }
   }
