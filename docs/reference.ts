@@ -42,12 +42,13 @@ ${sections.join("\n")}`;
 
 /** The content of docs/metrics.md. */
 export async function metricsReference(): Promise<string> {
-  const driver = new Registry();
+  const [devicePlugin, driver] = [new Registry(), new Registry()];
+  createPluginMetrics({ registry: devicePlugin, units: () => undefined, heldUnits: async () => [] });
   createDriverMetrics({ registry: driver, preparedClaims: async () => 0 });
   const programs: Readonly<Record<string, Registry>> = {
     Webhook: createWebhookMetrics({ poolUnits: () => undefined }).registry,
     Controller: createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 }).registry,
-    "Device plugin": createPluginMetrics({ units: () => undefined, heldUnits: async () => [] }).registry,
+    "Device plugin": devicePlugin,
     Driver: driver,
   };
   const sections: string[] = [];

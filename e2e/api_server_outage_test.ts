@@ -5,7 +5,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { kubeconfigOf, type SimulatedApiServer, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { startSimulatedDraKubelet } from "../kubernetes/simulated/dra_kubelet.ts";
-import { startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
 import { type LogLine, type Program, startProgram } from "../program/processes/child_program.ts";
 import { bundle, freePort } from "../program/testing.ts";
 
@@ -41,14 +40,11 @@ const PROGRAMS: Record<
   "controller/main.ts": async () => POOL,
   "plugin/main.ts": async (directory, resources) => {
     const environment = {
-      RESOURCE_NUMS: "100",
-      KUBELET_DIR: directory,
       PLUGINS_REGISTRY_DIR: join(directory, "registry"),
       DRIVER_DIR: join(directory, "driver"),
       CDI_DIR: join(directory, "cdi"),
     };
     await mkdir(environment.PLUGINS_REGISTRY_DIR);
-    resources.use(await startSimulatedKubelet({ directory, resourceName: "bitfusion.io/gpu" }));
     resources.use(await startSimulatedDraKubelet({ directory: environment.PLUGINS_REGISTRY_DIR }));
     return environment;
   },

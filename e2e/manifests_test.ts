@@ -109,6 +109,14 @@ test.skipIf(!Bun.which("kubectl"))("the component for units changes nothing but 
   ]);
   const [webhook] = units.find(({ kind }) => kind === "MutatingWebhookConfiguration")?.webhooks ?? [];
   expect(webhook.sideEffects).toBe("NoneOnDryRun"); // the webhook copies the token
+  const directories = (manifests: Manifest[]): string[] =>
+    manifests
+      .find(({ kind }) => kind === "DaemonSet")
+      ?.spec.template.spec.volumes.map(({ hostPath }: { hostPath: { path: string } }) => hostPath.path);
+  expect(directories(units).filter((path) => !directories(claims).includes(path))).toEqual([
+    "/var/lib/kubelet/device-plugins",
+    "/var/lib/kubelet/pod-resources",
+  ]);
   const added = requestsWithoutRight(grantedRights(claims), grantedRights(units)).map(describeRight);
   expect(added.sort()).toEqual([
     "bitfusion-webhook: create secrets",

@@ -2,6 +2,7 @@ import { afterEach, expect, test } from "bun:test";
 import { mkdir, mkdtemp, open, readdir, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Registry } from "prom-client";
 import {
   type SimulatedKubelet,
   type SimulatedKubeletOptions,
@@ -83,7 +84,7 @@ function startPlugin(directory: string, options: Partial<LifecycleOptions> = {})
     resourceName: RESOURCE,
     units,
     log: silentLog,
-    metrics: createPluginMetrics({ units: () => units.current, heldUnits: async () => [] }),
+    metrics: createPluginMetrics({ registry: new Registry(), units: () => units.current, heldUnits: async () => [] }),
     onRegistered: () => {},
     backoff: createBackoff({ initial: 1, max: 20 }),
     signal: stop.signal,

@@ -321,6 +321,7 @@ async function startDraNode() {
   const pool = await startPoolServerHere();
   cleanups.push(() => pool[Symbol.asyncDispose]());
   const environment = {
+    ALLOCATION: "claims",
     POOL_SERVERS: pool.address,
     KUBECONFIG: join(directory, "kubeconfig"),
     PLUGINS_REGISTRY_DIR: registry,
@@ -340,9 +341,9 @@ async function untilDriversRegistered(
   throw new Error(`Expected ${count} registered drivers: ${plugins.current?.length}`);
 }
 
-test("with an API server, the driver runs beside the device plugin, and both clean up on SIGTERM", async () => {
+test("with units and an API server, the driver runs beside the device plugin, and both clean up on SIGTERM", async () => {
   const { directory, devices, kubelet, claim, environment } = await startDraNode();
-  const plugin = startPlugin(directory, environment);
+  const plugin = startPlugin(directory, { ...environment, ALLOCATION: "units" });
   await Promise.all([untilAllocatable(devices, 100), untilDriversRegistered(kubelet, 1)]);
   const { metricsPort } = JSON.parse(await untilLogged(plugin, "Started"));
   expect((await fetch(`http://127.0.0.1:${metricsPort}/readyz`)).status).toBe(200);
@@ -381,11 +382,26 @@ test("the plugin recovers from SIGKILL while it prepares a claim", async () => {
   expect(await readdir(environment.CDI_DIR)).toEqual(["bitfusion.io-claim_train-1.json"]);
 });
 
-test("with ALLOCATION=claims the plugin is not ready before the driver is registered", async () => {
-  const { directory, devices, environment } = await startDraNode();
+test("with claims the plugin prepares claims, lists no units to the kubelet, and talks to the pool only for leases", async () => {
+  const { directory, devices, kubelet, claim, environment } = await startDraNode();
+  let connections = 0;
+  const other = await startTcpServer(() => connections++);
+  const POOL_SERVERS = `${environment.POOL_SERVERS},${other}`;
+  const plugin = startPlugin(directory, { ...environment, POOL_SERVERS, INTERVAL: "0.1" });
+  await untilDriversRegistered(kubelet, 1);
+  const { metricsPort } = JSON.parse(await untilLogged(plugin, "Started"));
+  while ((await fetch(`http://127.0.0.1:${metricsPort}/readyz`)).status !== 200);
+  expect(connections).toBe(0);
+  expect(await kubelet.prepare([claim])).toMatchObject({ "train-1": { error: "" } });
+  expect(devices.resource.current).toMatchObject({ capacity: 0, allocatable: 0 });
+  plugin.kill("SIGTERM");
+  expect(await plugin.exited).toBe(0);
+});
+
+test("with claims the plugin is not ready before the driver is registered", async () => {
+  const { directory, environment } = await startDraNode();
   const PLUGINS_REGISTRY_DIR = join(directory, "unwatched");
-  const plugin = startPlugin(directory, { ...environment, PLUGINS_REGISTRY_DIR, ALLOCATION: "claims" });
-  await untilAllocatable(devices, 100);
+  const plugin = startPlugin(directory, { ...environment, PLUGINS_REGISTRY_DIR });
   const { metricsPort } = JSON.parse(await untilLogged(plugin, "Started"));
   const response = await fetch(`http://127.0.0.1:${metricsPort}/readyz`);
   expect([response.status, await response.text()]).toEqual([503, "Driver not registered with the kubelet\n"]);
@@ -405,7 +421,8 @@ test.each([
 const used = await usedPort();
 
 test.each([
-  [{}, "Cannot start without POOL_SERVERS: expected host:port"],
+  [{ ALLOCATION: "units" }, "Cannot start without POOL_SERVERS: expected host:port"],
+  [{}, "Cannot find the API server: expected"],
   [{ RESOURCE_NUMS: "many" }, 'Cannot use RESOURCE_NUMS="many": expected a whole number from 1 to 100000'],
   [{ INTERVAL: "10s", RESOURCE_NUMS: "1" }, 'Cannot use INTERVAL="10s": expected seconds from 0.1 to 3600'],
   [{ POOL_SERVERS: "pool" }, 'Cannot use POOL_SERVERS="pool": expected host:port'],

@@ -1,10 +1,9 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import { countUnits, type UnitList } from "./devices.ts";
 import type { HeldUnits } from "./held_units.ts";
 
-/** The metrics that the device plugin sets, and their registry. */
+/** The metrics that the device plugin sets. */
 export interface PluginMetrics {
-  readonly registry: Registry;
   readonly registrations: Counter<"result">;
   readonly listUpdates: Counter;
   /** In seconds. */
@@ -14,6 +13,7 @@ export interface PluginMetrics {
 }
 
 export interface PluginMetricsOptions {
+  registry: Registry;
   units: () => UnitList | undefined;
   /** The units that pods hold. Undefined if the kubelet does not answer. Called at each scrape. */
   heldUnits: () => Promise<readonly HeldUnits[] | undefined>;
@@ -21,10 +21,8 @@ export interface PluginMetricsOptions {
 
 const PREFIX = "bitfusion_device_plugin";
 
-export function createPluginMetrics({ units, heldUnits }: PluginMetricsOptions): PluginMetrics {
-  const registry = new Registry();
+export function createPluginMetrics({ registry, units, heldUnits }: PluginMetricsOptions): PluginMetrics {
   const registers = [registry];
-  collectDefaultMetrics({ register: registry });
   new Gauge({
     name: `${PREFIX}_units`,
     help: "Units listed to the kubelet by pool server and health.",
@@ -59,7 +57,6 @@ export function createPluginMetrics({ units, heldUnits }: PluginMetricsOptions):
     },
   });
   return {
-    registry,
     registrations: new Counter({
       name: `${PREFIX}_registrations_total`,
       help: "Registrations of the device plugin with the kubelet by result.",

@@ -54,15 +54,15 @@ export const SETTINGS = {
   ...POOL_SETTINGS,
   RESOURCE_NUMS: setting(
     v.optional(integer({ min: 1, max: 100_000 })),
-    "Without pool servers: the number of units of this node, which are always healthy. With servers that report their GPUs: the most units that this node lists. With a token for another protocol, such as that of Bitfusion's own servers: the units that the servers share. At most 100000",
+    "With units. Without pool servers: the number of units of this node, which are always healthy. With servers that report their GPUs: the most units that this node lists. With a token for another protocol, such as that of Bitfusion's own servers: the units that the servers share. At most 100000",
   ),
   INTERVAL: setting(
     v.optional(seconds({ min: 0.1, max: 3600 }), "10"),
-    "Seconds between two checks of a pool server. A failure is noticed within two of them",
+    "With units. Seconds between two checks of a pool server. A failure is noticed within two of them",
   ),
   SPLIT_NODES: setting(
     v.optional(nodeNames()),
-    "Names of nodes, separated by commas: each of them lists its part of the pool only",
+    "With units. Names of nodes, separated by commas: each of them lists its part of the pool only",
   ),
   NODE_NAME: setting(
     v.optional(v.string()),
@@ -70,7 +70,7 @@ export const SETTINGS = {
   ),
   ALLOCATION: setting(
     allocation(),
-    "`claims`: the driver must be registered. `units`: it still runs, for the claims that pods hold after a change from `claims`, if the kubelet supports it and a service account or `KUBECONFIG` exists",
+    "`claims`: only the driver runs. `units`: the device plugin runs, and the driver, too, for the claims that pods hold after a change from `claims`, if the kubelet supports it and a service account or `KUBECONFIG` exists",
   ),
   RESOURCE_NAME: setting(
     v.optional(
@@ -80,19 +80,19 @@ export const SETTINGS = {
       ),
       "bitfusion.io/gpu",
     ),
-    "The extended resource that the plugin advertises",
+    "With units. The extended resource that the plugin advertises",
   ),
   SOCKET_NAME: setting(
     v.optional(v.pipe(v.string(), v.regex(/^[\w.-]{1,40}$/, EXPECTED_SOCKET_NAME)), "bitfusion.io"),
-    "Prefix of the names of the plugin's sockets",
+    "With units. Prefix of the names of the plugin's sockets",
   ),
   KUBELET_DIR: setting(
     v.optional(v.string(), "/var/lib/kubelet/device-plugins"),
-    "The kubelet's directory of device plugins",
+    "With units. The kubelet's directory of device plugins",
   ),
   POD_RESOURCES_SOCKET: setting(
     v.optional(v.string(), "/var/lib/kubelet/pod-resources/kubelet.sock"),
-    "The kubelet's socket that reports who holds units, for the metrics",
+    "With units. The kubelet's socket that reports who holds units, for the metrics",
   ),
   PLUGINS_REGISTRY_DIR: setting(
     v.optional(v.string(), "/var/lib/kubelet/plugins_registry"),
@@ -117,7 +117,7 @@ export const SETTINGS = {
 export function readSettings(environment: Environment): PluginSettings {
   const env = readEnvironment(SETTINGS, environment);
   const servers = serversOf(env);
-  if (!servers && env.RESOURCE_NUMS === undefined) {
+  if (env.ALLOCATION === "units" && !servers && env.RESOURCE_NUMS === undefined) {
     throw new ConfigError(
       `Cannot start without POOL_SERVERS: ${EXPECTED_SERVERS}; or set SERVERS_CONF or RESOURCE_NUMS`,
     );

@@ -60,17 +60,16 @@ async function measureDriver(folder: string): Promise<number[]> {
   const kubeconfig = join(folder, "kubeconfig");
   await writeFile(kubeconfig, kubeconfigOf(api.url));
   const plugin = await compile("plugin/main.ts", join(folder, "plugin"));
-  const [KUBELET_DIR, PLUGINS_REGISTRY_DIR, DRIVER_DIR, CDI_DIR] = ["kubelet", "registry", "driver", "cdi"].map(
-    (name) => join(folder, name),
-  ) as [string, string, string, string];
-  for (const directory of [KUBELET_DIR, DRIVER_DIR, CDI_DIR]) await mkdir(directory);
+  const [PLUGINS_REGISTRY_DIR, DRIVER_DIR, CDI_DIR] = ["registry", "driver", "cdi"].map((name) =>
+    join(folder, name),
+  ) as [string, string, string];
+  for (const directory of [DRIVER_DIR, CDI_DIR]) await mkdir(directory);
   await using kubelet = await startSimulatedDraKubelet({ directory: PLUGINS_REGISTRY_DIR });
   const child = Bun.spawn([plugin], {
     env: {
       KUBECONFIG: kubeconfig,
       POOL_SERVERS: pool.address,
       POOL_TOKEN,
-      KUBELET_DIR,
       PLUGINS_REGISTRY_DIR,
       DRIVER_DIR,
       CDI_DIR,

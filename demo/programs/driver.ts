@@ -14,10 +14,12 @@ export interface Driver extends AsyncDisposable {
 }
 
 export async function startDriver({ folder, kubeconfig, servers }: ProgramOptions): Promise<Driver> {
-  const [registry, plugins, driver, cdiDirectory] = ["registry", "plugins", "driver", "cdi"].map((name) =>
-    join(folder, name),
-  ) as [string, string, string, string];
-  for (const directory of [plugins, driver, cdiDirectory]) await mkdir(directory, { recursive: true });
+  const [registry, driver, cdiDirectory] = ["registry", "driver", "cdi"].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  for (const directory of [driver, cdiDirectory]) await mkdir(directory, { recursive: true });
   await using resources = new AsyncDisposableStack();
   const kubelet = resources.use(await startSimulatedDraKubelet({ directory: registry }));
   const program: Program = resources.use(
@@ -28,7 +30,6 @@ export async function startDriver({ folder, kubeconfig, servers }: ProgramOption
         PLUGINS_REGISTRY_DIR: registry,
         DRIVER_DIR: driver,
         CDI_DIR: cdiDirectory,
-        KUBELET_DIR: plugins, // the device manager is not simulated: its directory stays empty
       },
       ready: "Started",
     }),

@@ -1,6 +1,8 @@
-import { expect } from "bun:test";
+// The device plugin, which runs without claims.
+import { beforeAll, expect } from "bun:test";
 import { POOL_UNITS } from "../cluster/pool.ts";
 import { exec } from "../steps/exec.ts";
+import { INSTALL_TIMEOUT, install } from "../steps/installation.ts";
 import { apply, get, kubectl, WORKERS, waitFor, waitForSuccess, waitForUnits } from "../steps/kubectl.ts";
 import { heldUnits, killPlugin, pluginMetrics, pluginSockets } from "../steps/node_plugin.ts";
 import { pod, share, sharePod } from "../steps/pods.ts";
@@ -11,6 +13,8 @@ const [node, otherNode] = WORKERS;
 /** Units that each container of the pod `holder` holds. */
 const HELD = { first: 30, second: 50 };
 
+beforeAll(() => install("units"), INSTALL_TIMEOUT);
+
 scenario(
   "the plugin re-registers after each of 25 kubelet restarts, and running pods keep their units",
   async (namespace) => {
@@ -20,7 +24,7 @@ scenario(
       await restartKubelet();
       await waitForNewSocket(before);
     }
-    await waitForUnits("allocatable", POOL_UNITS, [node]);
+    await waitForUnits("allocatable", POOL_UNITS, { nodes: [node] });
     await assertHolderIsUntouched(namespace);
     await apply(sharePod({ namespace, name: "after", num: 1, percent: 50, node }));
     await waitForSuccess(namespace, "after");
@@ -35,7 +39,7 @@ scenario(
       const before = await pluginSockets(node);
       await Promise.all([killPlugin(node), alsoKubelet ? restartKubelet() : undefined]);
       await waitForNewSocket(before);
-      await waitForUnits("allocatable", POOL_UNITS, [node]);
+      await waitForUnits("allocatable", POOL_UNITS, { nodes: [node] });
       await assertHolderIsUntouched(namespace);
     }
     expect(await pluginSockets(node)).toHaveLength(1); // those of the killed plugins are removed
@@ -74,7 +78,7 @@ scenario("after a node restart the node's units are allocatable again, and pods 
     const metrics = await pluginMetrics(otherNode).catch(() => undefined); // the node may still be down
     return metrics?.get('bitfusion_device_plugin_registrations_total{result="registered"}') === 1;
   });
-  await waitForUnits("allocatable", POOL_UNITS, [otherNode]);
+  await waitForUnits("allocatable", POOL_UNITS, { nodes: [otherNode] });
   const manifest = sharePod({ namespace, name: "after", num: 1, percent: 50, node: otherNode });
   await waitFor("every webhook replica to respond: one was on that node", () =>
     apply(manifest).then(Boolean, () => false),
@@ -119,12 +123,12 @@ scenario("a pool server that one node cannot reach lowers allocatable on that no
   const rule = ["FORWARD", "-d", address, "-j", "DROP"];
   await exec(["docker", "exec", node, "iptables", "-I", ...rule]);
   try {
-    await waitForUnits("allocatable", POOL_UNITS - 100, [node]);
-    await waitForUnits("allocatable", POOL_UNITS, [otherNode]);
+    await waitForUnits("allocatable", POOL_UNITS - 100, { nodes: [node] });
+    await waitForUnits("allocatable", POOL_UNITS, { nodes: [otherNode] });
   } finally {
     await exec(["docker", "exec", node, "iptables", "-D", ...rule]);
   }
-  await waitForUnits("allocatable", POOL_UNITS, [node]);
+  await waitForUnits("allocatable", POOL_UNITS, { nodes: [node] });
 });
 
 scenario("the plugin re-registers when the device-plugins directory is recreated", async (namespace) => {
@@ -133,7 +137,7 @@ scenario("the plugin re-registers when the device-plugins directory is recreated
   await exec(["docker", "exec", node, "rm", "-r", "/var/lib/kubelet/device-plugins"]);
   await exec(["docker", "exec", node, "systemctl", "start", "kubelet"]);
   await waitForNewSocket(before);
-  await waitForUnits("allocatable", POOL_UNITS, [node]);
+  await waitForUnits("allocatable", POOL_UNITS, { nodes: [node] });
   await apply(sharePod({ namespace, name: "after", num: 1, percent: 50, node }));
   await waitForSuccess(namespace, "after");
 });

@@ -1,8 +1,8 @@
 // Runs last: it looks at what the programs have done during the other tests.
-import { expect, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { readAuditLog, readConnectionLog } from "../cluster/records.ts";
 import { connectionsOf, type PlacedPod, parseFlows } from "../steps/connections.ts";
-import { KUSTOMIZATIONS } from "../steps/installation.ts";
+import { INSTALL_TIMEOUT, install, KUSTOMIZATIONS } from "../steps/installation.ts";
 import { apply, get, kubectl, waitFor, waitForSuccess } from "../steps/kubectl.ts";
 import { type Manifest, renderManifests } from "../steps/manifests.ts";
 import { isAllowed, type NetworkPolicy } from "../steps/network_policies.ts";
@@ -21,6 +21,8 @@ const SYSTEM = ["-n", "bitfusion-system"];
 const CONTROLLER = ["deployment/bitfusion-controller", ...SYSTEM];
 const [SERVER_A, SERVER_B] = ["server.hostname=bitfusion-pool-a", "server.hostname=bitfusion-pool-b"];
 const KEEP_RUNNING = ["sleep", "600"];
+
+beforeAll(() => install("claims"), INSTALL_TIMEOUT);
 
 /** The spec of a claim that nothing can allocate. */
 const CLAIM = { devices: { requests: [{ name: "gpu", exactly: { deviceClassName: "none.example" } }] } };

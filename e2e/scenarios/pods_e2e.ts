@@ -1,6 +1,13 @@
 import { expect } from "bun:test";
-import { POOL_UNITS } from "../cluster/pool.ts";
-import { apply, get, kubectl, rejectionMessage, waitForSuccess, waitForUnits } from "../steps/kubectl.ts";
+import {
+  apply,
+  get,
+  kubectl,
+  NODE_CAPACITY,
+  rejectionMessage,
+  waitForSuccess,
+  waitForUnits,
+} from "../steps/kubectl.ts";
 import { exampleJob, type PodManifest, pod, sharePod } from "../steps/pods.ts";
 import { leasesOf } from "../steps/pool_log.ts";
 import { scenario } from "../steps/scenario.ts";
@@ -11,9 +18,9 @@ scenario.concurrent("the API server accepts kubectl apply -k .", async () => {
   expect(output).toContain("deployment.apps/bitfusion-webhook");
 });
 
-scenario.concurrent("every worker node reports the pool's units as capacity and allocatable", async () => {
-  await waitForUnits("allocatable", POOL_UNITS);
-  await waitForUnits("capacity", POOL_UNITS);
+scenario.concurrent("every worker node has a capacity of units that is never in the way", async () => {
+  await waitForUnits("allocatable", NODE_CAPACITY);
+  await waitForUnits("capacity", NODE_CAPACITY);
 });
 
 scenario.concurrent("the example Job completes with a lease of exactly its share", async (namespace) => {

@@ -9,10 +9,25 @@ const PROGRAMS = [
   ["daemonset/bitfusion-device-plugin", "bitfusion-node"],
 ] as const;
 
-/** Installs the programs over those that run. Waits until the earlier pods are removed: they respond until then. */
+/** Time limit for a test or hook that installs, in ms. */
+export const INSTALL_TIMEOUT = 240_000;
+
+/**
+ * Installs the programs over those that run, unless they already share the pool in this way. Waits until the earlier pods are removed: they respond
+ * until then.
+ */
 export async function install(allocation: keyof typeof KUSTOMIZATIONS): Promise<void> {
+  if ((await installed()) === allocation) return;
   await kubectl("apply", "-k", KUSTOMIZATIONS[allocation]);
   await Promise.all(PROGRAMS.map(([program, namespace]) => waitForRollout(program, namespace)));
+}
+
+async function installed(): Promise<keyof typeof KUSTOMIZATIONS> {
+  const { webhooks } = await get<{ webhooks: { sideEffects: string }[] }>(
+    "mutatingwebhookconfiguration",
+    "bitfusion-webhook",
+  );
+  return webhooks[0]?.sideEffects === "None" ? "claims" : "units"; // only with units does the webhook write
 }
 
 /** Waits until all pods of a program are new, and its old pods are removed. @throws {ExecError} after two minutes. */

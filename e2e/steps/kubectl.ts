@@ -21,14 +21,23 @@ export async function get<T>(...args: string[]): Promise<T> {
   return JSON.parse(await kubectl("get", "-o", "json", ...args));
 }
 
-/** Waits until every node reports this many units. @throws {ExecError} after two minutes. */
+/** The capacity of a node that counts no units of the pool. */
+export const NODE_CAPACITY = "1G";
+
+export interface UnitsOptions {
+  nodes?: readonly string[];
+  /** In seconds. */
+  timeout?: number;
+}
+
+/** Waits until every node reports this many units. @throws {ExecError} after the timeout. */
 export async function waitForUnits(
   kind: "allocatable" | "capacity",
-  units: number,
-  nodes: readonly string[] = WORKERS,
+  units: number | string,
+  { nodes = WORKERS, timeout = 120 }: UnitsOptions = {},
 ): Promise<void> {
   const path = `jsonpath={.status.${kind}.bitfusion\\.io/gpu}=${units}`;
-  await kubectl("wait", "--timeout=120s", `--for=${path}`, ...nodes.map((node) => `node/${node}`));
+  await kubectl("wait", `--timeout=${timeout}s`, `--for=${path}`, ...nodes.map((node) => `node/${node}`));
 }
 
 /** Waits until a pod has succeeded. Returns its log. @throws {ExecError} after two minutes. */

@@ -2,9 +2,18 @@ import { test } from "bun:test";
 import { diagnose } from "../cluster/diagnostics.ts";
 import { kubectl } from "./kubectl.ts";
 
+export interface ScenarioOptions {
+  /** In ms. Default: that of all tests (e2e/run.ts). */
+  timeout?: number;
+}
+
 /** Defines a test with its own namespace, deleted afterwards. A failure writes diagnostics to reports/e2e/<name>. */
-export function scenario(name: string, run: (namespace: string) => Promise<void>): void {
-  test(name, inNamespace(name, run));
+export function scenario(
+  name: string,
+  run: (namespace: string) => Promise<void>,
+  { timeout }: ScenarioOptions = {},
+): void {
+  test(name, inNamespace(name, run), timeout);
 }
 
 /** Defines a {@link scenario} that runs in parallel. It must not disturb installed programs or pool servers. */

@@ -1,19 +1,16 @@
-// Without claims: the component for units is installed over the programs that run, and then the base again.
+// The component for units is installed over the programs that run. Later drills need units, too; return_to_claims_e2e.ts goes back.
 import { afterAll, beforeAll, expect } from "bun:test";
-import { REMOVE_COPIES } from "../cluster/commands.ts";
-import { POOL_UNITS } from "../cluster/pool.ts";
-import { exec } from "../steps/exec.ts";
-import { install } from "../steps/installation.ts";
+import { INSTALL_TIMEOUT, install } from "../steps/installation.ts";
 import { apply, get, kubectl, waitFor, waitForSuccess } from "../steps/kubectl.ts";
 import { loadStatus, startLoad } from "../steps/load.ts";
 import { sharePod } from "../steps/pods.ts";
-import { leasesOf, poolEvents, summarizeLeases } from "../steps/pool_log.ts";
+import { poolEvents, summarizeLeases } from "../steps/pool_log.ts";
+import { expectUndisturbed, publishedGpus, secretRights, startPod } from "../steps/running_pods.ts";
 import { scenario } from "../steps/scenario.ts";
 
 /** The server of the pool with two GPUs. */
 const SERVER_A = "server.hostname=bitfusion-pool-a";
 const KEEP_RUNNING = ["sleep", "600"];
-const INSTALL_TIMEOUT = 180_000;
 
 /** A pod with a claim, which runs while the component is installed, in a namespace of its own. */
 const BEFORE = { namespace: "e2e-before", name: "before" };
@@ -23,50 +20,13 @@ interface Secret {
   data: Record<string, string>;
 }
 
-interface Status {
-  status: { phase: string; containerStatuses: { restartCount: number }[] };
-}
-
-/** Checks that a pod has run without interruption. */
-async function expectUndisturbed({ namespace, name }: { namespace: string; name: string }): Promise<void> {
-  const { status } = await get<Status>("pod", name, "-n", namespace);
-  expect([status.phase, status.containerStatuses.map(({ restartCount }) => restartCount)]).toEqual(["Running", [0]]);
-}
-
-/** Starts a pod that keeps running. */
-async function startPod({ namespace, name }: { namespace: string; name: string }): Promise<void> {
-  await apply(sharePod({ namespace, name, num: 1, percent: 5, command: KEEP_RUNNING }));
-  await kubectl("wait", "-n", namespace, `pod/${name}`, "--for=condition=Ready", "--timeout=120s");
-}
-
-async function publishedGpus(): Promise<object[]> {
-  const { items } = await get<{ items: { spec: { devices?: object[] } }[] }>("resourceslices");
-  return items.flatMap(({ spec }) => spec.devices ?? []);
-}
-
-/** What the webhook may do with Secrets of a namespace. */
-async function secretRights(namespace: string): Promise<string[]> {
-  const account = "--as=system:serviceaccount:bitfusion-system:bitfusion-webhook";
-  const can = (...what: string[]) =>
-    exec(["kubectl", "auth", "can-i", account, "-n", namespace, ...what]).then(
-      () => [what.join(" ")],
-      () => [], // exit status 1: no
-    );
-  return (
-    await Promise.all([can("get", "secrets"), can("get", "secrets/bitfusion-secret"), can("create", "secrets")])
-  ).flat();
-}
-
 beforeAll(async () => {
   await kubectl("create", "namespace", BEFORE.namespace);
   await startPod(BEFORE);
   await install("units");
 }, INSTALL_TIMEOUT);
 
-afterAll(async () => {
-  await kubectl("delete", "namespace", BEFORE.namespace, "--wait=false");
-  await install("claims");
-}, INSTALL_TIMEOUT);
+afterAll(() => kubectl("delete", "namespace", BEFORE.namespace, "--wait=false"));
 
 scenario("a change to units disturbs no pod that holds a claim, and the pod can still be ended", async () => {
   await waitFor("the published GPUs to be removed", async () => (await publishedGpus()).length === 0);
@@ -112,20 +72,3 @@ scenario("with units, a namespace gets a copy of the token, which belongs to bit
   expect(await get<Secret>(...secret)).toMatchObject({ metadata: { ownerReferences: [reference] }, data });
   expect(await secretRights(namespace)).toEqual(["get secrets/bitfusion-secret", "create secrets"]);
 });
-
-scenario(
-  "a change back to claims disturbs no pod that holds units, and leaves the webhook no right on Secrets of tenants",
-  async (namespace) => {
-    const holder = { namespace, name: "holder" };
-    await startPod(holder);
-    await install("claims");
-    await waitFor("the GPUs to be published again", async () => (await publishedGpus()).length === POOL_UNITS / 100);
-    await expectUndisturbed(holder);
-    expect(await secretRights(namespace)).toEqual([]);
-    await exec(REMOVE_COPIES.split(" "));
-    await apply(sharePod({ namespace, name: "after", num: 1, percent: 5 }));
-    await waitForSuccess(namespace, "after");
-    expect((await leasesOf(namespace, "after")).length).toBe(1);
-    expect(await kubectl("get", "secrets", "-n", namespace, "-o", "name")).toBe("");
-  },
-);
