@@ -76,8 +76,9 @@ export async function* watchObjects<Raw extends ApiObject, T>(
   }
 }
 
-async function listObjects<Raw extends ApiObject, T>(
-  { request, path, query, transform }: WatchOptions<Raw, T>,
+/** Lists a collection page by page. The objects are by their keys. */
+export async function listObjects<Raw extends ApiObject, T>(
+  { request, path, query, transform }: Pick<WatchOptions<Raw, T>, "request" | "path" | "query" | "transform">,
   signal: AbortSignal,
 ): Promise<{ objects: Map<string, T>; resourceVersion: string }> {
   const objects = new Map<string, T>();

@@ -1,7 +1,8 @@
 import pLimit from "p-limit";
 import { NODES, type Node } from "../../kubernetes/objects/node.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
-import { leftMarks, readMarks, writeMarks } from "./node_marks.ts";
+import { listObjects } from "../../kubernetes/watch.ts";
+import { leftMarks, type MarkChanges, readMarks, writeMarks } from "./node_marks.ts";
 
 /** Requests that are sent at the same time. */
 const CONCURRENCY = 10;
@@ -15,19 +16,10 @@ const CONCURRENCY = 10;
  */
 export async function clearNodes(request: KubernetesRequest, signal: AbortSignal): Promise<string[]> {
   const limit = pLimit(CONCURRENCY);
-  const { items } = (await (await request(NODES, { signal })).json()) as { items: Node[] };
-  const results = await Promise.allSettled(
-    items.map((node) =>
-      limit(async () => {
-        const left = leftMarks(readMarks(node));
-        if (!left) return [];
-        await writeMarks(request, node.metadata.name, left, signal);
-        return [node.metadata.name];
-      }),
-    ),
-  );
-  return results.flatMap((result) => {
-    if (result.status === "rejected") throw result.reason;
-    return result.value;
-  });
+  const transform = (node: Node) => leftMarks(readMarks(node));
+  const { objects } = await listObjects<Node, MarkChanges>({ request, path: NODES, transform }, signal);
+  const writes = [...objects].map(([node, left]) => limit(writeMarks, request, node, left, signal));
+  const failed = (await Promise.allSettled(writes)).find((result) => result.status === "rejected");
+  if (failed) throw failed.reason;
+  return [...objects.keys()];
 }
