@@ -171,7 +171,7 @@ test.each([
   const { copyToken } = await start({ [SOURCE]: { data: TOKEN } }, ({ url, method }) =>
     hangs(url, method) ? never : undefined,
   );
-  const copied = copyToken("team", AbortSignal.timeout(50));
+  const copied = copyToken("team", AbortSignal.timeout(500));
   expect(await copied.then(String, String)).toBe(`Error: ${call} was not answered in time`);
 });
 
