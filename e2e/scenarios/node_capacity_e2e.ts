@@ -38,7 +38,7 @@ scenario("a restart of the kubelet ends no pod with units, and the node keeps it
 
 scenario("the controller may change nothing of a node's status but its units", async () => {
   const account = "--as=system:serviceaccount:bitfusion-system:bitfusion-controller";
-  const options = [account, "--dry-run=server"];
+  const options = [account, "--as-group=system:masters", "--dry-run=server"]; // the group, because kubectl reads the node first
   for (const list of ["capacity", "allocatable"]) {
     expect(await patchStatus({ [list]: { [UNITS]: "7" } }, ...options)).toContain("patched");
     for (const change of [{ cpu: "1000" }, { "example.com/other": "1" }, { memory: null }]) {
