@@ -53,11 +53,15 @@ export async function rejectionMessage(object: object, ...options: string[]): Pr
   throw result instanceof Error ? result : new Error(`Expected a rejection: ${result}`);
 }
 
-/** Polls a condition that `kubectl wait` cannot express. @throws {Error} after two minutes. */
-export async function waitFor(what: string, isMet: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 120_000;
+/** Polls a condition that `kubectl wait` cannot express. @throws {Error} after the timeout, in seconds. */
+export async function waitFor(
+  what: string,
+  isMet: () => Promise<boolean>,
+  { timeout = 120 }: { timeout?: number } = {},
+): Promise<void> {
+  const deadline = performance.now() + timeout * 1000;
   while (!(await isMet())) {
-    if (performance.now() > deadline) throw new Error(`Waited two minutes for ${what}`);
+    if (performance.now() > deadline) throw new Error(`Waited ${timeout} s for ${what}`);
     await Bun.sleep(500);
   }
 }
