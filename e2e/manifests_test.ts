@@ -115,7 +115,6 @@ test.skipIf(!Bun.which("kubectl"))("the component for units changes nothing but 
       ?.spec.template.spec.volumes.map(({ hostPath }: { hostPath: { path: string } }) => hostPath.path);
   expect(directories(units).filter((path) => !directories(claims).includes(path))).toEqual([
     "/var/lib/kubelet/device-plugins",
-    "/var/lib/kubelet/pod-resources",
   ]);
   const added = requestsWithoutRight(grantedRights(claims), grantedRights(units)).map(describeRight);
   expect(added.sort()).toEqual([

@@ -10,7 +10,7 @@ test("the DaemonSet has no privileges that it does not need", async () => {
   const { spec } = parse(await read("daemonset.yaml")).spec.template;
   for (const host of ["hostNetwork", "hostPID", "hostIPC"]) expect(spec).not.toHaveProperty(host);
   expect(spec.containers).toHaveLength(1);
-  const [{ securityContext }] = spec.containers;
+  const [{ securityContext, volumeMounts }] = spec.containers;
   expect(securityContext).toEqual({
     runAsUser: 0,
     runAsGroup: 0,
@@ -20,7 +20,14 @@ test("the DaemonSet has no privileges that it does not need", async () => {
     seccompProfile: { type: "RuntimeDefault" },
   });
   const paths = spec.volumes.map(({ hostPath }: { hostPath: { path: string } }) => hostPath.path);
-  expect(paths).toEqual(["/var/lib/kubelet/plugins_registry", "/var/lib/kubelet/plugins/bitfusion.io", "/var/run/cdi"]);
+  expect(paths).toEqual([
+    "/var/lib/kubelet/pod-resources",
+    "/var/lib/kubelet/plugins_registry",
+    "/var/lib/kubelet/plugins/bitfusion.io",
+    "/var/run/cdi",
+  ]);
+  const readOnly = volumeMounts.filter((mount: { readOnly?: boolean }) => mount.readOnly);
+  expect(readOnly.map(({ name }: { name: string }) => name)).toEqual(["pod-resources"]);
 });
 
 test("the DaemonSet runs on every node, and is among the last to be evicted", async () => {

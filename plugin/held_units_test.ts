@@ -4,8 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { serveGrpc } from "../grpc/server.ts";
+import { createRecordingLog } from "../program/testing.ts";
 import { type ContainerResourcesSchema, PodResourcesLister } from "../proto/gen/podresources/v1/api_pb.ts";
-import { readHeldUnits } from "./held_units.ts";
+import { forgetLeftoverUnits, readHeldUnits } from "./held_units.ts";
 
 const RESOURCE = "bitfusion.io/gpu";
 
@@ -57,4 +58,45 @@ test("readHeldUnits() throws an error with the socket's path when no kubelet res
   expect(await readHeldUnits("/nowhere/kubelet.sock", RESOURCE).then(String, String)).toContain(
     "/nowhere/kubelet.sock",
   );
+});
+
+test("forgetLeftoverUnits() asks the kubelet until no pod holds units of a device plugin, and says what the node waits for", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "held-"));
+  const path = join(folder.path, "kubelet.sock");
+  const holder = { namespace: "n", name: "p", containers: [container("c", { [RESOURCE]: ["a-00"] })] };
+  let calls = 0;
+  const freed = Promise.withResolvers<void>();
+  await using _kubelet = await serveGrpc({
+    listen: { path },
+    routes: (router) =>
+      router.service(PodResourcesLister, {
+        list() {
+          if (++calls === 3) freed.resolve();
+          return { podResources: calls < 3 ? [holder] : [] };
+        },
+      }),
+  });
+  const lines: string[] = [];
+  const stop = new AbortController();
+  const options = { socket: path, resourceName: RESOURCE, log: createRecordingLog(lines), period: 5, duration: 0 };
+  const ended = forgetLeftoverUnits(options, stop.signal);
+  await freed.promise;
+  stop.abort();
+  await ended;
+  expect(calls).toBe(3);
+  expect(lines).toEqual([
+    "The node takes no new pods with a share until those with units of the device plugin have ended: undefined",
+  ]);
+});
+
+test("forgetLeftoverUnits() says once that the kubelet does not answer, and asks again", async () => {
+  const lines: string[] = [];
+  const options = {
+    socket: "/nowhere/kubelet.sock",
+    resourceName: RESOURCE,
+    log: createRecordingLog(lines),
+    period: 5,
+  };
+  await forgetLeftoverUnits(options, AbortSignal.timeout(200));
+  expect(lines).toEqual([expect.stringContaining("Cannot ask the kubelet which pods hold units: ")]);
 });

@@ -10,6 +10,7 @@ import { createLatest } from "../program/latest.ts";
 import { runProgram } from "../program/run.ts";
 import { createDevicePlugin } from "./device_plugin.ts";
 import type { Driver, DriverOptions } from "./driver/driver.ts";
+import { forgetLeftoverUnits } from "./held_units.ts";
 import { readSettings } from "./settings.ts";
 
 /** The token of the service account of a pod. */
@@ -46,7 +47,9 @@ await runProgram("device-plugin", async ({ environment, log, signal }) => {
   };
   const parts = [
     ...(servers ? [followToken()] : []),
-    ...(devicePlugin ? [devicePlugin.run(untilEnded)] : []),
+    devicePlugin
+      ? devicePlugin.run(untilEnded)
+      : forgetLeftoverUnits({ socket: settings.podResourcesSocket, resourceName, log }, untilEnded),
     ...(driver ? [driver.run(untilEnded)] : []),
   ];
   await Promise.all(parts.map((part) => part.finally(() => ended.abort()))); // the first part that ends stops the others

@@ -80,7 +80,7 @@ export const SETTINGS = {
       ),
       "bitfusion.io/gpu",
     ),
-    "With units. The extended resource that the plugin advertises",
+    "The extended resource that the device plugin advertises, with units",
   ),
   SOCKET_NAME: setting(
     v.optional(v.pipe(v.string(), v.regex(/^[\w.-]{1,40}$/, EXPECTED_SOCKET_NAME)), "bitfusion.io"),
@@ -92,7 +92,7 @@ export const SETTINGS = {
   ),
   POD_RESOURCES_SOCKET: setting(
     v.optional(v.string(), "/var/lib/kubelet/pod-resources/kubelet.sock"),
-    "With units. The kubelet's socket that reports who holds units, for the metrics",
+    "The kubelet's socket that reports who holds units of a device plugin",
   ),
   PLUGINS_REGISTRY_DIR: setting(
     v.optional(v.string(), "/var/lib/kubelet/plugins_registry"),

@@ -1,6 +1,6 @@
 import { ignoreStatus } from "../../kubernetes/error.ts";
 import { NODES, type Node } from "../../kubernetes/objects/node.ts";
-import { ONE, parseQuantity } from "../../kubernetes/objects/quantity.ts";
+import { parseQuantity } from "../../kubernetes/objects/quantity.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import { READY_NODE_LABEL, RESOURCE_NAME } from "../../pool/driver.ts";
 
@@ -11,10 +11,10 @@ import { READY_NODE_LABEL, RESOURCE_NAME } from "../../pool/driver.ts";
 const CAPACITY = "1G";
 
 /**
- * Who wrote a node's capacity of units: nobody, or a kubelet that has forgotten a device plugin (`none`); the controller (`own`); or a kubelet
- * with a device plugin (`plugin`), also for the five minutes after it ended, in which the kubelet fails new pods with units.
+ * Who wrote a node's capacity of units: nobody (`none`); the controller (`own`); a kubelet with a device plugin (`plugin`), also for the five minutes
+ * after it ended, in which the kubelet fails new pods with units; or a kubelet that has forgotten a device plugin, or the node's status (`zero`).
  */
-type CapacitySource = "none" | "own" | "plugin";
+export type CapacitySource = "none" | "own" | "plugin" | "zero";
 
 /** What the controller has written to a node. */
 export interface NodeMarks {
@@ -25,16 +25,19 @@ export interface NodeMarks {
 }
 
 export function readMarks({ metadata, status }: Node): NodeMarks {
-  const [capacity = 0n, allocatable = 0n] = [status?.capacity, status?.allocatable].map((list) =>
-    parseQuantity(list?.[RESOURCE_NAME] ?? 0),
-  );
-  const own = parseQuantity(CAPACITY);
-  const written: CapacitySource = capacity === own ? "own" : "plugin";
+  const [capacity, allocatable] = [status?.capacity, status?.allocatable].map((list) => list?.[RESOURCE_NAME]);
   return {
     hasLabel: metadata.labels?.[READY_NODE_LABEL] !== undefined,
-    capacity: capacity < ONE ? "none" : written,
-    isAllocatable: allocatable === capacity,
+    capacity: sourceOf(capacity),
+    isAllocatable: parseQuantity(allocatable ?? 0) === parseQuantity(capacity ?? 0),
   };
+}
+
+function sourceOf(capacity: string | undefined): CapacitySource {
+  if (capacity === undefined) return "none";
+  const units = parseQuantity(capacity);
+  if (units === 0n) return "zero";
+  return units === parseQuantity(CAPACITY) ? "own" : "plugin";
 }
 
 /** What has to be written to a node. */
@@ -45,17 +48,25 @@ export interface MarkChanges {
   readonly capacity?: boolean;
 }
 
+/** What is known about a node beside its marks. */
+export interface NodeFacts {
+  /** Whether the driver is ready there. */
+  readonly isReady: boolean;
+  /** Whether the kubelet holds no units of a device plugin. */
+  readonly isReleased: boolean;
+}
+
 /**
- * What is missing from a node, by whether the driver is ready there. The capacity stays while the driver is away: a kubelet that restarts checks the
- * units of running pods. Undefined if nothing is missing.
+ * What is missing from a node. The capacity stays while the driver is away: a kubelet that restarts checks the units of running pods. Undefined if
+ * nothing is missing.
  */
-export function missingMarks(
-  { hasLabel, capacity, isAllocatable }: NodeMarks,
-  isReady: boolean,
-): MarkChanges | undefined {
-  const label = hasLabel === isReady ? {} : { label: isReady };
-  const needsCapacity = isReady && (capacity === "none" || (capacity === "own" && !isAllocatable));
-  return nonEmpty({ ...label, ...(needsCapacity ? { capacity: true } : {}) });
+export function missingMarks(marks: NodeMarks, { isReady, isReleased }: NodeFacts): MarkChanges | undefined {
+  const { hasLabel, capacity, isAllocatable } = marks;
+  const isLost = capacity === "none" || (capacity === "zero" && isReleased) || (capacity === "own" && !isAllocatable);
+  return nonEmpty({
+    ...(hasLabel === isReady ? {} : { label: isReady }),
+    ...(isReady && isLost ? { capacity: true } : {}),
+  });
 }
 
 /** What has to be removed from a node without claims. Undefined if nothing has. */

@@ -8,12 +8,15 @@ import { createLatest } from "../../program/latest.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import { createFollowed } from "./followed.ts";
 import { type MarkChanges, missingMarks, type NodeMarks, readMarks, writeMarks } from "./node_marks.ts";
+import { createReleasedNodes } from "./released_nodes.ts";
 
 export interface ReadyNodesOptions {
   request: KubernetesRequest;
   /** The namespace of the driver's pods. */
   namespace: string;
   log: Logger;
+  /** Time between two looks at the pods of nodes whose kubelet has forgotten a device plugin, in ms. */
+  period?: number;
 }
 
 /** The label of the driver's pods (plugin/deploy/daemonset.yaml). */
@@ -25,10 +28,11 @@ const CONCURRENCY = 10;
 /**
  * Marks the nodes on which a pod of the driver is Ready, which means that the driver is registered with the kubelet. The slices select
  * nodes by the label, and the scheduler binds a pod with units only where there is a capacity. Other nodes lose the label. A mark that
- * somebody changes is restored. Failures are retried with backoff. Returns when the signal is aborted.
+ * somebody changes is restored. A node whose kubelet has forgotten a device plugin gets a capacity when no pod of the plugin's time runs there any
+ * more. Failures are retried with backoff. Returns when the signal is aborted.
  */
 export async function markReadyNodes(
-  { request, namespace, log }: ReadyNodesOptions,
+  { request, namespace, log, period }: ReadyNodesOptions,
   signal: AbortSignal,
 ): Promise<void> {
   /** The nodes of the driver's Ready pods, by the pods' keys. */
@@ -37,6 +41,14 @@ export async function markReadyNodes(
   const nodes = createFollowed<NodeMarks>();
   const version = createLatest(0);
   const onChange = () => version.set((version.current ?? 0) + 1);
+
+  const released = createReleasedNodes({
+    request,
+    log,
+    zeroed: () => [...nodes.objects].flatMap(([node, { capacity }]) => (capacity === "zero" ? [node] : [])),
+    onRelease: onChange,
+    ...(period === undefined ? {} : { period }),
+  });
 
   async function followPods(): Promise<void> {
     const path = `/api/v1/namespaces/${namespace}/pods`;
@@ -49,7 +61,12 @@ export async function markReadyNodes(
 
   async function followNodes(): Promise<void> {
     const watch = { request, path: NODES, transform: readMarks, log };
-    for await (const change of watchObjects<Node, NodeMarks>(watch, signal)) if (nodes.apply(change)) onChange();
+    for await (const change of watchObjects<Node, NodeMarks>(watch, signal)) {
+      if (!nodes.apply(change)) continue;
+      if (change.type === "put") released.note(change.key, change.object.capacity);
+      if (change.type === "replace") for (const [node, { capacity }] of change.objects) released.note(node, capacity);
+      onChange();
+    }
   }
 
   async function mark(node: string, marks: NodeMarks, missing: MarkChanges): Promise<void> {
@@ -63,6 +80,7 @@ export async function markReadyNodes(
       nodes.apply({ type: "put", key: node, object: marks });
       throw error;
     });
+    released.note(node, written.capacity);
     if (missing.label === undefined) return;
     log.info(missing.label ? "Node can run pods with a share" : "Node cannot run pods with a share", { node });
   }
@@ -74,7 +92,7 @@ export async function markReadyNodes(
       if (!readyPods.isSynced || !nodes.isSynced) continue;
       const ready = new Set(readyPods.objects.values());
       const writes = [...nodes.objects].flatMap(([node, marks]) => {
-        const missing = missingMarks(marks, ready.has(node));
+        const missing = missingMarks(marks, { isReady: ready.has(node), isReleased: released.has(node) });
         return missing ? [limit(mark, node, marks, missing)] : [];
       });
       const results = await Promise.allSettled(writes);
@@ -88,7 +106,7 @@ export async function markReadyNodes(
     }
   }
 
-  await Promise.all([followPods(), followNodes(), markNodes()]);
+  await Promise.all([followPods(), followNodes(), markNodes(), released.run(signal)]);
 }
 
 /** The node of a Ready pod of the driver. */

@@ -24,7 +24,7 @@ async function start(nodes: Readonly<Record<string, object>>, onRequest?: (reque
   cleanups.push(() => api[Symbol.asyncDispose]());
   const { request } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const stop = new AbortController();
-  const ended = markReadyNodes({ request, namespace: "bitfusion-node", log: silentLog }, stop.signal);
+  const ended = markReadyNodes({ request, namespace: "bitfusion-node", log: silentLog, period: 20 }, stop.signal);
   cleanups.push(async () => {
     stop.abort();
     await ended;
@@ -59,11 +59,11 @@ async function start(nodes: Readonly<Record<string, object>>, onRequest?: (reque
   const putPod = (name: string, nodeName: string, status: "True" | "False", fields: object = {}) =>
     store.put(`${PODS}/${name}`, {
       metadata: { labels: { "app.kubernetes.io/name": "bitfusion-device-plugin" }, ...fields },
-      spec: { nodeName },
+      spec: { nodeName, containers: [] },
       status: { conditions: [{ type: "Ready", status }] },
     });
   const patches = () => api.requests.filter((each) => each.startsWith("PATCH"));
-  return { ...store, putPod, putUnits, untilLabeled, untilCapacity, capacityOf, patches };
+  return { ...store, putPod, putUnits, untilLabeled, untilCapacity, capacityOf, patches, requests: api.requests };
 }
 
 test("markReadyNodes() labels nodes while a pod of the driver is Ready there, and keeps other labels", async () => {
@@ -136,4 +136,22 @@ test("markReadyNodes() leaves the capacity of a device plugin alone until the ku
   expect(patches()).not.toContain(`PATCH ${NODES}/a/status`);
   putUnits("a", "0", "0"); // five minutes later
   await untilCapacity("a", "1G", "1G");
+});
+
+test("markReadyNodes() gives a node whose kubelet has forgotten a device plugin no capacity while pods of that time run", async () => {
+  const { put, putPod, putUnits, untilCapacity, untilLabeled, requests, capacityOf } = await start({ a: {} });
+  const container = { resources: { limits: { [UNITS]: "5" } } };
+  const team = "/api/v1/namespaces/team/pods";
+  put(`${team}/other`, { spec: { nodeName: "b", containers: [container] }, status: { phase: "Running" } });
+  put(`${team}/holder`, { spec: { nodeName: "a", containers: [container] }, status: { phase: "Running" } });
+  putUnits("a", "0", "0");
+  putPod("driver-a", "a", "True");
+  await untilLabeled("a");
+  const looks = () => requests.filter((each) => each === "GET /api/v1/pods").length;
+  while (looks() < 4) await new Promise(setImmediate);
+  expect(capacityOf("a")).toEqual(["0", "0"]);
+  put(`${team}/holder`, { spec: { nodeName: "a", containers: [container] }, status: { phase: "Succeeded" } });
+  const before = looks();
+  await untilCapacity("a", "1G", "1G");
+  expect(looks() - before).toBeGreaterThanOrEqual(2); // the kubelet forgets the units of an ended pod with some delay
 });

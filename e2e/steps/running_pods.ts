@@ -15,9 +15,16 @@ export async function expectUndisturbed({ namespace, name }: { namespace: string
   expect([status.phase, status.containerStatuses.map(({ restartCount }) => restartCount)]).toEqual(["Running", [0]]);
 }
 
+export interface StartedPod {
+  namespace: string;
+  name: string;
+  /** Any node if absent. */
+  node?: string;
+}
+
 /** Starts a pod that keeps running. */
-export async function startPod({ namespace, name }: { namespace: string; name: string }): Promise<void> {
-  await apply(sharePod({ namespace, name, num: 1, percent: 5, command: KEEP_RUNNING }));
+export async function startPod({ namespace, name, node }: StartedPod): Promise<void> {
+  await apply(sharePod({ namespace, name, num: 1, percent: 5, command: KEEP_RUNNING, ...(node ? { node } : {}) }));
   await kubectl("wait", "-n", namespace, `pod/${name}`, "--for=condition=Ready", "--timeout=120s");
 }
 
