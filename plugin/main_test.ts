@@ -183,13 +183,14 @@ test("the metrics show units by server and health, registrations, lists, allocat
     `bitfusion_device_plugin_units{server="127.0.0.1:${other.port}",health="unhealthy"} 50`,
     "bitfusion_device_plugin_unlisted_units 50",
     'bitfusion_device_plugin_registrations_total{result="registered"} 1',
-    "bitfusion_device_plugin_list_updates_total 2",
     'bitfusion_device_plugin_allocation_duration_seconds_count{result="allocated"} 1',
     'bitfusion_device_plugin_allocation_duration_seconds_count{result="refused"} 1',
     `bitfusion_pool_round_trip_seconds_count{server="127.0.0.1:${port}"} `,
   ]) {
     expect(metrics).toContain(line);
   }
+  // One more if a server answers only after the first list.
+  expect(metrics).toMatch(/^bitfusion_device_plugin_list_updates_total [23]$/m);
 });
 
 test("a server that accepts connections and is silent has no units, whatever RESOURCE_NUMS is", async () => {
