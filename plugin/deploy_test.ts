@@ -23,7 +23,7 @@ test("the DaemonSet has no privileges that it does not need", async () => {
   expect(paths).toEqual([
     "/var/lib/kubelet/pod-resources",
     "/var/lib/kubelet/plugins_registry",
-    "/var/lib/kubelet/plugins/bitfusion.io",
+    "/var/lib/kubelet/plugins",
     "/var/run/cdi",
   ]);
   const readOnly = volumeMounts.filter((mount: { readOnly?: boolean }) => mount.readOnly);

@@ -1,3 +1,4 @@
+import { rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Registry } from "prom-client";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
@@ -23,7 +24,7 @@ import { runSweeper } from "./sweep.ts";
 export interface Driver {
   /** What the driver still waits for. Undefined if it is ready. */
   notReady(): string | undefined;
-  /** Returns when the signal is aborted. */
+  /** Returns when the signal is aborted. Then nothing of the driver is left on the node, but the files of prepared claims. */
   run(signal: AbortSignal): Promise<void>;
 }
 
@@ -53,7 +54,8 @@ export function createDriver({ settings, token, request, registry, log: parent }
   const claims = createConfirmedClaims({ readClaim: createClaimReader(request), limit: settings.outageTime });
   const { readClaim } = claims;
   const readPod = createPodReader(request);
-  const files = createClaimFiles({ cdiDirectory, recordDirectory: join(driverDirectory, "claims") });
+  const recordDirectory = join(driverDirectory, "claims");
+  const files = createClaimFiles({ cdiDirectory, recordDirectory });
   const mutex = createKeyedMutex();
   const preparedClaims = () =>
     files.list().then(
@@ -95,6 +97,17 @@ export function createDriver({ settings, token, request, registry, log: parent }
       const period = clampTimeout(settings.outageTime / 4);
       const sweeper = runSweeper({ files, preparer, readClaim, mutex, log, period, signal });
       await Promise.all([lifecycle, untilAnswered, keeper.run(signal), sweeper]);
+      for (const folder of [recordDirectory, driverDirectory]) await removeIfEmpty(folder, log);
     },
   };
+}
+
+/** A folder that has records of claims, or a socket of another instance, stays. Whoever needs it creates it again. */
+async function removeIfEmpty(folder: string, log: Logger): Promise<void> {
+  try {
+    await rmdir(folder);
+  } catch (error) {
+    const isExpected = ["ENOENT", "ENOTEMPTY"].includes((error as NodeJS.ErrnoException).code ?? "");
+    if (!isExpected) log.warn("Cannot remove a folder of the driver", { folder, reason: messageOf(error) });
+  }
 }

@@ -558,7 +558,7 @@ test("rule 9: a file that cannot be read stays, and does not delay the others", 
   }
 });
 
-test("rule 10: the driver deregisters when it ends, even during a call, and leaves no files", async () => {
+test("rule 10: the driver deregisters when it ends, even during a call, and leaves no files and no folder", async () => {
   const { kubelet, driver, ...node } = await startNodeWithDriver();
   const requested = Promise.withResolvers<void>();
   node.control.onRequest = () => {
@@ -571,7 +571,27 @@ test("rule 10: the driver deregisters when it ends, even during a call, and leav
   await untilRegistered(kubelet, 0);
   await cut;
   await ended;
-  for (const directory of Object.values(node.directories)) expect(await namesIn(directory)).toEqual([]);
+  expect(await namesIn(dirname(node.directories.driver))).toEqual(["cdi", "registry"]); // which are not the driver's
+  for (const directory of [node.directories.registry, node.directories.cdi])
+    expect(await namesIn(directory)).toEqual([]);
+});
+
+test("rule 10: a driver that ends leaves the files of prepared claims, which the next one removes with its folder", async () => {
+  const { kubelet, driver, plugins, ...node } = await startNodeWithDriver();
+  const claim = node.addClaim("train");
+  await kubelet.prepare([claim]);
+  const records = join(node.directories.driver, "claims");
+  const before = await namesIn(records);
+  await driver.end();
+  expect(await namesIn(node.directories.driver)).toEqual(["claims"]);
+  expect(await namesIn(records)).toEqual(before);
+  expect(await namesIn(node.directories.cdi)).toEqual(fileNames(claim));
+  const next = node.startDriver();
+  await untilRegistered(kubelet, 1, plugins);
+  await kubelet.unprepare([claim]);
+  await next.end();
+  expect(await namesIn(dirname(node.directories.driver))).toEqual(["cdi", "registry"]);
+  expect(next.lines.filter((line) => line.includes("Cannot remove"))).toEqual([]);
 });
 
 test("the driver removes the sockets of killed instances, but not those of a live one", async () => {

@@ -1,5 +1,5 @@
 import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { serveGrpc } from "../../grpc/server.ts";
 import { DRIVER } from "../../pool/driver.ts";
@@ -49,6 +49,7 @@ export async function runDriverLifecycle(options: DriverLifecycleOptions): Promi
   checkSocketDirectory("DRIVER_DIR", driverDirectory, ENDPOINT);
   const attempt = async () => {
     await fileWatch.untilFound(registryDirectory, () => fileIdentity(registryDirectory), signal); // the kubelet creates it
+    await assertNotDeleted(dirname(driverDirectory));
     await mkdir(driverDirectory, { recursive: true });
     await assertNotDeleted(driverDirectory);
     await removeStaleSockets(registryDirectory, DRIVER);
