@@ -10,10 +10,12 @@ import { serveProbes } from "../program/http/probes.ts";
 import type { ProgramContext } from "../program/run.ts";
 import { findMissing } from "./api_support.ts";
 import { createLeaderWork, type LeaderWork } from "./leader_work.ts";
+import { isUninstaller, LEASE, undoCommand } from "./lease.ts";
 import { createControllerMetrics } from "./metrics.ts";
 import { readSettings } from "./settings.ts";
 import { withdraw } from "./withdraw.ts";
 
+/** Name of the program in events. */
 const NAME = "bitfusion-controller";
 
 /**
@@ -31,12 +33,13 @@ export async function control({ environment, log, signal }: ProgramContext): Pro
     waitingClaims: () => work?.waitingClaims() ?? 0,
   });
   let status = "starting";
+  let isWithdrawn = false;
   let waitingFor: string | undefined = "No answer from the API server yet";
   await using probes = await serveProbes({
     port: metricsPort,
     // A replica that waits for the Lease is ready.
     notReady: () => waitingFor ?? (servers ? undefined : describeAbandoned(work?.supply()?.length)),
-    detail: () => `ok: ${status}`,
+    detail: () => `ok: ${isWithdrawn ? describeWithdrawn(namespace) : status}`,
     metrics: metrics.registry,
   });
   log.info("Started", { servers, metricsPort: probes.port });
@@ -45,8 +48,19 @@ export async function control({ environment, log, signal }: ProgramContext): Pro
   if (!owner) return; // the program ended before the API server answered
   waitingFor = undefined;
 
+  const onFollow = (holder: string) => {
+    if (isUninstaller(holder) && !isWithdrawn) log.warn("Idle", { status: describeWithdrawn(namespace) });
+    isWithdrawn = isUninstaller(holder);
+  };
   const lead = (run: (untilLost: AbortSignal) => Promise<void>) =>
-    runAsLeader({ request, namespace, name: NAME, identity, log }, run, signal);
+    runAsLeader(
+      { request, namespace, name: LEASE, identity, log, onFollow },
+      (untilLost) => {
+        isWithdrawn = false;
+        return run(untilLost);
+      },
+      signal,
+    );
 
   if (allocation === "units") {
     status = "nothing is published: ALLOCATION=units";
@@ -81,6 +95,11 @@ export async function control({ environment, log, signal }: ProgramContext): Pro
       status = "another replica leads";
     }
   });
+}
+
+/** Why no replica leads after the command `uninstall`, and how to undo that. */
+function describeWithdrawn(namespace: string): string {
+  return `nothing is published: the pool was withdrawn to uninstall it; to undo that, run ${undoCommand(namespace)}`;
 }
 
 /** Why a controller without pool servers is not ready: GPUs that it published earlier are still there. */

@@ -58,7 +58,7 @@ async function start(onRequest?: (request: Request) => Response | undefined) {
     for await (const _ of requests.changes(AbortSignal.timeout(15_000))) if (isExpected(devicesOf(slices()))) return;
     throw new Error(`Waited 15 s: ${JSON.stringify(slices())}`);
   }
-  return { ...store, controller, slices, until };
+  return { ...store, kubeconfig, controller, slices, until };
 }
 
 const DEVICE = `bitfusion-0/${deviceName("server/0")}`;
@@ -86,6 +86,38 @@ test("the controller prints one line if METRICS_PORT is in use, and exits with s
   const { exited, stderr } = controller({ METRICS_PORT: String(used) });
   expect(await exited).toBe(2);
   expect(await stderr).toBe(`controller: Cannot listen on METRICS_PORT="${used}": it is in use\n`);
+});
+
+test("the command uninstall names the pods that use the pool, and exits with status 1", async () => {
+  const { kubeconfig, put } = await start();
+  const containers = [{ resources: { limits: { "bitfusion.io/gpu": "50" } } }];
+  put("/api/v1/namespaces/team/pods/train", { spec: { containers }, status: { phase: "Running" } });
+  const program = Bun.spawn([process.execPath, CONTROLLER, "uninstall"], {
+    env: { PATH: process.env.PATH, KUBECONFIG: kubeconfig },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  expect(await program.exited).toBe(1);
+  expect(await program.stdout.text()).toBe("");
+  expect(await program.stderr.text()).toBe(
+    "controller: Cannot uninstall while these use GPUs of the pool, or wait for some:\n  pod team/train\n",
+  );
+});
+
+test("after the command uninstall, replicas say that nothing is published, and how to undo it", async () => {
+  await using server = await startPoolServer();
+  const { controller, put, until, remove } = await start();
+  const lease = "/apis/coordination.k8s.io/v1/namespaces/bitfusion-system/leases/bitfusion-controller";
+  put(lease, { spec: { holderIdentity: "uninstall_1", leaseDurationSeconds: 2 ** 31 - 1 } });
+  const { metricsPort } = await controller({ POOL_SERVERS: server.address, METRICS_PORT: "0" }).started;
+  const status =
+    "nothing is published: the pool was withdrawn to uninstall it; to undo that, run kubectl delete lease -n bitfusion-system bitfusion-controller";
+  for (const deadline = AbortSignal.timeout(15_000); ; await Bun.sleep(20)) {
+    deadline.throwIfAborted();
+    if ((await readiness(metricsPort)).body === `ok: ${status}\n`) break;
+  }
+  remove(lease);
+  await until((devices) => devices.has(DEVICE));
+  expect(await readiness(metricsPort)).toEqual({ status: 200, body: "ok: leading\n" });
 });
 
 /** Fetches /readyz. */

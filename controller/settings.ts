@@ -45,7 +45,10 @@ export const SETTINGS = {
     "Seconds that a GPU may be unreachable or unhealthy before the pods that hold it are evicted, or `never`",
   ),
   METRICS_PORT: setting(v.optional(port(), "0"), "Port of `/livez`, `/readyz` and `/metrics`; 0 for any free one"),
-  POD_NAMESPACE: setting(v.optional(v.string(), "bitfusion-system"), "Namespace of the Lease"),
+  POD_NAMESPACE: setting(
+    v.optional(v.string(), "bitfusion-system"),
+    "Namespace of the controller: it has the Lease, and owns the ResourceSlices",
+  ),
   DRIVER_NAMESPACE: setting(v.optional(v.string(), "bitfusion-node"), "Namespace of the device plugin and driver"),
   POD_NAME: setting(v.optional(v.string()), "Name of the replica in the Lease. Default: the host name"),
 };

@@ -130,6 +130,7 @@ test("takeOver() takes the Lease from its leader, which stops and follows, until
   await election.takeOver(AbortSignal.timeout(4000));
   await until(false);
   for await (const holder of followed.changes(AbortSignal.timeout(4000))) if (holder === "b") break;
+  expect(followed.current).toBe("b");
   expect(lease().spec).toMatchObject({ holderIdentity: "b", leaseDurationSeconds: 60, leaseTransitions: 1 });
   await election.release();
   await until(true);

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { ignoreStatus } from "../../kubernetes/error.ts";
+import { ignoreStatus, isStatus } from "../../kubernetes/error.ts";
 import { managedBySelector } from "../../kubernetes/objects/managed_by.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import type { ApiObject } from "../../kubernetes/watch.ts";
@@ -32,25 +32,48 @@ interface Template extends ApiObject {
 }
 
 /** Removes the ResourceClaimTemplates that earlier versions have left, once an hour. Returns when the signal is aborted. */
-export async function removeOldTemplates(options: OldTemplatesOptions, signal: AbortSignal): Promise<void> {
+export async function removeOldTemplates(
+  { request, log, now = Date.now }: OldTemplatesOptions,
+  signal: AbortSignal,
+): Promise<void> {
   while (!signal.aborted) {
-    await removeOnce(options, signal).catch((error) => {
-      if (!signal.aborted) options.log.warn("Cannot remove claim templates", { reason: messageOf(error) });
-    });
+    try {
+      for await (const template of removeTemplates(request, { unusedSince: now() - KEPT }, signal)) {
+        log.info("Claim template removed", { template });
+      }
+    } catch (error) {
+      if (!signal.aborted) log.warn("Cannot remove claim templates", { reason: messageOf(error) });
+    }
     await sleep(HOUR, undefined, { signal }).catch(() => {}); // rejects only when aborted
   }
 }
 
-async function removeOnce({ request, log, now = Date.now }: OldTemplatesOptions, signal: AbortSignal): Promise<void> {
-  const query = { labelSelector: managedBySelector(CREATOR) };
-  const { items } = (await (await request(TEMPLATES, { query, signal })).json()) as { items: Template[] };
-  for (const { metadata } of items) {
-    if (now() - lastUsed(metadata) < KEPT) continue;
+/**
+ * Removes the templates of earlier versions that no pod has requested since then, in ms since the epoch. Yields the key of each,
+ * `namespace/name`.
+ */
+export async function* removeTemplates(
+  request: KubernetesRequest,
+  { unusedSince }: { unusedSince: number },
+  signal: AbortSignal,
+): AsyncGenerator<string> {
+  for (const { metadata } of await listTemplates(request, signal)) {
+    if (lastUsed(metadata) > unusedSince) continue;
     const { namespace = "", name, uid } = metadata;
     const path = TEMPLATES.replace("/v1/", `/v1/namespaces/${namespace}/`);
     const body = { preconditions: { uid } };
     await ignoreStatus(404, request(`${path}/${name}`, { method: "DELETE", body, signal }));
-    log.info("Claim template removed", { namespace, name });
+    yield `${namespace}/${name}`;
+  }
+}
+
+async function listTemplates(request: KubernetesRequest, signal: AbortSignal): Promise<readonly Template[]> {
+  const query = { labelSelector: managedBySelector(CREATOR) };
+  try {
+    return ((await (await request(TEMPLATES, { query, signal })).json()) as { items: Template[] }).items;
+  } catch (error) {
+    if (isStatus(error, 404)) return []; // Kubernetes before 1.34
+    throw error;
   }
 }
 
