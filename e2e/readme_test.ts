@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Glob } from "bun";
 import { parse } from "yaml";
 import packageJson from "../package.json";
-import { CREATE_SECRET, CREATE_TOKEN, INSTALL, REMOVE_COPIES, ROLLOUT } from "./cluster/commands.ts";
+import { CREATE_SECRET, CREATE_TOKEN, DELETE, INSTALL, REMOVE_COPIES, ROLLOUT, WITHDRAW } from "./cluster/commands.ts";
 import { IMAGES } from "./cluster/images.ts";
 import { SERVERS } from "./cluster/pool.ts";
 
@@ -16,7 +16,9 @@ const commands = commandsIn(readme);
 const created = (await readFile(".gitignore", "utf8")).split("\n").filter((line) => line.endsWith("/"));
 
 test("README contains the exact commands that the cluster tests run", () => {
-  expect(commands).toEqual(expect.arrayContaining([CREATE_TOKEN, INSTALL, CREATE_SECRET, ...ROLLOUT]));
+  expect(commands).toEqual(
+    expect.arrayContaining([CREATE_TOKEN, INSTALL, CREATE_SECRET, ...ROLLOUT, WITHDRAW, DELETE]),
+  );
 });
 
 test("docs/install.md contains the exact command that removes copies of the token", () => {

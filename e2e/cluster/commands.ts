@@ -8,6 +8,11 @@ export const CREATE_TOKEN =
 
 export const CREATE_SECRET = "kubectl create secret generic bitfusion-secret --from-file=kind/tokens -n kube-system";
 
+/** Withdraws the pool, unless pods use it. */
+export const WITHDRAW = "kubectl exec -n bitfusion-system deployment/bitfusion-controller -- controller uninstall";
+
+export const DELETE = "kubectl delete -k kind/";
+
 export const ROLLOUT = [
   "kubectl rollout status -n bitfusion-node daemonset/bitfusion-device-plugin --timeout=120s",
   "kubectl rollout status -n bitfusion-system deployment/bitfusion-webhook --timeout=120s",

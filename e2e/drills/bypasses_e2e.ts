@@ -197,7 +197,7 @@ scenario(
   },
 );
 
-scenario("only the controller writes the slices of the pool", async () => {
+scenario("only the controller and the garbage collector write the slices of the pool", async () => {
   const slice = (driver: string) => ({
     apiVersion: "resource.k8s.io/v1",
     kind: "ResourceSlice",
@@ -218,8 +218,9 @@ scenario("only the controller writes the slices of the pool", async () => {
     expect(await rejectionMessage(slice("bitfusion.io"), other)).toContain("written by bitfusion-controller only");
     await apply(slice("gpu.example"), other);
     await kubectl("delete", "resourceslice", "bypass-gpu.example", other);
-    const remove = kubectl("delete", "resourceslice", "bitfusion-0", "--dry-run=server", other);
-    expect(await remove.catch(String)).toContain("written by bitfusion-controller only");
+    const remove = (user: string) => kubectl("delete", "resourceslice", "bitfusion-0", "--dry-run=server", user);
+    expect(await remove(other).catch(String)).toContain("written by bitfusion-controller only");
+    await remove("--as=system:serviceaccount:kube-system:generic-garbage-collector"); // with the namespace
   } finally {
     await kubectl("delete", ...binding);
     await kubectl("delete", "clusterrole", "slice-writer");
