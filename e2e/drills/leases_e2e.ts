@@ -1,7 +1,16 @@
 import { expect } from "bun:test";
-import { POOL_UNITS, SERVERS } from "../cluster/pool.ts";
+import { SERVERS } from "../cluster/pool.ts";
 import { exec } from "../steps/exec.ts";
-import { apply, get, kubectl, WORKERS, waitFor, waitForSuccess, waitForUnits } from "../steps/kubectl.ts";
+import {
+  apply,
+  get,
+  kubectl,
+  NODE_CAPACITY,
+  WORKERS,
+  waitFor,
+  waitForSuccess,
+  waitForUnits,
+} from "../steps/kubectl.ts";
 import { killPlugin, pluginPod, pluginSockets } from "../steps/node_plugin.ts";
 import { type PodManifest, sharePod } from "../steps/pods.ts";
 import { poolEvents } from "../steps/pool_log.ts";
@@ -65,7 +74,7 @@ scenario(
       await kubectl("wait", "--for=condition=Ready", `node/${victim}`, "--timeout=120s");
       await kubectl("taint", "node", victim, `${OUT_OF_SERVICE}-`).catch(() => {}); // not set if the scenario failed before
     }
-    await waitForUnits("allocatable", POOL_UNITS, [victim]);
+    await waitForUnits("allocatable", NODE_CAPACITY, { nodes: [victim] });
   },
 );
 
