@@ -25,6 +25,7 @@ scenario(
     await install("claims");
     const start = performance.now();
     await waitFor("the GPUs to be published again", async () => (await publishedGpus()).length === POOL_UNITS / 100);
+    await waitForUnits("allocatable", "0"); // the kubelets have reported the end of the device plugin
     await apply(sharePod({ namespace, name: "new", num: 1, percent: 5 }));
     await waitForUnits("allocatable", NODE_CAPACITY, { nodes: [otherNode], timeout: 400 });
     console.log(`new pods wait: ${((performance.now() - start) / 1000).toFixed(0)} s`);
