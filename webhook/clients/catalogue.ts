@@ -1,12 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path/posix";
 import * as v from "valibot";
-import { parse } from "yaml";
 import { bytesOf } from "../../kubernetes/objects/quantity.ts";
 import type { Allocation } from "../../pool/allocation/allocation.ts";
 import { USE_UNITS } from "../../pool/allocation/claim_support.ts";
 import { ConfigError } from "../../program/config_error.ts";
-import { describeIssue } from "../../program/text/describe_issue.ts";
+import { parseFile } from "../../program/configuration/parse_file.ts";
 import { quote } from "../../program/text/quote.ts";
 import { memoize } from "../fast/memoize.ts";
 import { ANNOTATIONS } from "../pod/keys.ts";
@@ -100,15 +99,7 @@ export type Catalogue = v.InferOutput<typeof Catalogue>;
  * @throws {ConfigError} names the file, the field, its value and what is expected.
  */
 export function parseCatalogue(text: string, path: string): Catalogue {
-  let document: unknown;
-  try {
-    document = parse(text);
-  } catch (error) {
-    throw new ConfigError(`Cannot read ${path}: ${(error as Error).message.split("\n")[0]}`);
-  }
-  const result = v.safeParse(Catalogue, document);
-  if (result.success) return result.output;
-  throw new ConfigError(`Cannot use ${path}: ${describeIssue(result.issues[0])}`);
+  return parseFile(Catalogue, text, path);
 }
 
 /**
