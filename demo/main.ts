@@ -9,7 +9,7 @@ import { createNode } from "./node/node.ts";
 import { startController } from "./programs/controller.ts";
 import { startDriver } from "./programs/driver.ts";
 import { createPoolServer } from "./programs/pool_server.ts";
-import { createToken, writeServerConfiguration } from "./programs/token.ts";
+import { createToken } from "./programs/token.ts";
 import { startWebhook } from "./programs/webhook.ts";
 import { showAdmission } from "./steps/admission.ts";
 import type { Demo } from "./steps/demo.ts";
@@ -93,9 +93,8 @@ async function createPool(folder: string) {
     folder,
     ports.map((port) => `127.0.0.1:${port}`),
   );
-  const configuration = await writeServerConfiguration(folder);
   const servers = Object.entries(sizes).map(([name, gpus], index) =>
-    createPoolServer({ name, gpus, port: ports[index] ?? 0, configuration, tls: token.tls }),
+    createPoolServer({ name, gpus, port: ports[index] ?? 0, folder, tls: token.tls }),
   );
   return { token, servers };
 }

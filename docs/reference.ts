@@ -2,11 +2,13 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Registry } from "prom-client";
 import * as v from "valibot";
+import { stringify } from "yaml";
 import { createControllerMetrics } from "../controller/metrics.ts";
 import { SETTINGS as CONTROLLER_SETTINGS } from "../controller/settings.ts";
 import { createDriverMetrics } from "../plugin/driver/metrics.ts";
 import { createPluginMetrics } from "../plugin/metrics.ts";
 import { SETTINGS as PLUGIN_SETTINGS } from "../plugin/settings.ts";
+import { Configuration as ServerConfiguration } from "../server/configuration/configuration.ts";
 import { SETTINGS as SERVER_SETTINGS } from "../server/settings.ts";
 import { createMetrics as createWebhookMetrics } from "../webhook/review/metrics.ts";
 import { SETTINGS as WEBHOOK_SETTINGS } from "../webhook/settings.ts";
@@ -37,7 +39,41 @@ Each program reads its environment. An empty variable counts as not set. A wrong
 sentence that names the variable, its value and what is expected. In a cluster, the variables are in the ConfigMaps
 \`bitfusion-pool\` (\`POOL_SERVERS\`, for all programs) and \`<program>-settings\`.
 
-${sections.join("\n")}`;
+${sections.join("\n")}
+### The configuration file of a pool server
+
+[pool-servers.md](pool-servers.md) has an example. Durations are written as \`5m\` or \`1m30s\`; paths are relative to the file.
+
+${table(["Field", "Default", "Meaning"], fieldsOf(ServerConfiguration).map(fieldRow))}`;
+}
+
+/** A field of a configuration file. */
+interface Field {
+  /** `listen.port`, or `clients[].name` for those of a list's elements. */
+  readonly name: string;
+  readonly schema: v.GenericSchema;
+}
+
+/** The parts that schemas of Valibot may have. */
+interface SchemaParts {
+  readonly wrapped?: v.GenericSchema;
+  readonly item?: v.GenericSchema;
+  readonly entries?: Readonly<Record<string, v.GenericSchema>>;
+}
+
+/** The fields of a configuration file. A mapping, and a list of mappings, is the fields that it has. */
+export function fieldsOf(schema: v.GenericSchema, name = ""): Field[] {
+  const { wrapped, item, entries } = schema as SchemaParts;
+  if (wrapped && "entries" in wrapped) return fieldsOf(wrapped, name);
+  if (item && "entries" in item) return fieldsOf(item, `${name}[]`);
+  if (!entries) return [{ name, schema }];
+  return Object.entries(entries).flatMap(([key, entry]) => fieldsOf(entry, name === "" ? key : `${name}.${key}`));
+}
+
+function fieldRow({ name, schema }: Field): string[] {
+  const value = "default" in schema ? schema.default : undefined;
+  const isShown = value !== undefined && typeof value !== "function";
+  return [code(name), isShown ? code(stringify(value).trim()) : "", v.getDescription(schema) ?? ""];
 }
 
 /** The content of docs/metrics.md. */

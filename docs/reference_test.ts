@@ -1,11 +1,13 @@
 import { expect, test } from "bun:test";
-import { basename } from "node:path";
+import { basename, join } from "node:path";
 import * as v from "valibot";
+import { parse } from "yaml";
 import { SETTINGS as CONTROLLER } from "../controller/settings.ts";
 import { SETTINGS as PLUGIN } from "../plugin/settings.ts";
+import { Configuration, parseConfiguration } from "../server/configuration/configuration.ts";
 import { SETTINGS as SERVER } from "../server/settings.ts";
 import { SETTINGS as WEBHOOK } from "../webhook/settings.ts";
-import { references } from "./reference.ts";
+import { fieldsOf, references } from "./reference.ts";
 
 test.each(Object.entries(await references()).map(([path, content]) => [basename(path), path, content] as const))(
   "docs/%s lists what the programs define: otherwise run `bun run generate`",
@@ -16,4 +18,22 @@ test.each(Object.entries(await references()).map(([path, content]) => [basename(
 
 test.each(Object.entries({ ...CONTROLLER, ...PLUGIN, ...SERVER, ...WEBHOOK }))("%s has a description", (_, schema) => {
   expect(v.getDescription(schema as v.GenericSchema)).toMatch(/^[`A-Z].*[^.]$/);
+});
+
+test.each(fieldsOf(Configuration))(
+  "the field $name of a pool server's configuration has a description",
+  ({ schema }) => {
+    expect(v.getDescription(schema)).toMatch(/^[`A-Z].*[^.]$/);
+  },
+);
+
+test("the example of a pool server's configuration is valid, and shows each field but those of a certificate in files", async () => {
+  const guide = await Bun.file(join(import.meta.dir, "pool-servers.md")).text();
+  const [, example = ""] = /^```yaml\n(name:.*?)^```/ms.exec(guide) ?? [];
+  expect(parseConfiguration(example, "the example").listen.port).toBe(56_001);
+  const shown = parse(example);
+  const isShown = (name: string) =>
+    name.split(/(?:\[\])?\./).reduce((value, key) => [value].flat()[0]?.[key], shown) !== undefined;
+  const hidden = fieldsOf(Configuration).filter(({ name }) => !isShown(name));
+  expect(hidden.map(({ name }) => name)).toEqual(["tls.cert", "tls.key"]);
 });

@@ -29,9 +29,9 @@ test("README builds the images and starts the pool servers of the cluster tests"
   for (const { name, dockerfile } of IMAGES.filter(({ dockerfile }) => !dockerfile.startsWith("e2e/"))) {
     expect(commands).toContain(`docker build -f ${dockerfile} -t ${name} .`);
   }
-  for (const { name, gpus } of SERVERS) {
+  for (const { name, configuration } of SERVERS) {
     expect(commands).toContain(
-      `docker run -d --network kind --user "$(id -u):$(id -g)" -v "$PWD/kind:/etc/bitfusion:ro" --name ${name} -e SERVER_NAME=${name} -e GPUS=${gpus} bitfusion-server:0.1.0`,
+      `docker run -d --network kind --user "$(id -u):$(id -g)" -v "$PWD/kind:/etc/bitfusion:ro" --name ${name} -e CONFIG_FILE=/etc/bitfusion/${configuration} bitfusion-server:0.1.0`,
     );
   }
 });

@@ -20,7 +20,6 @@ const RESOURCE = "bitfusion.io/gpu";
 const [PLUGIN, SERVER] = await Promise.all([bundle("plugin/main.ts"), bundle("server/main.ts")]);
 const folder = await mkdtemp(join(tmpdir(), "pool-"));
 const POOL_TOKEN = await writeTestToken(join(folder, "token"));
-const CONFIG_FILE = await writeTestConfiguration(join(folder, "server"));
 afterAll(() => rm(folder, { recursive: true, force: true }));
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -79,11 +78,15 @@ async function untilLogged(plugin: Bun.Subprocess<"ignore", "pipe", "pipe">, tex
   throw new Error(`Never logged "${text}": ${output}`);
 }
 
-/** Starts a pool server and returns once it serves. */
-async function startPoolServer(environment: Record<string, string>) {
-  const child = start(SERVER, { CONFIG_FILE, SERVER_NAME: "gpu-server", ...environment });
-  const { port } = JSON.parse(await untilLogged(child, "Pool server started"));
-  return { child, port: String(port) };
+let servers = 0;
+
+/** Starts a pool server with this number of GPUs and returns once it serves. */
+async function startPoolServer({ name = "gpu-server", count = 1, port = 0 } = {}) {
+  const listen = { host: "127.0.0.1", port };
+  const parts = { name, listen, gpus: { simulated: { count } } };
+  const child = start(SERVER, { CONFIG_FILE: await writeTestConfiguration(join(folder, String(++servers)), parts) });
+  const started = JSON.parse(await untilLogged(child, "Pool server started"));
+  return { child, port: Number(started.port) };
 }
 
 /** Starts a server that calls `answer` for each connection. Returns its host:port. */
@@ -109,7 +112,7 @@ test("the plugin registers RESOURCE_NUMS healthy units if no server is configure
 });
 
 test("two plugins that split the pool list each GPU exactly once", async () => {
-  const server = await startPoolServer({ PORT: "0", GPUS: "5" });
+  const server = await startPoolServer({ count: 5 });
   const environment = { POOL_SERVERS: `127.0.0.1:${server.port}`, SPLIT_NODES: "node-a, node-b" };
   const ids: string[] = [];
   for (const [NODE_NAME, units] of [
@@ -127,16 +130,16 @@ test("two plugins that split the pool list each GPU exactly once", async () => {
 
 test("the plugin lists the pool's units, tracks a server that dies and returns, and keeps the ids", async () => {
   const directory = await createKubeletDirectory();
-  const first = await startPoolServer({ PORT: "0", GPUS: "2" });
-  const port = String(await freePort());
-  const second = await startPoolServer({ PORT: port, GPUS: "1" });
+  const first = await startPoolServer({ count: 2 });
+  const port = await freePort();
+  const second = await startPoolServer({ port });
   const kubelet = await startKubelet(directory);
   startPlugin(directory, { POOL_SERVERS: `127.0.0.1:${first.port},127.0.0.1:${port}` });
   await untilAllocatable(kubelet, 300);
   const ids = [...(kubelet.resource.current?.devices.keys() ?? [])];
   second.child.kill("SIGKILL");
   await untilAllocatable(kubelet, 200, 300);
-  await startPoolServer({ PORT: port, GPUS: "1" });
+  await startPoolServer({ port });
   await untilAllocatable(kubelet, 300);
   expect([...(kubelet.resource.current?.devices.keys() ?? [])]).toEqual(ids);
 });
@@ -144,11 +147,11 @@ test("the plugin lists the pool's units, tracks a server that dies and returns, 
 test("the plugin reloads servers.conf when it changes, and keeps the last good one when it is invalid", async () => {
   const directory = await createKubeletDirectory();
   const [first, second] = await Promise.all([
-    startPoolServer({ PORT: "0", SERVER_NAME: "first", GPUS: "2" }),
-    startPoolServer({ PORT: "0", SERVER_NAME: "second" }),
+    startPoolServer({ name: "first", count: 2 }),
+    startPoolServer({ name: "second" }),
   ]);
   const path = join(directory, "servers.conf");
-  const write = (...ports: string[]) =>
+  const write = (...ports: number[]) =>
     writeFile(path, `servers:\n${ports.map((port) => `- reachable: 127.0.0.1:${port}\n`).join("")}`);
   await write(first.port);
   const kubelet = await startKubelet(directory);
@@ -167,8 +170,8 @@ test("the plugin reloads servers.conf when it changes, and keeps the last good o
 
 test("the metrics show units by server and health, registrations, lists, allocations and round trips", async () => {
   const directory = await createKubeletDirectory();
-  const { port } = await startPoolServer({ PORT: "0" });
-  const other = await startPoolServer({ PORT: "0", SERVER_NAME: "other" });
+  const { port } = await startPoolServer();
+  const other = await startPoolServer({ name: "other" });
   const kubelet = await startKubelet(directory);
   const POOL_SERVERS = `127.0.0.1:${port},127.0.0.1:${other.port}`;
   const plugin = startPlugin(directory, { POOL_SERVERS, RESOURCE_NUMS: "150" });
@@ -215,7 +218,7 @@ test("with a token for another protocol, as that of Bitfusion's own servers, a s
 
 test("a server that is unreachable when the plugin starts takes no units from one that reports its GPUs", async () => {
   const directory = await createKubeletDirectory();
-  const { port } = await startPoolServer({ PORT: "0" });
+  const { port } = await startPoolServer();
   const kubelet = await startKubelet(directory);
   const POOL_SERVERS = `127.0.0.1:${await freePort()},127.0.0.1:${port}`;
   startPlugin(directory, { POOL_SERVERS, RESOURCE_NUMS: "100" });
@@ -224,7 +227,7 @@ test("a server that is unreachable when the plugin starts takes no units from on
 
 test("Allocate rejects unknown, repeated and unhealthy units, and names the unit", async () => {
   const directory = await createKubeletDirectory();
-  const server = await startPoolServer({ PORT: "0" });
+  const server = await startPoolServer();
   const kubelet = await startKubelet(directory);
   startPlugin(directory, { POOL_SERVERS: `127.0.0.1:${server.port}` });
   await untilAllocatable(kubelet, 100);

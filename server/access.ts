@@ -1,6 +1,6 @@
 import type { Peer } from "../grpc/peer.ts";
 import { POD_UNIT } from "../pool/token/token.ts";
-import type { ClientRules } from "./configuration/configuration.ts";
+import type { ClientRules } from "./configuration/clients.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";
 import type { Lease } from "./leases/ledger.ts";
 

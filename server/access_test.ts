@@ -7,7 +7,7 @@ import { deviceName } from "../pool/device_name.ts";
 import { POD_UNIT } from "../pool/token/token.ts";
 import { PoolService, ShortageSchema } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { createTestClient } from "../tls/testing.ts";
-import type { ClientRules } from "./configuration/configuration.ts";
+import type { ClientRules } from "./configuration/clients.ts";
 import { startPoolServer } from "./testing.ts";
 
 type PoolClient = Client<typeof PoolService>;

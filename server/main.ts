@@ -2,7 +2,7 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import * as v from "valibot";
 import { EXPECTED_ADDRESS, isAddress } from "../pool/address.ts";
 import { runProgram } from "../program/run.ts";
-import { ClientName } from "./configuration/configuration.ts";
+import { ClientName } from "./configuration/clients.ts";
 import { serve } from "./serve.ts";
 import { writeServerCertificate, writeToken } from "./token/token_files.ts";
 
@@ -10,7 +10,7 @@ const CA_FOLDER = "folder with the pool's ca.crt and ca.key, which are created i
 
 await runProgram("bitfusion-server", async (context) => {
   const program = new Command("bitfusion-server")
-    .description("A server of the GPU pool. Without a command, it serves. Settings are environment variables.")
+    .description("A server of the GPU pool. Without a command, it serves as the file CONFIG_FILE says.")
     .exitOverride()
     .action(() => serve(context));
   program

@@ -9,7 +9,6 @@ import { connectTls } from "../grpc/client.ts";
 import { startProgram } from "../program/processes/child_program.ts";
 import { usedPort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { TlsIdentity } from "../tls/key_pair.ts";
 import { createTestClient, TEST_CLIENT } from "../tls/testing.ts";
 import { TEST_RULES, writeTestConfiguration } from "./testing.ts";
 
@@ -19,64 +18,49 @@ const root = await mkdtemp(join(tmpdir(), "server-"));
 afterAll(() => rm(root, { recursive: true, force: true }));
 
 let folders = 0;
-function newConfiguration(...clients: Parameters<typeof writeTestConfiguration>[1] & {}): Promise<string> {
-  return writeTestConfiguration(join(root, String(++folders)), clients);
+/** Writes the configuration of one server, see {@link writeTestConfiguration}. */
+function newConfiguration(parts?: object): Promise<string> {
+  return writeTestConfiguration(join(root, String(++folders)), parts);
 }
 
-const CONFIG_FILE = await newConfiguration(TEST_RULES);
-
-function start(environment: Record<string, string>) {
-  return Bun.spawn([process.execPath, join(import.meta.dir, "main.ts")], {
-    env: { PATH: process.env.PATH, CONFIG_FILE, ...environment },
+async function runToEnd(CONFIG_FILE: string) {
+  await using server = Bun.spawn([process.execPath, join(import.meta.dir, "main.ts")], {
+    env: { PATH: process.env.PATH, CONFIG_FILE },
     stdio: ["ignore", "pipe", "pipe"],
   });
+  const [status, stdout, stderr] = await Promise.all([server.exited, server.stdout.text(), server.stderr.text()]);
+  return { status, stdout, stderr };
 }
 
 const used = await usedPort();
-const missing = join(root, "missing.yaml");
 
-test.concurrent.each([
-  [{ PORT: String(used) }, `Cannot listen on PORT="${used}": it is in use`],
-  [{ PORT: "abc" }, 'Cannot use PORT="abc": expected a whole number from 0 to 65535'],
-  [{ GPUS: "-1" }, 'Cannot use GPUS="-1": expected a whole number from 0 to 1024'],
+test.concurrent.each<[string, object, string]>([
+  ["used port", { listen: { port: used } }, `Cannot listen on listen.port="${used}": it is in use`],
   [
-    { GPU_MEMORY: "16GB" },
-    'Cannot use GPU_MEMORY="16GB": expected the memory of one GPU: MB, or a quantity such as 16G',
+    "address of another machine",
+    { listen: { host: "192.0.2.1" } },
+    'Cannot listen on listen.host="192.0.2.1" and listen.port="56001": the machine does not have this address',
   ],
-  [{ LEASE_TIME: "0" }, 'Cannot use LEASE_TIME="0": expected seconds from 0.1 to 3600'],
-  [{ CONFIG_FILE: missing }, `Cannot read ${missing}: ENOENT: no such file or directory, open '${missing}'`],
-])("the pool server rejects %j in one line and exits with 2", async (environment, message) => {
-  await using server = start(environment);
-  const [status, stdout, stderr] = await Promise.all([server.exited, server.stdout.text(), server.stderr.text()]);
-  expect([status, stdout, stderr]).toEqual([2, "", `bitfusion-server: ${message}\n`]);
+  [
+    "wrong value",
+    { leases: { timeToLive: 300 } },
+    "Cannot use CONFIG: leases.timeToLive is 300: expected a duration from 100ms to 1h, such as 5m or 1m30s",
+  ],
+])("the pool server rejects a %s in one line and exits with 2", async (_, parts, message) => {
+  const path = await newConfiguration(parts);
+  const expected = message.replace("CONFIG", path);
+  expect(await runToEnd(path)).toEqual({ status: 2, stdout: "", stderr: `bitfusion-server: ${expected}\n` });
 });
 
-test.concurrent("the pool server has the configured GPUs, and exits with 0 on SIGTERM", async () => {
-  await using server = start({ PORT: "0", GPUS: "2", GPU_MEMORY: "8000", SERVER_NAME: "gpu-1", LEASE_TIME: "1.001" });
-  const log = server.stdout.pipeThrough(new TextDecoderStream()).values();
-  const { message, port } = JSON.parse((await log.next()).value ?? "");
-  expect(message).toBe("Pool server started");
-  using channel = connectTls(`127.0.0.1:${port}`, TEST_CLIENT);
-  const client = createClient(PoolService, channel.transport);
-  const { inventory } = await client.getInventory({});
-  expect(inventory?.hostname).toBe("gpu-1");
-  expect(inventory?.gpus).toMatchObject([{ memoryMb: 8000n }, { memoryMb: 8000n }]);
-  expect(new Set(inventory?.gpus.map(({ id }) => id)).size).toBe(2);
-  const { timeToLive } = await client.claim({ gpus: 1, share: { case: "percent", value: 1 } });
-  expect(timeToLive).toMatchObject({ seconds: 1n, nanos: 1_000_000 });
-  server.kill("SIGTERM");
-  expect(await server.exited).toBe(0);
+test.concurrent("the pool server names a configuration that does not exist", async () => {
+  const path = join(root, "missing.yaml");
+  const message = `Cannot read ${path}: ENOENT: no such file or directory, open '${path}'`;
+  expect(await runToEnd(path)).toEqual({ status: 2, stdout: "", stderr: `bitfusion-server: ${message}\n` });
 });
 
-/** Starts a server with a configuration of its own, and a client of it. */
-async function startConfigured(
-  configuration: string,
-  {
-    identity = TEST_CLIENT,
-    environment: more = {},
-  }: { identity?: TlsIdentity; environment?: Record<string, string> } = {},
-) {
-  const environment = { CONFIG_FILE: configuration, PORT: "0", GPUS: "2", SERVER_NAME: "gpu-1", ...more };
+/** Starts a server, and a client of it. */
+async function start(configuration: string, identity = TEST_CLIENT) {
+  const environment = { CONFIG_FILE: configuration };
   const program = startProgram("server/main.ts", { environment, ready: "Pool server started" });
   const { port } = await program.started;
   const channel = connectTls(`127.0.0.1:${port}`, identity);
@@ -91,26 +75,45 @@ async function startConfigured(
 }
 
 test.concurrent("the pool server knows its leases after it was killed", async () => {
-  const path = await newConfiguration(TEST_RULES);
-  const environment = { LEASES_FILE: join(root, "leases.json") };
+  const path = await newConfiguration({ state: "state" });
   const request = { gpus: 1, share: { case: "percent", value: 30 } } as const;
   let leaseId = "";
   {
-    await using killed = await startConfigured(path, { environment });
+    await using killed = await start(path);
     leaseId = (await killed.client.claim(request)).lease?.id ?? "";
     const { lease: released } = await killed.client.claim(request);
     await killed.client.release({ leaseId: released?.id ?? "" });
     await killed.program.kill();
   }
-  await using server = await startConfigured(path, { environment });
+  await using server = await start(path);
   await server.client.renew({ leaseId });
   const { leases } = await server.client.listLeases({});
   expect(leases.map(({ id }) => id)).toEqual([leaseId]);
 });
 
+test.concurrent("the pool server has the configured GPUs, and exits with 0 on SIGTERM", async () => {
+  const simulated = { count: 2, memory: "8G", model: "Tesla T4", cudaVersion: "13.0", driverVersion: "580.1" };
+  const path = await newConfiguration({
+    name: "gpu-1",
+    gpus: { simulated },
+    hasRdma: true,
+    leases: { timeToLive: "1.001s" },
+  });
+  await using server = await start(path);
+  const { inventory } = await server.client.getInventory({});
+  const gpu = { model: "Tesla T4", memoryMb: 8000n, healthy: true };
+  const facts = { hostname: "gpu-1", hasRdma: true, cudaVersion: "13.0", driverVersion: "580.1" };
+  expect(inventory).toMatchObject({ ...facts, gpus: [gpu, gpu] });
+  expect(new Set(inventory?.gpus.map(({ id }) => id)).size).toBe(2);
+  const { timeToLive } = await server.client.claim({ gpus: 1, share: { case: "percent", value: 1 } });
+  expect(timeToLive).toMatchObject({ seconds: 1n, nanos: 1_000_000 });
+  process.kill(server.program.pid, "SIGTERM");
+  expect(await server.program.exited).toBe(0);
+});
+
 test.concurrent("the pool server takes a changed configuration, and keeps the last valid one", async () => {
-  const path = await newConfiguration(TEST_RULES);
-  await using server = await startConfigured(path);
+  const path = await newConfiguration({ gpus: { simulated: { count: 2 } } });
+  await using server = await start(path);
   const updates = server.client.watchInventory({})[Symbol.asyncIterator]();
   expect((await updates.next()).value?.inventory?.gpus).toHaveLength(2);
   const valid = await readFile(path, "utf8");
@@ -129,6 +132,17 @@ test.concurrent("the pool server takes a changed configuration, and keeps the la
   expect(await server.client.getInventory({}).then(String, (error) => error.message)).toBe(
     `[permission_denied] This server's configuration has no client "${TEST_RULES.name}"`,
   );
+});
+
+test.concurrent("the pool server logs which changed parts need a restart, and takes over only the others", async () => {
+  const path = await newConfiguration({ gpus: { simulated: { count: 2 } } });
+  await using server = await start(path);
+  const changed = (await readFile(path, "utf8")).replace("count: 2", "count: 3").replace("gpus: all", "gpus: [1-2]");
+  await writeFile(path, changed);
+  const { parts } = await server.program.logged(({ message }) => message.startsWith("Restart the server"));
+  expect(parts).toEqual(["gpus"]);
+  await server.program.logged(({ message }) => message === "Clients changed");
+  expect((await server.client.getInventory({})).inventory?.gpus.map(({ id }) => id)).toEqual(["gpu-server:0/1"]);
 });
 
 async function runServer(...args: string[]) {
@@ -153,13 +167,18 @@ test.concurrent("a server with a certificate of the certificate command accepts 
     output: "",
   });
   const path = join(folder, "gpu-1/server.yaml");
-  const tls = { ca: "ca.crt", cert: "tls.crt", key: "tls.key" };
-  await writeFile(path, stringify({ tls, clients: [{ name: "a", gpus: [0], podUnits: 10 }] }));
+  const configuration = {
+    listen: { port: 0 },
+    gpus: { simulated: { count: 2 } },
+    tls: { ca: "ca.crt", cert: "tls.crt", key: "tls.key" },
+    clients: [{ name: "a", gpus: [0], podUnits: 10 }],
+  };
+  await writeFile(path, stringify(configuration));
   const identityOf = async (name: string) => {
     const { certificate, key } = Bun.YAML.parse(await readFile(join(token, name), "utf8")) as Record<string, string>;
     return { cert: certificate ?? "", key: key ?? "", ca: await readFile(join(token, "ca.crt"), "utf8") };
   };
-  await using server = await startConfigured(path, { identity: await identityOf("client.yaml") });
+  await using server = await start(path, await identityOf("client.yaml"));
   expect((await server.client.getInventory({})).inventory?.gpus).toHaveLength(1);
   const { port } = await server.program.started;
   using pods = connectTls(`127.0.0.1:${port}`, await identityOf("pod-client.yaml"));

@@ -8,7 +8,7 @@ import type { Logger } from "../program/log/log.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { TlsIdentity } from "../tls/key_pair.ts";
 import { findCaller, mayHold } from "./access.ts";
-import type { ClientRules } from "./configuration/configuration.ts";
+import type { ClientRules } from "./configuration/clients.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";
 import type { LeaseStore } from "./leases/lease_store.ts";
 import { createLedger, type Ledger } from "./leases/ledger.ts";
@@ -19,7 +19,7 @@ export interface PoolServerOptions {
   /** TCP port; 0 selects a free port. */
   port: number;
   /** Address to listen on; all by default. */
-  host?: string;
+  host?: string | undefined;
   tls: TlsIdentity;
   facts: ServerFacts;
   gpus: readonly ServerGpu[];

@@ -27,7 +27,7 @@ async function startWithStore(path: string, clients = [TEST_RULES]) {
     host: "127.0.0.1",
     tls: TEST_SERVER,
     facts: { hostname: "server", hasRdma: false, cudaVersion: "12.4", driverVersion: "550.54.15" },
-    gpus: simulatedGpus({ count: 2, memoryMb: 16_000, idPrefix: "server" }),
+    gpus: simulatedGpus({ count: 2, memory: 16_000, model: "Simulated GPU" }, "server"),
     clients,
     timeToLive: 600_000,
     podTimeToLive: 600_000,

@@ -1,71 +1,96 @@
 import { X509Certificate } from "node:crypto";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
+import { ConfigError } from "../program/config_error.ts";
 import { readEnvironment } from "../program/environment.ts";
 import { listenOn } from "../program/http/listen.ts";
 import { createLatest } from "../program/latest.ts";
+import type { Logger } from "../program/log/log.ts";
 import type { ProgramContext } from "../program/run.ts";
-import { isUsable } from "../tls/key_pair.ts";
+import { isUsable, type TlsIdentity } from "../tls/key_pair.ts";
+import { partsForRestart } from "./configuration/configuration.ts";
 import { followConfiguration, type LoadedConfiguration } from "./configuration/configuration_source.ts";
 import { createServerIdentity } from "./configuration/server_identity.ts";
 import { simulatedGpus } from "./gpus/simulated.ts";
-import { createLeaseStore } from "./leases/lease_store.ts";
-import { startServer } from "./pool_server.ts";
+import { createLeaseStore, type LeaseStore } from "./leases/lease_store.ts";
+import { type PoolServerOptions, startServer } from "./pool_server.ts";
 import { SETTINGS } from "./settings.ts";
 
 /** How often the server checks whether its certificate needs renewal, in ms. */
 const RENEWAL_PERIOD = 6 * 3600_000;
 
-/** Serves simulated GPUs until the signal is aborted. @throws {ConfigError} if a setting or the configuration is invalid. */
+/** Serves the GPUs of the configuration until the signal is aborted. @throws {ConfigError} if the configuration is invalid. */
 export async function serve({ environment, log, signal }: ProgramContext): Promise<void> {
-  const env = readEnvironment(SETTINGS, environment);
+  const { CONFIG_FILE } = readEnvironment(SETTINGS, environment);
   const ended = new AbortController();
   const untilEnded = AbortSignal.any([signal, ended.signal]);
   const configuration = createLatest<LoadedConfiguration>();
   const follow = async () => {
-    for await (const next of followConfiguration(env.CONFIG_FILE, log, untilEnded)) configuration.set(next);
+    for await (const next of followConfiguration(CONFIG_FILE, log, untilEnded)) configuration.set(next);
   };
   const following = follow().finally(() => ended.abort());
   following.catch(() => {}); // awaited below
-  const identityOf = createServerIdentity({ name: env.SERVER_NAME, now: Date.now });
   await using resources = new AsyncDisposableStack();
-  let server: Awaited<ReturnType<typeof startServer>> | undefined;
-  for await (const { tls, clients } of configuration.changes(untilEnded, RENEWAL_PERIOD)) {
-    const identity = await identityOf(tls);
+  let running: RunningServer | undefined;
+  for await (const next of configuration.changes(untilEnded, RENEWAL_PERIOD)) {
+    if (running) await running.update(next);
+    else running = resources.use(await start(next, log));
+  }
+  await following;
+}
+
+/** A server that takes over what may change while it runs. */
+interface RunningServer extends AsyncDisposable {
+  update(changed: LoadedConfiguration): Promise<void>;
+}
+
+async function start(used: LoadedConfiguration, log: Logger): Promise<RunningServer> {
+  const { name, listen, gpus, hasRdma, leases, state, clients } = used;
+  const newestIdentity = createServerIdentity({ name, now: Date.now });
+  async function identityOf({ tls }: LoadedConfiguration): Promise<TlsIdentity> {
+    const identity = await newestIdentity(tls);
     if (!isUsable(identity, [], Date.now())) {
       const { validTo } = new X509Certificate(identity.cert);
       log.warn("The server's certificate must be replaced", { validTo });
     }
-    if (server) {
-      if (!isDeepStrictEqual(clients, server.state.clients)) {
-        log.info("Clients changed", { clients: clients.map(({ name }) => name) });
-        server.setClients(clients);
+    return identity;
+  }
+  const { cudaVersion, driverVersion } = gpus.simulated;
+  const options: PoolServerOptions = {
+    ...listen,
+    tls: await identityOf(used),
+    facts: { hostname: name, hasRdma, cudaVersion, driverVersion },
+    gpus: simulatedGpus(gpus.simulated, `${name}:${listen.port}`),
+    clients,
+    timeToLive: leases.timeToLive,
+    podTimeToLive: leases.podTimeToLive,
+    store: state === undefined ? undefined : await openLeases(state, log),
+    log,
+  };
+  const { host, port } = listen;
+  const field = host === undefined ? "listen.port" : `listen.host="${host}" and listen.port`;
+  const server = await listenOn(field, port, () => startServer(options));
+  log.info("Pool server started", { port: server.port, hostname: name, gpus: options.gpus.length });
+  return {
+    async update(changed) {
+      const parts = partsForRestart(used, changed);
+      if (parts.length > 0) log.warn("Restart the server to use the changed configuration", { parts });
+      const identity = await identityOf(changed);
+      if (!isDeepStrictEqual(changed.clients, server.state.clients)) {
+        log.info("Clients changed", { clients: changed.clients.map(({ name }) => name) });
+        server.setClients(changed.clients);
       }
       server.useTls(identity);
-      continue;
-    }
-    const open = () =>
-      startServer({
-        port: env.PORT,
-        tls: identity,
-        facts: {
-          hostname: env.SERVER_NAME,
-          hasRdma: env.HAS_RDMA === "true",
-          cudaVersion: env.CUDA_VERSION,
-          driverVersion: env.DRIVER_VERSION,
-        },
-        gpus: simulatedGpus({
-          count: env.GPUS,
-          memoryMb: env.GPU_MEMORY,
-          idPrefix: `${env.SERVER_NAME}:${env.PORT}`,
-        }),
-        clients,
-        timeToLive: env.LEASE_TIME,
-        podTimeToLive: env.POD_LEASE_TIME,
-        store: env.LEASES_FILE === undefined ? undefined : createLeaseStore({ path: env.LEASES_FILE, log }),
-        log,
-      });
-    server = resources.use(await listenOn("PORT", env.PORT, open));
-    log.info("Pool server started", { port: server.port, hostname: env.SERVER_NAME, gpus: env.GPUS });
-  }
-  await following;
+    },
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
+
+/** Opens the leases in a folder, which is created if it does not exist. @throws {ConfigError} if it cannot be. */
+async function openLeases(folder: string, log: Logger): Promise<LeaseStore> {
+  await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: Error) => {
+    throw new ConfigError(`Cannot use state="${folder}": ${error.message}`);
+  });
+  return createLeaseStore({ path: join(folder, "leases.json"), log });
 }

@@ -24,7 +24,7 @@ import {
   ShortageSchema,
 } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { type Caller, findCaller, gpusOf } from "./access.ts";
-import type { ClientRules } from "./configuration/configuration.ts";
+import type { ClientRules } from "./configuration/clients.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";
 import type { Holder, Lease, Ledger } from "./leases/ledger.ts";
 

@@ -6,7 +6,7 @@ import type { ServerFacts } from "../pool/inventory.ts";
 import { createLatest } from "../program/latest.ts";
 import { silentLog } from "../program/testing.ts";
 import { TEST_CA, TEST_CLIENT_NAME, TEST_SERVER } from "../tls/testing.ts";
-import type { ClientRules } from "./configuration/configuration.ts";
+import type { ClientRules } from "./configuration/clients.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";
 import { simulatedGpus } from "./gpus/simulated.ts";
 import type { Ledger } from "./leases/ledger.ts";
@@ -71,7 +71,7 @@ export async function startPoolServer({
     host: "127.0.0.1",
     tls: TEST_SERVER,
     facts,
-    gpus: simulatedGpus({ count, memoryMb, idPrefix: hostname }),
+    gpus: simulatedGpus({ count, memory: memoryMb, model: "Simulated GPU" }, hostname),
     clients,
     timeToLive,
     podTimeToLive,
@@ -111,16 +111,22 @@ export async function startPoolServer({
   };
 }
 
-/** Writes the configuration of a server process for tests, which accepts the client of tests. Returns its path. */
-export async function writeTestConfiguration(
-  folder: string,
-  clients: readonly Partial<ClientRules>[] = [TEST_RULES],
-): Promise<string> {
+/**
+ * Writes the configuration of a server process for tests, which listens on any free port of 127.0.0.1 and accepts the client of tests.
+ * `parts` replace those that it has. Returns its path.
+ */
+export async function writeTestConfiguration(folder: string, parts: object = {}): Promise<string> {
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, "ca.crt"), TEST_CA.cert);
   await writeFile(join(folder, "ca.key"), TEST_CA.key, { mode: 0o600 });
   const path = join(folder, "server.yaml");
-  const tls = { ca: "ca.crt", caKey: "ca.key", hosts: ["127.0.0.1", "localhost"] };
-  await writeFile(path, stringify({ tls, clients }));
+  const configuration = {
+    name: "gpu-server",
+    listen: { host: "127.0.0.1", port: 0 },
+    gpus: { simulated: {} },
+    tls: { ca: "ca.crt", caKey: "ca.key", hosts: ["127.0.0.1", "localhost"] },
+    clients: [TEST_RULES],
+  };
+  await writeFile(path, stringify({ ...configuration, ...parts }));
   return path;
 }

@@ -21,7 +21,9 @@ const PODS = 500;
 const NODES = 5;
 /** Pods that are created one at a time. */
 const ALONE = 100;
-const SERVER: PoolServer = { name: "bitfusion-pool-bench", gpus: 1000 };
+const SERVER: PoolServer = { name: "bitfusion-pool-bench", configuration: "pool_bench.yaml" };
+/** Its number of GPUs. */
+const GPUS = 1000;
 const ADDRESS = `${SERVER.name}:${POOL_PORT}`;
 
 export interface SchedulingOptions {
@@ -50,7 +52,7 @@ export async function benchScheduling(options: SchedulingOptions): Promise<Recor
   await using _pool = await startPool({ servers: [SERVER] });
   await setEnvironment("bitfusion-controller", `POOL_SERVERS=${ADDRESS}`);
   await startController();
-  await waitFor("all GPUs to be published", async () => (await countGpus(request)) === SERVER.gpus);
+  await waitFor("all GPUs to be published", async () => (await countGpus(request)) === GPUS);
   const labels = { bench: "scheduling" };
   await using _nodes = await startFakeNodes({ request, count: NODES, labels });
   const batches = await createPodBatches({ request, count: PODS, nodeSelector: labels });

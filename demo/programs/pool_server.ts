@@ -1,9 +1,13 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { createClient } from "@connectrpc/connect";
+import { stringify } from "yaml";
 import { connectTls } from "../../grpc/client.ts";
 import type { GpuShare, LeaseOwner } from "../../pool/lease.ts";
 import { type Program, startProgram } from "../../program/processes/child_program.ts";
 import { type Gpu, PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { TlsIdentity } from "../../tls/key_pair.ts";
+import { CA_FOLDER, CLUSTER } from "./token.ts";
 
 /** A pool server in a process of its own. Disposal ends it. */
 export interface PoolServer extends AsyncDisposable {
@@ -34,22 +38,30 @@ export interface PoolServerOptions {
   readonly port: number;
   /** Number of simulated GPUs. */
   readonly gpus: number;
-  /** Path of its configuration. */
-  readonly configuration: string;
+  /** The folder of the demo. */
+  readonly folder: string;
   /** The identity of the cluster, to ask for GPUs and leases. */
   readonly tls: TlsIdentity;
 }
 
 /** Creates a server with simulated GPUs. It is not started yet. */
-export function createPoolServer({ name, port, gpus, configuration, tls }: PoolServerOptions): PoolServer {
-  const address = `127.0.0.1:${port}`;
-  const environment = { CONFIG_FILE: configuration, PORT: String(port), GPUS: String(gpus), SERVER_NAME: name };
+export function createPoolServer({ name, port, gpus, folder, tls }: PoolServerOptions): PoolServer {
+  const [host, address] = ["127.0.0.1", `127.0.0.1:${port}`];
+  const path = join(folder, `${name}.yaml`);
+  const configuration = {
+    name,
+    listen: { host, port },
+    gpus: { simulated: { count: gpus } },
+    tls: { ca: `${CA_FOLDER}/ca.crt`, caKey: `${CA_FOLDER}/ca.key`, hosts: [host] },
+    clients: [{ name: CLUSTER, gpus: "all", podUnits: 200 }],
+  };
   let program: Program | undefined;
   return {
     name,
     address,
     async start() {
-      program = startProgram("server/main.ts", { environment, ready: "Pool server started" });
+      await writeFile(path, stringify(configuration));
+      program = startProgram("server/main.ts", { environment: { CONFIG_FILE: path }, ready: "Pool server started" });
       await program.started;
     },
     async kill() {

@@ -1,9 +1,13 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { stringify } from "yaml";
 import { parseToken, TOKEN_FILES } from "../../pool/token/token.ts";
 import { writeToken } from "../../server/token/token_files.ts";
 import type { TlsIdentity } from "../../tls/key_pair.ts";
+
+/** The folder of the pool's CA, in the folder of the demo. */
+export const CA_FOLDER = "ca";
+/** The cluster's name in its token. */
+export const CLUSTER = "demo";
 
 /** The pool's token, and what its servers need. */
 export interface PoolToken {
@@ -16,7 +20,7 @@ export interface PoolToken {
 /** Creates the token of a pool as an administrator does with `bitfusion-server token`. */
 export async function createToken(folder: string, servers: readonly string[]): Promise<PoolToken> {
   const tokenFolder = join(folder, "token");
-  await writeToken(tokenFolder, { ca: join(folder, "ca"), client: "demo", servers, now: Date.now() });
+  await writeToken(tokenFolder, { ca: join(folder, CA_FOLDER), client: CLUSTER, servers, now: Date.now() });
   const files: Record<string, string> = {};
   for (const name of Object.values(TOKEN_FILES)) files[name] = await readFile(join(tokenFolder, name), "utf8");
   const open = (path: string) => ({ path, text: files[path] ?? "" });
@@ -24,12 +28,4 @@ export async function createToken(folder: string, servers: readonly string[]): P
   if (!tls) throw new Error("The token has no certificate");
   const data = Object.fromEntries(Object.entries(files).map(([name, text]) => [name, btoa(text)]));
   return { data, tls };
-}
-
-/** Writes the configuration of the pool servers, which make their certificates with the pool's CA. Returns its path. */
-export async function writeServerConfiguration(folder: string): Promise<string> {
-  const path = join(folder, "server.yaml");
-  const tls = { ca: "ca/ca.crt", caKey: "ca/ca.key", hosts: ["127.0.0.1"] };
-  await writeFile(path, stringify({ tls, clients: [{ name: "demo", gpus: "all", podUnits: 200 }] }));
-  return path;
 }

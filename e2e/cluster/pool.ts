@@ -8,14 +8,14 @@ import { SERVER_IMAGE } from "./images.ts";
 export interface PoolServer {
   /** Name of its container, and its name on the cluster's network. */
   readonly name: string;
-  /** Number of simulated GPUs. */
-  readonly gpus: number;
+  /** Its configuration, a file in kind/. */
+  readonly configuration: string;
 }
 
 /** The pool servers that kind/kustomization.yaml and the token refer to. */
 export const SERVERS: readonly PoolServer[] = [
-  { name: "bitfusion-pool-a", gpus: 2 },
-  { name: "bitfusion-pool-b", gpus: 1 },
+  { name: "bitfusion-pool-a", configuration: "pool_a.yaml" },
+  { name: "bitfusion-pool-b", configuration: "pool_b.yaml" },
 ];
 
 export const POOL_PORT = 56001;
@@ -40,18 +40,13 @@ export async function startPool({ servers = SERVERS, keep = false }: PoolOptions
     if (!keep) await Promise.all(started.map((container) => container.stop()));
   };
   try {
-    for (const { name, gpus } of servers) {
+    for (const { name, configuration } of servers) {
       const container = new GenericContainer(SERVER_IMAGE)
         .withName(name)
         .withNetworkMode("kind")
         .withUser(`${userInfo().uid}:${userInfo().gid}`)
         .withBindMounts([{ source: resolve("kind"), target: "/etc/bitfusion", mode: "ro" }])
-        .withEnvironment({
-          PORT: String(POOL_PORT),
-          GPUS: String(gpus),
-          SERVER_NAME: name,
-          LEASES_FILE: "/tmp/leases.json",
-        })
+        .withEnvironment({ CONFIG_FILE: `/etc/bitfusion/${configuration}` })
         .withWaitStrategy(Wait.forLogMessage("Pool server started"));
       started.push(await container.start());
     }

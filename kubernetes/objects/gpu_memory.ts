@@ -10,18 +10,22 @@ const EXPECTED = "expected the memory of one GPU: MB, or a quantity such as 16G"
 export function gpuMemory() {
   return v.pipe(
     v.string(EXPECTED),
+    v.check(isMemory, EXPECTED), // before the transformation, so that an issue has the value as it was written
     v.transform(toMegabytes),
-    v.number(EXPECTED),
-    v.minValue(1, EXPECTED),
-    v.safeInteger(EXPECTED),
   );
 }
 
-function toMegabytes(text: string): number | undefined {
+function isMemory(text: string): boolean {
+  const memoryMb = toMegabytes(text);
+  return Number.isSafeInteger(memoryMb) && memoryMb >= 1;
+}
+
+/** NaN if the text is no quantity. */
+function toMegabytes(text: string): number {
   if (/^\d+$/.test(text)) return Number(text);
   try {
     return Number(parseQuantity(text) / (1_000_000n * ONE));
   } catch {
-    return undefined; // the schema reports what is expected
+    return Number.NaN;
   }
 }

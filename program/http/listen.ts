@@ -4,6 +4,7 @@ import { ConfigError } from "../config_error.ts";
 const REASONS: Readonly<Record<string, string>> = {
   EADDRINUSE: "it is in use",
   EACCES: "permission denied",
+  EADDRNOTAVAIL: "the machine does not have this address",
 };
 
 /**

@@ -5,13 +5,11 @@ import { type Logger, messageOf } from "../../program/log/log.ts";
 import { poll } from "../../program/poll.ts";
 import { parseAuthority } from "../../tls/authority.ts";
 import { findPairProblem, type KeyPair } from "../../tls/key_pair.ts";
-import { type ClientRules, parseConfiguration, type TlsPaths } from "./configuration.ts";
+import { parseConfiguration, type ServerConfiguration } from "./configuration.ts";
+import type { TlsPaths } from "./tls.ts";
 
-/** A configuration with the content of the files that it names, in PEM. */
-export interface LoadedConfiguration {
-  readonly tls: TlsMaterial;
-  readonly clients: readonly ClientRules[];
-}
+/** A configuration with the content of the files that `tls` names, in PEM, and the absolute path of `state`. */
+export type LoadedConfiguration = Omit<ServerConfiguration, "tls"> & { readonly tls: TlsMaterial };
 
 /** The clients' CAs, and the server's certificate or the key with which the server makes one. */
 export type TlsMaterial = { readonly ca: string } & (
@@ -40,8 +38,9 @@ export function followConfiguration(
 
 /** @throws {ConfigError} names the file, the field and what is expected. */
 async function loadConfiguration(path: string): Promise<LoadedConfiguration> {
-  const { tls, clients } = parseConfiguration(await read(path), path);
-  return { tls: await loadTls(tls, path), clients };
+  const { state, ...configuration } = parseConfiguration(await read(path), path);
+  const tls = await loadTls(configuration.tls, path);
+  return { ...configuration, ...(state === undefined ? {} : { state: resolve(dirname(path), state) }), tls };
 }
 
 async function loadTls({ caKey, cert, key, hosts, ...paths }: TlsPaths, path: string): Promise<TlsMaterial> {
