@@ -15,6 +15,9 @@ const commands = commandsIn(readme);
 /** Folders that the documented commands create. */
 const created = (await readFile(".gitignore", "utf8")).split("\n").filter((line) => line.endsWith("/"));
 
+/** Programs of the machine of a pool server. */
+const HOST_PROGRAMS = ["chmod", "chown", "install", "journalctl", "systemctl", "useradd"];
+
 test("README contains the exact commands that the cluster tests run", () => {
   expect(commands).toEqual(
     expect.arrayContaining([CREATE_TOKEN, INSTALL, CREATE_SECRET, ...ROLLOUT, WITHDRAW, DELETE]),
@@ -42,7 +45,7 @@ test.each([...new Set([readme, ...guides].flatMap(commandsIn))])("documented com
     expect(Object.keys(packageJson.scripts)).toContain(words[2] ?? "");
     return;
   }
-  expect(["docker", "kind", "kubectl"]).toContain(words[0] ?? "");
+  expect(["docker", "kind", "kubectl", ...HOST_PROGRAMS]).toContain(words[0] ?? "");
   for (const path of words.flatMap(pathsIn).filter((path) => !created.includes(`${path}/`)))
     expect(existsSync(path), `${path} exists`).toBe(true);
 });

@@ -1,0 +1,35 @@
+import { expect, test } from "bun:test";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parse } from "yaml";
+import { version } from "../package.json";
+
+const UNIT = join(import.meta.dir, "deploy/bitfusion-server.service");
+
+test("the container of compose.yaml runs the image of this version, without rights", async () => {
+  const { services } = parse(await readFile(join(import.meta.dir, "deploy/compose.yaml"), "utf8"));
+  expect(services["bitfusion-server"]).toMatchObject({
+    image: `bitfusion-server:${version}`,
+    user: "65532:65532",
+    read_only: true,
+    cap_drop: ["ALL"],
+    security_opt: ["no-new-privileges:true"],
+    volumes: ["/etc/bitfusion:/etc/bitfusion:ro"],
+  });
+});
+
+test.skipIf(!Bun.which("systemd-analyze"))("systemd accepts the unit", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "unit-"));
+  try {
+    const unit = await readFile(UNIT, "utf8");
+    const path = join(folder, "bitfusion-server.service");
+    // systemd-analyze expects that the executable is installed
+    await writeFile(path, unit.replace("/usr/local/bin/bitfusion-server", process.execPath));
+    const verification = Bun.spawn(["systemd-analyze", "verify", path], { stdio: ["ignore", "pipe", "pipe"] });
+    const [status, stderr] = await Promise.all([verification.exited, verification.stderr.text()]);
+    expect([status, stderr]).toEqual([0, ""]);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
