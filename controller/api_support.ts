@@ -13,7 +13,7 @@ import { taintFor } from "./slices/taint.ts";
 export async function findMissing(request: KubernetesRequest, signal: AbortSignal): Promise<string | undefined> {
   const gpu = { id: "none", model: "none", memoryMb: 1, healthy: false };
   const device = createDevice({ address: "none:1", reachable: false }, gpu);
-  const devices = [withTaint(device, taintFor("gone", undefined, { now: 0 }))];
+  const devices = [withTaint(device, taintFor({ kind: "gone" }, undefined, { now: 0 }))];
   const body = toResourceSlice({ name: "bitfusion-dry-run", devices });
   try {
     const response = await request(RESOURCE_SLICES, { method: "POST", query: { dryRun: "All" }, body, signal });

@@ -42,6 +42,8 @@ export interface Gpu {
   /** Total memory, in MB (1,000,000 bytes). */
   readonly memoryMb: number;
   readonly healthy: boolean;
+  /** Why it is not healthy, as the value of a label, such as "xid-79". Absent if it is healthy, or if nobody knows. */
+  readonly problem?: string;
 }
 
 /**

@@ -108,7 +108,9 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
   function inventoryOf(gpus: readonly Gpu[]) {
     return create(InventorySchema, {
       ...facts,
-      gpus: gpus.map(({ id, model, memoryMb, healthy }) => ({ id, model, memoryMb: BigInt(memoryMb), healthy })),
+      gpus: gpus.map(({ id, model, memoryMb, healthy, problem = "" }) => {
+        return { id, model, memoryMb: BigInt(memoryMb), healthy, problem };
+      }),
     });
   }
   function logEnd(lease: Lease, why: string): void {

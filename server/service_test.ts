@@ -3,7 +3,12 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { connectTls } from "../grpc/client.ts";
-import { type ClaimRequestSchema, PoolService, ShortageSchema } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import {
+  type ClaimRequestSchema,
+  type Gpu,
+  PoolService,
+  ShortageSchema,
+} from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { TEST_CLIENT } from "../tls/testing.ts";
 import { type PoolServerOptions, startPoolServer } from "./testing.ts";
 
@@ -166,14 +171,14 @@ test.each([10 * DAY, 30 * DAY, 10_000 * 365 * DAY])(
       .watchInventory({ heartbeatInterval: durationFromMs(interval) }, { signal: stop.signal })
       [Symbol.asyncIterator]();
     const health = async () =>
-      (await updates.next()).value?.inventory?.gpus.map(({ healthy }: { healthy: boolean }) => healthy);
-    expect(await health()).toEqual([true]);
+      (await updates.next()).value?.inventory?.gpus.map(({ healthy, problem }: Gpu) => [healthy, problem]);
+    expect(await health()).toEqual([[true, ""]]);
     const next = health();
     // Longer than 1 ms, which is what a timer waits whose time does not fit.
     for (let calls = 0; calls < 20; calls += 1) await server.client.getInventory({});
     const gpu = { number: 0, id: "server/0", model: "Simulated GPU", memoryMb: 16_000, healthy: false };
-    server.setGpus([gpu]);
-    expect(await next).toEqual([false]);
+    server.setGpus([{ ...gpu, problem: "xid-79" }]);
+    expect(await next).toEqual([[false, "xid-79"]]);
     stop.abort();
   },
 );

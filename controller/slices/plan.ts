@@ -61,14 +61,14 @@ export function createSlicePlanner(owner?: OwnerReference): SlicePlanner {
       const gpu = reported.get(before.name);
       if (gpu) return tainted(gpu.template, gpu.problem && taintFor(gpu.problem, before, options));
       if (silent.size > 0 && silent.has(attributesOfDevice(before).server ?? "")) {
-        return tainted(before, taintFor("unreachable", before, options));
+        return tainted(before, taintFor({ kind: "unreachable" }, before, options));
       }
       // A pool without any server is a mistake in the settings, not a pool without GPUs.
       if (inventory.servers.length > 0) {
         if (!held.has(key)) return undefined;
         keptForClaims.add(key);
       }
-      return tainted(before, taintFor("gone", before, options));
+      return tainted(before, taintFor({ kind: "gone" }, before, options));
     }
 
     for (const [index, { spec }] of own) {
@@ -112,18 +112,19 @@ function reportedGpus(
   const reported = new Map<string, ReportedGpu>();
   for (const server of servers) {
     const templates = templatesOf(server);
-    server.gpus?.forEach(({ id, healthy }, index) => {
+    server.gpus?.forEach((gpu, index) => {
+      const { id } = gpu;
       const template = templates[index] as Device;
       if (reported.has(template.name)) leftOut.set(id, `Another GPU has the device name ${template.name}`);
-      else reported.set(template.name, { template, problem: problemOf(server.reachable, healthy) });
+      else reported.set(template.name, { template, problem: problemOf(server.reachable, gpu) });
     });
   }
   return reported;
 }
 
-function problemOf(reachable: boolean, healthy: boolean): Problem | undefined {
-  if (!reachable) return "unreachable";
-  return healthy ? undefined : "unhealthy";
+function problemOf(reachable: boolean, { healthy, problem }: Gpu): Problem | undefined {
+  if (!reachable) return { kind: "unreachable" };
+  return healthy ? undefined : { kind: "unhealthy", detail: problem };
 }
 
 /** The `server` attribute of servers that have not reported their GPUs yet. */

@@ -132,6 +132,22 @@ test.each([
   },
 );
 
+test("createSlicePlanner() shows in the taint why a GPU is unhealthy, and when the reason changes, still since when", () => {
+  const reported = (problem?: string) =>
+    inventoryOf(server("s:1", [gpu("a", { healthy: false, ...(problem === undefined ? {} : { problem }) })]));
+  const taint = { key: "bitfusion.io/unhealthy", effect: "NoSchedule" as const, timeAdded: AT };
+  let slices = converge({ inventory: reported("xid-79") });
+  expect(taints(slices)).toEqual([[{ ...taint, value: "xid-79" }]]);
+  expect(plan({ inventory: reported("xid-79"), slices }).updates).toEqual([]);
+  for (const [problem, value] of [
+    ["gpu-lost", { value: "gpu-lost" }],
+    [undefined, {}],
+  ] as const) {
+    slices = converge({ inventory: reported(problem), slices }, { now: NOW + MINUTE });
+    expect(taints(slices)).toEqual([[{ ...taint, ...value }]]);
+  }
+});
+
 test("createSlicePlanner() never evicts without evictAfter", () => {
   const unreachable = inventoryOf(server("s:1", [gpu("a")], { reachable: false }));
   const slices = converge({ inventory: unreachable });

@@ -82,6 +82,7 @@ function isSameDevice(stored: Device, { capacity = {}, attributes = {}, taints =
     hasSameKeys(stored.attributes, attributes) &&
     containsFields(stored.attributes ?? {}, attributes) &&
     containsFields(stored.taints ?? [], taints) &&
+    taints.every(({ value }, index) => value === stored.taints?.[index]?.value) &&
     hasSameKeys(stored.capacity, capacity) &&
     Object.entries(capacity).every(([name, value]) => isSameCapacity(stored.capacity?.[name], value))
   );

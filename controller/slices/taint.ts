@@ -1,7 +1,13 @@
 import type { Device, DeviceTaint } from "../../kubernetes/objects/resource_slice.ts";
 
 /** Why new pods must not get a GPU. */
-export type Problem =
+export interface Problem {
+  readonly kind: ProblemKind;
+  /** What its server says about it, as the value of a label. */
+  readonly detail?: string | undefined;
+}
+
+export type ProblemKind =
   /** Its server does not answer. */
   | "unreachable"
   /** Its server reports it as unhealthy. */
@@ -18,17 +24,21 @@ export interface TaintOptions {
 
 /**
  * The taint for a GPU with a problem: NoSchedule at first, NoExecute once the problem has lasted for `evictAfter`. The duration is
- * computed from the taint that the device has, so a restart does not reset it. A GPU that is gone is left to the pods that hold it.
+ * computed from the taint that the device has, so neither a restart nor another detail resets it. A GPU that is gone is left to the pods that
+ * hold it.
  *
  * @param before the device as it is published now
  */
 export function taintFor(problem: Problem, before: Device | undefined, options: TaintOptions): DeviceTaint {
-  const key = `bitfusion.io/${problem}`;
+  const { kind, detail } = problem;
+  const key = `bitfusion.io/${kind}`;
+  const value = detail === undefined ? {} : { value: detail };
   const current = before?.taints?.find((taint) => taint.key === key);
   const timeAdded = new Date(options.now).toISOString().replace(/\.\d+Z$/, "Z");
-  if (!current) return { key, effect: "NoSchedule", timeAdded };
+  if (!current) return { key, ...value, effect: "NoSchedule", timeAdded };
   const time = evictionTime(current, options);
-  return time !== undefined && time <= options.now ? { key, effect: "NoExecute", timeAdded } : current;
+  if (time !== undefined && time <= options.now) return { key, ...value, effect: "NoExecute", timeAdded };
+  return current.value === detail ? current : { key, ...value, effect: current.effect, timeAdded: current.timeAdded };
 }
 
 /** When a taint becomes NoExecute, in ms since the epoch. Undefined if it never does, or already is. */

@@ -49,6 +49,8 @@ export interface DeviceCapacity {
 
 export interface DeviceTaint {
   readonly key: string;
+  /** The value of a label. */
+  readonly value?: string;
   readonly effect: "NoSchedule" | "NoExecute";
   /** RFC 3339, whole seconds. */
   readonly timeAdded: string;

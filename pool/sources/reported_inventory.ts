@@ -32,6 +32,10 @@ const MAX_LENGTH = 256;
 const EXPECTED_TEXT = `expected at most ${MAX_LENGTH} characters, none of them a control character`;
 const EXPECTED_MEMORY = `expected a whole number of MB from 1 to ${MAX_AMOUNT}`;
 
+/** The value of a label in Kubernetes (IsValidLabelValue, k8s.io/apimachinery/pkg/util/validation). */
+const LABEL_VALUE = /^([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?$/;
+const EXPECTED_LABEL = "expected the value of a label: at most 63 letters, digits, dashes, underscores and dots";
+
 const Text = v.pipe(v.string(), v.maxLength(MAX_LENGTH, EXPECTED_TEXT), v.regex(/^\P{Cc}*$/u, EXPECTED_TEXT));
 
 const ReportedGpu = v.object({
@@ -44,6 +48,7 @@ const ReportedGpu = v.object({
     v.maxValue(MAX_AMOUNT, EXPECTED_MEMORY),
   ),
   healthy: v.boolean(),
+  problem: v.pipe(v.string(), v.regex(LABEL_VALUE, EXPECTED_LABEL)),
 });
 
 const Facts = v.object({ hostname: Text, hasRdma: v.boolean(), cudaVersion: Text, driverVersion: Text });
@@ -97,9 +102,10 @@ export function readInventory(
       reason: `gpus has ${reportedCount} elements: expected at most ${MAX_GPUS}, the others are ignored`,
     });
   }
-  for (const [index, { id, model, memoryMb, healthy }] of reportedGpus.slice(0, MAX_GPUS).entries()) {
-    const { success, output, issues } = v.safeParse(ReportedGpu, { id, model, memoryMb: Number(memoryMb), healthy });
-    if (success) gpus.push(output);
+  for (const [index, { id, model, memoryMb, healthy, problem = "" }] of reportedGpus.slice(0, MAX_GPUS).entries()) {
+    const gpu = { id, model, memoryMb: Number(memoryMb), healthy };
+    const { success, issues } = v.safeParse(ReportedGpu, { ...gpu, problem });
+    if (success) gpus.push(problem === "" ? gpu : { ...gpu, problem });
     else faults.push({ gpu: id.slice(0, MAX_LENGTH), reason: `gpus.${index}.${describeIssue(issues[0])}` });
   }
   const { hostname = "", hasRdma = false, cudaVersion = "", driverVersion = "" } = message;

@@ -11,6 +11,7 @@ const GPU = {
   model: "Tesla T4",
   memoryMb: 16_000n,
   healthy: true,
+  problem: "",
 } as const;
 const LONG = "x".repeat(257);
 
@@ -25,6 +26,11 @@ test.each<[description: string, changes: Partial<Record<keyof typeof GPU, unknow
     `id is "${"x".repeat(199)}… (259 characters): expected at most 256 characters`,
   ],
   ["a model of absurd length", { model: LONG }, `model is "${"x".repeat(199)}… (259 characters): expected at most 256`],
+  [
+    "a problem that is no label",
+    { problem: "Xid 79" },
+    'problem is "Xid 79": expected the value of a label: at most 63',
+  ],
   ["a control character in its model", { model: "T4\n" }, 'model is "T4\\n": expected at most 256 characters, none of'],
 ])("readInventory() leaves out a GPU with %s, names it, and keeps its siblings", (_, changes, reason) => {
   const { reported, faults } = readInventory({ gpus: [{ ...GPU, ...changes } as never, { ...GPU, id: "b" }] });
@@ -32,6 +38,12 @@ test.each<[description: string, changes: Partial<Record<keyof typeof GPU, unknow
   expect(faults).toHaveLength(1);
   expect(faults[0]?.gpu).toBe(String(changes.id ?? "a").slice(0, 256));
   expect(faults[0]?.reason).toStartWith(`gpus.0.${reason}`);
+});
+
+test("readInventory() returns why a GPU is not healthy", () => {
+  const { reported, faults } = readInventory({ gpus: [{ ...GPU, healthy: false, problem: "xid-79" }] });
+  expect(faults).toEqual([]);
+  expect(reported.gpus).toMatchObject([{ healthy: false, problem: "xid-79" }]);
 });
 
 test("readInventory() leaves out a fact of absurd length, and keeps the others", () => {
