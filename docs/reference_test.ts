@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { basename, join } from "node:path";
 import * as v from "valibot";
-import { parse } from "yaml";
+import { parse, stringify } from "yaml";
 import { SETTINGS as CONTROLLER } from "../controller/settings.ts";
 import { SETTINGS as PLUGIN } from "../plugin/settings.ts";
 import { Configuration, parseConfiguration } from "../server/configuration/configuration.ts";
@@ -27,7 +27,7 @@ test.each(fieldsOf(Configuration))(
   },
 );
 
-test("the example of a pool server's configuration is valid, and shows each field but those of a certificate in files", async () => {
+test("the examples of a pool server's configuration are valid, and the first shows each field but some alternatives", async () => {
   const guide = await Bun.file(join(import.meta.dir, "pool-servers.md")).text();
   const [, example = ""] = /^```yaml\n(name:.*?)^```/ms.exec(guide) ?? [];
   expect(parseConfiguration(example, "the example").listen.port).toBe(56_001);
@@ -35,5 +35,8 @@ test("the example of a pool server's configuration is valid, and shows each fiel
   const isShown = (name: string) =>
     name.split(/(?:\[\])?\./).reduce((value, key) => [value].flat()[0]?.[key], shown) !== undefined;
   const hidden = fieldsOf(Configuration).filter(({ name }) => !isShown(name));
-  expect(hidden.map(({ name }) => name)).toEqual(["tls.cert", "tls.key"]);
+  expect(hidden.map(({ name }) => name)).toEqual(["gpus.nvidia.library", "tls.cert", "tls.key"]);
+  const others = [...guide.matchAll(/^```yaml\n((?:gpus|tls):.*?)^```/gms)].map(([, text = ""]) => parse(text));
+  expect(others).toHaveLength(2);
+  for (const parts of others) parseConfiguration(stringify({ ...shown, ...parts }), "an example");
 });

@@ -27,7 +27,7 @@ export function findCaller(
 
 /** The GPUs that a client sees. */
 export function gpusOf({ gpus: own }: ClientRules, gpus: readonly ServerGpu[]): readonly ServerGpu[] {
-  return own === "all" ? gpus : gpus.filter(({ number }) => own.includes(number));
+  return own === "all" ? gpus : gpus.filter(({ number, id }) => own.includes(number) || own.includes(id));
 }
 
 /** Whether the configuration still lets the holder of a lease have it. */

@@ -225,6 +225,16 @@ test("a GPU that is another client's now takes its leases along, and no others",
   expect(await failureOf(pool.podOfA.renew({}))).toContain("podUnits is 0");
 });
 
+test("a client may have GPUs by their UUIDs", async () => {
+  await using pool = await start();
+  pool.server.setGpus(pool.server.gpus.map((gpu) => ({ ...gpu, id: `GPU-${gpu.number}` })));
+  pool.server.setClients([
+    { name: "a", gpus: ["GPU-2"], podUnits: 0 },
+    { name: "b", gpus: ["GPU-0", "GPU-1"], podUnits: 0 },
+  ]);
+  expect([await gpusSeenBy(pool.a), await gpusSeenBy(pool.b)]).toEqual([["GPU-2"], ["GPU-0", "GPU-1"]]);
+});
+
 test("a GPU that failed and is gone neither ends its leases nor moves the others to another client", async () => {
   await using pool = await start();
   const { lease } = await claim(pool.a, "server/1", 10);

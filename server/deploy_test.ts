@@ -15,6 +15,7 @@ test("the container of compose.yaml runs the image of this version, without righ
     read_only: true,
     cap_drop: ["ALL"],
     security_opt: ["no-new-privileges:true"],
+    gpus: "all",
     volumes: ["/etc/bitfusion:/etc/bitfusion:ro"],
   });
 });

@@ -3,16 +3,24 @@ import * as v from "valibot";
 import { EXPECTED_ADDRESS, isAddress } from "../pool/address.ts";
 import { runProgram } from "../program/run.ts";
 import { ClientName } from "./configuration/clients.ts";
+import { READ_GPUS, sendAnswers } from "./gpus/nvidia/reader.ts";
 import { serve } from "./serve.ts";
 import { writeServerCertificate, writeToken } from "./token/token_files.ts";
 
 const CA_FOLDER = "folder with the pool's ca.crt and ca.key, which are created if they do not exist";
 
+/** The command of this program: of its executable file, or of Bun with its source. */
+const PROGRAM = Bun.main.startsWith("/$bunfs/") ? [process.execPath] : [process.execPath, Bun.main];
+
 await runProgram("bitfusion-server", async (context) => {
   const program = new Command("bitfusion-server")
     .description("A server of the GPU pool. Without a command, it serves as the file CONFIG_FILE says.")
     .exitOverride()
-    .action(() => serve(context));
+    .action(() => serve(context, PROGRAM));
+  program
+    .command(READ_GPUS, { hidden: true })
+    .argument("<library>")
+    .action((library: string) => sendAnswers(library, context.signal));
   program
     .command("token")
     .description("write the token of a cluster: ca.crt, client.yaml, pod-client.yaml and servers.conf")

@@ -7,13 +7,15 @@ import { createClient } from "@connectrpc/connect";
 import { stringify } from "yaml";
 import { connectTls } from "../grpc/client.ts";
 import { startProgram } from "../program/processes/child_program.ts";
-import { usedPort } from "../program/testing.ts";
+import { bundle, usedPort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { createTestClient, TEST_CLIENT } from "../tls/testing.ts";
+import { buildStandIn, HAS_COMPILER, writeStandIn } from "./gpus/nvidia/testing/nvml_stand_in.ts";
 import { TEST_RULES, writeTestConfiguration } from "./testing.ts";
 
 setDefaultTimeout(30_000); // on a small machine, processes start slowly
 
+const SERVER = await bundle("server/main.ts");
 const root = await mkdtemp(join(tmpdir(), "server-"));
 afterAll(() => rm(root, { recursive: true, force: true }));
 
@@ -24,7 +26,7 @@ function newConfiguration(parts?: object): Promise<string> {
 }
 
 async function runToEnd(CONFIG_FILE: string) {
-  await using server = Bun.spawn([process.execPath, join(import.meta.dir, "main.ts")], {
+  await using server = Bun.spawn([process.execPath, SERVER], {
     env: { PATH: process.env.PATH, CONFIG_FILE },
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -46,6 +48,11 @@ test.concurrent.each<[string, object, string]>([
     { leases: { timeToLive: 300 } },
     "Cannot use CONFIG: leases.timeToLive is 300: expected a duration from 100ms to 1h, such as 5m or 1m30s",
   ],
+  [
+    "machine without NVIDIA's driver",
+    { gpus: { nvidia: { library: "/nowhere/libnvidia-ml.so.1" } } },
+    "Cannot load /nowhere/libnvidia-ml.so.1: expected NVIDIA's driver on this machine, and in a container its libraries, as with docker run --gpus all",
+  ],
 ])("the pool server rejects a %s in one line and exits with 2", async (_, parts, message) => {
   const path = await newConfiguration(parts);
   const expected = message.replace("CONFIG", path);
@@ -61,7 +68,7 @@ test.concurrent("the pool server names a configuration that does not exist", asy
 /** Starts a server, and a client of it. */
 async function start(configuration: string, identity = TEST_CLIENT) {
   const environment = { CONFIG_FILE: configuration };
-  const program = startProgram("server/main.ts", { environment, ready: "Pool server started" });
+  const program = startProgram(SERVER, { environment, ready: "Pool server started" });
   const { port } = await program.started;
   const channel = connectTls(`127.0.0.1:${port}`, identity);
   return {
@@ -111,6 +118,27 @@ test.concurrent("the pool server has the configured GPUs, and exits with 0 on SI
   expect(await server.program.exited).toBe(0);
 });
 
+test.skipIf(!HAS_COMPILER).concurrent("the pool server reports NVIDIA GPUs, and why one is unhealthy", async () => {
+  const folder = await mkdtemp(join(root, "nvidia-"));
+  const state = join(folder, "state");
+  const gpu = { uuid: "GPU-8dee6ce5-8b1e-4d5c-a8c6-1d7ee2e6a6ab", memory: 16_106_127_360, name: "Tesla T4" };
+  await writeStandIn(state, { system: { driver: "550.54.15", cuda: 12_040 }, gpus: [gpu] });
+  const gpus = { nvidia: { library: await buildStandIn(folder, state) } };
+  await using server = await start(await newConfiguration({ gpus, clients: [{ ...TEST_RULES, gpus: [gpu.uuid] }] }));
+  const updates = server.client.watchInventory({})[Symbol.asyncIterator]();
+  const { inventory } = (await updates.next()).value ?? {};
+  const expected = { id: gpu.uuid, model: "Tesla T4", memoryMb: 16_106n, healthy: true, problem: "" };
+  expect(inventory).toMatchObject({ cudaVersion: "12.4", driverVersion: "550.54.15", gpus: [expected] });
+  await writeStandIn(state, { gpus: [gpu], xids: [{ gpu: 0, number: 79 }] });
+  for (;;) {
+    const [now] = (await updates.next()).value?.inventory?.gpus ?? [];
+    if (!now?.healthy) {
+      expect(now).toMatchObject({ ...expected, healthy: false, problem: "xid-79" });
+      break;
+    }
+  }
+});
+
 test.concurrent("the pool server takes a changed configuration, and keeps the last valid one", async () => {
   const path = await newConfiguration({ gpus: { simulated: { count: 2 } } });
   await using server = await start(path);
@@ -119,7 +147,7 @@ test.concurrent("the pool server takes a changed configuration, and keeps the la
   const valid = await readFile(path, "utf8");
   await writeFile(path, valid.replace("gpus: all", "gpus: [0-x]"));
   const { reason } = await server.program.logged(({ message }) => message.startsWith("Cannot use the configuration"));
-  expect(reason).toStartWith(`Cannot use ${path}: clients.0.gpus: expected all, or a list of numbers and ranges`);
+  expect(reason).toStartWith(`Cannot use ${path}: clients.0.gpus: expected all, a list of UUIDs, or a list of numbers`);
   await writeFile(path, valid.replace("gpus: all", "gpus: [1]"));
   for (;;) {
     const { value } = await updates.next();
@@ -146,7 +174,7 @@ test.concurrent("the pool server logs which changed parts need a restart, and ta
 });
 
 async function runServer(...args: string[]) {
-  const child = Bun.spawn([process.execPath, join(import.meta.dir, "main.ts"), ...args], {
+  const child = Bun.spawn([process.execPath, SERVER, ...args], {
     env: { PATH: process.env.PATH },
     stdio: ["ignore", "pipe", "pipe"],
   });

@@ -12,7 +12,7 @@ import { isUsable, type TlsIdentity } from "../tls/key_pair.ts";
 import { partsForRestart } from "./configuration/configuration.ts";
 import { followConfiguration, type LoadedConfiguration } from "./configuration/configuration_source.ts";
 import { createServerIdentity } from "./configuration/server_identity.ts";
-import { simulatedGpus } from "./gpus/simulated.ts";
+import { openGpus } from "./gpus/open_gpus.ts";
 import { createLeaseStore, type LeaseStore } from "./leases/lease_store.ts";
 import { type PoolServerOptions, startServer } from "./pool_server.ts";
 import { SETTINGS } from "./settings.ts";
@@ -20,8 +20,13 @@ import { SETTINGS } from "./settings.ts";
 /** How often the server checks whether its certificate needs renewal, in ms. */
 const RENEWAL_PERIOD = 6 * 3600_000;
 
-/** Serves the GPUs of the configuration until the signal is aborted. @throws {ConfigError} if the configuration is invalid. */
-export async function serve({ environment, log, signal }: ProgramContext): Promise<void> {
+/**
+ * Serves the GPUs of the configuration until the signal is aborted.
+ *
+ * @param program the command of this program, without arguments
+ * @throws {ConfigError} if the configuration is invalid, or its GPUs cannot be used.
+ */
+export async function serve({ environment, log, signal }: ProgramContext, program: readonly string[]): Promise<void> {
   const { CONFIG_FILE } = readEnvironment(SETTINGS, environment);
   const ended = new AbortController();
   const untilEnded = AbortSignal.any([signal, ended.signal]);
@@ -35,7 +40,7 @@ export async function serve({ environment, log, signal }: ProgramContext): Promi
   let running: RunningServer | undefined;
   for await (const next of configuration.changes(untilEnded, RENEWAL_PERIOD)) {
     if (running) await running.update(next);
-    else running = resources.use(await start(next, log));
+    else running = resources.use(await start(next, { program, log }));
   }
   await following;
 }
@@ -45,8 +50,11 @@ interface RunningServer extends AsyncDisposable {
   update(changed: LoadedConfiguration): Promise<void>;
 }
 
-async function start(used: LoadedConfiguration, log: Logger): Promise<RunningServer> {
-  const { name, listen, gpus, hasRdma, leases, state, clients } = used;
+async function start(
+  used: LoadedConfiguration,
+  { program, log }: { program: readonly string[]; log: Logger },
+): Promise<RunningServer> {
+  const { name, listen, hasRdma, leases, state, clients } = used;
   const newestIdentity = createServerIdentity({ name, now: Date.now });
   async function identityOf({ tls }: LoadedConfiguration): Promise<TlsIdentity> {
     const identity = await newestIdentity(tls);
@@ -56,12 +64,13 @@ async function start(used: LoadedConfiguration, log: Logger): Promise<RunningSer
     }
     return identity;
   }
-  const { cudaVersion, driverVersion } = gpus.simulated;
+  await using resources = new AsyncDisposableStack();
+  const source = resources.use(await openGpus(used.gpus, { idPrefix: `${name}:${listen.port}`, program, log }));
   const options: PoolServerOptions = {
     ...listen,
     tls: await identityOf(used),
-    facts: { hostname: name, hasRdma, cudaVersion, driverVersion },
-    gpus: simulatedGpus(gpus.simulated, `${name}:${listen.port}`),
+    facts: { hostname: name, hasRdma, ...source.facts },
+    gpus: source.gpus,
     clients,
     timeToLive: leases.timeToLive,
     podTimeToLive: leases.podTimeToLive,
@@ -70,8 +79,10 @@ async function start(used: LoadedConfiguration, log: Logger): Promise<RunningSer
   };
   const { host, port } = listen;
   const field = host === undefined ? "listen.port" : `listen.host="${host}" and listen.port`;
-  const server = await listenOn(field, port, () => startServer(options));
-  log.info("Pool server started", { port: server.port, hostname: name, gpus: options.gpus.length });
+  const server = resources.use(await listenOn(field, port, () => startServer(options)));
+  source.onChange(server.setGpus);
+  const opened = resources.move();
+  log.info("Pool server started", { port: server.port, hostname: name, gpus: source.gpus.length });
   return {
     async update(changed) {
       const parts = partsForRestart(used, changed);
@@ -83,7 +94,7 @@ async function start(used: LoadedConfiguration, log: Logger): Promise<RunningSer
       }
       server.useTls(identity);
     },
-    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 }
 

@@ -6,21 +6,23 @@ import { setting } from "../../program/environment.ts";
 export interface ClientRules {
   /** The name in its certificate. */
   readonly name: string;
-  /** The numbers of its GPUs, from 0. No other client sees these GPUs. */
-  readonly gpus: "all" | readonly number[];
+  /** The numbers, from 0, or the UUIDs of its GPUs. No other client sees these GPUs. */
+  readonly gpus: "all" | readonly (number | string)[];
   /** The most units that its pods may hold together by leases that they take themselves. */
   readonly podUnits: number;
 }
 
 /** The highest number of a GPU. */
 const MAX_GPU = 1023;
-const EXPECTED_GPUS = `expected all, or a list of numbers and ranges from 0 to ${MAX_GPU}, such as [0, 2-3]`;
+const EXPECTED_GPUS = `expected all, a list of UUIDs, or a list of numbers and ranges from 0 to ${MAX_GPU}, such as [0, 2-3]`;
 const EXPECTED_NAME = "expected 1 to 63 letters, digits, dots, dashes and underscores";
 
 /** The name of a client: the common name of a certificate has at most 64 characters. */
 export const ClientName = v.pipe(v.string(EXPECTED_NAME), v.regex(/^[A-Za-z0-9][\w.-]{0,62}$/, EXPECTED_NAME));
 
 const GpuNumber = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(MAX_GPU));
+
+const Uuid = v.pipe(v.string(), v.regex(/^(GPU|MIG)-[\w/-]{1,90}$/));
 
 const Range = v.pipe(
   v.string(),
@@ -34,7 +36,7 @@ const Gpus = v.union(
   [
     v.literal("all"),
     v.pipe(
-      v.array(v.union([GpuNumber, Range])),
+      v.array(v.union([GpuNumber, Range, Uuid])),
       v.transform((items) => items.flat()),
     ),
   ],
@@ -45,7 +47,7 @@ const Client = v.strictObject({
   name: setting(ClientName, "The name in the cluster's token"),
   gpus: setting(
     Gpus,
-    "The numbers of its GPUs from 0, such as `[0-3, 6]`, or `all`. A GPU belongs to one client at most",
+    "`all`, or a list of its GPUs. NVIDIA's: their UUIDs. Simulated ones: numbers from 0, such as `[0-3, 6]`. A GPU belongs to one client at most",
   ),
   podUnits: setting(
     v.optional(wholeNumber({ min: 0, max: 100 * (MAX_GPU + 1), of: "units" }), 0),
@@ -76,7 +78,7 @@ function findProblem(clients: readonly ClientRules[]): string | undefined {
 }
 
 /** The first GPU that is in both. */
-function findShared(a: ClientRules["gpus"], b: ClientRules["gpus"]): number | undefined {
+function findShared(a: ClientRules["gpus"], b: ClientRules["gpus"]): number | string | undefined {
   if (a === "all") return b === "all" ? 0 : b[0];
   return a.find((gpu) => b === "all" || b.includes(gpu));
 }

@@ -20,28 +20,41 @@ const Listen = v.strictObject({
 });
 
 /** The configuration file of a pool server. Each part has its schema beside the code that it is for. */
-export const Configuration = v.strictObject(
-  {
-    name: setting(
-      v.optional(v.pipe(v.string(EXPECTED_NAME), v.regex(/^[A-Za-z0-9][\w.-]{0,252}$/, EXPECTED_NAME)), hostname),
-      "The server's own name. The ids of simulated GPUs contain it and `listen.port`, so a restart must change neither. Default: the host name",
+export const Configuration = v.pipe(
+  v.strictObject(
+    {
+      name: setting(
+        v.optional(v.pipe(v.string(EXPECTED_NAME), v.regex(/^[A-Za-z0-9][\w.-]{0,252}$/, EXPECTED_NAME)), hostname),
+        "The server's own name. The ids of simulated GPUs contain it and `listen.port`, so a restart must change neither. Default: the host name",
+      ),
+      listen: v.optional(Listen, {}),
+      gpus: Gpus,
+      hasRdma: setting(
+        v.optional(v.boolean("expected true or false"), false),
+        "Whether the server reports support for RDMA, for filters",
+      ),
+      leases: v.optional(Leases, {}),
+      state: setting(
+        v.optional(v.pipe(v.string("expected a path"), v.nonEmpty("expected a path"))),
+        "Folder in which the server keeps its leases, with their secrets, so that it knows them after a restart. Default: it does not, the drivers take theirs again, and those that pods took themselves end",
+      ),
+      tls: Tls,
+      clients: Clients,
+    },
+    "expected a mapping with the keys gpus, tls and clients",
+  ),
+  v.forward(
+    v.check(
+      ({ gpus, clients }) => !("nvidia" in gpus) || !clients.some(({ gpus }) => gpus !== "all" && gpus.some(isNumber)),
+      "expected UUIDs of GPUs, as nvidia-smi -L shows them, or all: with gpus.nvidia, numbers may change when the machine restarts",
     ),
-    listen: v.optional(Listen, {}),
-    gpus: Gpus,
-    hasRdma: setting(
-      v.optional(v.boolean("expected true or false"), false),
-      "Whether the server reports support for RDMA, for filters",
-    ),
-    leases: v.optional(Leases, {}),
-    state: setting(
-      v.optional(v.pipe(v.string("expected a path"), v.nonEmpty("expected a path"))),
-      "Folder in which the server keeps its leases, with their secrets, so that it knows them after a restart. Default: it does not, the drivers take theirs again, and those that pods took themselves end",
-    ),
-    tls: Tls,
-    clients: Clients,
-  },
-  "expected a mapping with the keys gpus, tls and clients",
+    ["clients"],
+  ),
 );
+
+function isNumber(gpu: number | string): boolean {
+  return typeof gpu === "number";
+}
 
 /** Durations are in ms, memory is in MB. Paths are as written in the file. */
 export type ServerConfiguration = v.InferOutput<typeof Configuration>;

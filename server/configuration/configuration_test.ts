@@ -45,12 +45,20 @@ tls: { ca: a, cert: b, key: c }
 clients: [{ name: a, gpus: all }]
 `;
   const { gpus, tls, clients } = parseConfiguration(text, "/x");
-  expect(gpus.simulated.memory).toBe(8000);
+  expect(gpus).toMatchObject({ simulated: { memory: 8000 } });
   expect(tls).toEqual({ ca: "a", cert: "b", key: "c" });
   expect(clients).toEqual([{ name: "a", gpus: "all", podUnits: 0 }]);
 });
 
-const EXPECTED_GPUS = "expected all, or a list of numbers and ranges from 0 to 1023, such as [0, 2-3]";
+test("parseConfiguration() accepts the UUIDs of NVIDIA GPUs and MIG devices", () => {
+  const uuids = ["GPU-8dee6ce5-8b1e-4d5c-a8c6-1d7ee2e6a6ab", "MIG-c7384736-a75d-5afc-978f-d2f1294409fd"];
+  const text = `gpus: { nvidia: {} }\n${TLS}clients: [{ name: a, gpus: [${uuids}] }, { name: b, gpus: [MIG-GPU-5/1/0] }]`;
+  const { gpus, clients } = parseConfiguration(text, "/x");
+  expect(gpus).toEqual({ nvidia: { library: "libnvidia-ml.so.1" } });
+  expect(clients.map((client) => client.gpus)).toEqual([uuids, ["MIG-GPU-5/1/0"]]);
+});
+
+const EXPECTED_GPUS = "expected all, a list of UUIDs, or a list of numbers and ranges from 0 to 1023, such as [0, 2-3]";
 const EXPECTED_TIME = "expected a duration from 100ms to 1h, such as 5m or 1m30s";
 const simulated = (fields: string) => `gpus: { simulated: { ${fields} } }\n${TLS}${CLIENTS}`;
 
@@ -69,10 +77,17 @@ test.each([
     'listen.port is "56001": expected a whole number from 0 to 65535',
   ],
   ["a host name to listen on", `${MINIMAL}listen: { host: a.b }`, 'listen.host is "a.b": expected an IP address'],
+  ["no kind of GPUs", `gpus: {}\n${TLS}${CLIENTS}`, "gpus: expected either nvidia or simulated"],
   [
-    "no kind of GPUs",
-    `gpus: {}\n${TLS}${CLIENTS}`,
-    "gpus.simulated is not set: expected a mapping with the key simulated",
+    "two kinds of GPUs",
+    `gpus: { nvidia: {}, simulated: {} }\n${TLS}${CLIENTS}`,
+    "gpus: expected either nvidia or simulated",
+  ],
+  ["nothing for nvidia", `gpus: { nvidia: }\n${TLS}${CLIENTS}`, "gpus.nvidia is null: expected a mapping, such as {}"],
+  [
+    "numbers of NVIDIA GPUs",
+    `gpus: { nvidia: {} }\n${TLS}clients: [{ name: a, gpus: [0-1] }]`,
+    "clients: expected UUIDs of GPUs, as nvidia-smi -L shows them, or all: with gpus.nvidia, numbers may change when the machine restarts",
   ],
   [
     "a negative number of GPUs",

@@ -16,7 +16,24 @@ const Simulated = v.strictObject({
   driverVersion: setting(v.optional(Version, "550.54.15"), "The version of the GPU driver that the server reports"),
 });
 
-/** The part `gpus`: the GPUs of the server. */
-export const Gpus = v.strictObject({ simulated: Simulated }, "expected a mapping with the key simulated");
+const Nvidia = v.strictObject(
+  {
+    library: setting(
+      v.optional(v.pipe(v.string("expected a path"), v.nonEmpty("expected a path")), "libnvidia-ml.so.1"),
+      "NVIDIA's management library (NVML): a path, or a name that the dynamic linker finds",
+    ),
+  },
+  "expected a mapping, such as {}",
+);
 
+const EXPECTED = "expected either nvidia or simulated";
+
+/** The part `gpus`: the GPUs of the server. */
+export const Gpus = v.pipe(
+  v.strictObject({ nvidia: v.optional(Nvidia), simulated: v.optional(Simulated) }, EXPECTED),
+  v.check(({ nvidia, simulated }) => (nvidia === undefined) !== (simulated === undefined), EXPECTED),
+  v.transform(({ nvidia, simulated }) => (nvidia ? { nvidia } : { simulated: simulated as SimulatedGpus })),
+);
+
+export type GpusConfiguration = v.InferOutput<typeof Gpus>;
 export type SimulatedGpus = v.InferOutput<typeof Simulated>;

@@ -2,6 +2,6 @@ import type { Gpu } from "../../pool/inventory.ts";
 
 /** A GPU of this server. */
 export interface ServerGpu extends Gpu {
-  /** Its number in the configuration, from 0. It stays the same when other GPUs of the server fail. */
+  /** From 0. It stays the same when other GPUs of the server fail. The configuration names simulated GPUs by it. */
   readonly number: number;
 }

@@ -1,0 +1,77 @@
+import { rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+/** What the stand-in for NVML answers. A field that is not set is what NVML does not support. */
+export interface StandInState {
+  readonly system?: {
+    readonly driver?: string;
+    /** 1000 × major + 10 × minor. */
+    readonly cuda?: number;
+    /** nvmlReturn_t of nvmlInit. */
+    readonly init?: number;
+    /** nvmlReturn_t of nvmlEventSetWait. */
+    readonly wait?: number;
+    /** 1: calls do not return. */
+    readonly hangs?: number;
+  };
+  readonly gpus: readonly StandInGpu[];
+  /** All Xid errors since the start. */
+  readonly xids?: readonly {
+    readonly gpu: number;
+    readonly number: number;
+    readonly gi?: number;
+    readonly ci?: number;
+  }[];
+}
+
+type StandInGpu = StandInIdentity & {
+  /** nvmlReturn_t of all calls. */
+  readonly status?: number;
+  readonly recovery?: number;
+  readonly remapFailed?: number;
+  readonly retiredPending?: number;
+  /** Its partitions, if it is in MIG mode. */
+  readonly migDevices?: readonly (StandInIdentity & { readonly gi: number; readonly ci: number })[];
+};
+
+type StandInIdentity = {
+  readonly uuid: string;
+  /** In bytes. */
+  readonly memory: number;
+  readonly name: string;
+};
+
+/** Whether this machine can compile the stand-in. */
+export const HAS_COMPILER = Bun.which("cc") !== null;
+
+/** Compiles the stand-in for libnvidia-ml.so.1. It answers what the file `state` says. Returns its path. */
+export async function buildStandIn(folder: string, state: string): Promise<string> {
+  const library = join(folder, "libnvidia-ml.so.1");
+  const source = join(import.meta.dir, "nvml_stand_in.c");
+  const compiler = Bun.spawn(["cc", "-shared", "-fPIC", `-DSTATE="${state}"`, "-o", library, source], {
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  if ((await compiler.exited) !== 0) throw new Error(`Cannot compile ${source}`);
+  return library;
+}
+
+/** Writes what the stand-in answers from now on to the file that it reads. */
+export async function writeStandIn(path: string, { system, gpus, xids = [] }: StandInState): Promise<void> {
+  const defaults = { driver: "580.65.06", cuda: 13_000 };
+  const lines = [
+    lineOf("system", { ...defaults, ...system }),
+    ...gpus.flatMap(({ migDevices, ...gpu }) => [
+      lineOf("gpu", { ...gpu, ...(migDevices ? { mig: 1 } : {}) }),
+      ...(migDevices ?? []).map((device) => lineOf("mig", device)),
+    ]),
+    ...xids.map((xid) => lineOf("xid", xid)),
+  ];
+  await writeFile(`${path}.new`, lines.join(""));
+  await rename(`${path}.new`, path); // the stand-in reads all or nothing of it
+}
+
+/** A line of the file. The name is the last field, as it may have spaces. */
+function lineOf(kind: string, { name, ...fields }: Readonly<Record<string, unknown>>): string {
+  const all = Object.entries({ ...fields, ...(name === undefined ? {} : { name }) });
+  return `${kind} ${all.map(([key, value]) => `${key}=${value}`).join(" ")}\n`;
+}
