@@ -1,0 +1,113 @@
+import * as v from "valibot";
+import { setting } from "../../program/environment.ts";
+import { findUnknownPlaceholder, PLACEHOLDERS } from "./placeholders.ts";
+
+/** What runs for each lease. Command and environment have placeholders. */
+export interface DataPlaneConfiguration {
+  readonly name: string;
+  /** Clients must be of the same build. */
+  readonly build: string;
+  readonly command: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  /** The folder in which each lease has its own. */
+  readonly folder: string;
+  /** The first of the {@link UID_COUNT} uids that the processes have. */
+  readonly firstUid: number;
+}
+
+/** A uid for each lease that can be held at once: one percent of each of 1024 GPUs. */
+export const UID_COUNT = 102_400;
+
+const MAX_FIRST_UID = 2 ** 32 - 2 - UID_COUNT;
+const EXPECTED_UID = `expected the first of ${UID_COUNT} uids that nothing else uses, from 1000 to ${MAX_FIRST_UID}`;
+const EXPECTED_PLACEHOLDER = `expected no placeholders but ${PLACEHOLDERS.map((name) => `{${name}}`).join(", ")}`;
+const EXPECTED_COMMAND = "expected a list: a program and its arguments";
+
+const Name = v.pipe(
+  v.string("expected a name"),
+  v.regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "expected at most 63 lower-case letters, digits and dashes"),
+);
+
+const Build = v.pipe(
+  v.string("expected text, in quotes where it is a number"),
+  v.regex(/^[\w.+-]{1,64}$/, "expected 1 to 64 letters, digits and . _ + -"),
+);
+
+const Template = v.pipe(
+  v.string("expected text, in quotes where it is a number"),
+  v.check((text) => !text.includes("\0"), "expected text without zero bytes"),
+  v.check((text) => findUnknownPlaceholder(text) === undefined, EXPECTED_PLACEHOLDER),
+);
+
+const Command = v.pipe(v.array(Template, EXPECTED_COMMAND), v.minLength(1, EXPECTED_COMMAND));
+
+const Environment = v.record(
+  v.pipe(v.string(), v.regex(/^[A-Za-z_]\w*$/, "expected the name of a variable")),
+  Template,
+  "expected a mapping of names to texts",
+);
+
+const common = {
+  build: setting(Build, "The build, as the clients that match it name theirs"),
+  environment: setting(
+    v.optional(Environment, {}),
+    "The environment variables of the process, with placeholders. Nothing of the server's environment but `PATH` is passed on",
+  ),
+  folder: setting(
+    v.optional(
+      v.pipe(v.string("expected an absolute path"), v.startsWith("/", "expected an absolute path")),
+      "/run/bitfusion-server",
+    ),
+    "The folder in which each lease has a folder while it lasts. Only this server may use it. Not in `/tmp` or `/var/tmp`, which processes do not see",
+  ),
+  firstUid: setting(
+    v.optional(
+      v.pipe(
+        v.number(EXPECTED_UID),
+        v.integer(EXPECTED_UID),
+        v.minValue(1000, EXPECTED_UID),
+        v.maxValue(MAX_FIRST_UID, EXPECTED_UID),
+      ),
+      2_000_000_000,
+    ),
+    `The first of ${UID_COUNT} uids. Each process has one of its own. At its start, the server ends all processes that have one of them`,
+  ),
+};
+
+const Lupine = v.strictObject({
+  ...common,
+  command: setting(
+    v.optional(Command, ["lupine_driver_server"]),
+    "The program of Lupine's server, and its arguments, with placeholders",
+  ),
+});
+
+const Custom = v.strictObject({
+  name: setting(Name, "The name of the data plane"),
+  ...common,
+  command: setting(Command, "The program and its arguments, with placeholders. There is no shell"),
+});
+
+/** The variables that Lupine's server reads. */
+const LUPINE_ENVIRONMENT = { LUPINE_PORT: "{port}", CUDA_VISIBLE_DEVICES: "{gpuUuids}" };
+
+const EXPECTED = "expected none, or a mapping with the key lupine or custom";
+
+const Entries = v.pipe(
+  v.strictObject({ lupine: v.optional(Lupine), custom: v.optional(Custom) }, EXPECTED),
+  v.check(({ lupine, custom }) => (lupine === undefined) !== (custom === undefined), EXPECTED),
+  v.transform(({ lupine, custom }): DataPlaneConfiguration | undefined =>
+    lupine ? { name: "lupine", ...lupine, environment: { ...LUPINE_ENVIRONMENT, ...lupine.environment } } : custom,
+  ),
+);
+
+const None = v.pipe(
+  v.literal("none"),
+  v.transform(() => undefined),
+);
+
+/** The part `dataPlane` of a server's configuration. Undefined: GPUs are leased, and the server forwards no calls. */
+export const DataPlane = v.optional(
+  v.lazy((input): v.GenericSchema<unknown, DataPlaneConfiguration | undefined> => (input === "none" ? None : Entries)),
+  "none",
+);

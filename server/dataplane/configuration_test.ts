@@ -1,0 +1,90 @@
+import { expect, test } from "bun:test";
+import * as v from "valibot";
+import { describeIssue } from "../../program/text/describe_issue.ts";
+import { DataPlane } from "./configuration.ts";
+
+const parse = (dataPlane: unknown) => v.safeParse(v.object({ dataPlane: DataPlane }), { dataPlane });
+
+test.each([undefined, "none"])("DataPlane is nothing for %j", (dataPlane) => {
+  expect(parse(dataPlane).output as unknown).toEqual({});
+});
+
+test("DataPlane knows how to start Lupine, and takes more variables", () => {
+  const environment = { LD_LIBRARY_PATH: "/opt/lupine/lib", LUPINE_PORT: "1{port}" };
+  expect(parse({ lupine: { build: "2026.9", environment } }).output as unknown).toEqual({
+    dataPlane: {
+      name: "lupine",
+      build: "2026.9",
+      command: ["lupine_driver_server"],
+      environment: { CUDA_VISIBLE_DEVICES: "{gpuUuids}", ...environment },
+      folder: "/run/bitfusion-server",
+      firstUid: 2_000_000_000,
+    },
+  });
+});
+
+test("DataPlane takes any other program", () => {
+  const custom = {
+    name: "mine",
+    build: "1",
+    command: ["/opt/mine", "--port", "{port}"],
+    folder: "/run/x",
+    firstUid: 5000,
+  };
+  expect(parse({ custom }).output as unknown).toEqual({ dataPlane: { ...custom, environment: {} } });
+});
+
+const EXPECTED = "expected none, or a mapping with the key lupine or custom";
+const PLACEHOLDERS = "{port}, {gpuUuids}, {gpuIndexes}, {percent}, {memoryMb}, {leaseFolder}";
+const custom = { name: "mine", build: "1", command: ["a"] };
+
+test.each([
+  ["another word", "lupine", `dataPlane is "lupine": ${EXPECTED}`],
+  ["an empty mapping", {}, `dataPlane: ${EXPECTED}`],
+  ["two data planes", { lupine: { build: "1" }, custom }, `dataPlane: ${EXPECTED}`],
+  ["an unknown data plane", { cuda: {} }, "dataPlane.cuda is not a known field"],
+  ["no build", { lupine: {} }, "dataPlane.lupine.build is not set"],
+  [
+    "a build that is a number",
+    { lupine: { build: 1.2 } },
+    "dataPlane.lupine.build is 1.2: expected text, in quotes where it is a number",
+  ],
+  [
+    "a command line",
+    { custom: { ...custom, command: "a b" } },
+    'dataPlane.custom.command is "a b": expected a list: a program and its arguments',
+  ],
+  [
+    "an empty command",
+    { custom: { ...custom, command: [] } },
+    "dataPlane.custom.command: expected a list: a program and its arguments",
+  ],
+  [
+    "an unknown placeholder in an argument",
+    { custom: { ...custom, command: ["a", "{port}{gpus}"] } },
+    `dataPlane.custom.command.1 is "{port}{gpus}": expected no placeholders but ${PLACEHOLDERS}`,
+  ],
+  [
+    "an unknown placeholder in a variable",
+    { custom: { ...custom, environment: { A: "{Port}" } } },
+    `dataPlane.custom.environment.A is "{Port}": expected no placeholders but ${PLACEHOLDERS}`,
+  ],
+  [
+    "a variable that is no name",
+    { custom: { ...custom, environment: { "A=B": "1" } } },
+    'dataPlane.custom.environment.A=B is "A=B": expected the name of a variable',
+  ],
+  [
+    "uids of people",
+    { custom: { ...custom, firstUid: 500 } },
+    "dataPlane.custom.firstUid is 500: expected the first of 102400 uids that nothing else uses, from 1000 to 4294864894",
+  ],
+  [
+    "a relative folder",
+    { custom: { ...custom, folder: "run" } },
+    'dataPlane.custom.folder is "run": expected an absolute path',
+  ],
+])("DataPlane rejects %s", (_, dataPlane, reason) => {
+  const { issues } = parse(dataPlane);
+  expect(issues && describeIssue(issues[0])).toBe(reason);
+});

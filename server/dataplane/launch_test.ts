@@ -1,0 +1,36 @@
+import { expect, test } from "bun:test";
+import type { ServerGpu } from "../gpus/gpu.ts";
+import { launchFor } from "./launch.ts";
+
+const GPUS: ServerGpu[] = [
+  { number: 0, id: "GPU-a", model: "T4", memoryMb: 16_000, healthy: true },
+  { number: 3, id: "GPU-b", model: "A2", memoryMb: 15_999, healthy: true },
+];
+const PLACE = { port: 1234, leaseFolder: "/run/x" };
+
+test("launchFor() fills in what a lease has, and the least of what its GPUs give", () => {
+  const command = [
+    "serve",
+    "--port={port}",
+    "--gpus",
+    "{gpuIndexes}",
+    '{"json":{gpuUuids}}',
+    "{leaseFolder}/{percent}",
+  ];
+  const environment = { LIMIT: "{memoryMb}m", GPUS: "{gpuUuids}" };
+  const gpus = [
+    { gpuId: "GPU-b", units: 50 },
+    { gpuId: "GPU-a", units: 51 },
+  ];
+  expect(launchFor({ command, environment }, { gpus }, GPUS, PLACE)).toEqual({
+    command: ["serve", "--port=1234", "--gpus", "3,0", '{"json":GPU-b,GPU-a}', "/run/x/50"],
+    environment: { LIMIT: "7999m", GPUS: "GPU-b,GPU-a" },
+  });
+});
+
+test("launchFor() rejects a lease on a GPU that the server does not have any more", () => {
+  const lease = { gpus: [{ gpuId: "GPU-c", units: 1 }] };
+  expect(() => launchFor({ command: ["a"], environment: {} }, lease, GPUS, PLACE)).toThrow(
+    new Error('The server does not have GPU "GPU-c" any more'),
+  );
+});

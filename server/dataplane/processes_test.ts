@@ -1,0 +1,212 @@
+import { expect, test } from "bun:test";
+import { silentLog } from "../../program/testing.ts";
+import { simulatedGpus } from "../gpus/simulated.ts";
+import { createLedger } from "../leases/ledger.ts";
+import { TEST_HOLDER } from "../testing.ts";
+import { createLeaseProcesses, type LeaseProcesses } from "./processes.ts";
+import { prepareIsolation } from "./sandbox/isolation.ts";
+import { createNamespaceConnector } from "./sandbox/network_namespace.ts";
+import type { Sandbox, SandboxOptions } from "./sandbox/sandbox.ts";
+import { startSandbox } from "./sandbox/sandbox.ts";
+import { processesOf } from "./sandbox/uids.ts";
+import { ask, CAN_ISOLATE, createTestDataPlane } from "./testing/sandboxes.ts";
+
+const GPUS = simulatedGpus({ count: 2, memory: 16_000, model: "T4" }, "gpu");
+
+function newLedger() {
+  let id = 0;
+  return createLedger({
+    gpus: () => GPUS,
+    timeToLive: () => 60_000,
+    newId: () => String(++id),
+    newSecret: () => "secret",
+  });
+}
+
+/** Claims a share of GPUs, and returns the id of the lease. */
+function claim(ledger: ReturnType<typeof newLedger>, gpus: number, percent: number): string {
+  const owner = { namespace: "default", pod: "a", container: "main" };
+  const result = ledger.claim({ holder: TEST_HOLDER, owner, share: { gpus, percent } });
+  if ("lease" in result) return result.lease.id;
+  throw new Error("The ledger refuses");
+}
+
+/** A process of a test. */
+interface FakeProcess {
+  readonly options: SandboxOptions;
+  /** Whether it was told to end. */
+  isEnding: boolean;
+  /** Ends it. */
+  die(how: string): void;
+}
+
+/** The processes of a data plane, without real ones. A process listens once it is in `listening`. */
+function fakeProcesses({ startTimeout = 20_000 } = {}) {
+  const started: FakeProcess[] = [];
+  const listening = new Set<number>();
+  const changed = { resolve: () => {} };
+  const ledger = newLedger();
+  async function start(options: SandboxOptions): Promise<Sandbox> {
+    const ended = Promise.withResolvers<string>();
+    const exited = new AbortController();
+    const fake: FakeProcess = {
+      options,
+      isEnding: false,
+      die(how) {
+        exited.abort();
+        ended.resolve(how);
+      },
+    };
+    started.push(fake);
+    listening.add(started.length);
+    changed.resolve();
+    const end = async () => {
+      fake.isEnding = true;
+      changed.resolve();
+      await ended.promise;
+    };
+    return { pid: started.length, ended: ended.promise, signal: exited.signal, end };
+  }
+  const configuration = {
+    name: "test",
+    build: "1",
+    command: ["serve", "{gpuUuids}"],
+    environment: {},
+    folder: "/run/test",
+    firstUid: 5000,
+  };
+  const connect = (pid: number) => (listening.has(pid) ? pid : undefined);
+  const log = silentLog;
+  const options = { configuration, ledger, gpus: () => GPUS, start, connect, log, startTimeout };
+  return {
+    ledger,
+    started,
+    listening,
+    processes: createLeaseProcesses(options),
+    /** Resolves once this is true. */
+    async until(condition: () => boolean) {
+      while (!condition()) await new Promise<void>((resolve) => Object.assign(changed, { resolve }));
+    },
+  };
+}
+
+/** Lets everything run that waits for nothing. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+function messageOf(connection: Promise<number>): Promise<string> {
+  return connection.then(String, ({ message }) => message);
+}
+
+test("a process starts when its lease is first used, once, with the lease's GPUs and a uid of its own", async () => {
+  const { ledger, started, processes } = fakeProcesses();
+  const [a, b] = [claim(ledger, 1, 60), claim(ledger, 1, 60)];
+  expect(started).toEqual([]);
+  expect(await Promise.all([processes.connect(a), processes.connect(a)])).toEqual([1, 1]);
+  expect(await processes.connect(b)).toBe(2);
+  expect(started.map(({ options: { uid, folder, launch } }) => [uid, folder, launch.command])).toEqual([
+    [5000, "/run/test/1", ["serve", "gpu/0"]],
+    [5001, "/run/test/2", ["serve", "gpu/1"]],
+  ]);
+});
+
+test("a process that has died starts again when its lease is next used", async () => {
+  const { ledger, started, processes } = fakeProcesses();
+  const lease = claim(ledger, 1, 100);
+  await processes.connect(lease);
+  started[0]?.die("it exited with status 1");
+  await nextTurn();
+  expect(started).toHaveLength(1);
+  expect(await processes.connect(lease)).toBe(2);
+});
+
+test("a connection is told that the process has died before it listened", async () => {
+  const { ledger, started, listening, processes, until } = fakeProcesses();
+  const connection = messageOf(processes.connect(claim(ledger, 1, 100)));
+  await until(() => started.length === 1);
+  listening.clear();
+  started[0]?.die("it exited with status 127");
+  expect(await connection).toBe("The data-plane process has died: it exited with status 127");
+});
+
+test("a process starts only when those of ended leases on its GPUs are gone", async () => {
+  const { ledger, started, processes, until } = fakeProcesses();
+  const [old, other] = [claim(ledger, 1, 60), claim(ledger, 1, 60)];
+  await Promise.all([processes.connect(old), processes.connect(other)]);
+  ledger.release(old);
+  await until(() => started[0]?.isEnding === true);
+  const next = processes.connect(claim(ledger, 2, 40));
+  await nextTurn();
+  expect(started).toHaveLength(2);
+  expect(started[1]?.isEnding).toBe(false);
+  started[0]?.die("it was killed by SIGKILL");
+  expect(await next).toBe(3);
+});
+
+test("a uid is used again only when the process of the ended lease is gone", async () => {
+  const { ledger, started, processes } = fakeProcesses();
+  const first = claim(ledger, 1, 100);
+  await processes.connect(first);
+  ledger.release(first);
+  claim(ledger, 1, 50); // on the first GPU, whose process does not end
+  await processes.connect(claim(ledger, 1, 100));
+  expect(started.map(({ options }) => options.uid)).toEqual([5000, 5001]);
+});
+
+test("a connection is told after a time why there is no process", async () => {
+  const { ledger, started, listening, processes, until } = fakeProcesses({ startTimeout: 50 });
+  const first = claim(ledger, 2, 100);
+  await processes.connect(first);
+  ledger.release(first);
+  const waiting = claim(ledger, 1, 50);
+  expect(await messageOf(processes.connect(waiting))).toBe(
+    "The data-plane process waits for that of an ended lease, which still uses the GPU",
+  );
+  started[0]?.die("it was killed by SIGKILL");
+  await until(() => started.length === 2);
+  listening.clear();
+  expect(await messageOf(processes.connect(waiting))).toBe("The data-plane process does not listen");
+});
+
+test("a connection that waits is told that its lease has ended", async () => {
+  const { ledger, started, listening, processes, until } = fakeProcesses();
+  const lease = claim(ledger, 1, 100);
+  const connection = messageOf(processes.connect(lease));
+  await until(() => started.length === 1);
+  listening.clear();
+  ledger.release(lease);
+  expect(await connection).toBe("The lease has ended");
+  expect(await messageOf(Promise.try(() => processes.connect(lease)))).toBe("The lease has ended");
+});
+
+test("disposal ends all processes", async () => {
+  const { ledger, started, processes, until } = fakeProcesses();
+  await Promise.all([processes.connect(claim(ledger, 1, 60)), processes.connect(claim(ledger, 1, 60))]);
+  const disposed = processes[Symbol.asyncDispose]();
+  await until(() => started.every(({ isEnding }) => isEnding));
+  for (const { die } of started) die("it exited with status 0");
+  await disposed;
+});
+
+test.skipIf(!CAN_ISOLATE)(
+  "real processes are gone when their lease has ended, before the next one starts",
+  async () => {
+    await using plane = await createTestDataPlane({ IGNORE_SIGTERM: "1", CUDA_VISIBLE_DEVICES: "{gpuUuids}" });
+    const { configuration } = plane;
+    await prepareIsolation(configuration);
+    using connector = createNamespaceConnector();
+    const ledger = newLedger();
+    const { connect } = connector;
+    const options = { configuration, ledger, gpus: () => GPUS, start: startSandbox, connect, log: silentLog };
+    await using processes: LeaseProcesses = createLeaseProcesses(options);
+    const lease = claim(ledger, 2, 100);
+    const environment = await ask(await processes.connect(lease), "environment");
+    expect(environment).toMatchObject({ CUDA_VISIBLE_DEVICES: "gpu/0,gpu/1" });
+    ledger.release(lease);
+    const next = processes.connect(claim(ledger, 1, 1));
+    expect(processesOf((uid) => uid === configuration.firstUid)).toHaveLength(1); // it ignores SIGTERM
+    await next;
+    expect(processesOf((uid) => uid === configuration.firstUid)).toHaveLength(0);
+  },
+);
