@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -27,6 +27,7 @@ import { type Caller, findCaller, gpusOf } from "./access.ts";
 import type { ClientRules } from "./configuration/clients.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";
 import type { Holder, Lease, Ledger } from "./leases/ledger.ts";
+import { isEqual } from "./leases/secret.ts";
 
 /** What a server knows now. */
 export interface ServerState {
@@ -266,12 +267,6 @@ function allocationOf({ resourceClaim }: ClaimRequest, isPod: boolean): ClaimAll
 /** @throws {ConnectError} if a pod calls. */
 function forbidPods({ isPod, rules }: Caller): void {
   if (isPod) throw new ConnectError(`Pods of "${rules.name}" may not call this method`, Code.PermissionDenied);
-}
-
-/** Compares two secrets, in a time that does not depend on how much of them is equal. */
-function isEqual(a: string, b: string): boolean {
-  const [digestA, digestB] = [a, b].map((text) => createHash("sha256").update(text).digest()) as [Buffer, Buffer];
-  return timingSafeEqual(digestA, digestB);
 }
 
 function shareOf({ gpus, share }: ClaimRequest): Share {
