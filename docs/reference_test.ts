@@ -35,8 +35,18 @@ test("the examples of a pool server's configuration are valid, and the first sho
   const isShown = (name: string) =>
     name.split(/(?:\[\])?\./).reduce((value, key) => [value].flat()[0]?.[key], shown) !== undefined;
   const hidden = fieldsOf(Configuration).filter(({ name }) => !isShown(name));
-  expect(hidden.map(({ name }) => name)).toEqual(["gpus.nvidia.library", "tls.cert", "tls.key"]);
-  const others = [...guide.matchAll(/^```yaml\n((?:gpus|tls):.*?)^```/gms)].map(([, text = ""]) => parse(text));
-  expect(others).toHaveLength(2);
+  expect(hidden.map(({ name }) => name)).toEqual([
+    "gpus.nvidia.library",
+    "dataPlane.custom.name",
+    "dataPlane.custom.build",
+    "dataPlane.custom.environment",
+    "dataPlane.custom.command",
+    "tls.cert",
+    "tls.key",
+  ]);
+  const others = [...guide.matchAll(/^```yaml\n((?:gpus|tls|dataPlane):.*?)^```/gms)].map(([, text = ""]) =>
+    parse(text),
+  );
+  expect(others).toHaveLength(3);
   for (const parts of others) parseConfiguration(stringify({ ...shown, ...parts }), "an example");
 });

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
@@ -20,13 +20,18 @@ test("the container of compose.yaml runs the image of this version, without righ
   });
 });
 
-test.skipIf(!Bun.which("systemd-analyze"))("systemd accepts the unit", async () => {
+test.skipIf(!Bun.which("systemd-analyze")).each([
+  ["the unit", []],
+  ["the unit with a data plane", ["data-plane.conf"]],
+])("systemd accepts %s", async (_, dropIns) => {
   const folder = await mkdtemp(join(tmpdir(), "unit-"));
   try {
     const unit = await readFile(UNIT, "utf8");
     const path = join(folder, "bitfusion-server.service");
     // systemd-analyze expects that the executable is installed
     await writeFile(path, unit.replace("/usr/local/bin/bitfusion-server", process.execPath));
+    await mkdir(`${path}.d`);
+    for (const name of dropIns) await copyFile(join(import.meta.dir, "deploy", name), join(`${path}.d`, name));
     const verification = Bun.spawn(["systemd-analyze", "verify", path], { stdio: ["ignore", "pipe", "pipe"] });
     const [status, stderr] = await Promise.all([verification.exited, verification.stderr.text()]);
     expect([status, stderr]).toEqual([0, ""]);

@@ -9,6 +9,7 @@ import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { TlsIdentity } from "../tls/key_pair.ts";
 import { findCaller, mayHold } from "./access.ts";
 import type { ClientRules } from "./configuration/clients.ts";
+import { type DataPlaneOptions, openDataPlane } from "./data_plane.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";
 import type { LeaseStore } from "./leases/lease_store.ts";
 import { createLedger, type Ledger } from "./leases/ledger.ts";
@@ -29,6 +30,8 @@ export interface PoolServerOptions {
   podTimeToLive: number;
   /** Where a restarted server finds its leases. Undefined: their holders take them again. */
   store?: LeaseStore | undefined;
+  /** What forwards calls to GPUs. Undefined: the server only grants leases. */
+  dataPlane?: Pick<DataPlaneOptions, "configuration" | "gatePort"> | undefined;
   /** The ledger's clock, in ms. */
   now?: () => number;
   /** How long disposal waits for running calls, in ms. */
@@ -64,6 +67,7 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
     timeToLive,
     podTimeToLive,
     store,
+    dataPlane: dataPlaneOptions,
     now,
     drain,
     wrap = (service) => service,
@@ -88,13 +92,22 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
     await store.save(ledger); // it says at once if the file cannot be written
     log.info("Leases restored", { leases: ledger.leases().length });
   }
-  const service = wrap(createPoolService({ facts, state, ledger, saved: async () => saving, log }));
-  const server = await serveGrpc({
-    listen: { port, ...(host === undefined ? {} : { host }), tls, allowAnonymous: true },
-    routes: (router) => router.service(PoolService, service),
-    ...(drain === undefined ? {} : { drain }),
-    onRefused: createRefusalLog(log),
-  });
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => saving);
+  const dataPlane =
+    dataPlaneOptions &&
+    stack.use(await openDataPlane({ ...dataPlaneOptions, host, tls, ledger, gpus: () => currentState().gpus, log }));
+  const saved = async () => saving;
+  const service = wrap(createPoolService({ facts, state, ledger, saved, gate: dataPlane?.facts, log }));
+  const server = stack.use(
+    await serveGrpc({
+      listen: { port, ...(host === undefined ? {} : { host }), tls, allowAnonymous: true },
+      routes: (router) => router.service(PoolService, service),
+      ...(drain === undefined ? {} : { drain }),
+      onRefused: createRefusalLog(log),
+    }),
+  );
+  const resources = stack.move();
   return {
     port: server.port,
     ledger,
@@ -113,12 +126,10 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
     },
     useTls(next) {
       server.useTls(next);
+      dataPlane?.useTls(next);
       if (next.ca !== tls.ca) server.closeConnections(() => true);
       tls = next;
     },
-    async [Symbol.asyncDispose]() {
-      await server[Symbol.asyncDispose]();
-      await saving;
-    },
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }

@@ -54,7 +54,7 @@ async function start(
   used: LoadedConfiguration,
   { program, log }: { program: readonly string[]; log: Logger },
 ): Promise<RunningServer> {
-  const { name, listen, hasRdma, leases, state, clients } = used;
+  const { name, listen, hasRdma, leases, state, dataPlane, gate, clients } = used;
   const newestIdentity = createServerIdentity({ name, now: Date.now });
   async function identityOf({ tls }: LoadedConfiguration): Promise<TlsIdentity> {
     const identity = await newestIdentity(tls);
@@ -75,6 +75,7 @@ async function start(
     timeToLive: leases.timeToLive,
     podTimeToLive: leases.podTimeToLive,
     store: state === undefined ? undefined : await openLeases(state, log),
+    dataPlane: dataPlane && { configuration: dataPlane, gatePort: gate.port },
     log,
   };
   const { host, port } = listen;

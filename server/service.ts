@@ -25,7 +25,9 @@ import {
 } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { type Caller, findCaller, gpusOf } from "./access.ts";
 import type { ClientRules } from "./configuration/clients.ts";
+import type { GateFacts } from "./data_plane.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";
+import { endExpired, leaseFields } from "./leases/end_expired.ts";
 import type { Holder, Lease, Ledger } from "./leases/ledger.ts";
 import { isEqual } from "./leases/secret.ts";
 
@@ -42,6 +44,8 @@ export interface PoolServiceOptions {
   ledger: Ledger;
   /** Returns once the last grant or end is known where a restarted server finds its leases, if there is such a place. */
   saved: () => Promise<void>;
+  /** Undefined: the server forwards no calls. */
+  gate?: GateFacts | undefined;
   log: Logger;
 }
 
@@ -87,7 +91,7 @@ const BoundedClaim = v.object({
 
 /** Creates `bitfusion.pool.v1.PoolService` for a ledger. It logs when a lease is granted, refused or ended. */
 export function createPoolService(options: PoolServiceOptions): ServiceImpl<typeof PoolService> {
-  const { facts, state, ledger, saved, log } = options;
+  const { facts, state, ledger, saved, gate, log } = options;
 
   /** @throws {ConnectError} if the caller has no access. */
   function authorize({ clients, gpus }: ServerState, context: HandlerContext): Caller & { gpus: readonly ServerGpu[] } {
@@ -114,11 +118,8 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       }),
     });
   }
-  function logEnd(lease: Lease, why: string): void {
-    log.info("Lease ended", { why, ...leaseFields(lease) });
-  }
   function expire(): void {
-    for (const lease of ledger.expire()) logEnd(lease, "expired");
+    endExpired(ledger, log);
   }
   function timeToLive({ holder }: Lease) {
     return durationFromMs(ledger.timeToLive(holder));
@@ -215,7 +216,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
 
     async release(request, context) {
       const lease = findLease(request, context);
-      if (lease && ledger.release(lease.id)) logEnd(lease, "released");
+      if (lease && ledger.release(lease.id)) log.info("Lease ended", { why: "released", ...leaseFields(lease) });
       await saved();
       return {};
     },
@@ -227,7 +228,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
         const untilEnded = ledger.untilEnded(leaseId);
         if (!lease || !untilEnded || !isEqual(lease.secret, secret)) throw new ConnectError(NO_LEASE, Code.NotFound);
         const remaining = Math.max(0, lease.expiresAt - ledger.now());
-        yield { gpus: gpuShares(lease), timeToLive: durationFromMs(Math.round(remaining)) };
+        yield { gpus: gpuShares(lease), timeToLive: durationFromMs(Math.round(remaining)), ...(gate ? { gate } : {}) };
         // an end that came while the client did not read is noticed above
         const pause = Math.min(ATTACH_HEARTBEAT, remaining / 8);
         await sleep(pause, undefined, { signal: AbortSignal.any([signal, untilEnded]) }).catch(() => {});
@@ -301,8 +302,4 @@ function checkRequestId({ requestId }: ClaimRequest): void {
 function digestOf(request: ClaimRequest, holder: Holder): string {
   const hash = createHash("sha256").update(JSON.stringify(holder));
   return hash.update(toBinary(ClaimRequestSchema, request)).digest("base64");
-}
-
-function leaseFields({ holder, owner, gpus }: Lease) {
-  return { client: holder.client, owner, gpus, units: gpus.reduce((sum, { units }) => sum + units, 0) };
 }

@@ -7,6 +7,7 @@ import { createLatest } from "../program/latest.ts";
 import { silentLog } from "../program/testing.ts";
 import { TEST_CA, TEST_CLIENT_NAME, TEST_SERVER } from "../tls/testing.ts";
 import type { ClientRules } from "./configuration/clients.ts";
+import type { DataPlaneConfiguration } from "./dataplane/configuration.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";
 import { simulatedGpus } from "./gpus/simulated.ts";
 import type { Ledger } from "./leases/ledger.ts";
@@ -26,6 +27,8 @@ export interface PoolServerOptions {
   podTimeToLive?: number;
   /** Number of claims that the server handles without the client getting the answer. */
   lostAnswers?: number;
+  /** What runs for each lease. Its gate is at any free port. */
+  dataPlane?: DataPlaneConfiguration;
   /** The ledger's clock, in ms. */
   now?: () => number;
 }
@@ -61,6 +64,7 @@ export async function startPoolServer({
   timeToLive = 600_000,
   podTimeToLive = timeToLive,
   lostAnswers = 0,
+  dataPlane,
   now,
 }: PoolServerOptions = {}): Promise<RunningPoolServer> {
   const facts = { hostname, hasRdma: false, cudaVersion: "12.4", driverVersion: "550.54.15" };
@@ -75,6 +79,7 @@ export async function startPoolServer({
     clients,
     timeToLive,
     podTimeToLive,
+    dataPlane: dataPlane && { configuration: dataPlane, gatePort: 0 },
     ...(now ? { now } : {}),
     wrap: (service) => ({
       ...service,

@@ -4,6 +4,8 @@ import * as v from "valibot";
 import { wholeNumber } from "../../program/configuration/fields.ts";
 import { parseFile } from "../../program/configuration/parse_file.ts";
 import { setting } from "../../program/environment.ts";
+import { DataPlane } from "../dataplane/configuration.ts";
+import { Gate } from "../gate/configuration.ts";
 import { Gpus } from "../gpus/configuration.ts";
 import { Leases } from "../leases/configuration.ts";
 import { Clients } from "./clients.ts";
@@ -38,6 +40,8 @@ export const Configuration = v.pipe(
         v.optional(v.pipe(v.string("expected a path"), v.nonEmpty("expected a path"))),
         "Folder in which the server keeps its leases, with their secrets, so that it knows them after a restart. Default: it does not, the drivers take theirs again, and those that pods took themselves end",
       ),
+      dataPlane: DataPlane,
+      gate: v.optional(Gate, {}),
       tls: Tls,
       clients: Clients,
     },

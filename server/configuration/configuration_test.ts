@@ -23,6 +23,7 @@ test("parseConfiguration() fills in the defaults", () => {
     },
     hasRdma: false,
     leases: { timeToLive: 300_000, podTimeToLive: 15_000 },
+    gate: { port: 56_002 },
     tls: { ca: "ca.crt", caKey: "ca.key" },
     clients: [],
   });

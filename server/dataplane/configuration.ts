@@ -53,25 +53,6 @@ const common = {
     v.optional(Environment, {}),
     "The environment variables of the process, with placeholders. Nothing of the server's environment but `PATH` is passed on",
   ),
-  folder: setting(
-    v.optional(
-      v.pipe(v.string("expected an absolute path"), v.startsWith("/", "expected an absolute path")),
-      "/run/bitfusion-server",
-    ),
-    "The folder in which each lease has a folder while it lasts. Only this server may use it. Not in `/tmp` or `/var/tmp`, which processes do not see",
-  ),
-  firstUid: setting(
-    v.optional(
-      v.pipe(
-        v.number(EXPECTED_UID),
-        v.integer(EXPECTED_UID),
-        v.minValue(1000, EXPECTED_UID),
-        v.maxValue(MAX_FIRST_UID, EXPECTED_UID),
-      ),
-      2_000_000_000,
-    ),
-    `The first of ${UID_COUNT} uids. Each process has one of its own. At its start, the server ends all processes that have one of them`,
-  ),
 };
 
 const Lupine = v.strictObject({
@@ -91,23 +72,42 @@ const Custom = v.strictObject({
 /** The variables that Lupine's server reads. */
 const LUPINE_ENVIRONMENT = { LUPINE_PORT: "{port}", CUDA_VISIBLE_DEVICES: "{gpuUuids}" };
 
-const EXPECTED = "expected none, or a mapping with the key lupine or custom";
-
-const Entries = v.pipe(
-  v.strictObject({ lupine: v.optional(Lupine), custom: v.optional(Custom) }, EXPECTED),
-  v.check(({ lupine, custom }) => (lupine === undefined) !== (custom === undefined), EXPECTED),
-  v.transform(({ lupine, custom }): DataPlaneConfiguration | undefined =>
-    lupine ? { name: "lupine", ...lupine, environment: { ...LUPINE_ENVIRONMENT, ...lupine.environment } } : custom,
-  ),
-);
-
-const None = v.pipe(
-  v.literal("none"),
-  v.transform(() => undefined),
-);
+const EXPECTED = "expected a mapping with the key lupine or custom";
 
 /** The part `dataPlane` of a server's configuration. Undefined: GPUs are leased, and the server forwards no calls. */
 export const DataPlane = v.optional(
-  v.lazy((input): v.GenericSchema<unknown, DataPlaneConfiguration | undefined> => (input === "none" ? None : Entries)),
-  "none",
+  v.pipe(
+    v.strictObject(
+      {
+        lupine: v.optional(Lupine),
+        custom: v.optional(Custom),
+        folder: setting(
+          v.optional(
+            v.pipe(v.string("expected an absolute path"), v.startsWith("/", "expected an absolute path")),
+            "/run/bitfusion-server",
+          ),
+          "The folder in which each lease has a folder while it lasts. Only this server may use it. Not in `/tmp` or `/var/tmp`, which processes do not see",
+        ),
+        firstUid: setting(
+          v.optional(
+            v.pipe(
+              v.number(EXPECTED_UID),
+              v.integer(EXPECTED_UID),
+              v.minValue(1000, EXPECTED_UID),
+              v.maxValue(MAX_FIRST_UID, EXPECTED_UID),
+            ),
+            2_000_000_000,
+          ),
+          `The first of ${UID_COUNT} uids. Each process has one of its own. At its start, the server ends all processes that have one of them`,
+        ),
+      },
+      EXPECTED,
+    ),
+    v.check(({ lupine, custom }) => (lupine === undefined) !== (custom === undefined), EXPECTED),
+    v.transform(({ lupine, custom, ...common }): DataPlaneConfiguration | undefined =>
+      lupine
+        ? { name: "lupine", ...common, ...lupine, environment: { ...LUPINE_ENVIRONMENT, ...lupine.environment } }
+        : custom && { ...common, ...custom },
+    ),
+  ),
 );

@@ -5,8 +5,8 @@ import { DataPlane } from "./configuration.ts";
 
 const parse = (dataPlane: unknown) => v.safeParse(v.object({ dataPlane: DataPlane }), { dataPlane });
 
-test.each([undefined, "none"])("DataPlane is nothing for %j", (dataPlane) => {
-  expect(parse(dataPlane).output as unknown).toEqual({});
+test("DataPlane is nothing by default", () => {
+  expect(parse(undefined).output as unknown).toEqual({});
 });
 
 test("DataPlane knows how to start Lupine, and takes more variables", () => {
@@ -28,13 +28,14 @@ test("DataPlane takes any other program", () => {
     name: "mine",
     build: "1",
     command: ["/opt/mine", "--port", "{port}"],
-    folder: "/run/x",
-    firstUid: 5000,
   };
-  expect(parse({ custom }).output as unknown).toEqual({ dataPlane: { ...custom, environment: {} } });
+  const common = { folder: "/run/x", firstUid: 5000 };
+  expect(parse({ custom, ...common }).output as unknown).toEqual({
+    dataPlane: { ...custom, ...common, environment: {} },
+  });
 });
 
-const EXPECTED = "expected none, or a mapping with the key lupine or custom";
+const EXPECTED = "expected a mapping with the key lupine or custom";
 const PLACEHOLDERS = "{port}, {gpuUuids}, {gpuIndexes}, {percent}, {memoryMb}, {leaseFolder}";
 const custom = { name: "mine", build: "1", command: ["a"] };
 
@@ -76,14 +77,10 @@ test.each([
   ],
   [
     "uids of people",
-    { custom: { ...custom, firstUid: 500 } },
-    "dataPlane.custom.firstUid is 500: expected the first of 102400 uids that nothing else uses, from 1000 to 4294864894",
+    { custom, firstUid: 500 },
+    "dataPlane.firstUid is 500: expected the first of 102400 uids that nothing else uses, from 1000 to 4294864894",
   ],
-  [
-    "a relative folder",
-    { custom: { ...custom, folder: "run" } },
-    'dataPlane.custom.folder is "run": expected an absolute path',
-  ],
+  ["a relative folder", { custom, folder: "run" }, 'dataPlane.folder is "run": expected an absolute path'],
 ])("DataPlane rejects %s", (_, dataPlane, reason) => {
   const { issues } = parse(dataPlane);
   expect(issues && describeIssue(issues[0])).toBe(reason);
