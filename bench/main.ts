@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { toMarkdown } from "./common/table.ts";
 import { benchController } from "./controller/controller.ts";
 import { benchPlanning } from "./controller/planning.ts";
+import { benchGate } from "./gate/gate.ts";
 import { benchPlugin } from "./plugin/plugin.ts";
 import { benchSharing } from "./sharing/sharing.ts";
 import { benchMemory } from "./webhook/memory.ts";
@@ -12,6 +13,7 @@ type Bench = (options: { reviews: number }) => Promise<Table[]>;
 
 const BENCHES: Record<string, Bench> = {
   controller: async () => [benchPlanning(), await benchController()],
+  gate: benchGate,
   plugin: benchPlugin,
   sharing: benchSharing,
   webhook: async (options) => [await benchWebhook(), await benchMemory(options)],

@@ -1,8 +1,8 @@
 import { parseArgs } from "node:util";
+import { createTlsFolder, startServer } from "../common/server_process.ts";
 import { median } from "../common/statistics.ts";
 import { type Connection, connect } from "../webhook/connection.ts";
 import { createRequest } from "../webhook/review.ts";
-import { createTlsFolder, startServer } from "../webhook/server_process.ts";
 import { checkResponse } from "./check_response.ts";
 import { createRandomRequest, type RandomRequest } from "./random_request.ts";
 

@@ -1,6 +1,6 @@
 import { join } from "node:path";
+import { createTlsFolder, startServer } from "../common/server_process.ts";
 import { runLoad } from "./load.ts";
-import { createTlsFolder, startServer } from "./server_process.ts";
 
 /** Reviews after which the JIT compiler is done and the heap has its final size. */
 const WARM_UP = 10_000;

@@ -1,9 +1,9 @@
 import { join } from "node:path";
+import { createTlsFolder, type ServerProcess, startServer } from "../common/server_process.ts";
 import { median } from "../common/statistics.ts";
 import { connect } from "./connection.ts";
 import { type LoadResult, runLoad } from "./load.ts";
 import { createRequest, createReview } from "./review.ts";
-import { createTlsFolder, type ServerProcess, startServer } from "./server_process.ts";
 
 /** Measured rounds. In each, both servers get the same load in turn, so that drift of the machine affects both. */
 const ROUNDS = 15;

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createCertificate } from "../../tls/certificate.ts";
-import { residentMemory } from "../common/process_usage.ts";
+import { residentMemory } from "./process_usage.ts";
 
 /** Time until SIGKILL follows SIGTERM, in ms. */
 const GRACE = 10_000;

@@ -1,0 +1,54 @@
+import { CONNECTED, LEASE_PORT } from "../../server/gate/connect_request.ts";
+import { LEASE } from "./transfer.ts";
+
+/** Where the data plane is reached: directly, or through the gate. */
+export interface Target {
+  readonly port: number;
+  /** The CA of the gate. Undefined: the port is the data plane's own. */
+  readonly ca?: string;
+}
+
+export interface Connection extends Disposable {
+  /** Sends bytes, and resolves when so many bytes have been received. */
+  exchange(bytes: Buffer, answer: number): Promise<void>;
+}
+
+/** Connects to the data plane in this mode: see echo_process.ts. */
+export async function connect({ port, ca }: Target, mode: string): Promise<Connection> {
+  let missing = 0;
+  let complete = Promise.withResolvers<void>();
+  let pending: Buffer = Buffer.alloc(0);
+  function flush(socket: Bun.Socket): void {
+    pending = pending.subarray(Math.max(0, socket.write(pending)));
+  }
+  const socket = await Bun.connect({
+    hostname: "127.0.0.1",
+    port,
+    ...(ca === undefined ? {} : { tls: { ca, serverName: "localhost" } }),
+    socket: {
+      data(_, bytes) {
+        missing -= bytes.length;
+        if (missing <= 0) complete.resolve();
+      },
+      drain: (socket) => {
+        if (pending.length > 0) flush(socket);
+      },
+      close: () => complete.reject(new Error("The connection was closed")),
+    },
+  });
+  socket.setNoDelay(true);
+  function exchange(bytes: Buffer, answer: number): Promise<void> {
+    missing = answer;
+    complete = Promise.withResolvers();
+    pending = bytes;
+    flush(socket);
+    return complete.promise;
+  }
+  if (ca !== undefined) {
+    const target = `${LEASE.id}:${LEASE_PORT}`;
+    const head = `CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\nProxy-Authorization: Bearer ${LEASE.secret}\r\n\r\n`;
+    await exchange(Buffer.from(head), CONNECTED.length);
+  }
+  socket.write(mode);
+  return { exchange, [Symbol.dispose]: () => void socket.end() };
+}
