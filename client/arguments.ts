@@ -29,6 +29,14 @@ export function parseTimeout(text: string): number {
   throw new InvalidArgumentError(`Expected a number of seconds from 0 to ${MAX_SECONDS}.`);
 }
 
+/** Parses a TCP port; 0 stands for a free one. @throws {InvalidArgumentError} for any other text. */
+export function parsePort(text: string): number {
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535) {
+    throw new InvalidArgumentError("Expected a whole number from 0 to 65535.");
+  }
+  return Number(text);
+}
+
 /** Appends a `key=value` filter to the previous ones. @throws {InvalidArgumentError} for any other text. */
 export function collectFilter(text: string, previous: readonly Filter[]): Filter[] {
   const filter = parseFilter(text);

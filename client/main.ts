@@ -3,8 +3,9 @@ import { Command, CommanderError, Option } from "commander";
 import type { Filter } from "../pool/filter.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { messageOf } from "../program/log/log.ts";
-import { collectFilter, parseCount, parseFraction, parseTimeout, shareOf } from "./arguments.ts";
+import { collectFilter, parseCount, parseFraction, parsePort, parseTimeout, shareOf } from "./arguments.ts";
 import { type Init, startInit } from "./command/init.ts";
+import { forward } from "./container/forward.ts";
 import { install } from "./install.ts";
 import { InterruptedError, run } from "./run.ts";
 
@@ -69,6 +70,25 @@ Differences from Bitfusion's own client:
       });
     },
   );
+
+program
+  .command("forward")
+  .description("forward a port of this machine to the data plane of the container's lease, until SIGTERM")
+  .addOption(
+    new Option("--port <port>", "TCP port at 127.0.0.1").argParser(parsePort).default(14_833).env("BITFUSION_PORT"),
+  )
+  .addHelpText(
+    "after",
+    `
+Reads the folder BITFUSION_LEASES anew for each connection. While the pool is away, connections are closed, and standard error says why.`,
+  )
+  .action(async ({ port }: { port: number }) => {
+    const stop = Promise.withResolvers<void>();
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.resolve());
+    using forwarded = await forward({ environment: process.env, port, print });
+    print(`Forwarding 127.0.0.1:${forwarded.port}`);
+    await stop.promise;
+  });
 
 program
   .command("install")

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { serveGrpc } from "../grpc/server.ts";
-import { formatLeases, type LeaseProof } from "../pool/lease_folder.ts";
+import { formatLeases, LEASE_FILES, type LeaseProof } from "../pool/lease_folder.ts";
 import { formatClientYaml } from "../pool/token/token.ts";
 import { bundle, freePort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
@@ -552,6 +552,25 @@ test.concurrent("run exits with 1 if the lease is lost and the command exits wit
   await client.stdout.until("ready");
   for (const { id } of server.ledger.leases()) server.ledger.release(id);
   expect(await client.exited).toBe(1);
+});
+
+test.concurrent.each<[string, string[], Record<string, string>, string]>([
+  ["a port that is not a number", ["--port", "x"], {}, "Expected a whole number from 0 to 65535."],
+  ["no leases", [], {}, "BITFUSION_LEASES is not set: the driver has given this container no GPUs"],
+])("forward rejects %s and exits with 2", async (_, flags, environment, message) => {
+  const { status, stderr } = await outcome(["forward", ...flags], { environment });
+  expect([status, stderr]).toEqual([2, expect.stringContaining(message)]);
+});
+
+test.concurrent("forward says where it listens, and ends with 0 on SIGTERM", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "leases-"));
+  await mkdir(join(folder.path, "claim"));
+  const leases = formatLeases([{ address: "127.0.0.1:1", leaseId: "a", secret: "b" }]);
+  await writeFile(join(folder.path, "claim", LEASE_FILES.leases), leases);
+  await using client = await start(["forward", "--port", "0"], { environment: { BITFUSION_LEASES: folder.path } });
+  await client.stderr.until("bitfusion: Forwarding 127.0.0.1:");
+  client.kill("SIGTERM");
+  expect(await client.exited).toBe(0);
 });
 
 test.concurrent.each<[string, string[], string]>([

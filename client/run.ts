@@ -1,11 +1,11 @@
 import type { LeaseOwner } from "../pool/lease.ts";
 import { ConfigError } from "../program/config_error.ts";
 import type { Environment } from "../program/environment.ts";
-import { attachLeases } from "./attach.ts";
 import { claimShare, type WaitOptions } from "./claim_share.ts";
 import { runCommand } from "./command/command.ts";
 import type { Init } from "./command/init.ts";
 import { readConfiguration } from "./configuration.ts";
+import { attachLeases } from "./container/attach.ts";
 import type { Holding } from "./holding.ts";
 import type { LeaseLostError } from "./renew.ts";
 import type { PoolClaim } from "./server_lease.ts";

@@ -1,13 +1,14 @@
 import { expect, test } from "bun:test";
 import { type Client, createClient } from "@connectrpc/connect";
 import { connectTls } from "../grpc/client.ts";
+import { formatConnect } from "../pool/gate/request.ts";
 import { silentLog, usedPort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { TEST_CLIENT, TEST_SERVER } from "../tls/testing.ts";
 import { openDataPlane } from "./data_plane.ts";
 import { processesOf } from "./dataplane/sandbox/uids.ts";
 import { CAN_ISOLATE, createTestDataPlane } from "./dataplane/testing/sandboxes.ts";
-import { openTunnel, requestFor } from "./gate/testing/tunnel.ts";
+import { openTunnel } from "./gate/testing/tunnel.ts";
 import { type PoolServerOptions, startPoolServer } from "./testing.ts";
 
 const ENVIRONMENT = { CUDA_VISIBLE_DEVICES: "{gpuUuids}", PERCENT: "{percent}", MEMORY: "{memoryMb}" };
@@ -45,7 +46,7 @@ test.skipIf(!CAN_ISOLATE)("whoever has the secret of a lease uses its GPUs and n
   const [a, b] = [await claim(pool.cluster, 1, 60), await claim(pool.cluster, 1, 50)];
   const gate = await findGate(pool.anonymous, a);
   expect(gate).toMatchObject({ dataPlane: "test", build: "1" });
-  const open = ({ leaseId, secret }: typeof a) => pool.open(gate?.port ?? 0, requestFor(leaseId, secret));
+  const open = ({ leaseId, secret }: typeof a) => pool.open(gate?.port ?? 0, formatConnect(leaseId, secret));
   const [tunnelA, tunnelB] = [open(a), open(b)];
   const environmentOf = async (tunnel: typeof tunnelA) => {
     tunnel.socket.write("environment\n");
@@ -78,7 +79,7 @@ test.skipIf(!CAN_ISOLATE)(
     await using pool = await start({ timeToLive: 60_000, now: () => now });
     const proof = await claim(pool.cluster, 2, 100);
     const gate = await findGate(pool.anonymous, proof);
-    const tunnel = pool.open(gate?.port ?? 0, requestFor(proof.leaseId, proof.secret));
+    const tunnel = pool.open(gate?.port ?? 0, formatConnect(proof.leaseId, proof.secret));
     await tunnel.received((text) => text.startsWith("HTTP/1.1 200"));
     now = 60_001;
     await tunnel.closed;
@@ -92,7 +93,7 @@ test.skipIf(!CAN_ISOLATE)("a server that stops leaves no processes", async () =>
     ({ isRunning } = pool);
     const proof = await claim(pool.cluster, 1, 100);
     const gate = await findGate(pool.anonymous, proof);
-    const tunnel = pool.open(gate?.port ?? 0, requestFor(proof.leaseId, proof.secret));
+    const tunnel = pool.open(gate?.port ?? 0, formatConnect(proof.leaseId, proof.secret));
     await tunnel.received((text) => text.startsWith("HTTP/1.1 200"));
     expect(isRunning()).toBe(true);
   }

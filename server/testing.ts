@@ -13,6 +13,8 @@ import { simulatedGpus } from "./gpus/simulated.ts";
 import type { Ledger } from "./leases/ledger.ts";
 import { startServer } from "./pool_server.ts";
 
+export { CAN_ISOLATE, createTestDataPlane } from "./dataplane/testing/sandboxes.ts";
+
 export interface PoolServerOptions {
   /** 0: any free port. */
   port?: number;

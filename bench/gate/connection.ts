@@ -1,4 +1,5 @@
-import { CONNECTED, LEASE_PORT } from "../../server/gate/connect_request.ts";
+import { formatConnect } from "../../pool/gate/request.ts";
+import { CONNECTED } from "../../server/gate/connect_request.ts";
 import { LEASE } from "./transfer.ts";
 
 /** Where the data plane is reached: directly, or through the gate. */
@@ -45,9 +46,7 @@ export async function connect({ port, ca }: Target, mode: string): Promise<Conne
     return complete.promise;
   }
   if (ca !== undefined) {
-    const target = `${LEASE.id}:${LEASE_PORT}`;
-    const head = `CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\nProxy-Authorization: Bearer ${LEASE.secret}\r\n\r\n`;
-    await exchange(Buffer.from(head), CONNECTED.length);
+    await exchange(Buffer.from(formatConnect(LEASE.id, LEASE.secret)), CONNECTED.length);
   }
   socket.write(mode);
   return { exchange, [Symbol.dispose]: () => void socket.end() };

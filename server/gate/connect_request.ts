@@ -1,3 +1,5 @@
+import { LEASE_PORT } from "../../pool/gate/request.ts";
+
 /** A request to be connected to a lease: `CONNECT <lease id>:1`, with the lease's secret as a bearer token. */
 export interface ConnectRequest {
   readonly leaseId: string;
@@ -27,9 +29,6 @@ const FIELDS: Partial<Record<Refusal["status"], string>> = {
   405: "Allow: CONNECT\r\n",
   407: "Proxy-Authenticate: Bearer\r\n",
 };
-
-/** The port in the target of a request. A target must have one, and a lease has no others. */
-export const LEASE_PORT = 1;
 
 export const CONNECTED = "HTTP/1.1 200 Connected\r\n\r\n";
 

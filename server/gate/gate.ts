@@ -1,11 +1,11 @@
+import { createHeadReader, type HeadReader, MAX_HEAD } from "../../pool/gate/head_reader.ts";
+import { type End, splice } from "../../pool/gate/splice.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { KeyPair } from "../../tls/key_pair.ts";
 import type { Ledger } from "../leases/ledger.ts";
 import { isEqual } from "../leases/secret.ts";
 import { createRefusalLog } from "../refusal_log.ts";
 import { CONNECTED, type ConnectRequest, formatRefusal, parseConnect, type Refusal } from "./connect_request.ts";
-import { createHeadReader, type HeadReader, MAX_HEAD } from "./head_reader.ts";
-import { type End, splice } from "./splice.ts";
 
 /** How long a client may take for the handshake and its request, in ms. */
 const HEAD_TIMEOUT = 10_000;

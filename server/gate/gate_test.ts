@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { connect as connectTcp, createServer, type Socket } from "node:net";
+import { formatConnect } from "../../pool/gate/request.ts";
 import { silentLog, usedPort } from "../../program/testing.ts";
 import { createAuthority, issueServerCertificate } from "../../tls/authority.ts";
 import { TEST_SERVER } from "../../tls/testing.ts";
@@ -9,7 +10,7 @@ import { simulatedGpus } from "../gpus/simulated.ts";
 import { createLedger } from "../leases/ledger.ts";
 import { TEST_HOLDER } from "../testing.ts";
 import { type GateOptions, openGate } from "./gate.ts";
-import { openTunnel, requestFor } from "./testing/tunnel.ts";
+import { openTunnel } from "./testing/tunnel.ts";
 
 const CONNECTED = "HTTP/1.1 200 Connected\r\n\r\n";
 
@@ -55,7 +56,7 @@ async function startGate(onConnection: (socket: Socket) => void, options: Partia
       const owner = { namespace: "default", pod: "a", container: "main" };
       const result = ledger.claim({ holder: TEST_HOLDER, owner, share: { gpus: 1, percent: 10 } });
       if (!("lease" in result)) throw new Error("The ledger refuses");
-      return { leaseId: result.lease.id, request: requestFor(result.lease.id, result.lease.secret) };
+      return { leaseId: result.lease.id, request: formatConnect(result.lease.id, result.lease.secret) };
     },
     open: (sent: string) => stack.use(openTunnel(gate, sent)),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
@@ -111,9 +112,9 @@ test("a request that arrives byte by byte is understood", async () => {
 const NO_LEASE = "HTTP/1.1 407 Proxy Authentication Required | No such lease: it has ended";
 
 test.each([
-  ["a wrong secret", ({ leaseId }: { leaseId: string }) => requestFor(leaseId, "secret-0"), NO_LEASE],
-  ["the secret of another lease", ({ leaseId }: { leaseId: string }) => requestFor(leaseId, "secret-1"), NO_LEASE],
-  ["a lease that does not exist", () => requestFor("lease-3", "secret-2"), NO_LEASE],
+  ["a wrong secret", ({ leaseId }: { leaseId: string }) => formatConnect(leaseId, "secret-0"), NO_LEASE],
+  ["the secret of another lease", ({ leaseId }: { leaseId: string }) => formatConnect(leaseId, "secret-1"), NO_LEASE],
+  ["a lease that does not exist", () => formatConnect("lease-3", "secret-2"), NO_LEASE],
   [
     "no secret",
     ({ leaseId }: { leaseId: string }) => `CONNECT ${leaseId}:1 HTTP/1.1\r\nHost: a\r\n\r\n`,

@@ -1,13 +1,6 @@
 import { connect, type TLSSocket } from "node:tls";
 import { TEST_CA } from "../../../tls/testing.ts";
-import { LEASE_PORT } from "../connect_request.ts";
 import type { Gate } from "../gate.ts";
-
-/** What a client sends. */
-export function requestFor(leaseId: string, secret: string): string {
-  const target = `${leaseId}:${LEASE_PORT}`;
-  return `CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\nProxy-Authorization: Bearer ${secret}\r\n\r\n`;
-}
 
 /** A connection to a gate, by the client of node:tls. Disposal closes it. */
 export interface Tunnel extends Disposable {

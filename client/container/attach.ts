@@ -1,26 +1,16 @@
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
-import { connectTls } from "../grpc/client.ts";
-import type { GpuShare } from "../pool/lease.ts";
-import { LEASE_FILES, LEASES_VARIABLE, type LeaseProof, parseLeases } from "../pool/lease_folder.ts";
-import { ConfigError } from "../program/config_error.ts";
-import type { Environment } from "../program/environment.ts";
-import { messageOf } from "../program/log/log.ts";
-import { clampTimeout } from "../program/timers.ts";
-import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { WaitOptions } from "./claim_share.ts";
-import type { Holding } from "./holding.ts";
-import { LeaseLostError, scheduleOf } from "./renew.ts";
-import { readTimeToLive } from "./server_lease.ts";
-
-/** A lease of the container: one entry in the `leases.json` of a claim's folder. What it says changes. */
-interface LeaseSlot {
-  /** The claim's folder. */
-  readonly folder: string;
-  readonly index: number;
-}
+import { connectTls } from "../../grpc/client.ts";
+import type { GpuShare } from "../../pool/lease.ts";
+import type { Environment } from "../../program/environment.ts";
+import { messageOf } from "../../program/log/log.ts";
+import { clampTimeout } from "../../program/timers.ts";
+import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import type { WaitOptions } from "../claim_share.ts";
+import type { Holding } from "../holding.ts";
+import { LeaseLostError, scheduleOf } from "../renew.ts";
+import { readTimeToLive } from "../server_lease.ts";
+import { findSlots, type LeaseSlot, readProof } from "./lease_slots.ts";
 
 /** What a server said of a lease last. */
 interface LeaseState {
@@ -66,31 +56,6 @@ export async function attachLeases(environment: Environment, options: WaitOption
   } catch (error) {
     ended.abort();
     throw error;
-  }
-}
-
-/** The leases of all claims of the container. */
-async function findSlots(environment: Environment): Promise<LeaseSlot[]> {
-  const root = environment[LEASES_VARIABLE];
-  if (!root) throw new ConfigError(`${LEASES_VARIABLE} is not set: the driver has given this container no GPUs`);
-  const names = await readdir(root).catch((error) => {
-    throw new ConfigError(`Cannot use ${LEASES_VARIABLE}="${root}": ${messageOf(error)}`);
-  });
-  const slots: LeaseSlot[] = [];
-  for (const name of names.toSorted()) {
-    const folder = join(root, name);
-    for (const index of (await readProofs(folder)).keys()) slots.push({ folder, index });
-  }
-  if (slots.length > 0) return slots;
-  throw new ConfigError(`Cannot use ${LEASES_VARIABLE}="${root}": it has no lease`);
-}
-
-async function readProofs(folder: string): Promise<readonly LeaseProof[]> {
-  const path = join(folder, LEASE_FILES.leases);
-  try {
-    return parseLeases(await readFile(path, "utf8"));
-  } catch (error) {
-    throw new ConfigError(`Cannot use ${path}: ${messageOf(error)}`);
   }
 }
 
@@ -154,14 +119,12 @@ function followLease(slot: LeaseSlot, { timeout, print, signal }: WaitOptions, e
  * @throws {Error} names the server, and why it says no more.
  */
 async function* readStates(
-  { folder, index }: LeaseSlot,
+  slot: LeaseSlot,
   last: LeaseState | undefined,
   signal: AbortSignal,
 ): AsyncGenerator<LeaseState> {
-  const proof = (await readProofs(folder))[index];
-  if (!proof) throw new Error(`${join(folder, LEASE_FILES.leases)} has no lease ${index}`);
-  const { address, leaseId, secret } = proof;
-  using channel = connectTls(address, { ca: await readFile(join(folder, LEASE_FILES.ca), "utf8") });
+  const { address, leaseId, secret, ca } = await readProof(slot);
+  using channel = connectTls(address, { ca });
   const silent = new AbortController();
   const limit = (state: LeaseState | undefined) =>
     setTimeout(

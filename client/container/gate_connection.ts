@@ -1,0 +1,93 @@
+import { createClient } from "@connectrpc/connect";
+import { connectTls } from "../../grpc/client.ts";
+import { createHeadReader } from "../../pool/gate/head_reader.ts";
+import { formatConnect } from "../../pool/gate/request.ts";
+import type { End } from "../../pool/gate/splice.ts";
+import { messageOf } from "../../program/log/log.ts";
+import { escapeControls, shorten } from "../../program/text/quote.ts";
+import { type Gate, PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { type LeaseSlot, readProof } from "./lease_slots.ts";
+
+/** How long a connection may take, in ms: longer than a server waits for a data-plane process. */
+const TIMEOUT = 40_000;
+
+/** How long a server may take to tell its gate, in ms. */
+const CALL_TIMEOUT = 5000;
+
+/**
+ * Connects to the process of a lease. Reads anew what proves the lease, and asks the server for its gate.
+ *
+ * @param closed ends the attempt.
+ * @param join called with the connected socket. Returns the end that the socket's events go to.
+ * @throws {Error} names the server, and says why there is no connection.
+ */
+export async function connectToGate(
+  slot: LeaseSlot,
+  closed: AbortSignal,
+  join: (socket: Bun.Socket) => End,
+): Promise<void> {
+  const { address, ca, ...proof } = await readProof(slot);
+  const { port } = await findGate(address, ca, proof);
+  const { hostname } = new URL(`https://${address}`);
+  const host = hostname.replace(/^\[|\]$/g, ""); // of an IPv6 address
+  const joined = Promise.withResolvers<void>();
+  const fail = (reason: string) => joined.reject(new Error(`${hostname}:${port}: ${shorten(escapeControls(reason))}`));
+  const head = createHeadReader();
+  let end: End | undefined;
+
+  function readAnswer(socket: Bun.Socket, bytes: Buffer): void {
+    const answer = head.read(bytes);
+    if (head.isTooLong) fail("the answer is not one of a gate");
+    else if (answer?.head.startsWith("HTTP/1.1 200 ")) {
+      end = join(socket);
+      if (answer.rest.length > 0) end.data(answer.rest);
+      joined.resolve();
+    } else if (answer) fail(answer.rest.toString().trim() || answer.head);
+  }
+  const timer = setTimeout(() => fail("no answer"), TIMEOUT);
+  const cancel = () => fail("the connection is not needed any more");
+  closed.addEventListener("abort", cancel);
+  const connecting = Bun.connect({
+    hostname: host,
+    port,
+    allowHalfOpen: true,
+    tls: { ca, serverName: host },
+    socket: {
+      handshake(socket, isAuthorized, error) {
+        socket.setNoDelay(true);
+        if (isAuthorized) socket.write(formatConnect(proof.leaseId, proof.secret));
+        else fail(error?.message ?? "the certificate is not one of the server");
+      },
+      data: (socket, bytes) => (end ? end.data(bytes) : readAnswer(socket, bytes)),
+      drain: () => end?.drain(),
+      end: () => (end ? end.end() : fail("the connection was closed")),
+      close: () => (end ? end.close() : fail("the connection was closed")),
+      error: () => {}, // it is closed then
+    },
+  });
+  connecting.catch((error) => fail(messageOf(error)));
+  try {
+    await joined.promise;
+  } catch (error) {
+    connecting.then((socket) => socket.terminate()).catch(() => {}); // it has failed
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    closed.removeEventListener("abort", cancel);
+  }
+}
+
+/** @throws {Error} names the server, and says why it has no gate for the lease. */
+async function findGate(address: string, ca: string, proof: { leaseId: string; secret: string }): Promise<Gate> {
+  using channel = connectTls(address, { ca });
+  const call = { timeoutMs: CALL_TIMEOUT };
+  try {
+    for await (const { gate } of createClient(PoolService, channel.transport).attachLease(proof, call)) {
+      if (gate) return gate;
+      throw new Error("The server forwards no calls");
+    }
+    throw new Error("The server ended the call");
+  } catch (error) {
+    throw new Error(`${address}: ${messageOf(error)}`);
+  }
+}
