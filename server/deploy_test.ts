@@ -16,7 +16,7 @@ test("the container of compose.yaml runs the image of this version, without righ
     cap_drop: ["ALL"],
     security_opt: ["no-new-privileges:true"],
     gpus: "all",
-    volumes: ["/etc/bitfusion:/etc/bitfusion:ro"],
+    volumes: ["/etc/bitfusion:/etc/bitfusion:ro", "/var/lib/bitfusion:/var/lib/bitfusion"],
   });
 });
 
