@@ -38,7 +38,7 @@ export async function control({ environment, log, signal }: ProgramContext): Pro
   await using probes = await serveProbes({
     port: metricsPort,
     // A replica that waits for the Lease is ready.
-    notReady: () => waitingFor ?? (servers ? undefined : describeAbandoned(work?.supply()?.length)),
+    notReady: () => waitingFor ?? work?.problem() ?? (servers ? undefined : describeAbandoned(work?.supply()?.length)),
     detail: () => `ok: ${isWithdrawn ? describeWithdrawn(namespace) : status}`,
     metrics: metrics.registry,
   });

@@ -13,6 +13,7 @@ import { removeOldTemplates } from "./claims/old_templates.ts";
 import { createPodClaims } from "./claims/pod_claims.ts";
 import { createSupply, type GpuSupply } from "./claims/supply.ts";
 import { reportWaitingPods } from "./claims/waiting_events.ts";
+import { describeForeign } from "./foreign_servers.ts";
 import { createLeaseEnder } from "./leases/lease_ender.ts";
 import type { ControllerMetrics } from "./metrics.ts";
 import { markReadyNodes } from "./nodes/ready_nodes.ts";
@@ -40,6 +41,8 @@ export interface LeaderWorkOptions {
 export interface LeaderWork {
   /** The published GPUs. Undefined while they are not known. */
   supply(): readonly GpuSupply[] | undefined;
+  /** Why GPUs of the pool cannot be published, and what to do. Undefined if all can. */
+  problem(): string | undefined;
   /** Number of claims that wait for units. */
   waitingClaims(): number;
   /** Publishes the pool, creates the claims of pods, ends leases without a claim, and reports waiting pods. Returns when the signal is aborted. */
@@ -66,11 +69,15 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
   });
   const leaseEnder = createLeaseEnder({ request, token, claims, log, metrics });
   const podClaims = createPodClaims({ request, claims, record, log, metrics });
+  const problem = () => inventory && describeForeign(inventory);
   const supply = () => (slices.isSynced && claims.isSynced ? supplyOf(slices.slices.values(), claims.held) : undefined);
 
   async function followInventory(signal: AbortSignal): Promise<void> {
     for await (const next of source(signal)) {
+      const before = problem();
       inventory = next;
+      const reason = problem();
+      if (reason && reason !== before) log.warn("Cannot publish the pool", { reason });
       leaseEnder.setServers(next.servers);
       reconciler.trigger();
     }
@@ -96,6 +103,7 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
 
   return {
     supply,
+    problem,
     waitingClaims: () => claims.waiting.size,
     async run(signal) {
       const ended = new AbortController();

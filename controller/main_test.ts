@@ -157,6 +157,19 @@ test("when POOL_SERVERS is emptied, the controller keeps and taints the GPUs, an
   });
 });
 
+test("the controller is not ready if its servers have another protocol and report no GPUs, and names the component", async () => {
+  await using server = await startPoolServer();
+  const { controller, slices } = await start();
+  const METRICS_PORT = String(await freePort());
+  const environment = { POOL_SERVERS: server.address, POOL_TOKEN: "none", METRICS_PORT };
+  const { reason } = await controller(environment, "Cannot publish the pool").started;
+  expect(reason).toBe(
+    `The pool's servers (${server.address}) do not report GPUs that the scheduler could share: install the kustomize component components/units`,
+  );
+  expect(await readiness(METRICS_PORT)).toEqual({ status: 503, body: `${reason}\n` });
+  expect(slices()).toEqual([]);
+});
+
 test("with ALLOCATION=units the controller removes published slices once the previous leader has ended", async () => {
   await using server = await startPoolServer();
   const { controller, until } = await start();
