@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { splitAddress } from "./address.ts";
-import type { Gpu, PoolServer } from "./inventory.ts";
+import type { Gpu, Inventory, PoolServer } from "./inventory.ts";
 
 /** The attributes of a device in Kubernetes. Filters select GPUs by them. */
 export interface DeviceAttributes {
@@ -31,6 +31,19 @@ export function attributesOf({ address, facts }: Partial<PoolServer>, gpu: Gpu):
     cudaVersion: attributeText(cudaVersion),
     driverVersion: attributeText(driverVersion),
   };
+}
+
+/**
+ * Returns the attributes of all GPUs of the pool. Unreachable and unhealthy ones count, since they can come back. Undefined while a server
+ * has not reported its GPUs.
+ */
+export function attributesOfPool({ servers }: Inventory): readonly DeviceAttributes[] | undefined {
+  const attributes: DeviceAttributes[] = [];
+  for (const server of servers) {
+    if (!server.gpus) return undefined;
+    for (const gpu of server.gpus) attributes.push(attributesOf(server, gpu));
+  }
+  return attributes;
 }
 
 /** Returns the attributes for the address of a server. */

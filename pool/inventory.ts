@@ -1,5 +1,3 @@
-import { UNITS_PER_GPU } from "./units.ts";
-
 /** The observed state of the pool at one time. */
 export interface Inventory {
   readonly servers: readonly PoolServer[];
@@ -54,13 +52,3 @@ export type InventorySource = (signal: AbortSignal) => AsyncIterable<Inventory>;
 
 /** Yields the state of one server, and again when it changes. Ends with the signal. */
 export type ServerSource = (address: string, signal: AbortSignal) => AsyncIterable<PoolServer>;
-
-/** Returns the units of all servers, reachable or not. Undefined if a server never reported its GPUs. */
-export function totalUnits({ servers }: Inventory): number | undefined {
-  let units = 0;
-  for (const { gpus } of servers) {
-    if (!gpus) return undefined;
-    units += gpus.length * UNITS_PER_GPU;
-  }
-  return units;
-}

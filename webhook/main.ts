@@ -3,11 +3,13 @@ import { createEventRecorder } from "../kubernetes/events.ts";
 import { readNamespaceOwner } from "../kubernetes/namespace_owner.ts";
 import type { OwnerReference } from "../kubernetes/objects/owner_reference.ts";
 import { waitForClaimSupport } from "../pool/allocation/claim_support.ts";
-import { type Inventory, totalUnits } from "../pool/inventory.ts";
+import { attributesOfPool } from "../pool/attributes.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { createTokenSource } from "../pool/token/token_source.ts";
+import { UNITS_PER_GPU } from "../pool/units.ts";
 import { serveProbes } from "../program/http/probes.ts";
 import { type ProgramContext, runProgram } from "../program/run.ts";
+import type { KnownPool } from "./capacity/capacity.ts";
 import { writeCaBundles } from "./certificates/ca_bundles.ts";
 import { type CertificateSource, createFileSource, createSecretSource } from "./certificates/certificate_source.ts";
 import { findMissing } from "./claims/claim_support.ts";
@@ -42,8 +44,8 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
   const api = needsApi ? connectKubernetes() : undefined; // reviews in flight may need it after the signal
   const interruptible = api && connectKubernetes(signal);
 
-  let pool: Inventory | undefined;
-  const metrics = createMetrics({ poolUnits: () => pool && totalUnits(pool) });
+  let pool: KnownPool;
+  const metrics = createMetrics({ poolUnits: () => pool && pool.length * UNITS_PER_GPU });
   const record = api && createEventRecorder({ request: api.request, component: NAME });
   const onFailure = createCatalogueReport({
     namespace: settings.POD_NAMESPACE,
@@ -107,7 +109,7 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
     const connect = async () => (api ?? connectKubernetes()).request;
     const token = createTokenSource({ folder, connect, log });
     const source = createPoolSource(servers, { interval: POOL_INTERVAL, token, log });
-    for await (const inventory of source(signal)) pool = inventory;
+    for await (const inventory of source(signal)) pool = attributesOfPool(inventory);
   };
   const awaitClaims = async () => {
     if (!api || allocation === "units") return;

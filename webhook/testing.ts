@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { applyPatch, type Operation } from "rfc6902";
-import type { Inventory } from "../pool/inventory.ts";
+import { attributesOf, type DeviceAttributes } from "../pool/attributes.ts";
 import type { Catalogue, ClientDefinition } from "./clients/catalogue.ts";
 import { type InjectionSettings, inject } from "./injection/injection.ts";
 import { mutate } from "./injection/mutate.ts";
@@ -70,14 +70,13 @@ export const lupineSettings: InjectionSettings = deepFreeze({ catalogue: testCat
 export const claimSettings: InjectionSettings = deepFreeze({ ...settings, gpuMemoryMb: 16_000, allocation: "claims" });
 
 /** A pool of one server with this many GPUs of 16 GB. */
-export function poolOf(count: number): Inventory {
-  const gpus = Array.from({ length: count }, (_, index) => ({
-    id: `gpu-${index}`,
-    model: "Tesla T4",
-    memoryMb: 16_000,
-    healthy: true,
-  }));
-  return { servers: [{ address: "pool-a:56001", reachable: true, gpus }] };
+export function poolOf(count: number): DeviceAttributes[] {
+  return Array.from({ length: count }, (_, index) =>
+    attributesOf(
+      { address: "pool-a:56001" },
+      { id: `gpu-${index}`, model: "Tesla T4", memoryMb: 16_000, healthy: true },
+    ),
+  );
 }
 
 export function deepFreeze<T>(value: T): T {

@@ -1,8 +1,6 @@
 import { requestedByPod } from "../../kubernetes/objects/pod.ts";
-import { USE_UNITS } from "../../pool/allocation/claim_support.ts";
-import { attributesOf } from "../../pool/attributes.ts";
+import type { DeviceAttributes } from "../../pool/attributes.ts";
 import { MAX_GPUS_PER_CLAIM } from "../../pool/driver.ts";
-import { type Inventory, totalUnits } from "../../pool/inventory.ts";
 import { canHold, type FreeGpu } from "../../pool/requests/feasibility.ts";
 import { createSuitability, describeRequest, type GpuRequest } from "../../pool/requests/gpu_request.ts";
 import { describeShare, type Share } from "../../pool/share.ts";
@@ -14,15 +12,18 @@ import type { Container, Pod } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
 import { type ClaimRequest, claimRequests } from "./claim_requests.ts";
 
+/** The attributes of all GPUs of the pool. Undefined while not all are known. */
+export type KnownPool = readonly DeviceAttributes[] | undefined;
+
 /**
- * Refuses a pod with more units than the whole pool has: no node lists as many, and the pod would wait forever. While a server has not
- * reported its GPUs, or none has a GPU, nothing is refused.
+ * Refuses a pod with more units than the whole pool has: it would wait forever. While the pool is not known, or has no GPU, nothing is
+ * refused.
  *
  * @throws {Refusal}
  */
-export function checkUnits(pod: Pod, pool: Inventory | undefined): void {
-  const poolUnits = pool && totalUnits(pool);
-  if (!poolUnits) return;
+export function checkUnits(pod: Pod, pool: KnownPool): void {
+  if (!pool?.length) return;
+  const poolUnits = pool.length * UNITS_PER_GPU;
   const needed = requestedByPod(pod, UNITS);
   if (needed <= poolUnits) return;
   throw new Refusal(
@@ -37,10 +38,10 @@ export function checkUnits(pod: Pod, pool: Inventory | undefined): void {
  *
  * @throws {Refusal}
  */
-export function checkClaims(pod: Pod, pool: Inventory | undefined): void {
+export function checkClaims(pod: Pod, pool: KnownPool): void {
   const requests = claimRequests(pod);
   for (const { containers, share } of requests) for (const container of containers) checkClaimSize(container, share);
-  if (!pool || !totalUnits(pool)) return;
+  if (!pool?.length) return;
   const gpus = emptyGpus(pool);
   if (canHold(gpus, requests) !== "no") return;
   for (const request of requests) for (const container of request.containers) checkShare(container, request, pool);
@@ -70,10 +71,10 @@ export function checkClaimSize({ name }: Container, share: Share): void {
  *
  * @throws {Refusal}
  */
-export function checkShare({ name }: Container, request: GpuRequest, pool: Inventory | undefined): void {
-  if (!pool || !totalUnits(pool)) return;
+export function checkShare({ name }: Container, request: GpuRequest, pool: KnownPool): void {
+  if (!pool?.length) return;
   const suits = createSuitability(request);
-  const suitable = emptyGpus(pool).filter(({ attributes }) => suits(attributes)).length;
+  const suitable = pool.filter(suits).length;
   if (suitable >= request.count) return;
   const units =
     "memoryMb" in request.share && request.units < UNITS_PER_GPU ? ` as ${request.units} units of a GPU` : "";
@@ -83,26 +84,9 @@ export function checkShare({ name }: Container, request: GpuRequest, pool: Inven
   );
 }
 
-/**
- * Refuses pods with claims if no server reports its GPUs, as with Bitfusion's own servers: the scheduler does not know them.
- *
- * @throws {Refusal}
- */
-export function checkInventory(pool: Inventory | undefined): void {
-  const foreign = pool?.servers.filter((server) => server.foreign) ?? [];
-  if (foreign.length === 0 || foreign.length < (pool?.servers.length ?? 0)) return;
-  const addresses = foreign.map(({ address }) => address).join(", ");
-  throw new Refusal(
-    "capacity",
-    `The pool's servers (${addresses}) do not report GPUs that the scheduler could share: ${USE_UNITS}`,
-  );
-}
-
-/** The GPUs of the pool as if nobody used them. Unreachable and unhealthy ones count, since they can come back. */
-const emptyGpus = memoize(({ servers }: Inventory): FreeGpu[] =>
-  servers.flatMap((server) =>
-    (server.gpus ?? []).map((gpu) => ({ attributes: attributesOf(server, gpu), free: UNITS_PER_GPU })),
-  ),
+/** The GPUs of the pool as if nobody used them. */
+const emptyGpus = memoize((pool: readonly DeviceAttributes[]): FreeGpu[] =>
+  pool.map((attributes) => ({ attributes, free: UNITS_PER_GPU })),
 );
 
 /** The number of requests, from the first on, that fit together. More requests never fit where fewer do not. */
@@ -127,11 +111,8 @@ function joined(list: readonly string[]): string {
 /** The most kinds of GPUs that a message lists. */
 const MAX_KINDS = 6;
 
-function describePool({ servers }: Inventory): string {
-  const kinds = Map.groupBy(
-    servers.flatMap(({ gpus = [] }) => gpus),
-    ({ model, memoryMb }) => `${model} of ${memoryMb} MB`,
-  );
+function describePool(pool: readonly DeviceAttributes[]): string {
+  const kinds = Map.groupBy(pool, ({ model, memoryMb }) => `${model} of ${memoryMb} MB`);
   const listed = [...kinds].slice(0, MAX_KINDS).map(([kind, gpus]) => `${gpus.length} × ${kind}`);
   const others = kinds.size > MAX_KINDS ? [`and ${kinds.size - MAX_KINDS} other kinds`] : [];
   return [...listed, ...others].join(", ") || "no GPUs";

@@ -1,11 +1,10 @@
 import type { Allocation } from "../../pool/allocation/allocation.ts";
 import { MAX_FILTERS } from "../../pool/driver.ts";
 import { EXPECTED_FILTER, type Filter, MAX_FILTER_LENGTH, parseFilter, splitFilters } from "../../pool/filter.ts";
-import type { Inventory } from "../../pool/inventory.ts";
 import type { Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
 import { escapeControls, quote } from "../../program/text/quote.ts";
-import { checkClaimSize, checkShare } from "../capacity/capacity.ts";
+import { checkClaimSize, checkShare, type KnownPool } from "../capacity/capacity.ts";
 import { createClaimName, injectClaims } from "../claims/pod_claims.ts";
 import { type Catalogue, chooseClient } from "../clients/catalogue.ts";
 import { ANNOTATIONS, UNITS } from "../pod/keys.ts";
@@ -31,8 +30,7 @@ export interface InjectionSettings {
   readonly gpuMemoryMb?: number;
   /** `units` by default. */
   readonly allocation?: Allocation;
-  /** The whole pool, if it is known. */
-  readonly pool?: Inventory | undefined;
+  readonly pool?: KnownPool;
   /** Creates the names of ResourceClaims. Random by default. */
   readonly createClaimName?: () => string;
 }
@@ -128,7 +126,7 @@ function injectedContainersOf(pod: Pod, gpuContainers: readonly GpuContainer[]):
  *
  * @throws {Refusal} if the servers could never lease the share.
  */
-function checkLease(container: Container, share: Share, filters: readonly string[], pool: Inventory | undefined): void {
+function checkLease(container: Container, share: Share, filters: readonly string[], pool: KnownPool): void {
   const known = filters.flatMap((text) => parseFilter(text) ?? []);
   checkShare(container, { count: share.gpus, units: UNITS_PER_GPU, share, filters: known }, pool);
 }

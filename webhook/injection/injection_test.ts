@@ -640,9 +640,7 @@ test.each<[description: string, limits: Record<string, string | number>, filter:
 ])("inject() without claims decides about %s: a server could never lease more", (_, limits, filter, message) => {
   const annotations: Record<string, string> = filter ? { "bitfusion-client/filter": filter } : {};
   const given = pod([gpu({ name: "a" }, limits)], { annotations });
-  const [server] = poolOf(2).servers;
-  const gpus = (server?.gpus ?? []).map((each) => ({ ...each, model: "Tesla" }));
-  const pool = { servers: [{ address: "pool-a:56001", reachable: true, gpus }] };
+  const pool = poolOf(2).map((attributes) => ({ ...attributes, model: "Tesla" }));
   const using = { ...settings, gpuMemoryMb: 32_000 };
   expect(refusalOf(given, { ...using, pool })?.message).toEqual(
     message &&

@@ -1,9 +1,8 @@
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
 import type { Allocation } from "../../pool/allocation/allocation.ts";
-import type { Inventory } from "../../pool/inventory.ts";
 import { POD_CLAIMS_ANNOTATION, type PodClaim } from "../../pool/pod_claims.ts";
 import { quote } from "../../program/text/quote.ts";
-import { checkClaims, checkInventory, checkUnits } from "../capacity/capacity.ts";
+import { checkClaims, checkUnits, type KnownPool } from "../capacity/capacity.ts";
 import { checkCoverage, readPodClaims } from "../claims/pod_claims.ts";
 import { type Catalogue, type ClientDefinition, chooseClient } from "../clients/catalogue.ts";
 import { clientVolumeMounts, clientVolumes } from "../injection/client_volumes.ts";
@@ -21,8 +20,7 @@ import { checkStorage } from "./storage.ts";
 
 export interface ValidationSettings {
   readonly catalogue: Catalogue;
-  /** The whole pool, if it is known. */
-  readonly pool?: Inventory | undefined;
+  readonly pool?: KnownPool;
   /** As for injection. */
   readonly allocation?: Allocation;
 }
@@ -42,7 +40,6 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
     }
     checkInjection(pod, gpuContainers, mode, client);
     if (settings.allocation === "claims") {
-      checkInventory(settings.pool);
       refuseNodeName(pod);
       for (const container of gpuContainers) checkClaim(pod, container, claims);
       checkCoverage(pod, claims);

@@ -419,8 +419,6 @@ test.each<[description: string, given: Pod, gpus: number, message: string]>([
   expect(decisionOn(injectedPod, { ...claimSettings, pool: poolOf(gpus) })).toEqual(capacity);
   expect(decisionOn(injectedPod, { ...claimSettings, pool: poolOf(2 * gpus) }).result).toBe("allowed");
   expect(decisionOn(injectedPod, claimSettings).result).toBe("allowed"); // the pool is unknown
-  const reporting = { servers: [...poolOf(gpus).servers, { address: "pool-b:56001", reachable: false }] };
-  expect(decisionOn(injectedPod, { ...claimSettings, pool: reporting }).result).toBe("allowed"); // a server has not reported
 });
 
 test("validate() without claims accepts containers that may wait for each other", () => {
@@ -439,9 +437,8 @@ test("validate() with claims refuses memory that the units of the pool's GPUs do
 });
 
 test("validate() refuses no pod for its size if the pool has no GPU", () => {
-  const pool = { servers: [{ address: "pool-a:56001", reachable: true, gpus: [] }] };
   for (const using of [settings, claimSettings]) {
-    expect(decisionOn(mutated(pod([gpu()]), using), { ...using, pool }).result).toBe("allowed");
+    expect(decisionOn(mutated(pod([gpu()]), using), { ...using, pool: [] }).result).toBe("allowed");
   }
 });
 
@@ -472,31 +469,10 @@ test("validate() with claims accepts a share that the pool could give, also if i
 
 test("validate() with claims decides also about a pool with a GPU without memory", () => {
   const injectedPod = mutated(pod([gpu({}, { [NUM]: 1, [MEMORY]: "8G" })]), claimSettings);
-  const { servers } = poolOf(2);
-  const [{ gpus = [] } = {}] = servers;
-  const broken = {
-    servers: [{ address: "pool-b:1", reachable: true, gpus: gpus.map((each) => ({ ...each, memoryMb: 0 })) }],
-  };
+  const broken = poolOf(2).map((attributes) => ({ ...attributes, memoryMb: 0 }));
   expect(decisionOn(injectedPod, { ...claimSettings, pool: broken })).toMatchObject({ reason: "capacity" });
-  const pool = { servers: [...broken.servers, ...servers] };
+  const pool = [...broken, ...poolOf(2)];
   expect(decisionOn(injectedPod, { ...claimSettings, pool }).result).toBe("allowed");
-});
-
-test("validate() with claims refuses pods if no server reports its GPUs", () => {
-  const injectedPod = mutated(pod([gpu()]), claimSettings);
-  const unreported = { address: "bitfusion:56001", reachable: true, foreign: true } as const;
-  expect(decisionOn(injectedPod, { ...claimSettings, pool: { servers: [unreported] } })).toMatchObject({
-    reason: "capacity",
-    message: expect.stringContaining(
-      "(bitfusion:56001) do not report GPUs that the scheduler could share: install the kustomize component components/units",
-    ),
-  });
-  for (const other of [...poolOf(1).servers, { address: "down:1", reachable: false }]) {
-    expect(decisionOn(injectedPod, { ...claimSettings, pool: { servers: [unreported, other] } }).result).toBe(
-      "allowed",
-    );
-  }
-  expect(decisionOn(mutated(pod([gpu()])), { ...settings, pool: { servers: [unreported] } }).result).toBe("allowed");
 });
 
 test("validate() refuses no pod for its size if the pool is unknown", () => {
