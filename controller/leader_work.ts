@@ -4,6 +4,7 @@ import { RESOURCE_CLAIMS, type ResourceClaim } from "../kubernetes/objects/resou
 import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/objects/resource_slice.ts";
 import type { KubernetesRequest } from "../kubernetes/request.ts";
 import { watchObjects } from "../kubernetes/watch.ts";
+import { DRIVER_SLICES } from "../pool/driver.ts";
 import type { Inventory, InventorySource } from "../pool/inventory.ts";
 import type { TokenSource } from "../pool/token/token_source.ts";
 import type { Logger } from "../program/log/log.ts";
@@ -18,7 +19,6 @@ import { createLeaseEnder } from "./leases/lease_ender.ts";
 import type { ControllerMetrics } from "./metrics.ts";
 import { markReadyNodes } from "./nodes/ready_nodes.ts";
 import { createSliceReconciler } from "./slices/reconcile.ts";
-import { DRIVER_SLICES } from "./slices/slice.ts";
 import { createSliceStore } from "./slices/slice_store.ts";
 
 export interface LeaderWorkOptions {

@@ -4,9 +4,11 @@ import { RESOURCE_CLAIMS } from "../kubernetes/objects/resource_claim.ts";
 import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/objects/resource_slice.ts";
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { createObjectStore, type ObjectStoreOptions } from "../kubernetes/simulated/objects.ts";
+import { attributesOfPool, type DeviceAttributes } from "../pool/attributes.ts";
 import { deviceName } from "../pool/device_name.ts";
 import type { Inventory, InventorySource } from "../pool/inventory.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
+import { followPublishedPool } from "../pool/sources/published_pool.ts";
 import type { Token } from "../pool/token/token.ts";
 import { createLatest } from "../program/latest.ts";
 import { createRecordingLog, silentLog } from "../program/testing.ts";
@@ -111,6 +113,20 @@ test("createLeaderWork() publishes the pool and its changes, and restores a slic
   await until((list) => names(list).length === 2);
   remove(`${RESOURCE_SLICES}/bitfusion-0`); // possibly before the watch reports the last write
   await until((list) => names(list).length === 2);
+});
+
+test("createLeaderWork() publishes a pool that webhooks read back", async () => {
+  const { inventory, startLeader, request } = await start();
+  startLeader();
+  const gpus = Array.from({ length: 70 }, (_, index) => gpu(`gpu-${index}`)); // two slices
+  const pool = inventoryOf(server("s:1", gpus), server("t:1", [gpu("x", { healthy: false })], { reachable: false }));
+  inventory.set(pool);
+  for await (const attributes of followPublishedPool({ request, log: silentLog }, AbortSignal.timeout(DEADLINE))) {
+    if (!attributes) continue; // never a part of the pool
+    expect(attributes).toEqual(attributesOfPool(pool) as DeviceAttributes[]);
+    return;
+  }
+  throw new Error(`Waited ${DEADLINE} ms`);
 });
 
 test("createLeaderWork() gives slices that belong to an earlier namespace to the new one, and a removed owner back", async () => {

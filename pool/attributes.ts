@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { Device } from "../kubernetes/objects/resource_slice.ts";
 import { splitAddress } from "./address.ts";
 import type { Gpu, Inventory, PoolServer } from "./inventory.ts";
 
@@ -44,6 +45,11 @@ export function attributesOfPool({ servers }: Inventory): readonly DeviceAttribu
     for (const gpu of server.gpus) attributes.push(attributesOf(server, gpu));
   }
   return attributes;
+}
+
+/** Returns the attributes of a published device. */
+export function attributesOfDevice({ attributes = {} }: Device): DeviceAttributes {
+  return Object.fromEntries(Object.entries(attributes).map(([name, value]) => [name, Object.values(value)[0]]));
 }
 
 /** Returns the attributes for the address of a server. */

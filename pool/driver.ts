@@ -10,6 +10,18 @@ export const RESOURCE_NAME = "bitfusion.io/gpu";
 /** The label of nodes on which the driver is ready: only these can run pods with a share of the pool. */
 export const READY_NODE_LABEL = "bitfusion.io/driver-ready";
 
+/** The query parameters that select the driver's ResourceSlices. */
+export const DRIVER_SLICES = { fieldSelector: `spec.driver=${DRIVER}` };
+
+/**
+ * Annotation of the first ResourceSlice: the number of GPUs of the whole pool, in all slices together. Absent while a configured server has
+ * not reported its GPUs. GPUs that have left the pool do not count.
+ */
+export const POOL_GPUS_ANNOTATION = "bitfusion.io/pool-gpus";
+
+/** The taint of a device whose GPU has left the pool. It is published only until the claims that hold it end. */
+export const GONE_TAINT = "bitfusion.io/gone";
+
 /** Annotations of a ResourceClaim with the request of its pod. */
 export const CLAIM_ANNOTATIONS = {
   /** The share, in the format of formatShare(). */

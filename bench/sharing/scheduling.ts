@@ -1,9 +1,9 @@
-import { attributesOfDevice } from "../../controller/slices/device.ts";
 import { POOL_PORT, type PoolServer, startPool } from "../../e2e/cluster/pool.ts";
 import { waitFor } from "../../e2e/steps/kubectl.ts";
 import { setEnvironment } from "../../e2e/steps/set_environment.ts";
 import { RESOURCE_SLICES, type ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
+import { attributesOfDevice } from "../../pool/attributes.ts";
 import { median, percentile } from "../common/statistics.ts";
 import {
   COMPONENTS,

@@ -1,7 +1,7 @@
 import type { Device, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
-import type { DeviceAttributes } from "../../pool/attributes.ts";
+import { attributesOfDevice, type DeviceAttributes } from "../../pool/attributes.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
-import { attributesOfDevice, isTainted } from "../slices/device.ts";
+import { isTainted } from "../slices/device.ts";
 import { deviceKey, type HeldUnits } from "../slices/device_key.ts";
 
 /** A published GPU, and what is left of it. */

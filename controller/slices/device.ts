@@ -1,5 +1,5 @@
 import type { Device, DeviceAttribute, DeviceTaint } from "../../kubernetes/objects/resource_slice.ts";
-import { attributesOf, type DeviceAttributes } from "../../pool/attributes.ts";
+import { attributesOf } from "../../pool/attributes.ts";
 import { deviceName } from "../../pool/device_name.ts";
 import type { Gpu, PoolServer } from "../../pool/inventory.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
@@ -36,9 +36,4 @@ export function isTainted({ taints = [] }: Device): boolean {
 function toAttribute(value: string | number | boolean): DeviceAttribute {
   if (typeof value === "string") return { string: value };
   return typeof value === "number" ? { int: value } : { bool: value };
-}
-
-/** The attributes of a device of {@link createDevice}. */
-export function attributesOfDevice({ attributes = {} }: Device): DeviceAttributes {
-  return Object.fromEntries(Object.entries(attributes).map(([name, value]) => [name, Object.values(value)[0]]));
 }

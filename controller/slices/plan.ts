@@ -1,8 +1,9 @@
 import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
 import type { Device, DeviceTaint, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
-import { addressAttributes } from "../../pool/attributes.ts";
+import { addressAttributes, attributesOfDevice } from "../../pool/attributes.ts";
 import type { Gpu, Inventory, PoolServer } from "../../pool/inventory.ts";
-import { attributesOfDevice, createDevice, withTaint } from "./device.ts";
+import { isInPool } from "../../pool/sources/published_pool.ts";
+import { createDevice, withTaint } from "./device.ts";
 import { deviceKey, type HeldUnits, splitDeviceKey } from "./device_key.ts";
 import { type DesiredSlice, isUpToDate, MAX_DEVICES, parseSliceName, sliceIndex, sliceName } from "./slice.ts";
 import { evictionTime, type Problem, type TaintOptions, taintFor } from "./taint.ts";
@@ -36,6 +37,7 @@ export type SlicePlanner = (state: PoolState, options: TaintOptions) => Plan;
  * - A GPU whose slice was lost returns to the pool that claims know it by. Other new GPUs fill the first slices with room.
  * - A GPU of a server that has not reported yet is kept. A GPU that left the pool is kept while a claim holds it.
  * - If the pool has no server at all, every GPU is kept and tainted.
+ * - The first slice tells how many GPUs the whole pool has. A server that has not reported yet counts with its published GPUs.
  * - A GPU that is in a slice which must be removed is published again after the removal, so that it never counts twice.
  *
  * The result depends on the arguments alone. Work on servers and slices that are the same objects as before is not repeated.
@@ -45,12 +47,14 @@ export type SlicePlanner = (state: PoolState, options: TaintOptions) => Plan;
 export function createSlicePlanner(owner?: OwnerReference): SlicePlanner {
   const templatesOf = createTemplateCache();
   const tainted = createTaintCache();
-  const matches = createMatchCache(owner);
+  const matches = createMatchCache();
 
   return ({ inventory, slices, held }, options) => {
     const leftOut = new Map<string, string>();
     const reported = reportedGpus(inventory.servers, templatesOf, leftOut);
     const silent = silentServers(inventory);
+    /** Silent servers without a published GPU: nothing is known of them. */
+    const unheard = new Set(silent);
     const { own, foreign } = classify(slices);
     const desired = new Map<number, Device[]>();
     const published = new Set<string>();
@@ -60,7 +64,9 @@ export function createSlicePlanner(owner?: OwnerReference): SlicePlanner {
     function successor(before: Device, key: string): Device | undefined {
       const gpu = reported.get(before.name);
       if (gpu) return tainted(gpu.template, gpu.problem && taintFor(gpu.problem, before, options));
-      if (silent.size > 0 && silent.has(attributesOfDevice(before).server ?? "")) {
+      const { server = "" } = silent.size > 0 ? attributesOfDevice(before) : {};
+      if (silent.has(server)) {
+        unheard.delete(server);
         return tainted(before, taintFor({ kind: "unreachable" }, before, options));
       }
       // A pool without any server is a mistake in the settings, not a pool without GPUs.
@@ -88,8 +94,10 @@ export function createSlicePlanner(owner?: OwnerReference): SlicePlanner {
     );
     if (unpublished.length > 0) place(unpublished, { desired, held, leftOut });
 
+    const isKnown = inventory.servers.length > 0 && unheard.size === 0;
+    const poolGpus = isKnown ? countGpus(desired.values()) : undefined;
     return {
-      ...compare({ own, desired, foreign, owner }, matches),
+      ...compare({ own, desired, foreign, poolGpus, owner }, matches),
       leftOut,
       keptForClaims,
       nextEviction: nextEviction(desired, options),
@@ -176,26 +184,38 @@ function place(
   }
 }
 
+function countGpus(lists: Iterable<readonly Device[]>): number {
+  let count = 0;
+  for (const devices of lists) for (const device of devices) if (isInPool(device)) count += 1;
+  return count;
+}
+
 interface Comparison {
   own: ReadonlyMap<number, ResourceSlice>;
   desired: ReadonlyMap<number, readonly Device[]>;
   foreign: readonly ResourceSlice[];
+  poolGpus: number | undefined;
   owner: OwnerReference | undefined;
 }
 
 function compare(
-  { own, desired, foreign, owner }: Comparison,
-  matches: (slice: ResourceSlice, devices: readonly Device[]) => boolean,
+  { own, desired, foreign, poolGpus, owner }: Comparison,
+  matches: (slice: ResourceSlice, desired: DesiredSlice) => boolean,
 ): Pick<Plan, "removals" | "updates" | "creations"> {
   const removals = [...foreign];
   const updates: { desired: DesiredSlice; current: ResourceSlice }[] = [];
   const creations: DesiredSlice[] = [];
+  let untold = poolGpus;
   for (const [index, devices] of [...desired].sort(([a], [b]) => a - b)) {
     const current = own.get(index);
-    if (!current) {
-      if (devices.length > 0) creations.push({ name: sliceName(index), devices, owner });
-    } else if (devices.length === 0) removals.push(current);
-    else if (!matches(current, devices)) updates.push({ desired: { name: sliceName(index), devices, owner }, current });
+    if (devices.length === 0) {
+      if (current) removals.push(current);
+      continue;
+    }
+    const slice: DesiredSlice = { name: sliceName(index), devices, poolGpus: untold, owner };
+    untold = undefined;
+    if (!current) creations.push(slice);
+    else if (!matches(current, slice)) updates.push({ desired: slice, current });
   }
   return { removals, updates, creations };
 }
@@ -239,16 +259,16 @@ function createTaintCache(): (device: Device, taint: DeviceTaint | undefined) =>
   };
 }
 
-/** {@link isUpToDate}, computed once per slice and list of devices. */
-function createMatchCache(
-  owner: OwnerReference | undefined,
-): (slice: ResourceSlice, devices: readonly Device[]) => boolean {
-  const cache = new WeakMap<ResourceSlice, { devices: readonly Device[]; result: boolean }>();
-  return (slice, devices) => {
+/** {@link isUpToDate} for desired slices of one owner, computed once per slice, list of devices and number of GPUs. */
+function createMatchCache(): (slice: ResourceSlice, desired: DesiredSlice) => boolean {
+  const cache = new WeakMap<ResourceSlice, { desired: DesiredSlice; result: boolean }>();
+  return (slice, desired) => {
     const cached = cache.get(slice);
-    if (cached && hasSameElements(cached.devices, devices)) return cached.result;
-    const result = isUpToDate(slice, { devices, owner });
-    cache.set(slice, { devices, result });
+    const isSame =
+      cached?.desired.poolGpus === desired.poolGpus && hasSameElements(cached?.desired.devices ?? [], desired.devices);
+    if (cached && isSame) return cached.result;
+    const result = isUpToDate(slice, desired);
+    cache.set(slice, { desired, result });
     return result;
   };
 }

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import type { ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import { deviceName } from "../../pool/device_name.ts";
+import type { PoolServer } from "../../pool/inventory.ts";
 import { applyPlan, devicesOf, gpu, inventoryOf, server } from "../testing.ts";
 import { splitDeviceKey } from "./device_key.ts";
 import { createSlicePlanner, type PoolState, type SlicePlanner } from "./plan.ts";
@@ -43,7 +44,11 @@ test("createSlicePlanner() publishes each GPU as a device, in a pool that consis
   expect(slice).toEqual({
     apiVersion: "resource.k8s.io/v1",
     kind: "ResourceSlice",
-    metadata: { name: "bitfusion-0", ownerReferences: [OWNER] },
+    metadata: {
+      name: "bitfusion-0",
+      annotations: { "bitfusion.io/pool-gpus": "1" },
+      ownerReferences: [OWNER],
+    },
     spec: {
       driver: "bitfusion.io",
       pool: { name: "bitfusion-0", generation: 1, resourceSliceCount: 1 },
@@ -107,6 +112,53 @@ test("createSlicePlanner() writes only the slice that has changed", () => {
   expect([removals, creations]).toEqual([[], []]);
   expect(updates.map(({ desired }) => desired.name)).toEqual(["bitfusion-1"]);
   expect(applyPlan(slices, plan({ inventory: all("gpu-100"), slices }))[1]?.spec.pool.generation).toBe(2);
+});
+
+/** The number of GPUs of the whole pool that each slice tells. */
+function poolGpus(slices: readonly ResourceSlice[]) {
+  return slices.map(({ metadata }) => metadata.annotations?.["bitfusion.io/pool-gpus"]);
+}
+
+test("createSlicePlanner() tells in the first slice how many GPUs the whole pool has", () => {
+  const ids = Array.from({ length: 130 }, (_, index) => gpu(`gpu-${index}`));
+  const slices = converge({ inventory: inventoryOf(server("s:1", ids)) });
+  expect(poolGpus(slices)).toEqual(["130", undefined, undefined]);
+  const grown = { inventory: inventoryOf(server("s:1", [...ids, gpu("new")])), slices };
+  expect(plan(grown).updates.map(({ desired }) => desired.name)).toEqual(["bitfusion-0", "bitfusion-2"]);
+  expect(poolGpus(converge(grown))).toEqual(["131", undefined, undefined]);
+  const shrunk = converge({ inventory: inventoryOf(server("s:1", ids.slice(64))), slices });
+  expect(shrunk.map(({ metadata }) => metadata.name)).toEqual(["bitfusion-1", "bitfusion-2"]);
+  expect(poolGpus(shrunk)).toEqual(["66", undefined]);
+});
+
+test("createSlicePlanner() tells no number of GPUs while a server that has no published GPU has not reported", () => {
+  const options = { planSlices: createSlicePlanner(OWNER) }; // what it remembers must not matter
+  const known = converge({ inventory: both }, options);
+  expect(poolGpus(known)).toEqual(["2"]);
+  const unknown = converge({ inventory: inventoryOf(...both.servers, server("t:1")), slices: known }, options);
+  expect(poolGpus(unknown)).toEqual([undefined]);
+  expect(poolGpus(converge({ inventory: both, slices: unknown }, options))).toEqual(["2"]);
+});
+
+test("createSlicePlanner() still tells the number of GPUs if a server with published GPUs has not reported since the start", () => {
+  expect(poolGpus(converge({ inventory: inventoryOf(server("s:1")), slices: published }))).toEqual(["2"]);
+});
+
+test("createSlicePlanner() tells no number of GPUs if no server is configured, and does not count GPUs that left the pool", () => {
+  expect(poolGpus(converge({ inventory: inventoryOf(), slices: published }))).toEqual([undefined]);
+  const held = new Map([[`bitfusion-0/${A}`, 50]]);
+  const left = converge({ inventory: inventoryOf(server("s:1", [gpu("b")])), slices: published, held });
+  expect(devicesOf(left).size).toBe(2);
+  expect(poolGpus(left)).toEqual(["1"]);
+});
+
+test("createSlicePlanner() keeps the annotations of others", () => {
+  const others = published.map((slice) => ({
+    ...slice,
+    metadata: { ...slice.metadata, annotations: { by: "another" } },
+  }));
+  const [slice] = converge({ inventory: both, slices: others });
+  expect(slice?.metadata.annotations).toEqual({ by: "another", "bitfusion.io/pool-gpus": "2" });
 });
 
 test.each([
@@ -329,6 +381,13 @@ test("createSlicePlanner() never publishes a GPU twice, never moves a held one, 
         const names = new Set([...devicesOf(slices).keys()].map((key) => splitDeviceKey(key).device));
         for (const { gpus = [] } of list) for (const { id } of gpus) expect(names).toContain(deviceName(id));
         for (const key of held.keys()) expect(devicesOf(slices).has(key)).toBe(true);
+        const [told, ...others] = poolGpus(slices);
+        const devices = [...devicesOf(slices).values()];
+        const isKnown = ({ address, gpus }: PoolServer) =>
+          gpus || devices.some(({ attributes }) => Bun.deepEquals(attributes?.server, { string: address }));
+        const count = devices.filter(({ taints }) => taints?.[0]?.key !== "bitfusion.io/gone").length;
+        expect(told).toBe(slices.length > 0 && inventory.servers.every(isKnown) ? String(count) : undefined);
+        expect(others.filter((each) => each !== undefined)).toEqual([]);
       }
     }),
   );

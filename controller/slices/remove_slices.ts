@@ -1,7 +1,7 @@
 import { isStatus } from "../../kubernetes/error.ts";
 import { RESOURCE_SLICES, type ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
-import { DRIVER_SLICES } from "./slice.ts";
+import { DRIVER_SLICES } from "../../pool/driver.ts";
 import { removal } from "./write.ts";
 
 /** Removes all slices of the driver. Yields the name of each. */

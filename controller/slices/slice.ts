@@ -2,10 +2,7 @@ import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
 import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
 import { parseQuantity } from "../../kubernetes/objects/quantity.ts";
 import type { Device, DeviceCapacity, NodeSelector, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
-import { DRIVER, READY_NODE_LABEL } from "../../pool/driver.ts";
-
-/** The query parameters that select the driver's slices. */
-export const DRIVER_SLICES = { fieldSelector: `spec.driver=${DRIVER}` };
+import { DRIVER, POOL_GPUS_ANNOTATION, READY_NODE_LABEL } from "../../pool/driver.ts";
 
 /**
  * A slice as it should be. Each slice is a pool of its own with the same name: GPUs do not depend on each other, so one write always
@@ -14,6 +11,8 @@ export const DRIVER_SLICES = { fieldSelector: `spec.driver=${DRIVER}` };
 export interface DesiredSlice {
   readonly name: string;
   readonly devices: readonly Device[];
+  /** Number of GPUs of the whole pool. Undefined: it is not known, or another slice tells it. */
+  readonly poolGpus?: number | undefined;
   /** Kubernetes deletes the slice with its owner. Undefined: it has none. */
   readonly owner?: OwnerReference | undefined;
 }
@@ -48,11 +47,13 @@ export function sliceIndex({ metadata: { name }, spec: { pool } }: ResourceSlice
  * @param current the stored object that it replaces. The generation of the pool increases with each change (ResourcePool,
  * k8s.io/api/resource/v1).
  */
-export function toResourceSlice({ name, devices, owner }: DesiredSlice, current?: ResourceSlice) {
+export function toResourceSlice({ name, devices, poolGpus, owner }: DesiredSlice, current?: ResourceSlice) {
+  const { [POOL_GPUS_ANNOTATION]: _, ...others } = current?.metadata.annotations ?? {};
+  const annotations = poolGpus === undefined ? others : { ...others, [POOL_GPUS_ANNOTATION]: String(poolGpus) };
   return {
     apiVersion: "resource.k8s.io/v1",
     kind: "ResourceSlice",
-    metadata: { ...current?.metadata, name, ownerReferences: owner ? [owner] : [] },
+    metadata: { ...current?.metadata, name, annotations, ownerReferences: owner ? [owner] : [] },
     spec: {
       driver: DRIVER,
       pool: { name, generation: (current?.spec.pool.generation ?? 0) + 1, resourceSliceCount: 1 },
@@ -63,13 +64,14 @@ export function toResourceSlice({ name, devices, owner }: DesiredSlice, current?
 }
 
 /**
- * Whether a stored slice has exactly these devices, and this owner: a namespace that was created again has another uid. The API server
- * writes quantities in its own form, such as 16G for 16000M, and may add fields with defaults.
+ * Whether a stored slice has exactly these devices, tells this number of GPUs, and has this owner: a namespace that was created again has
+ * another uid. The API server writes quantities in its own form, such as 16G for 16000M, and may add fields with defaults.
  */
 export function isUpToDate(
-  { metadata: { ownerReferences = [] }, spec }: ResourceSlice,
-  { devices, owner }: Pick<DesiredSlice, "devices" | "owner">,
+  { metadata: { annotations = {}, ownerReferences = [] }, spec }: ResourceSlice,
+  { devices, poolGpus, owner }: Omit<DesiredSlice, "name">,
 ): boolean {
+  if (annotations[POOL_GPUS_ANNOTATION] !== (poolGpus === undefined ? undefined : String(poolGpus))) return false;
   const { devices: stored = [], nodeSelector = {} } = spec;
   if (!containsFields(ownerReferences, owner ? [owner] : [])) return false;
   if (!containsFields(nodeSelector, READY_NODES) || stored.length !== devices.length) return false;

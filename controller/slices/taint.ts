@@ -1,4 +1,5 @@
 import type { Device, DeviceTaint } from "../../kubernetes/objects/resource_slice.ts";
+import { GONE_TAINT } from "../../pool/driver.ts";
 
 /** Why new pods must not get a GPU. */
 export interface Problem {
@@ -46,6 +47,6 @@ export function evictionTime(
   { key, effect, timeAdded }: DeviceTaint,
   { evictAfter }: TaintOptions,
 ): number | undefined {
-  if (evictAfter === undefined || effect === "NoExecute" || key === "bitfusion.io/gone") return undefined;
+  if (evictAfter === undefined || effect === "NoExecute" || key === GONE_TAINT) return undefined;
   return Date.parse(timeAdded) + evictAfter;
 }

@@ -6,7 +6,10 @@ export const RESOURCE_SLICES = "/apis/resource.k8s.io/v1/resourceslices";
 
 /** The fields of a ResourceSlice (k8s.io/api/resource/v1) that the programs use. */
 export interface ResourceSlice extends ApiObject {
-  readonly metadata: ApiObject["metadata"] & { readonly ownerReferences?: readonly OwnerReference[] };
+  readonly metadata: ApiObject["metadata"] & {
+    readonly annotations?: Readonly<Record<string, string>>;
+    readonly ownerReferences?: readonly OwnerReference[];
+  };
   readonly spec: {
     readonly driver: string;
     readonly pool: { readonly name: string; readonly generation: number; readonly resourceSliceCount: number };
