@@ -36,7 +36,7 @@ const PROGRAMS: Record<
   string,
   (directory: string, resources: AsyncDisposableStack) => Promise<Record<string, string>>
 > = {
-  "webhook/main.ts": async () => ({ ...POOL, PORT: "0", CLIENTS_FILE }),
+  "webhook/main.ts": async () => ({ PORT: "0", CLIENTS_FILE }),
   "controller/main.ts": async () => POOL,
   "plugin/main.ts": async (directory, resources) => {
     const environment = {

@@ -82,11 +82,10 @@ test("no role has a wildcard", () => {
   expect(values).not.toContain("*");
 });
 
-test("the webhook has no rights on Secrets of tenants", () => {
+test("the webhook has no rights on Secrets outside its own namespace", () => {
   const rights = grantedRights(manifests).filter(({ user, resource }) => user === WEBHOOK && resource === "secrets");
   expect(rights.map(describeRight).sort()).toEqual([
     "bitfusion-webhook: create secrets in bitfusion-system",
-    "bitfusion-webhook: get secrets bitfusion-secret in kube-system",
     "bitfusion-webhook: get secrets bitfusion-webhook-tls in bitfusion-system",
     "bitfusion-webhook: update secrets bitfusion-webhook-tls in bitfusion-system",
   ]);
@@ -109,6 +108,11 @@ test.skipIf(!Bun.which("kubectl"))("the component for units changes nothing but 
   ]);
   const [webhook] = units.find(({ kind }) => kind === "MutatingWebhookConfiguration")?.webhooks ?? [];
   expect(webhook.sideEffects).toBe("NoneOnDryRun"); // the webhook copies the token
+  const poolPrograms = units
+    .filter(({ kind, metadata }) => kind === "NetworkPolicy" && metadata.name === "bitfusion-pool-servers")
+    .map(({ spec }) => spec.podSelector.matchExpressions[0].values);
+  const all = ["bitfusion-controller", "bitfusion-device-plugin", "bitfusion-webhook"];
+  expect(poolPrograms).toEqual([all, all]); // in both namespaces
   const directories = (manifests: Manifest[]): string[] =>
     manifests
       .find(({ kind }) => kind === "DaemonSet")
@@ -121,6 +125,7 @@ test.skipIf(!Bun.which("kubectl"))("the component for units changes nothing but 
     "bitfusion-webhook: create secrets",
     "bitfusion-webhook: get namespaces bitfusion-system in bitfusion-system",
     "bitfusion-webhook: get secrets bitfusion-secret",
+    "bitfusion-webhook: get secrets bitfusion-secret in kube-system",
     "bitfusion-webhook: update secrets bitfusion-secret",
   ]);
   const names = (objects: Manifest[]) =>

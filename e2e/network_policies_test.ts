@@ -7,6 +7,8 @@ import { type Connection, type Endpoint, isAllowed, type NetworkPolicy } from ".
 const manifests = await readManifests(".");
 const policies = manifests.filter(({ kind }) => kind === "NetworkPolicy") as unknown as NetworkPolicy[];
 const PROGRAMS = ["webhook", "controller", "device-plugin"];
+/** The programs that talk to pool servers. */
+const POOL_PROGRAMS = ["controller", "device-plugin"];
 
 /** A pod of a workload of the manifests. */
 function program(name: string): Endpoint {
@@ -36,14 +38,14 @@ const DNS = pod("10.244.0.3", "kube-system", { "k8s-app": "kube-dns" });
 
 const tcp = (from: Endpoint, to: Endpoint, port: number): Connection => ({ from, to, protocol: "TCP", port });
 
-test.each(PROGRAMS)("the %s reaches DNS, the API server and the pool, and nothing else", (name) => {
+test.each(PROGRAMS)("the %s reaches DNS, the API server, the pool if it needs it, and nothing else", (name) => {
   const from = program(name);
   for (const to of [DNS, outside("169.254.20.10")]) {
     expect(isAllowed(policies, { from, to, protocol: "UDP", port: 53 })).toBe(true);
     expect(isAllowed(policies, tcp(from, to, 53))).toBe(true);
   }
   for (const port of [443, 6443]) expect(isAllowed(policies, tcp(from, API_SERVER, port))).toBe(true);
-  expect(isAllowed(policies, tcp(from, POOL_SERVER, 56001))).toBe(true);
+  expect(isAllowed(policies, tcp(from, POOL_SERVER, 56001))).toBe(POOL_PROGRAMS.includes(name));
   for (const port of [22, 80, 2379, 10250]) expect(isAllowed(policies, tcp(from, API_SERVER, port))).toBe(false);
   expect(isAllowed(policies, tcp(from, TENANT, 5432))).toBe(false);
 });
@@ -71,7 +73,7 @@ test("the policies allow the pool servers of kind/", async () => {
   expect(servers).toHaveLength(4); // two, for both namespaces
   for (const server of servers) {
     const port = Number(server.split(":")[1]);
-    for (const name of PROGRAMS) expect(isAllowed(policies, tcp(program(name), POOL_SERVER, port))).toBe(true);
+    for (const name of POOL_PROGRAMS) expect(isAllowed(policies, tcp(program(name), POOL_SERVER, port))).toBe(true);
   }
 });
 

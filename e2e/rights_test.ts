@@ -32,7 +32,8 @@ test("grantedRights() lists the rights of roles and cluster roles of each progra
   expect(rights).toEqual(
     expect.arrayContaining([
       "bitfusion-webhook: update secrets bitfusion-webhook-tls in bitfusion-system",
-      "bitfusion-webhook: get secrets bitfusion-secret in kube-system",
+      "bitfusion-webhook: watch resourceslices.resource.k8s.io",
+      "bitfusion-controller: get secrets bitfusion-secret in kube-system",
       "bitfusion-controller: publish deviceclasses.resource.k8s.io bitfusion.io",
       "bitfusion-controller: use deviceclasses.resource.k8s.io bitfusion.io",
       "bitfusion-device-plugin: get pods",

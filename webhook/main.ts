@@ -5,6 +5,7 @@ import type { OwnerReference } from "../kubernetes/objects/owner_reference.ts";
 import { waitForClaimSupport } from "../pool/allocation/claim_support.ts";
 import { attributesOfPool } from "../pool/attributes.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
+import { followPublishedPool } from "../pool/sources/published_pool.ts";
 import { createTokenSource } from "../pool/token/token_source.ts";
 import { UNITS_PER_GPU } from "../pool/units.ts";
 import { serveProbes } from "../program/http/probes.ts";
@@ -104,14 +105,14 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
       log.info("Client catalogue loaded", { clients: next.clients.map(({ name }) => name) });
     }
   };
-  const followPool = async () => {
-    if (!servers) return;
+  const followServers = async () => {
+    if (!servers || allocation === "claims") return;
     const connect = async () => (api ?? connectKubernetes()).request;
     const token = createTokenSource({ folder, connect, log });
     const source = createPoolSource(servers, { interval: POOL_INTERVAL, token, log });
     for await (const inventory of source(signal)) pool = attributesOfPool(inventory);
   };
-  const awaitClaims = async () => {
+  const followSlices = async () => {
     if (!api || allocation === "units") return;
     await waitForClaimSupport({
       findMissing: (signal) => findMissing(api.request, settings.POD_NAMESPACE, signal),
@@ -122,12 +123,13 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
       signal,
     });
     noClaims = undefined;
+    for await (const next of followPublishedPool({ request: api.request, log }, signal)) pool = next;
   };
   const awaitOwner = async () => {
     if (!api || !copiesTokens) return;
     owner = await readNamespaceOwner({ request: api.request, namespace: settings.POD_NAMESPACE, log, signal });
   };
-  await Promise.all([serve(), followClients(), followPool(), awaitClaims(), awaitOwner()]);
+  await Promise.all([serve(), followClients(), followServers(), followSlices(), awaitOwner()]);
 });
 
 /**

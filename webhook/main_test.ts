@@ -3,11 +3,15 @@ import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 import { request } from "node:https";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { V1MutatingWebhookConfiguration, V1Secret } from "@kubernetes/client-node";
 import { applyPatch } from "rfc6902";
+import { RESOURCE_SLICES } from "../kubernetes/objects/resource_slice.ts";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
+import { startInventoryServer } from "../pool/sources/testing.ts";
+import { writeTestToken } from "../pool/token/testing.ts";
 import { bundle, usedPort } from "../program/testing.ts";
 import { createCertificate } from "../tls/certificate.ts";
 import { decodePatch } from "./testing.ts";
@@ -91,8 +95,20 @@ interface Review {
   response: { uid: string; allowed: boolean; patch?: string; status?: { message: string } };
 }
 
-/** Sends a pod as the API server does: to the name of the Service, trusting only the CA of the caBundle. */
-async function mutate(port: number, ca: string, servername = "localhost"): Promise<Review> {
+/** Sends a pod to /mutate as the API server does: to the name of the Service, trusting only the CA of the caBundle. */
+function mutate(port: number, ca: string, servername = "localhost"): Promise<Review> {
+  return review({ path: "/mutate", port, ca, servername, object: pod });
+}
+
+interface ReviewOptions {
+  path: "/mutate" | "/validate";
+  port: number;
+  ca: string;
+  servername?: string;
+  object: object;
+}
+
+async function review({ path, port, ca, servername = "localhost", object }: ReviewOptions): Promise<Review> {
   const body = JSON.stringify({
     apiVersion: "admission.k8s.io/v1",
     kind: "AdmissionReview",
@@ -101,14 +117,14 @@ async function mutate(port: number, ca: string, servername = "localhost"): Promi
       resource: { group: "", version: "v1", resource: "pods" },
       namespace: "team",
       operation: "CREATE",
-      object: pod,
+      object,
     },
   });
   const headers = { "Content-Type": "application/json" };
   const sent = request({
     host: "localhost",
     port,
-    path: "/mutate?timeout=5s",
+    path: `${path}?timeout=5s`,
     method: "POST",
     ca,
     servername,
@@ -255,6 +271,76 @@ test("the webhook is ready with an API server that supports claims, and copies n
   const { response } = await mutate(port, certificate.ca);
   expect(response).toMatchObject({ allowed: true });
   expect(paths).toEqual(["dry run"]);
+});
+
+/** Waits until the webhook knows this many units of the pool. */
+async function untilUnits(port: number, units: string): Promise<void> {
+  for (const deadline = AbortSignal.timeout(10_000); ; deadline.throwIfAborted()) {
+    const metrics = await (await fetch(`http://localhost:${port}/metrics`)).text();
+    if (metrics.includes(`\nbitfusion_webhook_pool_units ${units}\n`)) return;
+  }
+}
+
+test("with units, the webhook learns the pool from the pool servers", async () => {
+  await using server = await startInventoryServer({ gpus: 2 });
+  const POOL_TOKEN = await writeTestToken(join(folder, "token"));
+  const { metricsPort } = await start({ ...TLS, POOL_SERVERS: server.address, POOL_TOKEN });
+  await untilUnits(metricsPort, "200");
+});
+
+/** The ResourceSlice of a pool, which has this many GPUs. The slice has one less for each that is missing. */
+function sliceOf({ gpus, missing = 0 }: { gpus: number; missing?: number }) {
+  const devices = Array.from({ length: gpus - missing }, (_, index) => ({
+    name: `gpu-${index}`,
+    attributes: { id: { string: String(index) }, model: { string: "Tesla T4" }, memoryMb: { int: 16_000 } },
+  }));
+  return {
+    metadata: { annotations: { "bitfusion.io/pool-gpus": String(gpus) } },
+    spec: { driver: "bitfusion.io", devices },
+  };
+}
+
+test("with claims, the webhook learns the pool from the ResourceSlices, and asks neither for the token nor a pool server", async () => {
+  const api = startSimulatedApiServer();
+  cleanups.push(() => api[Symbol.asyncDispose]());
+  let connections = 0;
+  const poolServer = createServer((socket) => {
+    connections += 1;
+    socket.destroy();
+  });
+  cleanups.push(() => poolServer.close());
+  await once(poolServer.listen(0, "127.0.0.1"), "listening");
+  const { port: poolPort } = poolServer.address() as AddressInfo;
+  const KUBECONFIG = join(folder, "slices-config");
+  await writeFile(KUBECONFIG, kubeconfigOf(api.url));
+  const { child, port, metricsPort } = await start({
+    ...CERTIFICATE_FILES,
+    KUBECONFIG,
+    TOTAL_GPU_MEMORY: "16G",
+    POOL_SERVERS: `127.0.0.1:${poolPort}`,
+  });
+  await untilReady(metricsPort);
+  const target = { port, ca: certificate.ca };
+  const injected = structuredClone(pod); // two GPUs
+  applyPatch(injected, decodePatch((await mutate(port, certificate.ca)).response.patch ?? ""));
+  const validate = async () => (await review({ ...target, path: "/validate", object: injected })).response;
+  function publish(slice: object, units: string): Promise<void> {
+    api.store.put(`${RESOURCE_SLICES}/bitfusion-0`, slice);
+    return untilUnits(metricsPort, units);
+  }
+  expect((await validate()).allowed).toBe(true); // no slice yet
+  await publish(sliceOf({ gpus: 1 }), "100");
+  const refused = await validate();
+  expect(refused.allowed).toBe(false);
+  expect(refused.status?.message).toContain("but the whole pool has 1 that can give it (1 × Tesla T4 of 16000 MB)");
+  await publish(sliceOf({ gpus: 3, missing: 2 }), "Nan");
+  expect((await validate()).allowed).toBe(true); // one slice of several
+  await publish(sliceOf({ gpus: 2 }), "200");
+  expect((await validate()).allowed).toBe(true);
+  expect(connections).toBe(0);
+  expect(api.requests.filter((request) => request.includes("/secrets"))).toEqual([]);
+  child.kill("SIGTERM");
+  expect(await child.exited).toBe(0); // while it watches
 });
 
 test("the webhook is not ready while its TLS files do not belong together, and serves once they do", async () => {

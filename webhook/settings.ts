@@ -30,7 +30,7 @@ export const SETTINGS = {
   ),
   POOL_SERVERS: setting(
     v.optional(poolServers()),
-    "`host:port` of each pool server, separated by commas. The webhook refuses pods that the whole pool could never hold",
+    "With `ALLOCATION=units`. `host:port` of each pool server, separated by commas. The webhook refuses pods that the whole pool could never hold; with claims, it reads the pool from the ResourceSlices",
   ),
   POOL_TOKEN,
   POD_NAMESPACE: setting(v.optional(v.string(), "bitfusion-system"), "Namespace of the webhook"),

@@ -13,7 +13,7 @@ export interface Webhook extends PodWebhook, AsyncDisposable {
   waitUntilReady(signal: AbortSignal): Promise<void>;
 }
 
-export async function startWebhook({ folder, kubeconfig, servers }: ProgramOptions): Promise<Webhook> {
+export async function startWebhook({ folder, kubeconfig }: ProgramOptions): Promise<Webhook> {
   const { ca, cert, key } = await createCertificate(["localhost"], Date.now());
   const [certFile, keyFile] = [join(folder, "tls.crt"), join(folder, "tls.key")];
   await writeFile(certFile, cert);
@@ -25,7 +25,6 @@ export async function startWebhook({ folder, kubeconfig, servers }: ProgramOptio
       TLS_CERT_FILE: certFile,
       TLS_KEY_FILE: keyFile,
       KUBECONFIG: kubeconfig,
-      POOL_SERVERS: servers.join(","),
     },
     ready: "Serving",
   });
