@@ -135,7 +135,14 @@ scenario.concurrent(
 );
 
 scenario.concurrent("a share larger than the entire pool is rejected at admission", async (namespace) => {
-  expect(await rejectionMessage(sharePod({ namespace, name: "huge", num: 4, percent: 100 }))).toContain(
+  const huge = sharePod({ namespace, name: "huge", num: 4, percent: 100 });
+  const isRejected = () =>
+    apply(huge, "--dry-run=server").then(
+      () => false,
+      () => true,
+    );
+  await waitFor("the webhook to know the pool, which the controller has just published", isRejected);
+  expect(await rejectionMessage(huge)).toContain(
     `requests 400 units of ${UNITS}, but the whole pool has ${POOL_UNITS}`,
   );
 });
