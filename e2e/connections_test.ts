@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { connectionsOf, type PlacedPod, parseFlows } from "./steps/connections.ts";
+import { connectionsOf, type PlacedPod, parseFlows } from "./records/connections.ts";
 
 const LOG = `conntrack v1.4.7 (conntrack-tools): 2 flow events have been shown.
 [1795938915.865643]	    [NEW] tcp      6 120 SYN_SENT src=10.244.1.2 dst=10.96.0.1 sport=35766 dport=443 [UNREPLIED] src=172.18.0.4 dst=172.18.0.3 sport=6443 dport=35766

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
+import { describeRight, grantedRights, requestsWithoutRight } from "./records/rights.ts";
 import { exec } from "./steps/exec.ts";
 import { KUSTOMIZATIONS } from "./steps/installation.ts";
 import { type Manifest, readManifests, renderManifests } from "./steps/manifests.ts";
-import { describeRight, grantedRights, requestsWithoutRight } from "./steps/rights.ts";
 
 const WEBHOOK = "system:serviceaccount:bitfusion-system:bitfusion-webhook";
 

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { readFile } from "node:fs/promises";
 import { parse } from "yaml";
+import { type Connection, type Endpoint, isAllowed, type NetworkPolicy } from "./records/network_policies.ts";
 import { readManifests } from "./steps/manifests.ts";
-import { type Connection, type Endpoint, isAllowed, type NetworkPolicy } from "./steps/network_policies.ts";
 
 const manifests = await readManifests(".");
 const policies = manifests.filter(({ kind }) => kind === "NetworkPolicy") as unknown as NetworkPolicy[];

@@ -1,5 +1,4 @@
 import { expect, test } from "bun:test";
-import { type Manifest, readManifests } from "./steps/manifests.ts";
 import {
   checkedRights,
   describeRight,
@@ -8,7 +7,8 @@ import {
   requestsOf,
   requestsWithoutRight,
   unusedRights,
-} from "./steps/rights.ts";
+} from "./records/rights.ts";
+import { type Manifest, readManifests } from "./steps/manifests.ts";
 
 const WEBHOOK = "system:serviceaccount:bitfusion-system:bitfusion-webhook";
 const CONTROLLER = "system:serviceaccount:bitfusion-system:bitfusion-controller";

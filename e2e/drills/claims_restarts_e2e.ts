@@ -1,8 +1,8 @@
 import { expect } from "bun:test";
+import { leasesOf } from "../records/pool_log.ts";
 import { exec } from "../steps/exec.ts";
 import { apply, get, kubectl, NODE_CAPACITY, WORKERS, waitFor, waitForUnits } from "../steps/kubectl.ts";
 import { sharePod } from "../steps/pods.ts";
-import { leasesOf } from "../steps/pool_log.ts";
 import { scenario } from "../steps/scenario.ts";
 
 const [, node] = WORKERS;

@@ -1,8 +1,8 @@
 import { expect } from "bun:test";
 import { DELETE, INSTALL, ROLLOUT, WITHDRAW } from "../cluster/commands.ts";
+import { findLeftovers } from "../records/leftovers.ts";
 import { type ExecError, exec } from "../steps/exec.ts";
 import { apply, get, kubectl, waitFor, waitForSuccess } from "../steps/kubectl.ts";
-import { findLeftovers } from "../steps/leftovers.ts";
 import { pod, sharePod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
 

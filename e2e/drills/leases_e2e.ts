@@ -1,5 +1,6 @@
 import { expect } from "bun:test";
 import { SERVERS } from "../cluster/pool.ts";
+import { poolEvents } from "../records/pool_log.ts";
 import { exec } from "../steps/exec.ts";
 import {
   apply,
@@ -13,7 +14,6 @@ import {
 } from "../steps/kubectl.ts";
 import { killPlugin, pluginPod, pluginSockets } from "../steps/node_plugin.ts";
 import { type PodManifest, sharePod } from "../steps/pods.ts";
-import { poolEvents } from "../steps/pool_log.ts";
 import { scenario } from "../steps/scenario.ts";
 
 const [node] = WORKERS;

@@ -1,9 +1,9 @@
 import { expect } from "bun:test";
+import { poolEvents, summarizeLeases } from "../records/pool_log.ts";
 import { exec } from "../steps/exec.ts";
 import { kubectl, WORKERS, waitFor } from "../steps/kubectl.ts";
 import { loadStatus, startLoad } from "../steps/load.ts";
 import { killPlugin } from "../steps/node_plugin.ts";
-import { poolEvents, summarizeLeases } from "../steps/pool_log.ts";
 import { scenario } from "../steps/scenario.ts";
 
 /** The server of the pool with two GPUs. */

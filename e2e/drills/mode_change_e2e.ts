@@ -1,10 +1,10 @@
 // The component for units is installed over the programs that run. Later drills need units, too; return_to_claims_e2e.ts goes back.
 import { afterAll, beforeAll, expect } from "bun:test";
+import { poolEvents, summarizeLeases } from "../records/pool_log.ts";
 import { INSTALL_TIMEOUT, install } from "../steps/installation.ts";
 import { apply, get, kubectl, waitFor, waitForSuccess } from "../steps/kubectl.ts";
 import { loadStatus, startLoad } from "../steps/load.ts";
 import { sharePod } from "../steps/pods.ts";
-import { poolEvents, summarizeLeases } from "../steps/pool_log.ts";
 import { expectUndisturbed, publishedGpus, secretRights, startPod } from "../steps/running_pods.ts";
 import { scenario } from "../steps/scenario.ts";
 

@@ -2,11 +2,11 @@
 import { beforeAll, expect } from "bun:test";
 import { REMOVE_COPIES } from "../cluster/commands.ts";
 import { POOL_UNITS } from "../cluster/pool.ts";
+import { leasesOf } from "../records/pool_log.ts";
 import { exec } from "../steps/exec.ts";
 import { INSTALL_TIMEOUT, install } from "../steps/installation.ts";
 import { apply, kubectl, NODE_CAPACITY, WORKERS, waitFor, waitForSuccess, waitForUnits } from "../steps/kubectl.ts";
 import { sharePod } from "../steps/pods.ts";
-import { leasesOf } from "../steps/pool_log.ts";
 import { expectUndisturbed, publishedGpus, secretRights, startPod } from "../steps/running_pods.ts";
 import { scenario } from "../steps/scenario.ts";
 

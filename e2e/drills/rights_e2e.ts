@@ -1,12 +1,8 @@
 // Runs last: it looks at what the programs have done during the other tests.
 import { beforeAll, expect, test } from "bun:test";
 import { readAuditLog, readConnectionLog } from "../cluster/records.ts";
-import { connectionsOf, type PlacedPod, parseFlows } from "../steps/connections.ts";
-import { INSTALL_TIMEOUT, install, KUSTOMIZATIONS } from "../steps/installation.ts";
-import { apply, get, kubectl, waitFor, waitForSuccess } from "../steps/kubectl.ts";
-import { type Manifest, renderManifests } from "../steps/manifests.ts";
-import { isAllowed, type NetworkPolicy } from "../steps/network_policies.ts";
-import { sharePod } from "../steps/pods.ts";
+import { connectionsOf, type PlacedPod, parseFlows } from "../records/connections.ts";
+import { isAllowed, type NetworkPolicy } from "../records/network_policies.ts";
 import {
   checkedRights,
   describeRight,
@@ -14,7 +10,11 @@ import {
   requestsOf,
   requestsWithoutRight,
   unusedRights,
-} from "../steps/rights.ts";
+} from "../records/rights.ts";
+import { INSTALL_TIMEOUT, install, KUSTOMIZATIONS } from "../steps/installation.ts";
+import { apply, get, kubectl, waitFor, waitForSuccess } from "../steps/kubectl.ts";
+import { type Manifest, renderManifests } from "../steps/manifests.ts";
+import { sharePod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
 
 const SYSTEM = ["-n", "bitfusion-system"];

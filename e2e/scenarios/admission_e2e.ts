@@ -3,10 +3,10 @@ import { readFile } from "node:fs/promises";
 import { ROLLOUT } from "../cluster/commands.ts";
 import { WORKLOAD } from "../cluster/images.ts";
 import { POOL_UNITS } from "../cluster/pool.ts";
+import { leasesOf } from "../records/pool_log.ts";
 import { exec } from "../steps/exec.ts";
 import { apply, get, kubectl, rejectionMessage, waitFor, waitForSuccess } from "../steps/kubectl.ts";
 import { type PodManifest, pod, share, sharePod } from "../steps/pods.ts";
-import { leasesOf } from "../steps/pool_log.ts";
 import { scenario } from "../steps/scenario.ts";
 
 const UNITS = "bitfusion.io/gpu";

@@ -1,7 +1,7 @@
 import { expect } from "bun:test";
+import { leasesOf } from "../records/pool_log.ts";
 import { apply, get, kubectl } from "../steps/kubectl.ts";
 import { sharePod } from "../steps/pods.ts";
-import { leasesOf } from "../steps/pool_log.ts";
 import { scenario } from "../steps/scenario.ts";
 
 /** Leaves ten processes behind and ends them, waits up to 60 s until no zombies of them are left, and exits with 7. */

@@ -1,8 +1,8 @@
 import { expect } from "bun:test";
+import { leasesOf } from "../records/pool_log.ts";
 import { exec } from "../steps/exec.ts";
 import { apply, get, kubectl, rejectionMessage, waitFor, waitForSuccess } from "../steps/kubectl.ts";
 import { type ContainerManifest, type PodManifest, pod, share, sharePod } from "../steps/pods.ts";
-import { leasesOf } from "../steps/pool_log.ts";
 import { scenario } from "../steps/scenario.ts";
 
 // Pods that run without the client as they are run with it, or are refused with a message that says why.

@@ -1,4 +1,5 @@
 import { expect } from "bun:test";
+import { leasesOf } from "../records/pool_log.ts";
 import {
   apply,
   get,
@@ -9,7 +10,6 @@ import {
   waitForUnits,
 } from "../steps/kubectl.ts";
 import { exampleJob, type PodManifest, pod, sharePod } from "../steps/pods.ts";
-import { leasesOf } from "../steps/pool_log.ts";
 import { scenario } from "../steps/scenario.ts";
 
 scenario.concurrent("the API server accepts kubectl apply -k .", async () => {

@@ -1,8 +1,8 @@
 import { expect } from "bun:test";
+import { leasesOf, poolEvents, summarizeLeases } from "../records/pool_log.ts";
 import { exec } from "../steps/exec.ts";
 import { apply, get, kubectl, rejectionMessage, waitFor, waitForSuccess } from "../steps/kubectl.ts";
 import { pod, share, sharePod } from "../steps/pods.ts";
-import { leasesOf, poolEvents, summarizeLeases } from "../steps/pool_log.ts";
 import { scenario } from "../steps/scenario.ts";
 import { setEnvironment } from "../steps/set_environment.ts";
 

@@ -11,13 +11,13 @@ import type { Latest } from "../../program/latest.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import { clampTimeout } from "../../program/timers.ts";
 import type { PluginSettings } from "../settings.ts";
-import { createClaimFiles } from "./claim_files.ts";
-import { createConfirmedClaims } from "./confirmed_claims.ts";
+import { createConfirmedClaims } from "./claims/confirmed_claims.ts";
+import { createClaimReader, createPodReader } from "./claims/readers.ts";
+import { createClaimFiles } from "./files/claim_files.ts";
 import { createKeeper } from "./keep.ts";
 import { type RegistrationState, runDriverLifecycle } from "./lifecycle.ts";
 import { createDriverMetrics } from "./metrics.ts";
 import { createPreparer } from "./prepare.ts";
-import { createClaimReader, createPodReader } from "./readers.ts";
 import { createDriverService } from "./service.ts";
 import { runSweeper } from "./sweep.ts";
 

@@ -18,9 +18,9 @@ import { createRecordingLog } from "../../program/testing.ts";
 import type { PluginInfo } from "../../proto/gen/pluginregistration/v1/api_pb.ts";
 import { type PoolServerOptions, type RunningPoolServer, startPoolServer } from "../../server/testing.ts";
 import { TEST_CLIENT } from "../../tls/testing.ts";
-import type { ClaimId } from "./claim.ts";
-import { createClaimFiles } from "./claim_files.ts";
+import type { ClaimId } from "./claims/claim.ts";
 import { createDriver } from "./driver.ts";
+import { createClaimFiles } from "./files/claim_files.ts";
 
 /*
  * The kubelet's rules for DRA drivers, from its source (pkg/kubelet/pluginmanager, pkg/kubelet/cm/dra). Each test names

@@ -2,14 +2,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { PoolServers } from "../../pool/sources/pool_servers.ts";
 import type { KeyedMutex } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
-import { allocatedShares, reasonForLoss } from "./claim.ts";
-import type { ClaimFiles } from "./claim_files.ts";
-import type { ConfirmedClaims } from "./confirmed_claims.ts";
+import { allocatedShares, reasonForLoss } from "./claims/claim.ts";
+import type { ConfirmedClaims } from "./claims/confirmed_claims.ts";
+import type { ClaimFiles } from "./files/claim_files.ts";
+import { isPreparedFor, type PreparedClaim } from "./files/prepared_claim.ts";
 import type { HeldLease } from "./leases/held_lease.ts";
 import { releaseLeases, renewLease, takeLease } from "./leases/leases.ts";
 import { CALL_TIMEOUT } from "./leases/locate.ts";
 import type { Preparer } from "./prepare.ts";
-import { isPreparedFor, type PreparedClaim } from "./prepared_claim.ts";
 
 export interface KeeperOptions {
   files: ClaimFiles;

@@ -3,11 +3,18 @@ import { CLAIM_ANNOTATIONS } from "../../pool/driver.ts";
 import type { LeaseOwner } from "../../pool/lease.ts";
 import type { PoolServers } from "../../pool/sources/pool_servers.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
-import { allocatedShares, type ClaimId, formatClaim, type GpuShare, type ReadClaim, type ReadPod } from "./claim.ts";
-import type { ClaimFiles } from "./claim_files.ts";
-import { findUncovered } from "./gate.ts";
+import {
+  allocatedShares,
+  type ClaimId,
+  formatClaim,
+  type GpuShare,
+  type ReadClaim,
+  type ReadPod,
+} from "./claims/claim.ts";
+import { findUncovered } from "./claims/gate.ts";
+import type { ClaimFiles } from "./files/claim_files.ts";
+import { isPreparedFor, type PreparedClaim } from "./files/prepared_claim.ts";
 import { releaseLeases, takeLeases } from "./leases/leases.ts";
-import { isPreparedFor, type PreparedClaim } from "./prepared_claim.ts";
 
 export interface PreparerOptions {
   files: ClaimFiles;

@@ -11,7 +11,7 @@ import { createLatest } from "../../program/latest.ts";
 import { silentLog } from "../../program/testing.ts";
 import { startPoolServer, TEST_HOLDER } from "../../server/testing.ts";
 import { TEST_CLIENT } from "../../tls/testing.ts";
-import { createClaimFiles } from "./claim_files.ts";
+import { createClaimFiles } from "./files/claim_files.ts";
 import { createPreparer, type PreparerOptions } from "./prepare.ts";
 
 const ID = { namespace: "team", name: "train-gpu", uid: "a-1" };

@@ -3,8 +3,8 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import type { KeyedMutex } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { DeviceSchema, DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
-import { cdiDeviceName } from "./cdi.ts";
-import type { ClaimId, GpuShare } from "./claim.ts";
+import type { ClaimId, GpuShare } from "./claims/claim.ts";
+import { cdiDeviceName } from "./files/cdi.ts";
 import type { DriverMetrics } from "./metrics.ts";
 import type { Preparer } from "./prepare.ts";
 

@@ -2,8 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Backoff, createBackoff } from "../../program/backoff.ts";
 import type { KeyedMutex } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
-import { type ReadClaim, reasonForLoss } from "./claim.ts";
-import type { ClaimFiles } from "./claim_files.ts";
+import { type ReadClaim, reasonForLoss } from "./claims/claim.ts";
+import type { ClaimFiles } from "./files/claim_files.ts";
 import type { Preparer } from "./prepare.ts";
 
 export interface SweepOptions {

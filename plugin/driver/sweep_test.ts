@@ -2,8 +2,8 @@ import { expect, test } from "bun:test";
 import { createBackoff } from "../../program/backoff.ts";
 import { createKeyedMutex } from "../../program/keyed_mutex.ts";
 import { silentLog } from "../../program/testing.ts";
-import type { ReadClaim } from "./claim.ts";
-import type { PreparedClaim } from "./prepared_claim.ts";
+import type { ReadClaim } from "./claims/claim.ts";
+import type { PreparedClaim } from "./files/prepared_claim.ts";
 import { runSweeper, type SweepOptions } from "./sweep.ts";
 
 const CLAIM: PreparedClaim = {

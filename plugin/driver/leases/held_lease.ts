@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import * as v from "valibot";
 import type { LeaseOwner } from "../../../pool/lease.ts";
-import type { ClaimId, GpuShare } from "../claim.ts";
+import type { ClaimId, GpuShare } from "../claims/claim.ts";
 
 export const HeldLease = v.object({
   /** host:port of the server. */

@@ -6,7 +6,7 @@ import type { ClaimAllocation } from "../../../pool/lease.ts";
 import type { PoolServers } from "../../../pool/sources/pool_servers.ts";
 import { messageOf } from "../../../program/log/log.ts";
 import { ShortageSchema } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { GpuShare } from "../claim.ts";
+import type { GpuShare } from "../claims/claim.ts";
 import { type HeldLease, type LeasedClaim, type LeaseRequest, requestIdOf } from "./held_lease.ts";
 import { CALL_TIMEOUT, type GpuLocation, locateGpus } from "./locate.ts";
 

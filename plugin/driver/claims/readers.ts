@@ -1,7 +1,7 @@
-import { isObjectNotFound } from "../../kubernetes/error.ts";
-import { type Pod, podPath } from "../../kubernetes/objects/pod.ts";
-import { claimPath, type ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
-import type { KubernetesRequest } from "../../kubernetes/request.ts";
+import { isObjectNotFound } from "../../../kubernetes/error.ts";
+import { type Pod, podPath } from "../../../kubernetes/objects/pod.ts";
+import { claimPath, type ResourceClaim } from "../../../kubernetes/objects/resource_claim.ts";
+import type { KubernetesRequest } from "../../../kubernetes/request.ts";
 import type { ReadClaim, ReadPod } from "./claim.ts";
 
 /** Reads claims from the API server. */

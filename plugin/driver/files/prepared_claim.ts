@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
 import * as v from "valibot";
-import { describeSecretIssue } from "../../program/text/describe_issue.ts";
-import type { GpuShare } from "./claim.ts";
-import { HeldLease } from "./leases/held_lease.ts";
+import { describeSecretIssue } from "../../../program/text/describe_issue.ts";
+import type { GpuShare } from "../claims/claim.ts";
+import { HeldLease } from "../leases/held_lease.ts";
 
 const PreparedClaim = v.object({
   namespace: v.string(),

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import type { Manifest } from "./manifests.ts";
+import type { Manifest } from "../steps/manifests.ts";
 
 /** A right of a service account: one verb on one resource. */
 export interface Right {

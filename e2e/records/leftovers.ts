@@ -1,5 +1,5 @@
-import { exec } from "./exec.ts";
-import { CLUSTER, get, kubectl, WORKERS } from "./kubectl.ts";
+import { exec } from "../steps/exec.ts";
+import { CLUSTER, get, kubectl, WORKERS } from "../steps/kubectl.ts";
 
 interface StoredObject {
   kind: string;

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
+import type { ClaimId } from "../claims/claim.ts";
 import { cdiDeviceName, formatCdiSpec, parseCdiSpec } from "./cdi.ts";
-import type { ClaimId } from "./claim.ts";
 
 const CLAIM: ClaimId = { namespace: "team", name: "train-gpu", uid: "0b0d6c1c-2f4e-4a57-9f0e-3a2f6f1f8a11" };
 const FOLDER = "/var/lib/kubelet/plugins/bitfusion.io/claims/1";

@@ -1,10 +1,10 @@
 import { chmod, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { DRIVER } from "../../pool/driver.ts";
-import { formatLeases, LEASE_FILES } from "../../pool/lease_folder.ts";
-import { replaceFile } from "../../program/replace_file.ts";
+import { DRIVER } from "../../../pool/driver.ts";
+import { formatLeases, LEASE_FILES } from "../../../pool/lease_folder.ts";
+import { replaceFile } from "../../../program/replace_file.ts";
+import type { ClaimId } from "../claims/claim.ts";
 import { formatCdiSpec, parseCdiSpec } from "./cdi.ts";
-import type { ClaimId } from "./claim.ts";
 import { formatRecord, type PreparedClaim, parseRecord } from "./prepared_claim.ts";
 
 /**

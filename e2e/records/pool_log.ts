@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { SERVERS } from "../cluster/pool.ts";
-import { exec } from "./exec.ts";
+import { exec } from "../steps/exec.ts";
 
 const Line = v.object({
   "@timestamp": v.string(),

@@ -1,8 +1,8 @@
-import type { Pod } from "../../kubernetes/objects/pod.ts";
-import { parseInteger } from "../../kubernetes/objects/quantity.ts";
-import type { DeviceAllocation, ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
-import { DRIVER } from "../../pool/driver.ts";
-import { UNITS_PER_GPU } from "../../pool/units.ts";
+import type { Pod } from "../../../kubernetes/objects/pod.ts";
+import { parseInteger } from "../../../kubernetes/objects/quantity.ts";
+import type { DeviceAllocation, ResourceClaim } from "../../../kubernetes/objects/resource_claim.ts";
+import { DRIVER } from "../../../pool/driver.ts";
+import { UNITS_PER_GPU } from "../../../pool/units.ts";
 
 /** The identity of a ResourceClaim, as the kubelet sends it. */
 export interface ClaimId {

@@ -1,6 +1,6 @@
-import { claimsOfPod, type Pod, requestedByPod } from "../../kubernetes/objects/pod.ts";
-import { controllingPod, type ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
-import { RESOURCE_NAME } from "../../pool/driver.ts";
+import { claimsOfPod, type Pod, requestedByPod } from "../../../kubernetes/objects/pod.ts";
+import { controllingPod, type ResourceClaim } from "../../../kubernetes/objects/resource_claim.ts";
+import { RESOURCE_NAME } from "../../../pool/driver.ts";
 import { allocatedUnits, type ReadClaim, type ReadPod } from "./claim.ts";
 
 export interface GateOptions {

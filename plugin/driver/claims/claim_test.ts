@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { DeviceAllocation, ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
+import type { DeviceAllocation, ResourceClaim } from "../../../kubernetes/objects/resource_claim.ts";
 import { allocatedShares, reasonForLoss } from "./claim.ts";
 
 const ID = { namespace: "team", name: "train-gpu", uid: "a-1" };

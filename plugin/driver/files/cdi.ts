@@ -1,8 +1,8 @@
 import * as v from "valibot";
-import { DRIVER } from "../../pool/driver.ts";
-import { LEASES_VARIABLE } from "../../pool/lease_folder.ts";
-import { describeIssue } from "../../program/text/describe_issue.ts";
-import type { ClaimId } from "./claim.ts";
+import { DRIVER } from "../../../pool/driver.ts";
+import { LEASES_VARIABLE } from "../../../pool/lease_folder.ts";
+import { describeIssue } from "../../../program/text/describe_issue.ts";
+import type { ClaimId } from "../claims/claim.ts";
 
 /*
  * CDI files tell the container runtime what to add to the containers of a claim (Container Device Interface,

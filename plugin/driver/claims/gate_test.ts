@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import type { Pod } from "../../kubernetes/objects/pod.ts";
-import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
+import type { Pod } from "../../../kubernetes/objects/pod.ts";
+import type { ResourceClaim } from "../../../kubernetes/objects/resource_claim.ts";
 import { findUncovered, type GateOptions } from "./gate.ts";
 
 interface ClaimOptions {
