@@ -12,7 +12,7 @@ import {
   waitForSuccess,
   waitForUnits,
 } from "../steps/kubectl.ts";
-import { killPlugin, pluginPod, pluginSockets } from "../steps/node_plugin.ts";
+import { driverSockets, killPlugin, pluginPod } from "../steps/node_plugin.ts";
 import { type PodManifest, sharePod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
 
@@ -88,9 +88,9 @@ scenario("a pod keeps its lease while the driver, the kubelet and the pool serve
   const command = ["sleep", "3600"];
   await apply(sharePod({ namespace, name: "holder", ...WHOLE_GPU_OF_B, command, node }));
   await timeUntilReady(namespace, "holder");
-  const before = await pluginSockets(node);
+  const before = await driverSockets(node);
   await killPlugin(node);
-  await waitFor("the driver", async () => (await pluginSockets(node)).some((name) => !before.includes(name)));
+  await waitFor("the driver", async () => (await driverSockets(node)).some((name) => !before.includes(name)));
   await exec(["docker", "exec", node, "systemctl", "restart", "kubelet"]);
   expect((await poolEvents(namespace)).map(({ message }) => message)).toEqual(["Lease granted"]);
   const starts = await startsOfServerB();

@@ -36,13 +36,22 @@ export async function heldUnits(node: string, namespace: string, pod: string): P
   return held;
 }
 
-/** Returns the plugin's socket names on a node. Each registration uses a new socket. */
-export async function pluginSockets(node: string): Promise<string[]> {
-  const names = await exec(["docker", "exec", node, "ls", "/var/lib/kubelet/device-plugins"]);
+/** Returns the names of the device plugin's sockets on a node. Each registration uses a new socket. */
+export function pluginSockets(node: string): Promise<string[]> {
+  return socketsIn(node, "/var/lib/kubelet/device-plugins");
+}
+
+/** Returns the names of the sockets on a node by which the kubelet finds the driver. Each registration uses a new socket. */
+export function driverSockets(node: string): Promise<string[]> {
+  return socketsIn(node, "/var/lib/kubelet/plugins_registry");
+}
+
+async function socketsIn(node: string, directory: string): Promise<string[]> {
+  const names = await exec(["docker", "exec", node, "ls", directory]);
   return names.split("\n").filter((name) => name.startsWith("bitfusion.io-"));
 }
 
-/** Kills the plugin on a node, like a crash. The kubelet restarts it. */
+/** Kills the device plugin and the driver on a node, like a crash. The kubelet restarts it. */
 export async function killPlugin(node: string): Promise<void> {
   await exec(["docker", "exec", node, "pkill", "-KILL", "-x", "device-plugin"]);
 }
