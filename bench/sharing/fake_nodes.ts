@@ -20,7 +20,13 @@ const TAINT = { key: "bench", effect: "NoSchedule" };
  */
 export async function startFakeNodes({ request, count, labels }: FakeNodesOptions): Promise<AsyncDisposable> {
   const names = Array.from({ length: count }, (_, index) => `bench-${index}`);
-  const resources = { cpu: "64", memory: "256Gi", pods: "500", "bitfusion.io/gpu": "1000000" };
+  const resources = {
+    cpu: "64",
+    memory: "256Gi",
+    "ephemeral-storage": "100Gi", // for the logs of the DaemonSet
+    pods: "500",
+    "bitfusion.io/gpu": "1000000",
+  };
   for (const name of names) {
     const status = { capacity: resources, allocatable: resources, conditions: [ready()] };
     const metadata = { name, labels: { ...labels, "kubernetes.io/hostname": name } };

@@ -6,6 +6,7 @@ import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import { type ApiObject, watchObjects } from "../../kubernetes/watch.ts";
 import { createLatest, type Latest } from "../../program/latest.ts";
 import { silentLog } from "../../program/testing.ts";
+import { ANNOTATIONS, SHARE_LIMITS } from "../../webhook/pod/keys.ts";
 
 const NAMESPACE = "bench-scheduling";
 const PODS_PATH = `/api/v1/namespaces/${NAMESPACE}/pods`;
@@ -24,6 +25,11 @@ export interface PodBatches {
   claimDelays(count: number): Promise<number[]>;
   /** Deletes all pods and their claims, and waits until they are gone. */
   clear(): Promise<void>;
+}
+
+interface PodTemplate {
+  readonly metadata: object;
+  readonly spec: object;
 }
 
 export interface PodBatchOptions {
@@ -48,32 +54,28 @@ export async function createPodBatches({ request, count, nodeSelector }: PodBatc
   const account = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/default`;
   await waitFor("the service account", () => request(account).then(Boolean, () => false));
 
-  const additions: Readonly<Record<ClaimOrigin, { metadata?: object; spec?: object; resources?: object }>> = {
-    none: {},
-    template: {
-      spec: { resourceClaims: [{ name: "gpu", resourceClaimTemplateName: template }] },
-      resources: { claims: [{ name: "gpu" }] },
-    },
-    controller: {
-      metadata: { annotations: { "auto-management/bitfusion": "yes" } },
-      resources: { limits: { "bitfusion.io/gpu-num": "1", "bitfusion.io/gpu-percent": "50" } },
-    },
+  const podWith = (annotations: Record<string, string>, spec: object): PodTemplate => ({
+    metadata: { annotations },
+    spec: { nodeSelector, tolerations: [{ operator: "Exists" }], ...spec },
+  });
+  const withContainer = (resources: object) => ({
+    containers: [{ name: "main", image: "none", command: ["none"], resources }],
+  });
+  const requests = { cpu: "1m" };
+  const limits = { [SHARE_LIMITS.num]: "1", [SHARE_LIMITS.percent]: "50" };
+  const annotated = podWith({ [ANNOTATIONS.mode]: "yes" }, withContainer({ requests, limits }));
+  const { spec: injected } = await createPod("injected", annotated, { dryRun: "All" });
+  const resourceClaims = injected.resourceClaims?.map(({ name }) => ({ name, resourceClaimTemplateName: template }));
+  const pods: Readonly<Record<ClaimOrigin, PodTemplate>> = {
+    none: podWith({}, withContainer({ requests })),
+    // What the webhook makes of an annotated pod. It reviews this one, too, and leaves it alone.
+    template: podWith({ [ANNOTATIONS.mode]: "none" }, { ...injected, resourceClaims }),
+    controller: annotated,
   };
 
-  async function createPod(name: string, origin: ClaimOrigin): Promise<Pod> {
-    const { metadata, spec, resources } = additions[origin];
-    const container = {
-      name: "main",
-      image: "none",
-      command: ["none"],
-      resources: { requests: { cpu: "1m" }, ...resources },
-    };
-    const tolerations = [{ operator: "Exists" }];
-    const body = {
-      metadata: { name, ...metadata },
-      spec: { nodeSelector, tolerations, containers: [container], ...spec },
-    };
-    const response = await request(PODS_PATH, { method: "POST", body, timeout: 60_000 });
+  async function createPod(name: string, pod: PodTemplate, query: Record<string, string> = {}): Promise<Pod> {
+    const body = { ...pod, metadata: { ...pod.metadata, name } };
+    const response = await request(PODS_PATH, { method: "POST", body, query, timeout: 60_000 });
     return (await response.json()) as Pod;
   }
 
@@ -95,7 +97,7 @@ export async function createPodBatches({ request, count, nodeSelector }: PodBatc
       const bound = waitUntilBound(request, count, deadline);
       const start = performance.now();
       const names = Array.from({ length: count }, (_, index) => `pod-${index}`);
-      await forEach(names, async (name) => void (await createPod(name, origin)));
+      await forEach(names, async (name) => void (await createPod(name, pods[origin])));
       return ((await bound) - start) / 1000;
     },
     async claimDelays(count) {
@@ -105,7 +107,7 @@ export async function createPodBatches({ request, count, nodeSelector }: PodBatc
       const delays: number[] = [];
       try {
         for (let index = 0; index < count; index++) {
-          const pod = await createPod(`alone-${index}`, "controller");
+          const pod = await createPod(`alone-${index}`, pods.controller);
           const start = performance.now();
           const [name = ""] = claimsOfPod(pod).values();
           delays.push((await untilCreated(created, name)) - start);
