@@ -8,7 +8,8 @@ const PODS = 20;
 /** Measures the time from a pod's creation until it is ready, one pod at a time: with units only, and with a claim. */
 export async function benchPodStart(): Promise<Record<string, string>[]> {
   const rows: Record<string, string>[] = [];
-  for (const allocation of ["units", "claims"] as const) {
+  // In this order: after a change to claims, nodes take no new pods for minutes.
+  for (const allocation of ["claims", "units"] as const) {
     await install(allocation);
     const namespace = `bench-${allocation}`;
     await kubectl("create", "namespace", namespace);
@@ -18,6 +19,7 @@ export async function benchPodStart(): Promise<Record<string, string>[]> {
     const ms = (fraction: number) => `${percentile(times, fraction).toFixed(0)} ms`;
     rows.push({ "pod created to running": `ALLOCATION=${allocation}`, p50: ms(0.5), p90: ms(0.9) });
   }
+  await install("claims");
   return rows;
 }
 
