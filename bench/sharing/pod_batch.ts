@@ -6,7 +6,7 @@ import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import { type ApiObject, watchObjects } from "../../kubernetes/watch.ts";
 import { createLatest, type Latest } from "../../program/latest.ts";
 import { silentLog } from "../../program/testing.ts";
-import { ANNOTATIONS, SHARE_LIMITS } from "../../webhook/pod/keys.ts";
+import { ANNOTATIONS, SHARE_LIMITS, UNITS } from "../../webhook/pod/keys.ts";
 
 const NAMESPACE = "bench-scheduling";
 const PODS_PATH = `/api/v1/namespaces/${NAMESPACE}/pods`;
@@ -68,8 +68,8 @@ export async function createPodBatches({ request, count, nodeSelector }: PodBatc
   const resourceClaims = injected.resourceClaims?.map(({ name }) => ({ name, resourceClaimTemplateName: template }));
   const pods: Readonly<Record<ClaimOrigin, PodTemplate>> = {
     none: podWith({}, withContainer({ requests })),
-    // What the webhook makes of an annotated pod. It reviews this one, too, and leaves it alone.
-    template: podWith({ [ANNOTATIONS.mode]: "none" }, { ...injected, resourceClaims }),
+    // What the webhook makes of an annotated pod, without its units. It reviews this one, too, and leaves it alone.
+    template: podWith({ [ANNOTATIONS.mode]: "none" }, { ...withoutUnits(injected), resourceClaims }),
     controller: annotated,
   };
 
@@ -129,6 +129,10 @@ export async function createPodBatches({ request, count, nodeSelector }: PodBatc
       });
     },
   };
+}
+
+function withoutUnits(spec: Pod["spec"]): Pod["spec"] {
+  return JSON.parse(JSON.stringify(spec, (key, value) => (key === UNITS ? undefined : value)));
 }
 
 /** Waits until this many pods are bound. Returns when the last one was, as performance.now() tells it. */

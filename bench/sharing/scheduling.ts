@@ -88,6 +88,7 @@ export async function benchScheduling(options: SchedulingOptions): Promise<Recor
       samples.map(({ time }, index) => (others[index]?.time ?? Number.NaN) / time),
       2,
     );
+  await startController();
   const delays = await batches.claimDelays(ALONE);
   const ms = (fraction: number) => `${percentile(delays, fraction).toFixed(0)} ms`;
   return [
