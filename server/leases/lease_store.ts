@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import * as v from "valibot";
+import { ignoreMissing } from "../../program/ignore_missing.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import { replaceFile } from "../../program/replace_file.ts";
 import { describeSecretIssue } from "../../program/text/describe_issue.ts";
@@ -69,7 +70,7 @@ export function createLeaseStore({ path, log }: LeaseStoreOptions): LeaseStore {
   return {
     async load({ now }) {
       try {
-        const text = await readIfPresent(path);
+        const text = await ignoreMissing(readFile(path, "utf8"));
         if (text === undefined) return [];
         const toLedger = now() - Date.now();
         return parse(text).map((lease) => ({ ...lease, grantedAt: lease.grantedAt + toLedger }));
@@ -96,13 +97,4 @@ function parse(text: string): v.InferOutput<typeof StoredLeases>["leases"] {
   );
   if (success) return output.leases;
   throw new Error(describeSecretIssue(issues[0]));
-}
-
-async function readIfPresent(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  }
 }

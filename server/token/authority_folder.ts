@@ -1,6 +1,7 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ConfigError } from "../../program/config_error.ts";
+import { ignoreMissing } from "../../program/ignore_missing.ts";
 import { messageOf } from "../../program/log/log.ts";
 import { type Authority, createAuthority, formatAuthority, parseAuthority } from "../../tls/authority.ts";
 
@@ -46,8 +47,7 @@ async function create(
 }
 
 async function readOptional(path: string): Promise<string | undefined> {
-  return readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return undefined;
+  return ignoreMissing(readFile(path, "utf8")).catch((error: Error) => {
     throw new ConfigError(`Cannot read ${path}: ${error.message}`);
   });
 }

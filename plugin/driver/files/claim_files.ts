@@ -2,6 +2,7 @@ import { chmod, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { DRIVER } from "../../../pool/driver.ts";
 import { formatLeases, LEASE_FILES } from "../../../pool/lease_folder.ts";
+import { ignoreMissing } from "../../../program/ignore_missing.ts";
 import { replaceFile } from "../../../program/replace_file.ts";
 import type { ClaimId } from "../claims/claim.ts";
 import { formatCdiSpec, parseCdiSpec } from "./cdi.ts";
@@ -145,13 +146,4 @@ async function writeFile(path: string, content: string, mode: number, signal: Ab
   if ((await ignoreMissing(readFile(path, "utf8"))) === content) return;
   const unfinished = join(dirname(path), `${basename(path)}.${crypto.randomUUID().slice(0, 8)}${UNFINISHED_SUFFIX}`);
   await replaceFile(path, content, { mode, unfinished, signal });
-}
-
-async function ignoreMissing<T>(reading: Promise<T>): Promise<T | undefined> {
-  try {
-    return await reading;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  }
 }
