@@ -3,6 +3,7 @@ import { toMarkdown } from "./common/table.ts";
 import { benchController } from "./controller/controller.ts";
 import { benchPlanning } from "./controller/planning.ts";
 import { benchGate } from "./gate/gate.ts";
+import { benchPacking } from "./packing/packing.ts";
 import { benchPlugin } from "./plugin/plugin.ts";
 import { benchSharing } from "./sharing/sharing.ts";
 import { benchMemory } from "./webhook/memory.ts";
@@ -14,6 +15,7 @@ type Bench = (options: { reviews: number }) => Promise<Table[]>;
 const BENCHES: Record<string, Bench> = {
   controller: async () => [benchPlanning(), await benchController()],
   gate: benchGate,
+  packing: benchPacking,
   plugin: benchPlugin,
   sharing: benchSharing,
   webhook: async (options) => [await benchWebhook(), await benchMemory(options)],

@@ -281,6 +281,26 @@ test("createSlicePlanner() adds a new GPU to the first slice with room, and move
   expect([...devicesOf(grown).keys()]).toEqual(expect.arrayContaining([...devicesOf(next).keys()]));
 });
 
+// The scheduler tries the devices in this order: pods fill one server after another, and leave whole servers free.
+test("createSlicePlanner() lists the GPUs of a server next to each other, whatever their ids, and keeps this order", () => {
+  const [firstIds, secondIds] = [
+    ["e", "a", "c", "g"],
+    ["d", "h", "b", "f"],
+  ] as const;
+  const first = server(
+    "first:1",
+    firstIds.map((id) => gpu(id)),
+  );
+  const second = server(
+    "second:1",
+    secondIds.map((id) => gpu(id)),
+  );
+  const slices = converge({ inventory: inventoryOf(first) });
+  const later = converge({ inventory: inventoryOf(second, first), slices });
+  const order = [...firstIds, ...secondIds].map(deviceName);
+  expect([...devicesOf(later).keys()].map((key) => splitDeviceKey(key).device)).toEqual(order);
+});
+
 test("createSlicePlanner() publishes a GPU whose slice was lost in the pool where claims hold it", () => {
   const held = new Map([[`bitfusion-7/${B}`, 60]]);
   expect([...devicesOf(converge({ inventory: both, held })).keys()]).toEqual([`bitfusion-0/${A}`, `bitfusion-7/${B}`]);
