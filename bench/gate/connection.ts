@@ -2,11 +2,13 @@ import { formatConnect } from "../../pool/gate/request.ts";
 import { CONNECTED } from "../../server/gate/connect_request.ts";
 import { LEASE } from "./transfer.ts";
 
-/** Where the data plane is reached: directly, or through the gate. */
+/** Where the data plane is reached. */
 export interface Target {
   readonly port: number;
-  /** The CA of the gate. Undefined: the port is the data plane's own. */
+  /** The CA of the port's certificate. Undefined: without TLS. */
   readonly ca?: string;
+  /** Whether the port is that of a gate. */
+  readonly isGate?: boolean;
 }
 
 export interface Connection extends Disposable {
@@ -15,10 +17,11 @@ export interface Connection extends Disposable {
 }
 
 /** Connects to the data plane in this mode: see echo_process.ts. */
-export async function connect({ port, ca }: Target, mode: string): Promise<Connection> {
+export async function connect({ port, ca, isGate }: Target, mode: string): Promise<Connection> {
   let missing = 0;
   let complete = Promise.withResolvers<void>();
   let pending: Buffer = Buffer.alloc(0);
+  const ready = Promise.withResolvers<void>();
   function flush(socket: Bun.Socket): void {
     pending = pending.subarray(Math.max(0, socket.write(pending)));
   }
@@ -27,6 +30,10 @@ export async function connect({ port, ca }: Target, mode: string): Promise<Conne
     port,
     ...(ca === undefined ? {} : { tls: { ca, serverName: "localhost" } }),
     socket: {
+      open: () => {
+        if (ca === undefined) ready.resolve();
+      },
+      handshake: () => ready.resolve(),
       data(_, bytes) {
         missing -= bytes.length;
         if (missing <= 0) complete.resolve();
@@ -45,7 +52,8 @@ export async function connect({ port, ca }: Target, mode: string): Promise<Conne
     flush(socket);
     return complete.promise;
   }
-  if (ca !== undefined) {
+  await ready.promise;
+  if (isGate) {
     await exchange(Buffer.from(formatConnect(LEASE.id, LEASE.secret)), CONNECTED.length);
   }
   socket.write(mode);

@@ -1,7 +1,8 @@
 /*
  * Stands in for a data plane. The first byte of a connection says what it does with the others: "e" sends them back, "u" answers with one
- * byte for each UPLOAD bytes, and "d" sends as many bytes for each one.
+ * byte for each TRANSFER bytes, and "d" sends as many bytes for each one. With USE_TLS, the connections are encrypted.
  */
+import { readFile } from "node:fs/promises";
 import { TRANSFER } from "./transfer.ts";
 
 interface State {
@@ -21,9 +22,12 @@ function send(socket: Bun.Socket<State>): void {
   }
 }
 
+const { USE_TLS, TLS_CERT_FILE = "", TLS_KEY_FILE = "" } = process.env;
+const tls = { cert: await readFile(TLS_CERT_FILE, "utf8"), key: await readFile(TLS_KEY_FILE, "utf8") };
 const listener = Bun.listen<State>({
   hostname: "127.0.0.1",
   port: 0,
+  ...(USE_TLS ? { tls } : {}),
   socket: {
     open(socket) {
       socket.data = { mode: "", received: 0, due: 0 };

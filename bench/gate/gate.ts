@@ -4,7 +4,7 @@ import { median, percentile } from "../common/statistics.ts";
 import { type Connection, connect, type Target } from "./connection.ts";
 import { TRANSFER } from "./transfer.ts";
 
-/** Both ways are measured in turn, so that other load of the machine meets both. */
+/** All ways are measured in turn, so that other load of the machine meets each. */
 const ROUNDS = 9;
 const CALLS = 2000;
 const CONNECTIONS = 200;
@@ -13,13 +13,27 @@ const CONNECTIONS = 200;
 const CALL = Buffer.alloc(64);
 const UPLOAD = Buffer.alloc(TRANSFER);
 
-/** Measures the gate beside direct connections over loopback, without TLS. Each end is a process of its own. */
+/** What is measured in turn. */
+type Way = "direct" | "tls" | "gate";
+
+/**
+ * Measures the gate beside direct connections over loopback to the same process, without TLS and with it: the latter is what any gate of
+ * this runtime costs at least. Each end is a process of its own.
+ */
 export async function benchGate(): Promise<Record<string, string>[][]> {
   await using tls = await createTlsFolder();
   await using echo = await startServer("bench/gate/echo_process.ts", { tls: tls.path });
+  await using encrypted = await startServer("bench/gate/echo_process.ts", {
+    tls: tls.path,
+    environment: { USE_TLS: "1" },
+  });
   const environment = { UPSTREAM: String(echo.port) };
   await using gate = await startServer("bench/gate/gate_process.ts", { tls: tls.path, environment });
-  const targets = { direct: { port: echo.port }, gate: { port: gate.port, ca: tls.ca } };
+  const targets = {
+    direct: { port: echo.port },
+    tls: { port: encrypted.port, ca: tls.ca },
+    gate: { port: gate.port, ca: tls.ca, isGate: true },
+  };
   const cpu = [await cpuTime(gate.pid)];
   async function compare(mode: string, measure: (connection: Connection) => Promise<number[]>) {
     const results = await inTurn(targets, mode, measure);
@@ -32,19 +46,26 @@ export async function benchGate(): Promise<Record<string, string>[][]> {
   const [callCpu = 0, upCpu = 0, downCpu = 0] = cpu.slice(1).map((time, index) => time - (cpu[index] ?? 0));
   const perCall = `${((callCpu / ((ROUNDS + 1) * CALLS)) * 1e6).toFixed(0)} µs`;
   const perGigabyte = (seconds: number) => `${((seconds * 1e9) / ((ROUNDS + 1) * TRANSFER)).toFixed(2)} s/GB`;
-  const row = (measure: string, direct: number, gate: number, cpu: string) => ({
-    Measure: measure,
-    Direct: direct.toFixed(direct < 10 ? 2 : 0),
-    Gate: gate.toFixed(direct < 10 ? 2 : 0),
-    "Gate / direct": (gate / direct).toFixed(2),
-    "CPU of the gate": cpu,
-  });
+  const row = (measure: string, figure: (values: number[]) => number, results: Record<Way, number[]>, cpu: string) => {
+    const [direct, encrypted, gate] = [figure(results.direct), figure(results.tls), figure(results.gate)];
+    const digits = direct < 10 ? 2 : 0;
+    return {
+      Measure: measure,
+      Direct: direct.toFixed(digits),
+      "Direct with TLS": encrypted.toFixed(digits),
+      Gate: gate.toFixed(digits),
+      "TLS / direct": (encrypted / direct).toFixed(2),
+      "Gate / direct": (gate / direct).toFixed(2),
+      "CPU of the gate": cpu,
+    };
+  };
+  const p99 = (values: number[]) => percentile(values, 0.99);
   return [
     [
-      row("call of 64 bytes, p50, µs", median(calls.direct), median(calls.gate), perCall),
-      row("call of 64 bytes, p99, µs", percentile(calls.direct, 0.99), percentile(calls.gate, 0.99), perCall),
-      row("to the server, GB/s", median(up.direct), median(up.gate), perGigabyte(upCpu)),
-      row("from the server, GB/s", median(down.direct), median(down.gate), perGigabyte(downCpu)),
+      row("call of 64 bytes, p50, µs", median, calls, perCall),
+      row("call of 64 bytes, p99, µs", p99, calls, perCall),
+      row("to the server, GB/s", median, up, perGigabyte(upCpu)),
+      row("from the server, GB/s", median, down, perGigabyte(downCpu)),
     ],
     await benchConnections(() => startServer("bench/gate/gate_process.ts", { tls: tls.path, environment }), tls.ca),
   ];
@@ -54,7 +75,7 @@ export async function benchGate(): Promise<Record<string, string>[][]> {
 async function benchConnections(start: () => Promise<ServerProcess>, ca: string): Promise<Record<string, string>[]> {
   await using gate = await start();
   using stack = new DisposableStack();
-  const open = async () => stack.use(await connect({ port: gate.port, ca }, "e"));
+  const open = async () => stack.use(await connect({ port: gate.port, ca, isGate: true }, "e"));
   await callTimes(await open(), CALLS);
   const before = await gate.memory();
   const connections: Connection[] = [];
@@ -74,15 +95,15 @@ async function benchConnections(start: () => Promise<ServerProcess>, ca: string)
   ];
 }
 
-/** Measures both ways in turn. Returns the results of all rounds but the first. */
+/** Measures all ways in turn. Returns the results of all rounds but the first. */
 async function inTurn(
-  targets: Readonly<Record<"direct" | "gate", Target>>,
+  targets: Readonly<Record<Way, Target>>,
   mode: string,
   measure: (connection: Connection) => Promise<number[]>,
-): Promise<Record<"direct" | "gate", number[]>> {
-  const results = { direct: [] as number[], gate: [] as number[] };
+): Promise<Record<Way, number[]>> {
+  const results: Record<Way, number[]> = { direct: [], tls: [], gate: [] };
   for (let round = 0; round <= ROUNDS; round++) {
-    for (const way of ["direct", "gate"] as const) {
+    for (const way of ["direct", "tls", "gate"] as const) {
       using connection = await connect(targets[way], mode);
       const values = await measure(connection);
       if (round > 0) results[way].push(...values);
