@@ -39,7 +39,7 @@ export async function readConfiguration(environment: Environment): Promise<Clien
   const servers = await readServersConf(join(configurationFolder(environment), TOKEN_FILES.servers));
   const client = await readFirst(TOKEN_FILES.client, clientYamlPaths(environment));
   const ca = await readFirst(TOKEN_FILES.ca, caPaths(environment));
-  return { servers, tls: parseIdentity({ ca, client }) };
+  return { servers: servers.map(({ address }) => address), tls: parseIdentity({ ca, client }) };
 }
 
 /** Parses an identity for `bitfusion.pool.v1`. @throws {ConfigError} when it is invalid or for another protocol. */

@@ -350,7 +350,7 @@ test("createLeaderWork() writes few slices for a server that changes its GPUs as
       }),
   });
   const { startLeader, writes } = await start();
-  const source = createPoolSource([`127.0.0.1:${server.port}`], {
+  const source = createPoolSource([{ address: `127.0.0.1:${server.port}` }], {
     interval: 6000,
     token: createLatest<Token>({ tls: TEST_CLIENT }).changes,
     log: silentLog,

@@ -1,12 +1,13 @@
 import { hostname } from "node:os";
 import * as v from "valibot";
 import { type Allocation, allocation } from "../pool/allocation/allocation.ts";
+import type { ServerEntry } from "../pool/server_entry.ts";
 import { POOL_SETTINGS, serversOf } from "../pool/sources/pool_settings.ts";
 import { type Environment, port, readEnvironment, seconds, setting } from "../program/environment.ts";
 
 export interface ControllerSettings {
-  /** host:port of each pool server, or the path of a servers.conf. Undefined: nothing is published, and GPUs that already are get no new pods. */
-  readonly servers?: readonly string[] | string;
+  /** The pool servers, or the path of a servers.conf. Undefined: nothing is published, and GPUs that already are get no new pods. */
+  readonly servers?: readonly ServerEntry[] | string;
   /** The folder of the pool's token. Undefined: it is in the Secret. */
   readonly tokenFolder?: string;
   readonly allocation: Allocation;

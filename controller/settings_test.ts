@@ -3,7 +3,7 @@ import { readSettings } from "./settings.ts";
 
 test("readSettings() evicts after five minutes and publishes the pool by default", () => {
   expect(readSettings({ POOL_SERVERS: "a:1,b:2", POD_NAME: "p" })).toEqual({
-    servers: ["a:1", "b:2"],
+    servers: [{ address: "a:1" }, { address: "b:2" }],
     allocation: "claims",
     interval: 10_000,
     evictAfter: 300_000,

@@ -1,8 +1,8 @@
 import { hostname } from "node:os";
 import * as v from "valibot";
-import { EXPECTED_SERVERS } from "../pool/address.ts";
 import { type Allocation, allocation } from "../pool/allocation/allocation.ts";
 import { DRIVER } from "../pool/driver.ts";
+import { EXPECTED_SERVERS, type ServerEntry } from "../pool/server_entry.ts";
 import { POOL_SETTINGS, serversOf } from "../pool/sources/pool_settings.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, integer, port, readEnvironment, seconds, setting } from "../program/environment.ts";
@@ -17,8 +17,8 @@ export interface PluginSettings {
   readonly resourceNums?: number;
   /** The part of the pool that this node lists. Index -1 if the pool is split over other nodes only. */
   readonly part?: PoolPart;
-  /** host:port of each pool server, or the path of a servers.conf. Undefined: all units are always healthy. */
-  readonly servers?: readonly string[] | string;
+  /** The pool servers, or the path of a servers.conf. Undefined: all units are always healthy. */
+  readonly servers?: readonly ServerEntry[] | string;
   /** The folder of the pool's token. Undefined: it is in the Secret. */
   readonly tokenFolder?: string;
   readonly kubeletDirectory: string;

@@ -1,12 +1,7 @@
-import * as v from "valibot";
-
 const ADDRESS = /^(?<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):(?<port>\d{1,5})$/;
 
 /** The expected form of an address, for error messages. */
 export const EXPECTED_ADDRESS = "expected host:port, such as 10.202.122.248:56001";
-
-/** The expected form of a list of addresses, for error messages. */
-export const EXPECTED_SERVERS = `${EXPECTED_ADDRESS}, several separated by commas`;
 
 /** Whether a text is host:port, with IPv6 hosts in brackets. */
 export function isAddress(text: string): boolean {
@@ -18,13 +13,4 @@ export function isAddress(text: string): boolean {
 export function splitAddress(address: string): { host: string; port: number } {
   const colon = address.lastIndexOf(":");
   return { host: address.slice(0, colon).replace(/^\[|\]$/g, ""), port: Number(address.slice(colon + 1)) };
-}
-
-/** A setting with the addresses of the pool servers, separated by commas. The output has no duplicates. */
-export function poolServers() {
-  return v.pipe(
-    v.string(),
-    v.transform((text) => [...new Set(text.split(",").map((address) => address.trim()))]),
-    v.check((addresses) => addresses.every(isAddress), EXPECTED_SERVERS),
-  );
 }

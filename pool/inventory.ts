@@ -1,3 +1,5 @@
+import type { NodeLabels } from "./server_entry.ts";
+
 /** The observed state of the pool at one time. */
 export interface Inventory {
   readonly servers: readonly PoolServer[];
@@ -6,6 +8,8 @@ export interface Inventory {
 export interface PoolServer {
   /** host:port. */
   readonly address: string;
+  /** Only nodes with these labels reach the server. Absent: all nodes do. */
+  readonly nodes?: NodeLabels;
   /** Whether the server answers this program. One that accepts connections and is silent does not. */
   readonly reachable: boolean;
   /**

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { gpuMemory } from "../kubernetes/objects/gpu_memory.ts";
-import { poolServers } from "../pool/address.ts";
 import { allocation } from "../pool/allocation/allocation.ts";
+import { poolServers } from "../pool/server_entry.ts";
 import { POOL_TOKEN } from "../pool/sources/pool_settings.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, port, readEnvironment, setting } from "../program/environment.ts";

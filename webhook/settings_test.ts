@@ -30,8 +30,8 @@ test("readSettings() reads the variables, and treats an empty one as not set", (
 
 test("readSettings() reads the addresses of the pool servers", () => {
   expect(readSettings({ POOL_SERVERS: "gpu-1:56001,gpu-2:56001" }).POOL_SERVERS).toEqual([
-    "gpu-1:56001",
-    "gpu-2:56001",
+    { address: "gpu-1:56001" },
+    { address: "gpu-2:56001" },
   ]);
 });
 

@@ -28,7 +28,10 @@ if (import.meta.main) {
     request,
     owner: { apiVersion: "v1", kind: "Namespace", name: "bitfusion-system", uid: "bench" },
     driverNamespace: "bitfusion-node",
-    inventory: createPoolSource(POOL_SERVERS.split(","), { interval: 10_000, token, log: silentLog }),
+    inventory: createPoolSource(
+      POOL_SERVERS.split(",").map((address) => ({ address })),
+      { interval: 10_000, token, log: silentLog },
+    ),
     token,
     record: createEventRecorder({ request, component: "bench" }),
     log: silentLog,

@@ -3,6 +3,7 @@ import { attributesOf } from "../../pool/attributes.ts";
 import { deviceName } from "../../pool/device_name.ts";
 import type { Gpu, PoolServer } from "../../pool/inventory.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
+import { selectNodes } from "./node_selection.ts";
 
 /**
  * A GPU as the scheduler sees it. Claims consume its units. Its memory is a capacity that selectors can compare, and no claim consumes
@@ -14,6 +15,7 @@ export function createDevice(server: PoolServer, gpu: Gpu): Device {
     name: deviceName(gpu.id),
     allowMultipleAllocations: true,
     attributes: Object.fromEntries(attributes),
+    ...(server.nodes ? { nodeSelector: selectNodes(server.nodes) } : {}),
     capacity: {
       memory: { value: `${gpu.memoryMb}M`, requestPolicy: { default: "0" } },
       units: {

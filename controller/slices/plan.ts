@@ -5,6 +5,7 @@ import type { Gpu, Inventory, PoolServer } from "../../pool/inventory.ts";
 import { isInPool } from "../../pool/sources/published_pool.ts";
 import { createDevice, withTaint } from "./device.ts";
 import { deviceKey, type HeldUnits, splitDeviceKey } from "./device_key.ts";
+import { parseSelection } from "./node_selection.ts";
 import { type DesiredSlice, isUpToDate, MAX_DEVICES, parseSliceName, sliceIndex, sliceName } from "./slice.ts";
 import { evictionTime, type Problem, type TaintOptions, taintFor } from "./taint.ts";
 
@@ -79,7 +80,7 @@ export function createSlicePlanner(owner?: OwnerReference): SlicePlanner {
 
     for (const [index, { spec }] of own) {
       const devices: Device[] = [];
-      for (const before of spec.devices ?? []) {
+      for (const before of parseSelection(spec)) {
         if (published.has(before.name)) continue; // a duplicate would double its units
         published.add(before.name);
         const device = successor(before, deviceKey(spec.pool.name, before.name));
@@ -237,9 +238,10 @@ function nextEviction(desired: ReadonlyMap<number, readonly Device[]>, options: 
 function createTemplateCache(): (server: PoolServer) => readonly Device[] {
   const cache = new WeakMap<readonly Gpu[], { server: PoolServer; templates: readonly Device[] }>();
   return (server) => {
-    const { gpus = [], address, facts } = server;
+    const { gpus = [], address, facts, nodes } = server;
     const cached = cache.get(gpus);
-    if (cached && cached.server.address === address && cached.server.facts === facts) return cached.templates;
+    const isSame = cached?.server.address === address && cached.server.facts === facts && cached.server.nodes === nodes;
+    if (cached && isSame) return cached.templates;
     const templates = gpus.map((gpu) => createDevice(server, gpu));
     cache.set(gpus, { server, templates });
     return templates;

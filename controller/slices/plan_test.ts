@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import type { ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
+import type { NodeSelector, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import { deviceName } from "../../pool/device_name.ts";
 import type { PoolServer } from "../../pool/inventory.ts";
 import { applyPlan, devicesOf, gpu, inventoryOf, server } from "../testing.ts";
@@ -118,6 +118,52 @@ test("createSlicePlanner() writes only the slice that has changed", () => {
 function poolGpus(slices: readonly ResourceSlice[]) {
   return slices.map(({ metadata }) => metadata.annotations?.["bitfusion.io/pool-gpus"]);
 }
+
+const READY = { key: "bitfusion.io/driver-ready", operator: "Exists" } as const;
+const inZone = (zone: string): NodeSelector => ({
+  nodeSelectorTerms: [
+    { matchExpressions: [READY, { key: "topology.kubernetes.io/zone", operator: "In", values: [zone] }] },
+  ],
+});
+const everywhere: NodeSelector = { nodeSelectorTerms: [{ matchExpressions: [READY] }] };
+
+/** A server with one GPU, of the same id as its host. It is reached from the nodes of a zone, or from all. */
+function serverIn(zone: string | undefined, host: string) {
+  const nodes = zone === undefined ? {} : { nodes: { "topology.kubernetes.io/zone": zone } };
+  return server(`${host}:1`, [gpu(host)], nodes);
+}
+
+/** The nodes that reach the GPUs with these ids, according to the slices. */
+function selectorsOf(slices: readonly ResourceSlice[], ...ids: string[]) {
+  return ids.map((id) => {
+    const slice = slices.find(({ spec }) => spec.devices?.some(({ name }) => name === deviceName(id)));
+    const device = slice?.spec.devices?.find(({ name }) => name === deviceName(id));
+    expect(Boolean(slice?.spec.nodeSelector)).toBe(!slice?.spec.perDeviceNodeSelection); // exactly one: else it is refused
+    expect(Boolean(device?.nodeSelector)).toBe(Boolean(slice?.spec.perDeviceNodeSelection));
+    return device?.nodeSelector ?? slice?.spec.nodeSelector;
+  });
+}
+
+test("createSlicePlanner() publishes the GPUs of a server for the nodes that reach it", () => {
+  const alike = converge({ inventory: inventoryOf(serverIn("a", "x"), serverIn("a", "y")) });
+  expect(alike[0]?.spec.nodeSelector).toEqual(inZone("a"));
+  expect(selectorsOf(alike, "x", "y")).toEqual([inZone("a"), inZone("a")]);
+  const inventory = inventoryOf(serverIn("a", "x"), serverIn("b", "y"), serverIn(undefined, "z"));
+  const mixed = converge({ inventory });
+  expect(selectorsOf(mixed, "x", "y", "z")).toEqual([inZone("a"), inZone("b"), everywhere]);
+  expect(plan({ inventory, slices: mixed })).toMatchObject({ removals: [], updates: [], creations: [] });
+});
+
+test("createSlicePlanner() moves no GPU when other nodes reach its server, and keeps the nodes of a server that is silent", () => {
+  const before = converge({ inventory: inventoryOf(serverIn(undefined, "x"), serverIn(undefined, "y")) });
+  const limited = converge({ inventory: inventoryOf(serverIn("a", "x"), serverIn("b", "y")), slices: before });
+  expect([...devicesOf(limited).keys()]).toEqual([...devicesOf(before).keys()]);
+  expect(selectorsOf(limited, "x", "y")).toEqual([inZone("a"), inZone("b")]);
+  const silent = converge({ inventory: inventoryOf(server("x:1"), server("y:1")), slices: limited });
+  expect(selectorsOf(silent, "x", "y")).toEqual([inZone("a"), inZone("b")]);
+  const open = converge({ inventory: inventoryOf(serverIn(undefined, "x"), serverIn(undefined, "y")), slices: silent });
+  expect(selectorsOf(open, "x", "y")).toEqual([everywhere, everywhere]);
+});
 
 test("createSlicePlanner() tells in the first slice how many GPUs the whole pool has", () => {
   const ids = Array.from({ length: 130 }, (_, index) => gpu(`gpu-${index}`));

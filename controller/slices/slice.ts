@@ -1,8 +1,10 @@
+import { isDeepStrictEqual } from "node:util";
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
 import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
 import { parseQuantity } from "../../kubernetes/objects/quantity.ts";
-import type { Device, DeviceCapacity, NodeSelector, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
-import { DRIVER, POOL_GPUS_ANNOTATION, READY_NODE_LABEL } from "../../pool/driver.ts";
+import type { Device, DeviceCapacity, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
+import { DRIVER, POOL_GPUS_ANNOTATION } from "../../pool/driver.ts";
+import { formatSelection } from "./node_selection.ts";
 
 /**
  * A slice as it should be. Each slice is a pool of its own with the same name: GPUs do not depend on each other, so one write always
@@ -19,11 +21,6 @@ export interface DesiredSlice {
 
 /** ResourceSliceMaxDevicesWithAdvancedFeatures (k8s.io/api/resource/v1). Taints are such a feature. */
 export const MAX_DEVICES = 64;
-
-/** The nodes on which the driver is ready. Elsewhere a bound pod could never start. */
-const READY_NODES: NodeSelector = {
-  nodeSelectorTerms: [{ matchExpressions: [{ key: READY_NODE_LABEL, operator: "Exists" }] }],
-};
 
 /** The name of a slice, and of its pool. */
 export function sliceName(index: number): string {
@@ -57,8 +54,7 @@ export function toResourceSlice({ name, devices, poolGpus, owner }: DesiredSlice
     spec: {
       driver: DRIVER,
       pool: { name, generation: (current?.spec.pool.generation ?? 0) + 1, resourceSliceCount: 1 },
-      nodeSelector: READY_NODES,
-      devices,
+      ...formatSelection(devices),
     },
   };
 }
@@ -72,10 +68,12 @@ export function isUpToDate(
   { devices, poolGpus, owner }: Omit<DesiredSlice, "name">,
 ): boolean {
   if (annotations[POOL_GPUS_ANNOTATION] !== (poolGpus === undefined ? undefined : String(poolGpus))) return false;
-  const { devices: stored = [], nodeSelector = {} } = spec;
   if (!containsFields(ownerReferences, owner ? [owner] : [])) return false;
-  if (!containsFields(nodeSelector, READY_NODES) || stored.length !== devices.length) return false;
-  return devices.every((device, index) => isSameDevice(stored[index] as Device, device));
+  const { devices: expected, nodeSelector, perDeviceNodeSelection } = formatSelection(devices);
+  const { devices: stored = [] } = spec;
+  if (!isDeepStrictEqual(spec.nodeSelector, nodeSelector) || stored.length !== expected.length) return false;
+  if (Boolean(spec.perDeviceNodeSelection) !== Boolean(perDeviceNodeSelection)) return false;
+  return expected.every((device, index) => isSameDevice(stored[index] as Device, device));
 }
 
 function isSameDevice(stored: Device, { capacity = {}, attributes = {}, taints = [], ...rest }: Device): boolean {

@@ -15,6 +15,8 @@ export interface ResourceSlice extends ApiObject {
     readonly pool: { readonly name: string; readonly generation: number; readonly resourceSliceCount: number };
     /** The nodes from which the devices can be used. */
     readonly nodeSelector?: NodeSelector;
+    /** Instead of `nodeSelector`: each device has its own. */
+    readonly perDeviceNodeSelection?: boolean;
     readonly devices?: readonly Device[];
   };
 }
@@ -37,6 +39,8 @@ export interface Device {
   readonly attributes?: Readonly<Record<string, DeviceAttribute>>;
   readonly capacity?: Readonly<Record<string, DeviceCapacity>>;
   readonly taints?: readonly DeviceTaint[];
+  /** The nodes from which the device can be used, if the slice leaves it to its devices. */
+  readonly nodeSelector?: NodeSelector;
 }
 
 export type DeviceAttribute = { readonly string: string } | { readonly int: number } | { readonly bool: boolean };

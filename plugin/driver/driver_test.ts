@@ -115,7 +115,7 @@ async function startNode({ pool: servers }: NodeOptions = {}) {
         pluginsRegistryDirectory: directories.registry,
         driverDirectory: directories.driver,
         cdiDirectory: directories.cdi,
-        servers: pool.map(({ address }) => address),
+        servers: pool.map(({ address }) => ({ address })),
         nodeName: node,
         outageTime,
         allocation,

@@ -41,7 +41,7 @@ async function start(address: string | undefined, options: Partial<PreparerOptio
   const preparer = createPreparer({
     files: createClaimFiles({ cdiDirectory: join(folder.path, "cdi"), recordDirectory: join(folder.path, "claims") }),
     pool: stack.use(
-      createPoolServers({ servers: address === undefined ? undefined : [address], token: createLatest(token) }),
+      createPoolServers({ servers: address === undefined ? undefined : [{ address }], token: createLatest(token) }),
     ),
     node: "node-1",
     readClaim: async () => claim(),

@@ -264,7 +264,7 @@ function follow(addresses: readonly string[]) {
     import { createPoolSource } from ${JSON.stringify(join(import.meta.dir, "pool_source.ts"))};
     import { createLogger, createLogOutput } from ${JSON.stringify(join(import.meta.dir, "../../program/log/log.ts"))};
     const output = createLogOutput("program");
-    const source = createPoolSource(${JSON.stringify(addresses)}, {
+    const source = createPoolSource(${JSON.stringify(addresses.map((address) => ({ address })))}, {
       interval: 3000,
       token: createLatest(${JSON.stringify({ tls: TEST_CLIENT })}).changes,
       log: createLogger("program", output),

@@ -1,21 +1,22 @@
+import { isDeepStrictEqual } from "node:util";
 import { createLatest } from "../../program/latest.ts";
 import type { Logger } from "../../program/log/log.ts";
 import { deviceName } from "../device_name.ts";
 import type { Inventory, InventorySource, PoolServer, ServerSource } from "../inventory.ts";
+import type { NodeLabels, ServerEntry } from "../server_entry.ts";
 import { createGpuOwners } from "./gpu_owners.ts";
 import { createFaultLog, type InventoryFault } from "./reported_inventory.ts";
 
-/**
- * Yields the host:port of each pool server, without duplicates, and again at each change. It may end after the first
- * list.
- */
-export type AddressSource = (signal: AbortSignal) => AsyncIterable<readonly string[]> | Iterable<readonly string[]>;
+/** Yields the pool servers, without duplicates, and again at each change. It may end after the first list. */
+export type ServerListSource = (
+  signal: AbortSignal,
+) => AsyncIterable<readonly ServerEntry[]> | Iterable<readonly ServerEntry[]>;
 
 /**
  * Creates a source that combines the states of several servers. A GPU that is reported twice belongs to the server that
  * reported it first; the repeat is logged.
  */
-export function createInventorySource(addresses: AddressSource, observe: ServerSource, log: Logger): InventorySource {
+export function createInventorySource(servers: ServerListSource, observe: ServerSource, log: Logger): InventorySource {
   return async function* (signal) {
     const ended = new AbortController();
     const untilEnd = AbortSignal.any([signal, ended.signal]);
@@ -26,9 +27,9 @@ export function createInventorySource(addresses: AddressSource, observe: ServerS
 
     /** Publishes the inventory when the state of every server is known. */
     function publish(): void {
-      const servers = [...followed.values()].map(({ server }) => server);
-      if (!servers.every((server) => server !== undefined)) return;
-      const owned = ownGpus(servers);
+      const states = [...followed.values()].map(({ server }) => server);
+      if (!states.every((server) => server !== undefined)) return;
+      const owned = ownGpus(states);
       for (const [address, ids] of owned.repeats) followed.get(address)?.onFaults(ids.map(repeatFault));
       inventory.set({ servers: owned.servers });
     }
@@ -36,24 +37,30 @@ export function createInventorySource(addresses: AddressSource, observe: ServerS
       for await (const server of observe(address, AbortSignal.any([untilEnd, stop]))) {
         const entry = followed.get(address);
         if (entry?.stop.signal !== stop) return; // the server was removed from the pool
-        entry.server = server;
+        entry.server = withNodes(server, entry.nodes);
         publish();
       }
     }
     async function followAll(): Promise<void> {
-      for await (const current of addresses(untilEnd)) {
+      for await (const current of servers(untilEnd)) {
+        const addresses = new Set(current.map(({ address }) => address));
         for (const [address, { stop }] of followed) {
-          if (current.includes(address)) continue;
+          if (addresses.has(address)) continue;
           stop.abort();
           followed.delete(address);
         }
         const previous = new Map(followed);
         followed.clear();
-        for (const address of current) {
+        for (const { address, nodes } of current) {
           const entry = previous.get(address) ?? {
             stop: new AbortController(),
             onFaults: createFaultLog(address, log),
+            nodes,
           };
+          if (!isDeepStrictEqual(entry.nodes, nodes)) {
+            entry.nodes = nodes;
+            if (entry.server) entry.server = withNodes(entry.server, nodes);
+          }
           followed.set(address, entry);
           if (!previous.has(address)) run(follow(address, entry.stop.signal));
         }
@@ -80,8 +87,13 @@ interface Followed {
   readonly stop: AbortController;
   /** Logs the GPUs that the server repeats. */
   readonly onFaults: (faults: readonly InventoryFault[]) => void;
+  nodes: NodeLabels | undefined;
   /** The last state. Undefined until it is known. */
   server?: PoolServer;
+}
+
+function withNodes({ nodes: _, ...server }: PoolServer, nodes: NodeLabels | undefined): PoolServer {
+  return nodes ? { ...server, nodes } : server;
 }
 
 function repeatFault(gpu: string): InventoryFault {

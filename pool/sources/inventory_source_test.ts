@@ -2,9 +2,14 @@ import { expect, test } from "bun:test";
 import { createLatest, type Latest } from "../../program/latest.ts";
 import { freePort, silentLog } from "../../program/testing.ts";
 import type { Gpu, PoolServer, ServerSource } from "../inventory.ts";
+import type { ServerEntry } from "../server_entry.ts";
 import { createInventorySource } from "./inventory_source.ts";
 import { createServerSource } from "./server_source.ts";
 import { startInventoryServer, TEST_IDENTITY } from "./testing.ts";
+
+function entries(...addresses: string[]): ServerEntry[] {
+  return addresses.map((address) => ({ address }));
+}
 
 /** Returns a source for servers whose state is set by the test. */
 function createSettableServers(...addresses: string[]): { set(server: PoolServer): void; observe: ServerSource } {
@@ -21,7 +26,7 @@ test("createInventorySource() waits until each server is known, then yields all 
   const { set, observe } = createSettableServers("a:1", "b:1");
   const stop = new AbortController();
   const inventories = createInventorySource(
-    () => [["a:1", "b:1"]],
+    () => [entries("a:1", "b:1")],
     observe,
     silentLog,
   )(stop.signal)[Symbol.asyncIterator]();
@@ -58,7 +63,11 @@ test("createInventorySource() ends the server sources when the reader stops", as
     await new Promise((resolve) => signal.addEventListener("abort", resolve));
     ended.push(address);
   };
-  for await (const _ of createInventorySource(() => [["a:1", "b:1"]], observe, silentLog)(new AbortController().signal))
+  for await (const _ of createInventorySource(
+    () => [entries("a:1", "b:1")],
+    observe,
+    silentLog,
+  )(new AbortController().signal))
     break;
   expect(ended.toSorted()).toEqual(["a:1", "b:1"]);
 });
@@ -69,13 +78,17 @@ test("createInventorySource() rethrows the error of a server source", async () =
     yield { address, reachable: true };
     await new Promise((resolve) => signal.addEventListener("abort", resolve));
   };
-  const inventories = createInventorySource(() => [["a:1", "b:1"]], observe, silentLog)(new AbortController().signal);
+  const inventories = createInventorySource(
+    () => [entries("a:1", "b:1")],
+    observe,
+    silentLog,
+  )(new AbortController().signal);
   expect(await Array.fromAsync(inventories).catch((error) => error.message)).toBe("failed");
 });
 
 test("createInventorySource() follows changes of the server list without interrupting the servers that remain", async () => {
   const { set, observe } = createSettableServers("a:1", "b:1", "c:1");
-  const addresses = createLatest<readonly string[]>(["a:1", "b:1"]);
+  const addresses = createLatest<readonly ServerEntry[]>(entries("a:1", "b:1"));
   const observed: string[] = [];
   const source = createInventorySource(
     addresses.changes,
@@ -91,11 +104,26 @@ test("createInventorySource() follows changes of the server list without interru
   const next = async () => (await inventories.next()).value?.servers.map(({ address }: PoolServer) => address);
   for (const address of ["a:1", "b:1", "c:1"]) set({ address, reachable: true });
   expect(await next()).toEqual(["a:1", "b:1"]);
-  addresses.set(["c:1", "b:1"]);
+  addresses.set(entries("c:1", "b:1"));
   expect(await next()).toEqual(["c:1", "b:1"]);
   expect(observed).toEqual(["a:1", "b:1", "-a:1", "c:1"]);
   stop.abort();
   expect(await next()).toBeUndefined();
+});
+
+test("createInventorySource() tells which nodes reach a server, and again when this changes", async () => {
+  const { set, observe } = createSettableServers("a:1", "b:1");
+  const list = createLatest<readonly ServerEntry[]>([{ address: "a:1", nodes: { zone: "a" } }, { address: "b:1" }]);
+  const stop = new AbortController();
+  const inventories = createInventorySource(list.changes, observe, silentLog)(stop.signal)[Symbol.asyncIterator]();
+  const next = async () => (await inventories.next()).value?.servers.map(({ nodes }: PoolServer) => nodes);
+  for (const address of ["a:1", "b:1"]) set({ address, reachable: true });
+  expect(await next()).toEqual([{ zone: "a" }, undefined]);
+  set({ address: "a:1", reachable: false });
+  expect(await next()).toEqual([{ zone: "a" }, undefined]);
+  list.set([{ address: "a:1" }, { address: "b:1", nodes: { zone: "b" } }]);
+  expect(await next()).toEqual([undefined, { zone: "b" }]);
+  stop.abort();
 });
 
 test("createInventorySource() ignores the late state of a server that was removed and added again meanwhile", async () => {
@@ -112,14 +140,14 @@ test("createInventorySource() ignores the late state of a server that was remove
       ended.resolve();
     }
   };
-  const addresses = createLatest<readonly string[]>(["a:1"]);
+  const addresses = createLatest<readonly ServerEntry[]>(entries("a:1"));
   const stop = new AbortController();
   const inventories = createInventorySource(addresses.changes, observe, silentLog)(stop.signal)[Symbol.asyncIterator]();
   const next = async () => (await inventories.next()).value?.servers;
   expect(await next()).toEqual([{ address: "a:1", reachable: true }]);
   addresses.set([]);
   expect(await next()).toEqual([]);
-  addresses.set(["a:1"]);
+  addresses.set(entries("a:1"));
   expect(await next()).toEqual([{ address: "a:1", reachable: true, gpus: [] }]);
   const following = next();
   late.resolve();
@@ -137,7 +165,7 @@ test("createInventorySource() assigns a repeated GPU to the first server that re
   set({ address: "a:1", reachable: true, gpus: [x, { ...x, healthy: false }] });
   set({ address: "b:1", reachable: true, gpus: [x, y] });
   for await (const { servers } of createInventorySource(
-    () => [["a:1", "b:1"]],
+    () => [entries("a:1", "b:1")],
     observe,
     silentLog,
   )(AbortSignal.timeout(4000))) {
@@ -155,7 +183,7 @@ test.each([
   const y: Gpu = { ...x, id: "Y" };
   set({ address: "a:1", reachable: true, gpus: [] });
   set({ address: "b:1", reachable: true, gpus: [x] });
-  const source = createInventorySource(() => [["a:1", "b:1"]], observe, silentLog)(AbortSignal.timeout(4000));
+  const source = createInventorySource(() => [entries("a:1", "b:1")], observe, silentLog)(AbortSignal.timeout(4000));
   const inventories = source[Symbol.asyncIterator]();
   const next = async () => (await inventories.next()).value?.servers.map(({ gpus }: PoolServer) => gpus);
   expect(await next()).toEqual([[], [x]]);
@@ -168,7 +196,7 @@ test.each([
 test("createInventorySource() yields a pool whose servers are all unreachable", async () => {
   const addresses = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
   const source = createInventorySource(
-    () => [addresses],
+    () => [entries(...addresses)],
     createServerSource({ ...TEST_IDENTITY, interval: 300, log: silentLog }),
     silentLog,
   );
@@ -185,7 +213,7 @@ test("createInventorySource() yields two servers with their GPUs, and an unreach
   const unreachable = `127.0.0.1:${await freePort()}`;
   const addresses = [first.address, unreachable, second.address];
   const source = createInventorySource(
-    () => [addresses],
+    () => [entries(...addresses)],
     createServerSource({ ...TEST_IDENTITY, interval: 3000, log: silentLog }),
     silentLog,
   );

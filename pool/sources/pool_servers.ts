@@ -3,6 +3,7 @@ import { connectTls, type GrpcChannel } from "../../grpc/client.ts";
 import type { Latest } from "../../program/latest.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { TlsIdentity } from "../../tls/key_pair.ts";
+import type { ServerEntry } from "../server_entry.ts";
 import type { Token } from "../token/token.ts";
 
 export type PoolClient = Client<typeof PoolService>;
@@ -20,8 +21,8 @@ export interface PoolServers extends Disposable {
 }
 
 export interface PoolServersOptions {
-  /** host:port of each server, or the path of a servers.conf. */
-  servers: readonly string[] | string | undefined;
+  /** The servers, or the path of a servers.conf. */
+  servers: readonly ServerEntry[] | string | undefined;
   /** The pool's token, once it has been read. */
   token: Latest<Token>;
 }
@@ -46,9 +47,8 @@ export function createPoolServers({ servers, token }: PoolServersOptions): PoolS
   return {
     async addresses() {
       if (servers === undefined) throw new Error("No pool server is configured: set POOL_SERVERS or SERVERS_CONF");
-      if (typeof servers !== "string") return servers;
-      const { readServersConf } = await import("./servers_conf.ts"); // with the YAML parser
-      return readServersConf(servers);
+      const entries = typeof servers === "string" ? await readConf(servers) : servers;
+      return entries.map(({ address }) => address);
     },
     async ready(signal) {
       if (servers === undefined) return;
@@ -69,4 +69,10 @@ export function createPoolServers({ servers, token }: PoolServersOptions): PoolS
       for (const { channel } of connections.values()) channel[Symbol.dispose]();
     },
   };
+}
+
+/** Loads the YAML parser only if there is a servers.conf. */
+async function readConf(path: string): Promise<readonly ServerEntry[]> {
+  const { readServersConf } = await import("./servers_conf.ts");
+  return readServersConf(path);
 }

@@ -2,6 +2,7 @@ import { createLatest } from "../../program/latest.ts";
 import { messageOf } from "../../program/log/log.ts";
 import { poll } from "../../program/poll.ts";
 import type { InventorySource } from "../inventory.ts";
+import type { ServerEntry } from "../server_entry.ts";
 import type { Token } from "../token/token.ts";
 import type { TokenSource } from "../token/token_source.ts";
 import { createInventorySource } from "./inventory_source.ts";
@@ -15,10 +16,10 @@ export interface PoolSourceOptions extends Omit<ServerSourceOptions, "tls"> {
  * Creates a source that watches the inventory of pool servers. It begins when there is a token; a new token is used for
  * new connections.
  *
- * @param servers a list of host:port, or the path of a servers.conf, which is polled for changes.
+ * @param servers a list, or the path of a servers.conf, which is polled for changes.
  */
 export function createPoolSource(
-  servers: readonly string[] | string,
+  servers: readonly ServerEntry[] | string,
   { token: tokens, ...options }: PoolSourceOptions,
 ): InventorySource {
   const { interval: period, log } = options;
@@ -51,7 +52,7 @@ export function createPoolSource(
 }
 
 /** Loads the YAML parser only if there is a servers.conf: it is a quarter of the device plugin's code. */
-async function readConf(path: string): Promise<string[]> {
+async function readConf(path: string): Promise<ServerEntry[]> {
   const { readServersConf } = await import("./servers_conf.ts");
   return readServersConf(path);
 }

@@ -23,7 +23,10 @@ test("createPoolSource() waits for the token, and uses a new token for new conne
   await using server = await startInventoryServer();
   const token = createLatest<Token>();
   const signal = AbortSignal.timeout(20_000);
-  const source = createPoolSource([server.address], { ...OPTIONS, token: (signal) => token.changes(signal) });
+  const source = createPoolSource([{ address: server.address }], {
+    ...OPTIONS,
+    token: (signal) => token.changes(signal),
+  });
   const inventories = source(signal)[Symbol.asyncIterator]();
   const first = until(inventories, isReported);
   token.set({ tls: TEST_CLIENT });
@@ -39,7 +42,10 @@ test("createPoolSource() waits for the token, and uses a new token for new conne
 
 test("createPoolSource() takes a server for reachable if the token is for another protocol", async () => {
   await using server = await startInventoryServer();
-  const source = createPoolSource([server.address], { ...OPTIONS, token: createLatest<Token>({}).changes });
+  const source = createPoolSource([{ address: server.address }], {
+    ...OPTIONS,
+    token: createLatest<Token>({}).changes,
+  });
   for await (const { servers } of source(AbortSignal.timeout(4000))) {
     expect(servers).toEqual([{ address: server.address, reachable: true, foreign: true }]);
     return;
@@ -53,6 +59,6 @@ test("createPoolSource() throws what its token source throws", async () => {
     // biome-ignore lint/correctness/noUnreachable: a generator needs a yield
     yield {};
   };
-  const source = createPoolSource(["127.0.0.1:1"], { ...OPTIONS, token });
+  const source = createPoolSource([{ address: "127.0.0.1:1" }], { ...OPTIONS, token });
   expect(await Array.fromAsync(source(AbortSignal.timeout(4000))).then(String, String)).toBe("Error: No token");
 });

@@ -1,6 +1,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import * as v from "valibot";
+import { LABEL_VALUE } from "../../kubernetes/objects/label.ts";
 import type { Logger } from "../../program/log/log.ts";
 import { describeIssue } from "../../program/text/describe_issue.ts";
 import { type Inventory as InventoryMessage, InventorySchema } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
@@ -32,8 +33,6 @@ const MAX_LENGTH = 256;
 const EXPECTED_TEXT = `expected at most ${MAX_LENGTH} characters, none of them a control character`;
 const EXPECTED_MEMORY = `expected a whole number of MB from 1 to ${MAX_AMOUNT}`;
 
-/** The value of a label in Kubernetes (IsValidLabelValue, k8s.io/apimachinery/pkg/util/validation). */
-const LABEL_VALUE = /^([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?$/;
 const EXPECTED_LABEL = "expected the value of a label: at most 63 letters, digits, dashes, underscores and dots";
 
 const Text = v.pipe(v.string(), v.maxLength(MAX_LENGTH, EXPECTED_TEXT), v.regex(/^\P{Cc}*$/u, EXPECTED_TEXT));

@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { parse } from "yaml";
 import { ConfigError } from "../../program/config_error.ts";
 import { EXPECTED_ADDRESS, isAddress } from "../address.ts";
+import { NodeLabels, type ServerEntry, withoutRepeats } from "../server_entry.ts";
 
 const Address = v.pipe(v.string(EXPECTED_ADDRESS), v.check(isAddress, EXPECTED_ADDRESS));
 
@@ -15,6 +16,7 @@ const ServersConf = v.object(
             {
               addresses: v.optional(v.array(Address, "expected a list of addresses"), []),
               reachable: v.optional(Address),
+              nodes: v.optional(NodeLabels),
             },
             "expected addresses",
           ),
@@ -30,12 +32,12 @@ const ServersConf = v.object(
 
 /**
  * Parses the servers.conf of a token. Returns one address per server, without duplicates: `reachable`, or the first of
- * `addresses`.
+ * `addresses`. `nodes` has the labels of the nodes that reach the server.
  *
  * @param path for error messages.
  * @throws {ConfigError} names the file, the field, its value and what is expected.
  */
-export function parseServersConf(text: string, path: string): string[] {
+export function parseServersConf(text: string, path: string): ServerEntry[] {
   let document: unknown;
   try {
     document = parse(text);
@@ -49,8 +51,13 @@ export function parseServersConf(text: string, path: string): string[] {
     const value = JSON.stringify(issue.input) ?? "not set";
     throw new ConfigError(`Cannot use ${path}: ${field ? `${field} is ${value}` : "the document"}: ${issue.message}`);
   }
-  const addresses = result.output.servers.map(({ addresses, reachable }) => reachable ?? (addresses[0] as string));
-  return [...new Set(addresses)];
+  const entries = result.output.servers.map(({ addresses, reachable, nodes }): ServerEntry => {
+    const address = reachable ?? (addresses[0] as string);
+    return nodes ? { address, nodes } : { address };
+  });
+  const servers = withoutRepeats(entries);
+  if (servers) return servers;
+  throw new ConfigError(`Cannot use ${path}: a server is named twice with different nodes: expected each server once`);
 }
 
 /**
@@ -58,7 +65,7 @@ export function parseServersConf(text: string, path: string): string[] {
  *
  * @throws {ConfigError} if the file cannot be read or is invalid.
  */
-export async function readServersConf(path: string): Promise<string[]> {
+export async function readServersConf(path: string): Promise<ServerEntry[]> {
   try {
     return parseServersConf(await readFile(path, "utf8"), path);
   } catch (error) {

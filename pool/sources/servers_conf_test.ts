@@ -3,6 +3,7 @@ import { mkdtempDisposable, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError } from "../../program/config_error.ts";
+import type { ServerEntry } from "../server_entry.ts";
 import { parseServersConf, readServersConf } from "./servers_conf.ts";
 
 test.each<[string, string, string[]]>([
@@ -19,10 +20,21 @@ test.each<[string, string, string[]]>([
   ["an IPv6 address", 'servers:\n- reachable: "[fd00::1]:56001"', ["[fd00::1]:56001"]],
   ["JSON", '{"servers":[{"addresses":["a:1"]}]}', ["a:1"]],
 ])("parseServersConf() returns %s", (_, text, expected) => {
+  expect(parseServersConf(text, "/x")).toEqual(expected.map((address) => ({ address })));
+});
+
+test("parseServersConf() returns the labels of the nodes that reach a server", () => {
+  const text = "servers:\n- reachable: a:1\n  nodes: { topology.kubernetes.io/zone: a, rack: '7' }\n- reachable: b:1";
+  const expected: ServerEntry[] = [
+    { address: "a:1", nodes: { "topology.kubernetes.io/zone": "a", rack: "7" } },
+    { address: "b:1" },
+  ];
   expect(parseServersConf(text, "/x")).toEqual(expected);
 });
 
 const EXPECTED = "expected host:port, such as 10.202.122.248:56001";
+const EXPECTED_LABELS =
+  "expected 1 to 8 labels of nodes with their values, in quotes where they are numbers, such as topology.kubernetes.io/zone=a";
 
 test.each<[string, string, string]>([
   ["an address without a port", "servers:\n- addresses: [a]", `servers.0.addresses.0 is "a": ${EXPECTED}`],
@@ -43,6 +55,22 @@ test.each<[string, string, string]>([
   ["an empty list of servers", "servers: []", "servers is []: expected at least one server"],
   ["servers that are not set", "{}", "servers is not set: expected a list under the key servers"],
   ["an empty document", "", "the document: expected a list under the key servers"],
+  ["nodes without a label", "servers:\n- reachable: a:1\n  nodes: {}", `servers.0.nodes is {}: ${EXPECTED_LABELS}`],
+  [
+    "nodes with a value that no label has",
+    "servers:\n- reachable: a:1\n  nodes: { zone: a b }",
+    `servers.0.nodes is {"zone":"a b"}: ${EXPECTED_LABELS}`,
+  ],
+  [
+    "a label with a number as value",
+    "servers:\n- reachable: a:1\n  nodes: { rack: 7 }",
+    `servers.0.nodes.rack is 7: ${EXPECTED_LABELS}`,
+  ],
+  [
+    "a server with two lists of labels",
+    "servers:\n- reachable: a:1\n- reachable: a:1\n  nodes: { zone: a }",
+    "a server is named twice with different nodes: expected each server once",
+  ],
   ["a document that is a string", "a:1", "the document: expected a list under the key servers"],
 ])("parseServersConf() names the invalid field: %s", (_, text, message) => {
   expect(() => parseServersConf(text, "/x/servers.conf")).toThrow(
@@ -67,5 +95,5 @@ test("readServersConf() reads a file, and names a file that is missing or invali
   await writeFile(path, "servers: []");
   expect(await read()).toBe(`ConfigError: Cannot use ${path}: servers is []: expected at least one server`);
   await writeFile(path, "servers:\n- reachable: a:1");
-  expect(await read()).toEqual(["a:1"]);
+  expect(await read()).toEqual([{ address: "a:1" }]);
 });

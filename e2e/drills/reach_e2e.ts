@@ -1,0 +1,74 @@
+import { afterAll, expect } from "bun:test";
+import { apply, get, kubectl, WORKERS, waitFor, waitForSuccess } from "../steps/kubectl.ts";
+import { pod, share, sharePod } from "../steps/pods.ts";
+import { scenario } from "../steps/scenario.ts";
+import { setEnvironment } from "../steps/set_environment.ts";
+
+const ZONE = "topology.kubernetes.io/zone";
+const [NODE_A, NODE_B] = WORKERS;
+
+async function setServers(...servers: string[]): Promise<void> {
+  await setEnvironment("bitfusion-controller", `POOL_SERVERS=${servers.join(",")}`);
+}
+
+interface PodPlace {
+  spec: { nodeName?: string };
+}
+
+async function nodeOf(namespace: string, name: string): Promise<string | undefined> {
+  return (await get<PodPlace>("pod", name, "-n", namespace)).spec.nodeName;
+}
+
+/** Waits until the slices say which zone reaches how many GPUs. */
+async function waitForReach(expected: Record<string, number>): Promise<void> {
+  interface Slice {
+    spec: { nodeSelector?: object; devices: { nodeSelector?: object }[] };
+  }
+  await waitFor(`slices with ${JSON.stringify(expected)}`, async () => {
+    const { items } = await get<{ items: Slice[] }>("resourceslices");
+    const zones = items.flatMap(({ spec }) =>
+      spec.devices.map((device) => {
+        const [, zone = "any"] =
+          /"values":\["(\w+)"\]/.exec(JSON.stringify(device.nodeSelector ?? spec.nodeSelector)) ?? [];
+        return zone;
+      }),
+    );
+    return Object.entries(expected).every(([zone, count]) => zones.filter((each) => each === zone).length === count);
+  });
+}
+
+afterAll(async () => {
+  await setEnvironment("bitfusion-controller", "POOL_SERVERS-");
+  await kubectl("label", "node", ...WORKERS, `${ZONE}-`);
+  await waitForReach({ any: 3 });
+});
+
+scenario(
+  "a pod runs where it reaches its GPUs, and waits where it would not",
+  async (namespace) => {
+    await kubectl("label", "node", NODE_A, `${ZONE}=a`);
+    await kubectl("label", "node", NODE_B, `${ZONE}=b`);
+    await setServers(`bitfusion-pool-a:56001 ${ZONE}=a`, `bitfusion-pool-b:56001 ${ZONE}=b`);
+    await waitForReach({ a: 2, b: 1 });
+
+    const names = ["one", "two", "three"];
+    for (const name of names) {
+      await apply(sharePod({ namespace, name, num: 1, percent: 50, filter: "server.hostname=bitfusion-pool-b" }));
+      await waitForSuccess(namespace, name);
+    }
+    expect(await Promise.all(names.map((name) => nodeOf(namespace, name)))).toEqual([NODE_B, NODE_B, NODE_B]);
+    await apply(sharePod({ namespace, name: "pair", num: 2, percent: 100 })); // only pool-a has two GPUs
+    await waitForSuccess(namespace, "pair");
+    expect(await nodeOf(namespace, "pair")).toBe(NODE_A);
+
+    const containers = [{ name: "main", command: ["printenv", "BITFUSION_GPUS"], resources: share(2, 100) }];
+    await apply(pod({ namespace, name: "elsewhere", mode: "yes", containers, node: NODE_B }));
+    await waitFor("the Event of the scheduler", async () =>
+      (await kubectl("describe", "pod", "elsewhere", "-n", namespace)).includes("FailedScheduling"),
+    );
+    await setServers("bitfusion-pool-a:56001", `bitfusion-pool-b:56001 ${ZONE}=b`); // now all nodes reach it
+    await waitForSuccess(namespace, "elsewhere");
+    expect(await nodeOf(namespace, "elsewhere")).toBe(NODE_B);
+  },
+  { timeout: 300_000 },
+);
