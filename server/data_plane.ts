@@ -17,8 +17,7 @@ const EXPIRY_PERIOD = 1000;
 /** What the users of leases are told of the data plane. */
 export interface GateFacts {
   readonly port: number;
-  readonly dataPlane: string;
-  readonly build: string;
+  readonly dataPlane: Pick<DataPlaneConfiguration, "name" | "build">;
 }
 
 export interface DataPlaneOptions {
@@ -59,7 +58,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   log.info("Gate opened", { port: gate.port, dataPlane: name, build });
   const resources = stack.move();
   return {
-    facts: { port: gate.port, dataPlane: name, build },
+    facts: { port: gate.port, dataPlane: { name, build } },
     useTls: gate.useTls,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };

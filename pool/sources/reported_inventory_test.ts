@@ -12,6 +12,7 @@ const GPU = {
   memoryMb: 16_000n,
   healthy: true,
   problem: "",
+  isolation: "",
 } as const;
 const LONG = "x".repeat(257);
 

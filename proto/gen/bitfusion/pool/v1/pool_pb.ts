@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file bitfusion/pool/v1/pool.proto.
  */
 export const file_bitfusion_pool_v1_pool: GenFile = /*@__PURE__*/
-  fileDesc("ChxiaXRmdXNpb24vcG9vbC92MS9wb29sLnByb3RvEhFiaXRmdXNpb24ucG9vbC52MSKDAQoJSW52ZW50b3J5EhAKCGhvc3RuYW1lGAEgASgJEiQKBGdwdXMYAiADKAsyFi5iaXRmdXNpb24ucG9vbC52MS5HcHUSEAoIaGFzX3JkbWEYAyABKAgSFAoMY3VkYV92ZXJzaW9uGAQgASgJEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJIlUKA0dwdRIKCgJpZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIRCgltZW1vcnlfbWIYAyABKAMSDwoHaGVhbHRoeRgEIAEoCBIPCgdwcm9ibGVtGAUgASgJIiYKE0dldEludmVudG9yeVJlcXVlc3QSDwoHZGV2aWNlcxgBIAMoCSJHChRHZXRJbnZlbnRvcnlSZXNwb25zZRIvCglpbnZlbnRvcnkYASABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5JbnZlbnRvcnkiTgoVV2F0Y2hJbnZlbnRvcnlSZXF1ZXN0EjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJJChZXYXRjaEludmVudG9yeVJlc3BvbnNlEi8KCWludmVudG9yeRgBIAEoCzIcLmJpdGZ1c2lvbi5wb29sLnYxLkludmVudG9yeSKBAgoMQ2xhaW1SZXF1ZXN0EicKBW93bmVyGAEgASgLMhguYml0ZnVzaW9uLnBvb2wudjEuT3duZXISDAoEZ3B1cxgCIAEoBRIRCgdwZXJjZW50GAMgASgFSAASEwoJbWVtb3J5X21iGAQgASgDSAASKgoHZmlsdGVycxgFIAMoCzIZLmJpdGZ1c2lvbi5wb29sLnYxLkZpbHRlchIPCgdncHVfaWRzGAYgAygJEhIKCnJlcXVlc3RfaWQYByABKAkSOAoOcmVzb3VyY2VfY2xhaW0YCCABKAsyIC5iaXRmdXNpb24ucG9vbC52MS5SZXNvdXJjZUNsYWltQgcKBXNoYXJlIjoKBU93bmVyEhEKCW5hbWVzcGFjZRgBIAEoCRILCgNwb2QYAiABKAkSEQoJY29udGFpbmVyGAMgASgJIl4KDVJlc291cmNlQ2xhaW0SEQoJbmFtZXNwYWNlGAEgASgJEgwKBG5hbWUYAiABKAkSCwoDdWlkGAMgASgJEgwKBG5vZGUYBCABKAkSEQoJc2hhcmVfaWRzGAUgAygJIiQKBkZpbHRlchILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAkieQoNQ2xhaW1SZXNwb25zZRInCgVsZWFzZRgBIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLkxlYXNlEi8KDHRpbWVfdG9fbGl2ZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZzZWNyZXQYAyABKAkigQIKBUxlYXNlEgoKAmlkGAEgASgJEicKBW93bmVyGAIgASgLMhguYml0ZnVzaW9uLnBvb2wudjEuT3duZXISKQoEZ3B1cxgDIAMoCzIbLmJpdGZ1c2lvbi5wb29sLnYxLkdwdVNoYXJlEi4KCmdyYW50ZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmV4cGlyZXNfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjgKDnJlc291cmNlX2NsYWltGAYgASgLMiAuYml0ZnVzaW9uLnBvb2wudjEuUmVzb3VyY2VDbGFpbSIpCghHcHVTaGFyZRIOCgZncHVfaWQYASABKAkSDQoFdW5pdHMYAiABKAUiOAoIU2hvcnRhZ2USFgoOYXZhaWxhYmxlX2dwdXMYASABKAUSFAoMY2FwYWJsZV9ncHVzGAIgASgFIjAKDFJlbmV3UmVxdWVzdBIQCghsZWFzZV9pZBgBIAEoCRIOCgZzZWNyZXQYAiABKAkiQAoNUmVuZXdSZXNwb25zZRIvCgx0aW1lX3RvX2xpdmUYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iMgoOUmVsZWFzZVJlcXVlc3QSEAoIbGVhc2VfaWQYASABKAkSDgoGc2VjcmV0GAIgASgJIhEKD1JlbGVhc2VSZXNwb25zZSI2ChJBdHRhY2hMZWFzZVJlcXVlc3QSEAoIbGVhc2VfaWQYASABKAkSDgoGc2VjcmV0GAIgASgJIpgBChNBdHRhY2hMZWFzZVJlc3BvbnNlEikKBGdwdXMYASADKAsyGy5iaXRmdXNpb24ucG9vbC52MS5HcHVTaGFyZRIvCgx0aW1lX3RvX2xpdmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJQoEZ2F0ZRgDIAEoCzIXLmJpdGZ1c2lvbi5wb29sLnYxLkdhdGUiNwoER2F0ZRIMCgRwb3J0GAEgASgFEhIKCmRhdGFfcGxhbmUYAiABKAkSDQoFYnVpbGQYAyABKAkiEwoRTGlzdExlYXNlc1JlcXVlc3QiPgoSTGlzdExlYXNlc1Jlc3BvbnNlEigKBmxlYXNlcxgBIAMoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLkxlYXNlMvwECgtQb29sU2VydmljZRJfCgxHZXRJbnZlbnRvcnkSJi5iaXRmdXNpb24ucG9vbC52MS5HZXRJbnZlbnRvcnlSZXF1ZXN0GicuYml0ZnVzaW9uLnBvb2wudjEuR2V0SW52ZW50b3J5UmVzcG9uc2USZwoOV2F0Y2hJbnZlbnRvcnkSKC5iaXRmdXNpb24ucG9vbC52MS5XYXRjaEludmVudG9yeVJlcXVlc3QaKS5iaXRmdXNpb24ucG9vbC52MS5XYXRjaEludmVudG9yeVJlc3BvbnNlMAESSgoFQ2xhaW0SHy5iaXRmdXNpb24ucG9vbC52MS5DbGFpbVJlcXVlc3QaIC5iaXRmdXNpb24ucG9vbC52MS5DbGFpbVJlc3BvbnNlEkoKBVJlbmV3Eh8uYml0ZnVzaW9uLnBvb2wudjEuUmVuZXdSZXF1ZXN0GiAuYml0ZnVzaW9uLnBvb2wudjEuUmVuZXdSZXNwb25zZRJQCgdSZWxlYXNlEiEuYml0ZnVzaW9uLnBvb2wudjEuUmVsZWFzZVJlcXVlc3QaIi5iaXRmdXNpb24ucG9vbC52MS5SZWxlYXNlUmVzcG9uc2USXgoLQXR0YWNoTGVhc2USJS5iaXRmdXNpb24ucG9vbC52MS5BdHRhY2hMZWFzZVJlcXVlc3QaJi5iaXRmdXNpb24ucG9vbC52MS5BdHRhY2hMZWFzZVJlc3BvbnNlMAESWQoKTGlzdExlYXNlcxIkLmJpdGZ1c2lvbi5wb29sLnYxLkxpc3RMZWFzZXNSZXF1ZXN0GiUuYml0ZnVzaW9uLnBvb2wudjEuTGlzdExlYXNlc1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChxiaXRmdXNpb24vcG9vbC92MS9wb29sLnByb3RvEhFiaXRmdXNpb24ucG9vbC52MSK1AQoJSW52ZW50b3J5EhAKCGhvc3RuYW1lGAEgASgJEiQKBGdwdXMYAiADKAsyFi5iaXRmdXNpb24ucG9vbC52MS5HcHUSEAoIaGFzX3JkbWEYAyABKAgSFAoMY3VkYV92ZXJzaW9uGAQgASgJEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJEjAKCmRhdGFfcGxhbmUYBiABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5EYXRhUGxhbmUiKAoJRGF0YVBsYW5lEgwKBG5hbWUYASABKAkSDQoFYnVpbGQYAiABKAkiaAoDR3B1EgoKAmlkGAEgASgJEg0KBW1vZGVsGAIgASgJEhEKCW1lbW9yeV9tYhgDIAEoAxIPCgdoZWFsdGh5GAQgASgIEg8KB3Byb2JsZW0YBSABKAkSEQoJaXNvbGF0aW9uGAYgASgJIiYKE0dldEludmVudG9yeVJlcXVlc3QSDwoHZGV2aWNlcxgBIAMoCSJHChRHZXRJbnZlbnRvcnlSZXNwb25zZRIvCglpbnZlbnRvcnkYASABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5JbnZlbnRvcnkiTgoVV2F0Y2hJbnZlbnRvcnlSZXF1ZXN0EjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJJChZXYXRjaEludmVudG9yeVJlc3BvbnNlEi8KCWludmVudG9yeRgBIAEoCzIcLmJpdGZ1c2lvbi5wb29sLnYxLkludmVudG9yeSKBAgoMQ2xhaW1SZXF1ZXN0EicKBW93bmVyGAEgASgLMhguYml0ZnVzaW9uLnBvb2wudjEuT3duZXISDAoEZ3B1cxgCIAEoBRIRCgdwZXJjZW50GAMgASgFSAASEwoJbWVtb3J5X21iGAQgASgDSAASKgoHZmlsdGVycxgFIAMoCzIZLmJpdGZ1c2lvbi5wb29sLnYxLkZpbHRlchIPCgdncHVfaWRzGAYgAygJEhIKCnJlcXVlc3RfaWQYByABKAkSOAoOcmVzb3VyY2VfY2xhaW0YCCABKAsyIC5iaXRmdXNpb24ucG9vbC52MS5SZXNvdXJjZUNsYWltQgcKBXNoYXJlIjoKBU93bmVyEhEKCW5hbWVzcGFjZRgBIAEoCRILCgNwb2QYAiABKAkSEQoJY29udGFpbmVyGAMgASgJIl4KDVJlc291cmNlQ2xhaW0SEQoJbmFtZXNwYWNlGAEgASgJEgwKBG5hbWUYAiABKAkSCwoDdWlkGAMgASgJEgwKBG5vZGUYBCABKAkSEQoJc2hhcmVfaWRzGAUgAygJIiQKBkZpbHRlchILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAkieQoNQ2xhaW1SZXNwb25zZRInCgVsZWFzZRgBIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLkxlYXNlEi8KDHRpbWVfdG9fbGl2ZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZzZWNyZXQYAyABKAkigQIKBUxlYXNlEgoKAmlkGAEgASgJEicKBW93bmVyGAIgASgLMhguYml0ZnVzaW9uLnBvb2wudjEuT3duZXISKQoEZ3B1cxgDIAMoCzIbLmJpdGZ1c2lvbi5wb29sLnYxLkdwdVNoYXJlEi4KCmdyYW50ZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmV4cGlyZXNfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjgKDnJlc291cmNlX2NsYWltGAYgASgLMiAuYml0ZnVzaW9uLnBvb2wudjEuUmVzb3VyY2VDbGFpbSIpCghHcHVTaGFyZRIOCgZncHVfaWQYASABKAkSDQoFdW5pdHMYAiABKAUiOAoIU2hvcnRhZ2USFgoOYXZhaWxhYmxlX2dwdXMYASABKAUSFAoMY2FwYWJsZV9ncHVzGAIgASgFIjAKDFJlbmV3UmVxdWVzdBIQCghsZWFzZV9pZBgBIAEoCRIOCgZzZWNyZXQYAiABKAkiQAoNUmVuZXdSZXNwb25zZRIvCgx0aW1lX3RvX2xpdmUYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iMgoOUmVsZWFzZVJlcXVlc3QSEAoIbGVhc2VfaWQYASABKAkSDgoGc2VjcmV0GAIgASgJIhEKD1JlbGVhc2VSZXNwb25zZSI2ChJBdHRhY2hMZWFzZVJlcXVlc3QSEAoIbGVhc2VfaWQYASABKAkSDgoGc2VjcmV0GAIgASgJIpgBChNBdHRhY2hMZWFzZVJlc3BvbnNlEikKBGdwdXMYASADKAsyGy5iaXRmdXNpb24ucG9vbC52MS5HcHVTaGFyZRIvCgx0aW1lX3RvX2xpdmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJQoEZ2F0ZRgDIAEoCzIXLmJpdGZ1c2lvbi5wb29sLnYxLkdhdGUiRgoER2F0ZRIMCgRwb3J0GAEgASgFEjAKCmRhdGFfcGxhbmUYAiABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5EYXRhUGxhbmUiEwoRTGlzdExlYXNlc1JlcXVlc3QiPgoSTGlzdExlYXNlc1Jlc3BvbnNlEigKBmxlYXNlcxgBIAMoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLkxlYXNlMvwECgtQb29sU2VydmljZRJfCgxHZXRJbnZlbnRvcnkSJi5iaXRmdXNpb24ucG9vbC52MS5HZXRJbnZlbnRvcnlSZXF1ZXN0GicuYml0ZnVzaW9uLnBvb2wudjEuR2V0SW52ZW50b3J5UmVzcG9uc2USZwoOV2F0Y2hJbnZlbnRvcnkSKC5iaXRmdXNpb24ucG9vbC52MS5XYXRjaEludmVudG9yeVJlcXVlc3QaKS5iaXRmdXNpb24ucG9vbC52MS5XYXRjaEludmVudG9yeVJlc3BvbnNlMAESSgoFQ2xhaW0SHy5iaXRmdXNpb24ucG9vbC52MS5DbGFpbVJlcXVlc3QaIC5iaXRmdXNpb24ucG9vbC52MS5DbGFpbVJlc3BvbnNlEkoKBVJlbmV3Eh8uYml0ZnVzaW9uLnBvb2wudjEuUmVuZXdSZXF1ZXN0GiAuYml0ZnVzaW9uLnBvb2wudjEuUmVuZXdSZXNwb25zZRJQCgdSZWxlYXNlEiEuYml0ZnVzaW9uLnBvb2wudjEuUmVsZWFzZVJlcXVlc3QaIi5iaXRmdXNpb24ucG9vbC52MS5SZWxlYXNlUmVzcG9uc2USXgoLQXR0YWNoTGVhc2USJS5iaXRmdXNpb24ucG9vbC52MS5BdHRhY2hMZWFzZVJlcXVlc3QaJi5iaXRmdXNpb24ucG9vbC52MS5BdHRhY2hMZWFzZVJlc3BvbnNlMAESWQoKTGlzdExlYXNlcxIkLmJpdGZ1c2lvbi5wb29sLnYxLkxpc3RMZWFzZXNSZXF1ZXN0GiUuYml0ZnVzaW9uLnBvb2wudjEuTGlzdExlYXNlc1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message bitfusion.pool.v1.Inventory
@@ -50,6 +50,13 @@ export type Inventory = Message<"bitfusion.pool.v1.Inventory"> & {
    * @generated from field: string driver_version = 5;
    */
   driverVersion: string;
+
+  /**
+   * Not set if the server forwards no calls.
+   *
+   * @generated from field: bitfusion.pool.v1.DataPlane data_plane = 6;
+   */
+  dataPlane?: DataPlane | undefined;
 };
 
 /**
@@ -58,6 +65,32 @@ export type Inventory = Message<"bitfusion.pool.v1.Inventory"> & {
  */
 export const InventorySchema: GenMessage<Inventory> = /*@__PURE__*/
   messageDesc(file_bitfusion_pool_v1_pool, 0);
+
+/**
+ * What forwards the GPU calls of leases. A client works with a server only if both have the same.
+ *
+ * @generated from message bitfusion.pool.v1.DataPlane
+ */
+export type DataPlane = Message<"bitfusion.pool.v1.DataPlane"> & {
+  /**
+   * Which program and protocol it is, such as "lupine".
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string build = 2;
+   */
+  build: string;
+};
+
+/**
+ * Describes the message bitfusion.pool.v1.DataPlane.
+ * Use `create(DataPlaneSchema)` to create a new message.
+ */
+export const DataPlaneSchema: GenMessage<DataPlane> = /*@__PURE__*/
+  messageDesc(file_bitfusion_pool_v1_pool, 1);
 
 /**
  * @generated from message bitfusion.pool.v1.Gpu
@@ -98,6 +131,18 @@ export type Gpu = Message<"bitfusion.pool.v1.Gpu"> & {
    * @generated from field: string problem = 5;
    */
   problem: string;
+
+  /**
+   * What keeps the leases of one GPU apart, beyond what the ledger counts. Empty if the server does not tell.
+   *   none                nothing: a lease can use more of the GPU than its share
+   *   memory              a lease cannot use more memory than its share
+   *   memory-and-compute  a lease can use neither more memory nor more compute time than its share
+   *   mig                 the GPU is a MIG device: hardware separates it from the rest of its card. Leases of one MIG device are not
+   *                       kept apart
+   *
+   * @generated from field: string isolation = 6;
+   */
+  isolation: string;
 };
 
 /**
@@ -105,7 +150,7 @@ export type Gpu = Message<"bitfusion.pool.v1.Gpu"> & {
  * Use `create(GpuSchema)` to create a new message.
  */
 export const GpuSchema: GenMessage<Gpu> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 1);
+  messageDesc(file_bitfusion_pool_v1_pool, 2);
 
 /**
  * @generated from message bitfusion.pool.v1.GetInventoryRequest
@@ -124,7 +169,7 @@ export type GetInventoryRequest = Message<"bitfusion.pool.v1.GetInventoryRequest
  * Use `create(GetInventoryRequestSchema)` to create a new message.
  */
 export const GetInventoryRequestSchema: GenMessage<GetInventoryRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 2);
+  messageDesc(file_bitfusion_pool_v1_pool, 3);
 
 /**
  * @generated from message bitfusion.pool.v1.GetInventoryResponse
@@ -141,7 +186,7 @@ export type GetInventoryResponse = Message<"bitfusion.pool.v1.GetInventoryRespon
  * Use `create(GetInventoryResponseSchema)` to create a new message.
  */
 export const GetInventoryResponseSchema: GenMessage<GetInventoryResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 3);
+  messageDesc(file_bitfusion_pool_v1_pool, 4);
 
 /**
  * @generated from message bitfusion.pool.v1.WatchInventoryRequest
@@ -161,7 +206,7 @@ export type WatchInventoryRequest = Message<"bitfusion.pool.v1.WatchInventoryReq
  * Use `create(WatchInventoryRequestSchema)` to create a new message.
  */
 export const WatchInventoryRequestSchema: GenMessage<WatchInventoryRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 4);
+  messageDesc(file_bitfusion_pool_v1_pool, 5);
 
 /**
  * @generated from message bitfusion.pool.v1.WatchInventoryResponse
@@ -178,7 +223,7 @@ export type WatchInventoryResponse = Message<"bitfusion.pool.v1.WatchInventoryRe
  * Use `create(WatchInventoryResponseSchema)` to create a new message.
  */
 export const WatchInventoryResponseSchema: GenMessage<WatchInventoryResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 5);
+  messageDesc(file_bitfusion_pool_v1_pool, 6);
 
 /**
  * @generated from message bitfusion.pool.v1.ClaimRequest
@@ -257,7 +302,7 @@ export type ClaimRequest = Message<"bitfusion.pool.v1.ClaimRequest"> & {
  * Use `create(ClaimRequestSchema)` to create a new message.
  */
 export const ClaimRequestSchema: GenMessage<ClaimRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 6);
+  messageDesc(file_bitfusion_pool_v1_pool, 7);
 
 /**
  * The holder of a lease: a container, or outside Kubernetes a user and host. A pod's name has at most 253 characters, the
@@ -287,7 +332,7 @@ export type Owner = Message<"bitfusion.pool.v1.Owner"> & {
  * Use `create(OwnerSchema)` to create a new message.
  */
 export const OwnerSchema: GenMessage<Owner> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 7);
+  messageDesc(file_bitfusion_pool_v1_pool, 8);
 
 /**
  * The allocation of a ResourceClaim of Kubernetes. Whoever lists the lease can find out whether it is still for something.
@@ -331,15 +376,15 @@ export type ResourceClaim = Message<"bitfusion.pool.v1.ResourceClaim"> & {
  * Use `create(ResourceClaimSchema)` to create a new message.
  */
 export const ResourceClaimSchema: GenMessage<ResourceClaim> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 8);
+  messageDesc(file_bitfusion_pool_v1_pool, 9);
 
 /**
  * @generated from message bitfusion.pool.v1.Filter
  */
 export type Filter = Message<"bitfusion.pool.v1.Filter"> & {
   /**
-   * server.hostname, server.has-rdma, server.cuda-version, server.driver-version, device.id, device.name or device.phy-memory;
-   * the client itself evaluates server.addr.
+   * server.hostname, server.has-rdma, server.cuda-version, server.driver-version, server.data-plane, server.data-plane-build,
+   * device.id, device.name, device.phy-memory or device.isolation; the client itself evaluates server.addr.
    *
    * @generated from field: string key = 1;
    */
@@ -356,7 +401,7 @@ export type Filter = Message<"bitfusion.pool.v1.Filter"> & {
  * Use `create(FilterSchema)` to create a new message.
  */
 export const FilterSchema: GenMessage<Filter> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 9);
+  messageDesc(file_bitfusion_pool_v1_pool, 10);
 
 /**
  * @generated from message bitfusion.pool.v1.ClaimResponse
@@ -388,7 +433,7 @@ export type ClaimResponse = Message<"bitfusion.pool.v1.ClaimResponse"> & {
  * Use `create(ClaimResponseSchema)` to create a new message.
  */
 export const ClaimResponseSchema: GenMessage<ClaimResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 10);
+  messageDesc(file_bitfusion_pool_v1_pool, 11);
 
 /**
  * @generated from message bitfusion.pool.v1.Lease
@@ -434,7 +479,7 @@ export type Lease = Message<"bitfusion.pool.v1.Lease"> & {
  * Use `create(LeaseSchema)` to create a new message.
  */
 export const LeaseSchema: GenMessage<Lease> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 11);
+  messageDesc(file_bitfusion_pool_v1_pool, 12);
 
 /**
  * @generated from message bitfusion.pool.v1.GpuShare
@@ -458,7 +503,7 @@ export type GpuShare = Message<"bitfusion.pool.v1.GpuShare"> & {
  * Use `create(GpuShareSchema)` to create a new message.
  */
 export const GpuShareSchema: GenMessage<GpuShare> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 12);
+  messageDesc(file_bitfusion_pool_v1_pool, 13);
 
 /**
  * Detail of RESOURCE_EXHAUSTED.
@@ -486,7 +531,7 @@ export type Shortage = Message<"bitfusion.pool.v1.Shortage"> & {
  * Use `create(ShortageSchema)` to create a new message.
  */
 export const ShortageSchema: GenMessage<Shortage> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 13);
+  messageDesc(file_bitfusion_pool_v1_pool, 14);
 
 /**
  * @generated from message bitfusion.pool.v1.RenewRequest
@@ -510,7 +555,7 @@ export type RenewRequest = Message<"bitfusion.pool.v1.RenewRequest"> & {
  * Use `create(RenewRequestSchema)` to create a new message.
  */
 export const RenewRequestSchema: GenMessage<RenewRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 14);
+  messageDesc(file_bitfusion_pool_v1_pool, 15);
 
 /**
  * @generated from message bitfusion.pool.v1.RenewResponse
@@ -529,7 +574,7 @@ export type RenewResponse = Message<"bitfusion.pool.v1.RenewResponse"> & {
  * Use `create(RenewResponseSchema)` to create a new message.
  */
 export const RenewResponseSchema: GenMessage<RenewResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 15);
+  messageDesc(file_bitfusion_pool_v1_pool, 16);
 
 /**
  * @generated from message bitfusion.pool.v1.ReleaseRequest
@@ -553,7 +598,7 @@ export type ReleaseRequest = Message<"bitfusion.pool.v1.ReleaseRequest"> & {
  * Use `create(ReleaseRequestSchema)` to create a new message.
  */
 export const ReleaseRequestSchema: GenMessage<ReleaseRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 16);
+  messageDesc(file_bitfusion_pool_v1_pool, 17);
 
 /**
  * @generated from message bitfusion.pool.v1.ReleaseResponse
@@ -566,7 +611,7 @@ export type ReleaseResponse = Message<"bitfusion.pool.v1.ReleaseResponse"> & {
  * Use `create(ReleaseResponseSchema)` to create a new message.
  */
 export const ReleaseResponseSchema: GenMessage<ReleaseResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 17);
+  messageDesc(file_bitfusion_pool_v1_pool, 18);
 
 /**
  * @generated from message bitfusion.pool.v1.AttachLeaseRequest
@@ -590,7 +635,7 @@ export type AttachLeaseRequest = Message<"bitfusion.pool.v1.AttachLeaseRequest">
  * Use `create(AttachLeaseRequestSchema)` to create a new message.
  */
 export const AttachLeaseRequestSchema: GenMessage<AttachLeaseRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 18);
+  messageDesc(file_bitfusion_pool_v1_pool, 19);
 
 /**
  * @generated from message bitfusion.pool.v1.AttachLeaseResponse
@@ -621,7 +666,7 @@ export type AttachLeaseResponse = Message<"bitfusion.pool.v1.AttachLeaseResponse
  * Use `create(AttachLeaseResponseSchema)` to create a new message.
  */
 export const AttachLeaseResponseSchema: GenMessage<AttachLeaseResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 19);
+  messageDesc(file_bitfusion_pool_v1_pool, 20);
 
 /**
  * A TLS port of the server, with the certificate of the pool API. A client sends the HTTP request `CONNECT <lease id>:1` with the secret of
@@ -637,18 +682,9 @@ export type Gate = Message<"bitfusion.pool.v1.Gate"> & {
   port: number;
 
   /**
-   * The protocol of the process, such as lupine.
-   *
-   * @generated from field: string data_plane = 2;
+   * @generated from field: bitfusion.pool.v1.DataPlane data_plane = 2;
    */
-  dataPlane: string;
-
-  /**
-   * The client must be of the same build.
-   *
-   * @generated from field: string build = 3;
-   */
-  build: string;
+  dataPlane?: DataPlane | undefined;
 };
 
 /**
@@ -656,7 +692,7 @@ export type Gate = Message<"bitfusion.pool.v1.Gate"> & {
  * Use `create(GateSchema)` to create a new message.
  */
 export const GateSchema: GenMessage<Gate> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 20);
+  messageDesc(file_bitfusion_pool_v1_pool, 21);
 
 /**
  * @generated from message bitfusion.pool.v1.ListLeasesRequest
@@ -669,7 +705,7 @@ export type ListLeasesRequest = Message<"bitfusion.pool.v1.ListLeasesRequest"> &
  * Use `create(ListLeasesRequestSchema)` to create a new message.
  */
 export const ListLeasesRequestSchema: GenMessage<ListLeasesRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 21);
+  messageDesc(file_bitfusion_pool_v1_pool, 22);
 
 /**
  * @generated from message bitfusion.pool.v1.ListLeasesResponse
@@ -686,7 +722,7 @@ export type ListLeasesResponse = Message<"bitfusion.pool.v1.ListLeasesResponse">
  * Use `create(ListLeasesResponseSchema)` to create a new message.
  */
 export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 22);
+  messageDesc(file_bitfusion_pool_v1_pool, 23);
 
 /**
  * One server of the pool. The server decides on its own capacity: it refuses a claim that does not fit.
