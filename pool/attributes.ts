@@ -16,12 +16,16 @@ export interface DeviceAttributes {
   readonly hasRdma?: boolean;
   readonly cudaVersion?: string;
   readonly driverVersion?: string;
+  /** Name and build of the server's data plane. */
+  readonly dataPlane?: string;
+  readonly dataPlaneBuild?: string;
+  readonly isolation?: string;
 }
 
 /** Returns the attributes of a GPU and its server. */
 export function attributesOf({ address, facts }: Partial<PoolServer>, gpu: Gpu): DeviceAttributes {
-  const { id, model, memoryMb } = gpu;
-  const { hostname = "", hasRdma, cudaVersion = "", driverVersion = "" } = facts ?? {};
+  const { id, model, memoryMb, isolation } = gpu;
+  const { hostname = "", hasRdma, cudaVersion = "", driverVersion = "", dataPlane } = facts ?? {};
   return {
     id: attributeText(id),
     model: attributeText(model),
@@ -31,6 +35,8 @@ export function attributesOf({ address, facts }: Partial<PoolServer>, gpu: Gpu):
     ...(hasRdma === undefined ? {} : { hasRdma }),
     cudaVersion: attributeText(cudaVersion),
     driverVersion: attributeText(driverVersion),
+    ...(dataPlane ? { dataPlane: attributeText(dataPlane.name), dataPlaneBuild: attributeText(dataPlane.build) } : {}),
+    ...(isolation === undefined ? {} : { isolation: attributeText(isolation) }),
   };
 }
 

@@ -6,16 +6,19 @@ export interface Filter {
   readonly value: string;
 }
 
-/** The attribute that each filter of Bitfusion's client compares. */
+/** The attribute that each filter compares. */
 const ATTRIBUTES: Readonly<Record<string, keyof DeviceAttributes>> = {
   "server.addr": "server",
   "server.hostname": "hostname",
   "server.has-rdma": "hasRdma",
   "server.cuda-version": "cudaVersion",
   "server.driver-version": "driverVersion",
+  "server.data-plane": "dataPlane",
+  "server.data-plane-build": "dataPlaneBuild",
   "device.id": "id",
   "device.name": "model",
   "device.phy-memory": "memoryMb",
+  "device.isolation": "isolation",
 };
 
 /** The keys that filters may have. */

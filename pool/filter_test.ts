@@ -5,9 +5,15 @@ import { attributeOfFilter, FILTER_KEYS, matchesFilter, parseFilter } from "./fi
 const LONG = "x".repeat(65);
 const SERVER = {
   address: "gpu-1.example:56001",
-  facts: { hostname: "gpu-1", hasRdma: true, cudaVersion: "12.4", driverVersion: "550.54.15" },
+  facts: {
+    hostname: "gpu-1",
+    hasRdma: true,
+    cudaVersion: "12.4",
+    driverVersion: "550.54.15",
+    dataPlane: { name: "lupine", build: "0.9" },
+  },
 };
-const GPU = { id: "a/0", model: "Tesla T4", memoryMb: 16_000, healthy: true };
+const GPU = { id: "a/0", model: "Tesla T4", memoryMb: 16_000, healthy: true, isolation: "memory" };
 
 test.each([
   ["server.addr=gpu-1.example:56001", true],
@@ -21,6 +27,12 @@ test.each([
   ["server.cuda-version=12.4", true],
   ["server.cuda-version=12", false],
   ["server.driver-version=550.54.15", true],
+  ["server.data-plane=lupine", true],
+  ["server.data-plane=none", false],
+  ["server.data-plane-build=0.9", true],
+  ["server.data-plane-build=0", false],
+  ["device.isolation=memory", true],
+  ["device.isolation=memory-and-compute", false],
   ["device.id=a/0", true],
   ["device.id=a", false],
   ["device.name=Tesla T4", true],

@@ -34,6 +34,15 @@ export interface ServerFacts {
   readonly cudaVersion: string;
   /** Empty if the server does not report it. */
   readonly driverVersion: string;
+  /** Absent if the server forwards no calls. */
+  readonly dataPlane?: DataPlane;
+}
+
+/** What forwards the GPU calls of a client to a server. It works only if both have the same. */
+export interface DataPlane {
+  /** Which program and protocol it is, such as "lupine". */
+  readonly name: string;
+  readonly build: string;
 }
 
 export interface Gpu {
@@ -46,6 +55,8 @@ export interface Gpu {
   readonly healthy: boolean;
   /** Why it is not healthy, as the value of a label, such as "xid-79". Absent if it is healthy, or if nobody knows. */
   readonly problem?: string;
+  /** What keeps the leases of the GPU apart: see `Gpu.isolation` in pool.proto. Absent if the server does not report it. */
+  readonly isolation?: string;
 }
 
 /**

@@ -45,7 +45,9 @@ test.skipIf(!CAN_ISOLATE)("whoever has the secret of a lease uses its GPUs and n
   await using pool = await start();
   const [a, b] = [await claim(pool.cluster, 1, 60), await claim(pool.cluster, 1, 50)];
   const gate = await findGate(pool.anonymous, a);
-  expect(gate).toMatchObject({ dataPlane: { name: "test", build: "1" } });
+  const dataPlane = { name: "test", build: "1" };
+  expect(gate).toMatchObject({ dataPlane });
+  expect((await pool.cluster.getInventory({})).inventory).toMatchObject({ dataPlane });
   const open = ({ leaseId, secret }: typeof a) => pool.open(gate?.port ?? 0, formatConnect(leaseId, secret));
   const [tunnelA, tunnelB] = [open(a), open(b)];
   const environmentOf = async (tunnel: typeof tunnelA) => {

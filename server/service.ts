@@ -7,7 +7,7 @@ import * as v from "valibot";
 import { peerOf } from "../grpc/peer.ts";
 import { attributesOf } from "../pool/attributes.ts";
 import { deviceName } from "../pool/device_name.ts";
-import { FILTER_KEYS, matchesFilter } from "../pool/filter.ts";
+import { createMatcher, FILTER_KEYS } from "../pool/filter.ts";
 import type { Gpu, ServerFacts } from "../pool/inventory.ts";
 import type { ClaimAllocation } from "../pool/lease.ts";
 import type { Share } from "../pool/share.ts";
@@ -27,6 +27,7 @@ import { type Caller, findCaller, gpusOf } from "./access.ts";
 import type { ClientRules } from "./configuration/clients.ts";
 import type { GateFacts } from "./data_plane.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";
+import { isolationOf } from "./isolation.ts";
 import { endExpired, leaseFields } from "./leases/end_expired.ts";
 import type { Holder, Lease, Ledger } from "./leases/ledger.ts";
 import { isEqual } from "./leases/secret.ts";
@@ -38,7 +39,7 @@ export interface ServerState {
 }
 
 export interface PoolServiceOptions {
-  facts: ServerFacts;
+  facts: Omit<ServerFacts, "dataPlane">;
   /** Watches send each change of the GPUs immediately, and end when their client is removed. */
   state: Latest<ServerState>;
   ledger: Ledger;
@@ -91,7 +92,8 @@ const BoundedClaim = v.object({
 
 /** Creates `bitfusion.pool.v1.PoolService` for a ledger. It logs when a lease is granted, refused or ended. */
 export function createPoolService(options: PoolServiceOptions): ServiceImpl<typeof PoolService> {
-  const { facts, state, ledger, saved, gate, log } = options;
+  const { state, ledger, saved, gate, log } = options;
+  const facts: ServerFacts = { ...options.facts, ...(gate ? { dataPlane: gate.dataPlane } : {}) };
 
   /** @throws {ConnectError} if the caller has no access. */
   function authorize({ clients, gpus }: ServerState, context: HandlerContext): Caller & { gpus: readonly ServerGpu[] } {
@@ -110,11 +112,12 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
     if (lease?.holder.client !== rules.name) return undefined;
     return !isPod || (lease.holder.isPod && isEqual(lease.secret, secret)) ? lease : undefined;
   }
-  function inventoryOf(gpus: readonly Gpu[]) {
+  function inventoryOf(gpus: readonly ServerGpu[]) {
     return create(InventorySchema, {
       ...facts,
-      gpus: gpus.map(({ id, model, memoryMb, healthy, problem = "" }) => {
-        return { id, model, memoryMb: BigInt(memoryMb), healthy, problem };
+      gpus: gpus.map((gpu) => {
+        const { id, model, memoryMb, healthy, problem = "" } = gpu;
+        return { id, model, memoryMb: BigInt(memoryMb), healthy, problem, isolation: isolationOf(gpu) };
       }),
     });
   }
@@ -176,6 +179,13 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
         );
       }
       const { namespace, pod, container } = owner;
+      const matchesAll = createMatcher(filters);
+      const matching = new Set(
+        gpus
+          .filter((gpu) => gpuIds.length === 0 || gpuIds.includes(gpu.id))
+          .filter((gpu) => matchesAll(attributesOf({ facts }, { ...gpu, isolation: isolationOf(gpu) })))
+          .map(({ id }) => id),
+      );
       const holder = { client: rules.name, isPod };
       const result = ledger.claim({
         holder,
@@ -183,10 +193,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
         owner: { namespace, pod, container },
         resourceClaim: allocationOf(request, isPod),
         share,
-        matches: (gpu) =>
-          gpus.some(({ id }) => id === gpu.id) &&
-          filters.every((filter) => matchesFilter(filter, attributesOf({ facts }, gpu))) &&
-          (gpuIds.length === 0 || gpuIds.includes(gpu.id)),
+        matches: ({ id }) => matching.has(id),
         request: request.requestId ? digestOf(request, holder) : undefined,
       });
       if ("lease" in result) {

@@ -66,7 +66,7 @@ test("getInventory() and watchInventory() return the server's name and GPUs", as
 const RESOURCE_CLAIM = { namespace: "team", name: "train-gpu", uid: "a-1", node: "node-1", shareIds: ["s-1"] };
 
 const UNKNOWN_FILTER =
-  'Unknown filter "x": expected one of server.hostname, server.has-rdma, server.cuda-version, server.driver-version, device.id, device.name, device.phy-memory';
+  'Unknown filter "x": expected one of server.hostname, server.has-rdma, server.cuda-version, server.driver-version, server.data-plane, server.data-plane-build, device.id, device.name, device.phy-memory, device.isolation';
 const expectedText = (length: number) => `expected at most ${length} characters, none of them a control character`;
 const SHARE = "expected percent from 1 to 100, or memory_mb of 1 or more";
 
@@ -231,6 +231,19 @@ test("claim() takes only GPUs that match every filter", async () => {
   expect(lease?.gpus.map(({ gpuId }) => gpuId)).toEqual(["server/1"]);
   const error = await errorOf(server.client.claim({ owner: OWNER, gpus: 2, share, filters }));
   expect(error.findDetails(ShortageSchema)).toMatchObject([{ availableGpus: 1, capableGpus: 1 }]);
+});
+
+test("the inventory tells the isolation of each GPU, and claim() selects GPUs by it", async () => {
+  await using server = await connect({ gpus: 2 });
+  const gpu = { number: 0, id: "server/0", model: "A100", memoryMb: 10_000, healthy: true };
+  const instance = { gpuInstance: 1, computeInstance: 0 };
+  server.setGpus([gpu, { ...gpu, number: 1, id: "server/1", instance }]);
+  const { inventory } = await server.client.getInventory({});
+  expect(inventory?.gpus.map(({ isolation }) => isolation)).toEqual(["none", "mig"]);
+  expect(inventory?.dataPlane).toBeUndefined();
+  const filters = [{ key: "device.isolation", value: "mig" }];
+  const { lease } = await server.client.claim({ gpus: 1, share: { case: "percent", value: 10 }, filters });
+  expect(lease?.gpus.map(({ gpuId }) => gpuId)).toEqual(["server/1"]);
 });
 
 test("claim() takes exactly the GPUs in gpuIds", async () => {

@@ -40,7 +40,14 @@ const both = inventoryOf(server("s:1", [gpu("a"), gpu("b")]));
 const published = converge({ inventory: both });
 
 test("createSlicePlanner() publishes each GPU as a device, in a pool that consists of one slice", () => {
-  const [slice] = converge({ inventory: inventoryOf(server("s:1", [gpu("a")])) });
+  const facts = {
+    hostname: "gpu-1",
+    hasRdma: false,
+    cudaVersion: "12.4",
+    driverVersion: "550.54.15",
+    dataPlane: { name: "lupine", build: "0.9" },
+  };
+  const [slice] = converge({ inventory: inventoryOf(server("s:1", [gpu("a", { isolation: "mig" })], { facts })) });
   expect(slice).toEqual({
     apiVersion: "resource.k8s.io/v1",
     kind: "ResourceSlice",
@@ -69,6 +76,9 @@ test("createSlicePlanner() publishes each GPU as a device, in a pool that consis
             hasRdma: { bool: false },
             cudaVersion: { string: "12.4" },
             driverVersion: { string: "550.54.15" },
+            dataPlane: { string: "lupine" },
+            dataPlaneBuild: { string: "0.9" },
+            isolation: { string: "mig" },
           },
           capacity: {
             memory: { value: "16000M", requestPolicy: { default: "0" } },
@@ -78,6 +88,22 @@ test("createSlicePlanner() publishes each GPU as a device, in a pool that consis
       ],
     },
   } as unknown as ResourceSlice);
+});
+
+test("createSlicePlanner() publishes no data plane and no isolation that a server does not tell", () => {
+  const [slice] = converge({ inventory: inventoryOf(server("s:1", [gpu("a")])) });
+  const names = Object.keys(slice?.spec.devices?.[0]?.attributes ?? {});
+  expect(names).toEqual([
+    "id",
+    "model",
+    "memoryMb",
+    "server",
+    "host",
+    "hostname",
+    "hasRdma",
+    "cudaVersion",
+    "driverVersion",
+  ]);
 });
 
 const NOTHING = {

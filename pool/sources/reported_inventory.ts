@@ -5,7 +5,7 @@ import { LABEL_VALUE } from "../../kubernetes/objects/label.ts";
 import type { Logger } from "../../program/log/log.ts";
 import { describeIssue } from "../../program/text/describe_issue.ts";
 import { type Inventory as InventoryMessage, InventorySchema } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import type { Gpu, PoolServer, ServerFacts } from "../inventory.ts";
+import type { DataPlane, Gpu, PoolServer, ServerFacts } from "../inventory.ts";
 import { MAX_AMOUNT } from "../share.ts";
 
 /** The inventory that a server reports. */
@@ -48,9 +48,16 @@ const ReportedGpu = v.object({
   ),
   healthy: v.boolean(),
   problem: v.pipe(v.string(), v.regex(LABEL_VALUE, EXPECTED_LABEL)),
+  isolation: Text,
 });
 
-const Facts = v.object({ hostname: Text, hasRdma: v.boolean(), cudaVersion: Text, driverVersion: Text });
+const Facts = v.object({
+  hostname: Text,
+  hasRdma: v.boolean(),
+  cudaVersion: Text,
+  driverVersion: Text,
+  dataPlane: v.optional(v.object({ name: Text, build: Text })),
+});
 
 /** An inventory, and the number of GPUs that its encoded form had. */
 export interface DecodedInventory {
@@ -82,7 +89,7 @@ export function decodeInventory(bytes: Uint8Array): DecodedInventory {
 
 /**
  * Reads the inventory that a server reports. Nothing that a server reports can do harm elsewhere: a GPU that breaks the
- * schema is left out, and so is an invalid fact, which is then empty. The rest stays.
+ * schema is left out, and so is an invalid fact, which is then empty or absent. The rest stays.
  *
  * @param reportedCount number of GPUs that the server reported, if the message has lost some since
  */
@@ -101,18 +108,27 @@ export function readInventory(
       reason: `gpus has ${reportedCount} elements: expected at most ${MAX_GPUS}, the others are ignored`,
     });
   }
-  for (const [index, { id, model, memoryMb, healthy, problem = "" }] of reportedGpus.slice(0, MAX_GPUS).entries()) {
+  for (const [index, reportedGpu] of reportedGpus.slice(0, MAX_GPUS).entries()) {
+    const { id, model, memoryMb, healthy, problem = "", isolation = "" } = reportedGpu;
     const gpu = { id, model, memoryMb: Number(memoryMb), healthy };
-    const { success, issues } = v.safeParse(ReportedGpu, { ...gpu, problem });
-    if (success) gpus.push(problem === "" ? gpu : { ...gpu, problem });
+    const { success, issues } = v.safeParse(ReportedGpu, { ...gpu, problem, isolation });
+    if (success) gpus.push({ ...gpu, ...(problem ? { problem } : {}), ...(isolation ? { isolation } : {}) });
     else faults.push({ gpu: id.slice(0, MAX_LENGTH), reason: `gpus.${index}.${describeIssue(issues[0])}` });
   }
-  const { hostname = "", hasRdma = false, cudaVersion = "", driverVersion = "" } = message;
-  const facts = { hostname, hasRdma, cudaVersion, driverVersion };
+  const { hostname = "", hasRdma = false, cudaVersion = "", driverVersion = "", dataPlane } = message;
+  const facts: ServerFacts = {
+    hostname,
+    hasRdma,
+    cudaVersion,
+    driverVersion,
+    ...(dataPlane ? { dataPlane: { name: dataPlane.name, build: dataPlane.build } } : {}),
+  };
   const { issues: invalid = [] } = v.safeParse(Facts, facts);
   for (const issue of invalid) {
     faults.push({ reason: describeIssue(issue) });
-    Object.assign(facts, { [v.getDotPath(issue) as keyof ServerFacts]: "" });
+    const [fact = ""] = v.getDotPath(issue)?.split(".") ?? [];
+    if (fact === "dataPlane") delete (facts as { dataPlane?: DataPlane }).dataPlane;
+    else Object.assign(facts, { [fact]: "" });
   }
   return { reported: { gpus, facts }, faults };
 }

@@ -32,6 +32,7 @@ test.each<[description: string, changes: Partial<Record<keyof typeof GPU, unknow
     { problem: "Xid 79" },
     'problem is "Xid 79": expected the value of a label: at most 63',
   ],
+  ["an isolation of absurd length", { isolation: LONG }, 'isolation is "xxx'],
   ["a control character in its model", { model: "T4\n" }, 'model is "T4\\n": expected at most 256 characters, none of'],
 ])("readInventory() leaves out a GPU with %s, names it, and keeps its siblings", (_, changes, reason) => {
   const { reported, faults } = readInventory({ gpus: [{ ...GPU, ...changes } as never, { ...GPU, id: "b" }] });
@@ -45,6 +46,18 @@ test("readInventory() returns why a GPU is not healthy", () => {
   const { reported, faults } = readInventory({ gpus: [{ ...GPU, healthy: false, problem: "xid-79" }] });
   expect(faults).toEqual([]);
   expect(reported.gpus).toMatchObject([{ healthy: false, problem: "xid-79" }]);
+});
+
+test("readInventory() returns the data plane of a server and the isolation of its GPUs", () => {
+  const dataPlane = { $typeName: "bitfusion.pool.v1.DataPlane", name: "lupine", build: "0.9" } as const;
+  const { reported, faults } = readInventory({ dataPlane, gpus: [{ ...GPU, isolation: "mig" }] });
+  expect(faults).toEqual([]);
+  expect(reported.facts.dataPlane).toEqual({ name: "lupine", build: "0.9" });
+  expect(reported.gpus).toMatchObject([{ isolation: "mig" }]);
+  const broken = readInventory({ dataPlane: { ...dataPlane, build: LONG }, gpus: [GPU] });
+  expect(broken.faults.map(({ reason }) => reason.split(" ")[0])).toEqual(["dataPlane.build"]);
+  expect(broken.reported.facts).not.toHaveProperty("dataPlane");
+  expect(broken.reported.gpus).toHaveLength(1);
 });
 
 test("readInventory() leaves out a fact of absurd length, and keeps the others", () => {

@@ -4,4 +4,6 @@ import type { Gpu } from "../../pool/inventory.ts";
 export interface ServerGpu extends Gpu {
   /** From 0. It stays the same when other GPUs of the server fail. The configuration names simulated GPUs by it. */
   readonly number: number;
+  /** Set for a MIG device: which part of its card it is. */
+  readonly instance?: { readonly gpuInstance: number; readonly computeInstance: number };
 }

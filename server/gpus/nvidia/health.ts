@@ -1,20 +1,11 @@
 import { isDeepStrictEqual } from "node:util";
 import type { ServerGpu } from "../gpu.ts";
-import {
-  type NvmlAnswers,
-  type NvmlDevice,
-  type NvmlIdentity,
-  type NvmlMigDevice,
-  type NvmlXid,
-  STATUS,
-} from "./answers.ts";
+import { type NvmlAnswers, type NvmlDevice, type NvmlIdentity, type NvmlXid, STATUS } from "./answers.ts";
 
 /** A GPU, or a MIG device, and what is remembered of it. */
 export interface NvidiaGpu extends ServerGpu {
   /** UUID of the GPU, also for a MIG device. */
   readonly device: string;
-  /** Set for a MIG device. */
-  readonly instance?: Pick<NvmlMigDevice, "gpuInstance" | "computeInstance">;
   /** The Xid error that made it unhealthy, and the time of the last one, in ms. */
   readonly xid?: { readonly number: number; readonly at: number };
   /** Whether NVML could not reach it. */
