@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { applyPatch, type Operation } from "rfc6902";
 import { attributesOf, type DeviceAttributes } from "../pool/attributes.ts";
+import type { PoolServer } from "../pool/inventory.ts";
 import type { Catalogue, ClientDefinition } from "./clients/catalogue.ts";
 import { type InjectionSettings, inject } from "./injection/injection.ts";
 import { mutate } from "./injection/mutate.ts";
@@ -69,11 +70,16 @@ export const lupineSettings: InjectionSettings = deepFreeze({ catalogue: testCat
 
 export const claimSettings: InjectionSettings = deepFreeze({ ...settings, gpuMemoryMb: 16_000, allocation: "claims" });
 
+/** Settings for a cluster with claims, whose client needs this build of the data plane lupine. */
+export function dataPlaneSettings(build = "2"): InjectionSettings {
+  return { ...claimSettings, catalogue: testCatalogue(testClient({ dataPlane: { name: "lupine", build } })) };
+}
+
 /** A pool of one server with this many GPUs of 16 GB. */
-export function poolOf(count: number): DeviceAttributes[] {
+export function poolOf(count: number, server: Partial<PoolServer> = {}): DeviceAttributes[] {
   return Array.from({ length: count }, (_, index) =>
     attributesOf(
-      { address: "pool-a:56001" },
+      { address: "pool-a:56001", ...server },
       { id: `gpu-${index}`, model: "Tesla T4", memoryMb: 16_000, healthy: true },
     ),
   );

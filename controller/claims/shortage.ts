@@ -1,3 +1,4 @@
+import { describeMissingDataPlane } from "../../pool/requests/data_plane.ts";
 import { canHold } from "../../pool/requests/feasibility.ts";
 import { createSuitability, describeRequest } from "../../pool/requests/gpu_request.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
@@ -15,7 +16,11 @@ export function describeShortage(request: WaitingRequest, supply: readonly GpuSu
   const free = suitable.map((gpu) => gpu.free).sort((a, b) => b - a);
   const available = free.filter((each) => each >= units).length;
   if (available >= count) return undefined;
-  return `needs ${describeRequest(request)}; ${describeFree({ count, available, free, suitable })}`;
+  const missing = describeMissingDataPlane(
+    request.filters,
+    supply.map(({ attributes }) => attributes),
+  );
+  return `needs ${describeRequest(request)}; ${missing ?? describeFree({ count, available, free, suitable })}`;
 }
 
 /**

@@ -54,6 +54,11 @@ test.each<[held: Record<string, number>, claim: Parameters<typeof claim>[1], sho
     { units: 50, annotations: filtered("server.addr=s:1 device.name=New") },
     "needs 50 % of one GPU that matches server.addr=s:1 and device.name=New; the pool has none",
   ],
+  [
+    {},
+    { units: 50, annotations: filtered("server.data-plane=lupine server.data-plane-build=2") },
+    "needs 50 % of one GPU that matches server.data-plane=lupine and server.data-plane-build=2; no server has this data plane: they have none",
+  ],
 ])("describeShortage() with %j held and a request for %j returns %j", (held, options, shortage) => {
   expect(shortageOf(options, held)).toBe(shortage as never);
 });

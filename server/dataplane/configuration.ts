@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { DataPlaneBuild, DataPlaneName } from "../../pool/requests/data_plane.ts";
 import { setting } from "../../program/environment.ts";
 import { findUnknownPlaceholder, PLACEHOLDERS } from "./placeholders.ts";
 
@@ -23,16 +24,6 @@ const EXPECTED_UID = `expected the first of ${UID_COUNT} uids that nothing else 
 const EXPECTED_PLACEHOLDER = `expected no placeholders but ${PLACEHOLDERS.map((name) => `{${name}}`).join(", ")}`;
 const EXPECTED_COMMAND = "expected a list: a program and its arguments";
 
-const Name = v.pipe(
-  v.string("expected a name"),
-  v.regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "expected at most 63 lower-case letters, digits and dashes"),
-);
-
-const Build = v.pipe(
-  v.string("expected text, in quotes where it is a number"),
-  v.regex(/^[\w.+-]{1,64}$/, "expected 1 to 64 letters, digits and . _ + -"),
-);
-
 const Template = v.pipe(
   v.string("expected text, in quotes where it is a number"),
   v.check((text) => !text.includes("\0"), "expected text without zero bytes"),
@@ -48,7 +39,7 @@ const Environment = v.record(
 );
 
 const common = {
-  build: setting(Build, "The build, as the clients that match it name theirs"),
+  build: setting(DataPlaneBuild, "The build, as the clients that match it name theirs"),
   environment: setting(
     v.optional(Environment, {}),
     "The environment variables of the process, with placeholders. Nothing of the server's environment but `PATH` is passed on",
@@ -64,7 +55,7 @@ const Lupine = v.strictObject({
 });
 
 const Custom = v.strictObject({
-  name: setting(Name, "The name of the data plane"),
+  name: setting(DataPlaneName, "The name of the data plane"),
   ...common,
   command: setting(Command, "The program and its arguments, with placeholders. There is no shell"),
 });

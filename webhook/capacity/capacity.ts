@@ -1,6 +1,7 @@
 import { requestedByPod } from "../../kubernetes/objects/pod.ts";
 import type { DeviceAttributes } from "../../pool/attributes.ts";
 import { MAX_GPUS_PER_CLAIM } from "../../pool/driver.ts";
+import { describeMissingDataPlane } from "../../pool/requests/data_plane.ts";
 import { canHold, type FreeGpu } from "../../pool/requests/feasibility.ts";
 import { createSuitability, describeRequest, type GpuRequest } from "../../pool/requests/gpu_request.ts";
 import { describeShare, type Share } from "../../pool/share.ts";
@@ -78,9 +79,12 @@ export function checkShare({ name }: Container, request: GpuRequest, pool: Known
   if (suitable >= request.count) return;
   const units =
     "memoryMb" in request.share && request.units < UNITS_PER_GPU ? ` as ${request.units} units of a GPU` : "";
+  const available =
+    describeMissingDataPlane(request.filters, pool) ??
+    `the whole pool has ${suitable} that can give it (${describePool(pool)})`;
   throw new Refusal(
     "capacity",
-    `Container ${quote(name)} requests ${describeRequest(request)}${units}, but the whole pool has ${suitable} that can give it (${describePool(pool)}): it would wait forever`,
+    `Container ${quote(name)} requests ${describeRequest(request)}${units}, but ${available}: it would wait forever`,
   );
 }
 

@@ -4,6 +4,7 @@ import * as v from "valibot";
 import { bytesOf } from "../../kubernetes/objects/quantity.ts";
 import type { Allocation } from "../../pool/allocation/allocation.ts";
 import { USE_UNITS } from "../../pool/allocation/claim_support.ts";
+import { DataPlaneBuild, DataPlaneName } from "../../pool/requests/data_plane.ts";
 import { ConfigError } from "../../program/config_error.ts";
 import { parseFile } from "../../program/configuration/parse_file.ts";
 import { quote } from "../../program/text/quote.ts";
@@ -64,6 +65,8 @@ const Client = v.strictObject({
   binary: v.optional(AbsolutePath),
   /** Directory of the client's libraries, for clients whose program does not find them itself. It is prepended to LD_LIBRARY_PATH. */
   libraryPath: v.optional(AbsolutePath),
+  /** What the client talks to. With claims, its pods get GPUs of servers with this data plane only. */
+  dataPlane: v.optional(v.strictObject({ name: DataPlaneName, build: DataPlaneBuild })),
   /** Environment variables of the GPU containers. */
   env: v.optional(v.array(v.strictObject({ name: Text, value: Text }), "expected a list of variables"), []),
 });

@@ -28,11 +28,15 @@ test("parseCatalogue() reads the deployed catalogue", async () => {
   expect(deployed.clients.map(({ name }) => name)).toContain(deployed.default);
 });
 
-test("parseCatalogue() reads all fields", () => {
-  expect(parseCatalogue(stringify(catalogue), "clients.yaml")).toEqual(catalogue);
-});
-
 const [first] = catalogue.clients;
+
+test("parseCatalogue() reads all fields", () => {
+  const all = {
+    ...catalogue,
+    clients: [...catalogue.clients, { ...first, dataPlane: { name: "lupine", build: "1" } }],
+  };
+  expect(parseCatalogue(stringify(all), "clients.yaml")).toEqual(all as Catalogue);
+});
 
 test.each<[description: string, document: unknown, message: string]>([
   ["an empty file", "", "Cannot use clients.yaml: the document"],
@@ -62,6 +66,16 @@ test.each<[description: string, document: unknown, message: string]>([
     "a size that is not a quantity",
     { default: "bionic", clients: [{ ...first, size: "110MB" }] },
     'Cannot use clients.yaml: clients.0.size is "110MB": expected a quantity of bytes, such as 110Mi',
+  ],
+  [
+    "a data plane without a build",
+    { default: "bionic", clients: [{ ...first, dataPlane: { name: "lupine" } }] },
+    "Cannot use clients.yaml: clients.0.dataPlane.build is not set",
+  ],
+  [
+    "a data plane whose build is a number",
+    { default: "bionic", clients: [{ ...first, dataPlane: { name: "lupine", build: 1.5 } }] },
+    "Cannot use clients.yaml: clients.0.dataPlane.build is 1.5: expected text, in quotes where it is a number",
   ],
   [
     "a mount with both a file and a folder",

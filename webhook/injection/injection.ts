@@ -6,7 +6,8 @@ import { UNITS_PER_GPU } from "../../pool/units.ts";
 import { escapeControls, quote } from "../../program/text/quote.ts";
 import { checkClaimSize, checkShare, type KnownPool } from "../capacity/capacity.ts";
 import { createClaimName, injectClaims } from "../claims/pod_claims.ts";
-import { type Catalogue, chooseClient } from "../clients/catalogue.ts";
+import { type Catalogue, type ClientDefinition, chooseClient } from "../clients/catalogue.ts";
+import { claimNeeds } from "../clients/claim_needs.ts";
 import { ANNOTATIONS, UNITS } from "../pod/keys.ts";
 import type { Mode } from "../pod/mode.ts";
 import { withNode } from "../pod/node_affinity.ts";
@@ -72,7 +73,7 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   }));
   const claims =
     allocation === "claims"
-      ? injectClaims(pod, claiming, { filters: readFilters(filters), client: client.name, createName })
+      ? injectClaims(pod, claiming, { filters: readFilters(filters, client), client: client.name, createName })
       : undefined;
   for (const [index, gpuContainer] of gpuContainers.entries()) {
     const { container, path, share } = gpuContainer;
@@ -143,18 +144,20 @@ function gpuContainersOf({ spec }: Pod): GpuContainer[] {
 }
 
 /**
- * The filters of a claim.
+ * The filters of a claim: those of the pod, and those that its client needs.
  *
  * @throws {Refusal} for more than a claim can have, and for a filter that the devices of the pool have no attribute for. Clients may know
  * more filters.
  */
-function readFilters(texts: readonly string[]): Filter[] {
+function readFilters(texts: readonly string[], client: ClientDefinition): Filter[] {
   const field = `Annotation ${ANNOTATIONS.filter} has`;
-  if (texts.length > MAX_FILTERS) {
-    const limit = `expected at most ${MAX_FILTERS}, the limit of a ResourceClaim of Kubernetes`;
+  const needed = claimNeeds(client).filters;
+  if (texts.length + needed.length > MAX_FILTERS) {
+    const others = needed.length > 0 ? `, beside ${needed.length} of the client ${client.name}` : "";
+    const limit = `expected at most ${MAX_FILTERS - needed.length}, the limit of a ResourceClaim of Kubernetes${others}`;
     throw new Refusal("filter", `${field} ${texts.length} filters: ${limit}`);
   }
-  return texts.map((text) => {
+  const filters = texts.map((text) => {
     if (text.length > MAX_FILTER_LENGTH) {
       throw new Refusal("filter", `${field} ${quote(text)}: expected at most ${MAX_FILTER_LENGTH} characters`);
     }
@@ -162,6 +165,7 @@ function readFilters(texts: readonly string[]): Filter[] {
     if (!filter) throw new Refusal("filter", `${field} ${quote(text)}: ${EXPECTED_FILTER}`);
     return filter;
   });
+  return [...filters, ...needed];
 }
 
 function warningsAbout(

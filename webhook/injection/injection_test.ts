@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { parse } from "yaml";
+import { formatFilter } from "../../pool/filter.ts";
 import { parsePodClaims, unitsOfClaims } from "../../pool/pod_claims.ts";
 import type { JsonObject } from "../pod/json_object.ts";
 import type { Container, Pod } from "../pod/pod.ts";
@@ -9,6 +10,7 @@ import {
   annotatedPods,
   BINARY,
   claimSettings,
+  dataPlaneSettings,
   deepFreeze,
   EVICTABLE,
   gpu,
@@ -614,6 +616,21 @@ test("inject() with claims refuses filters that no claim can have", () => {
     reason: "filter",
     message: expect.stringContaining("(515 characters): expected at most 512 characters"),
   });
+});
+
+test("inject() with claims selects GPUs of servers with the data plane that the client needs", () => {
+  const annotations = { "bitfusion-client/filter": "device.name=T4" };
+  const [claim] = claimsIn(injected(pod([gpu()], { annotations }), dataPlaneSettings("2")));
+  expect(claim?.filters.map(formatFilter)).toEqual([
+    "device.name=T4",
+    "server.data-plane=lupine",
+    "server.data-plane-build=2",
+  ]);
+  const many = Array.from({ length: 30 }, (_, index) => `device.id=${index}`).join(" ");
+  const given = pod([gpu()], { annotations: { "bitfusion-client/filter": many } });
+  expect(refusalOf(given, dataPlaneSettings())?.message).toBe(
+    "Annotation bitfusion-client/filter has 30 filters: expected at most 29, the limit of a ResourceClaim of Kubernetes, beside 2 of the client simulated",
+  );
 });
 
 test("inject() with claims refuses more GPUs than a claim can hold", () => {

@@ -1,10 +1,12 @@
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
 import type { Allocation } from "../../pool/allocation/allocation.ts";
+import { formatFilter } from "../../pool/filter.ts";
 import { POD_CLAIMS_ANNOTATION, type PodClaim } from "../../pool/pod_claims.ts";
 import { quote } from "../../program/text/quote.ts";
 import { checkClaims, checkUnits, type KnownPool } from "../capacity/capacity.ts";
 import { checkCoverage, readPodClaims } from "../claims/pod_claims.ts";
 import { type Catalogue, type ClientDefinition, chooseClient } from "../clients/catalogue.ts";
+import { type ClaimNeeds, claimNeeds } from "../clients/claim_needs.ts";
 import { clientVolumeMounts, clientVolumes } from "../injection/client_volumes.ts";
 import { runsClient } from "../injection/command.ts";
 import { includesLibraryPath } from "../injection/environment.ts";
@@ -41,7 +43,7 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
     checkInjection(pod, gpuContainers, mode, client);
     if (settings.allocation === "claims") {
       refuseNodeName(pod);
-      for (const container of gpuContainers) checkClaim(pod, container, claims);
+      for (const container of gpuContainers) checkClaim(pod, container, claims, claimNeeds(client));
       checkCoverage(pod, claims);
     }
     checkUnits(pod, settings.pool);
@@ -112,12 +114,20 @@ function checkContainer(container: Container, mode: Mode, client: ClientDefiniti
 }
 
 /** Without its claim, a container's units would be counted, but the scheduler would reserve no GPU for it. */
-function checkClaim({ spec }: Pod, { name, resources }: Container, claims: readonly PodClaim[]): void {
+function checkClaim(
+  { spec }: Pod,
+  { name, resources }: Container,
+  claims: readonly PodClaim[],
+  needs: ClaimNeeds,
+): void {
   const claim = claims.find(({ containers }) => containers.includes(name));
   const reference = claim && spec.resourceClaims?.find(({ resourceClaimName }) => resourceClaimName === claim.name);
   if (!reference || !resources?.claims?.some((each) => each.name === reference.name)) {
     throw notInjected(`Container ${quote(name)} has no resource claim`);
   }
+  const filters = claim.filters.map(formatFilter);
+  const missing = needs.filters.map(formatFilter).find((filter) => !filters.includes(filter));
+  if (missing) throw notInjected(`The claim of container ${quote(name)} has no filter ${missing}`);
 }
 
 /** The scheduler, which allocates claims, ignores a pod that has a node. */

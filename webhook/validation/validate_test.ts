@@ -8,6 +8,7 @@ import {
   annotatedPods,
   BINARY,
   claimSettings,
+  dataPlaneSettings,
   defaulted,
   FILTER,
   gpu,
@@ -364,6 +365,30 @@ test("validate() with claims refuses a container whose claim is missing or repla
     const { result, message } = decisionOn(broken, claimSettings);
     expect([result, message]).toEqual(["denied", expect.stringContaining('"a" has no resource claim')]);
   }
+});
+
+test("validate() with claims refuses a claim that does not select the data plane of the client", () => {
+  const injectedPod = mutated(pod([gpu({ name: "a" })]), dataPlaneSettings("1"));
+  expect(decisionOn(injectedPod, dataPlaneSettings("1")).result).toBe("allowed");
+  expect(decisionOn(injectedPod, dataPlaneSettings("2"))).toMatchObject({
+    result: "denied",
+    reason: "injection",
+    message: `The claim of container "a" has no filter server.data-plane-build=2: ${NOT_INJECTED}`,
+  });
+});
+
+test("validate() with claims refuses a pod whose client no server of the pool can serve", () => {
+  const using = dataPlaneSettings("2");
+  const injectedPod = mutated(pod([gpu({ name: "a" })]), using);
+  const facts = { hostname: "s", hasRdma: false, cudaVersion: "", driverVersion: "" };
+  const serving = (build: string) => poolOf(1, { facts: { ...facts, dataPlane: { name: "lupine", build } } });
+  expect(decisionOn(injectedPod, { ...using, pool: [...serving("1"), ...poolOf(1)] })).toEqual({
+    result: "denied",
+    reason: "capacity",
+    message:
+      'Container "a" requests 50 % of one GPU that matches server.data-plane=lupine and server.data-plane-build=2, but no server has this data plane: they have lupine of build 1 and none: it would wait forever',
+  });
+  expect(decisionOn(injectedPod, { ...using, pool: [...serving("1"), ...serving("2")] }).result).toBe("allowed");
 });
 
 test("validate() with claims refuses a pod whose claims would hold more than its units", () => {

@@ -1,0 +1,13 @@
+import type { Filter } from "../../pool/filter.ts";
+import { dataPlaneFilters } from "../../pool/requests/data_plane.ts";
+import type { ClientDefinition } from "./catalogue.ts";
+
+/** What a client needs of a claim, whatever the pod asks for. */
+export interface ClaimNeeds {
+  /** The GPUs that it works with. */
+  readonly filters: readonly Filter[];
+}
+
+export function claimNeeds({ dataPlane }: ClientDefinition): ClaimNeeds {
+  return { filters: dataPlane ? dataPlaneFilters(dataPlane) : [] };
+}
