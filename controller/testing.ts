@@ -55,6 +55,8 @@ export interface ClaimOptions {
   count?: number;
   units?: number;
   annotations?: Record<string, string>;
+  /** Whether the GPUs must be of one server. */
+  oneServer?: boolean;
   /** Units that the scheduler has allocated, by pool/device. Undefined: the claim waits. */
   allocated?: Readonly<Record<string, number>>;
   namespace?: string;
@@ -62,7 +64,7 @@ export interface ClaimOptions {
 }
 
 export function claim(name: string, options: ClaimOptions = {}): ResourceClaim {
-  const { count = 1, units = 50, annotations = {}, allocated, namespace = "team", pod = "train" } = options;
+  const { count = 1, units = 50, annotations = {}, oneServer, allocated, namespace = "team", pod = "train" } = options;
   const results = Object.entries(allocated ?? {}).map(([key, value]) => {
     const [pool = "", device = ""] = key.split("/");
     return {
@@ -85,6 +87,7 @@ export function claim(name: string, options: ClaimOptions = {}): ResourceClaim {
         requests: [
           { exactly: { deviceClassName: "bitfusion.io", count, capacity: { requests: { units: String(units) } } } },
         ],
+        ...(oneServer ? { constraints: [{ requests: ["gpu"], matchAttribute: "bitfusion.io/server" }] } : {}),
       },
     },
     ...(allocated ? { status: { allocation: { devices: { results } } } } : {}),

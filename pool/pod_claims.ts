@@ -19,6 +19,8 @@ export interface PodClaim {
   /** Units of each of the share's GPUs. */
   readonly units: number;
   readonly filters: readonly Filter[];
+  /** Set if all GPUs must be of one server. */
+  readonly oneServer?: true;
   /** Name of the client that the webhook attached to the containers. */
   readonly client: string;
 }
@@ -68,6 +70,7 @@ const PodClaims = v.pipe(
           ),
           [],
         ),
+        oneServer: v.exactOptional(v.literal(true, "expected true, or nothing")),
         client: v.pipe(v.string(), v.regex(/^[\w.-]{1,253}$/, "expected the name of a client")),
       }),
       v.forward(
@@ -83,12 +86,13 @@ const PodClaims = v.pipe(
 /** Formats the value of {@link POD_CLAIMS_ANNOTATION}, as JSON. */
 export function formatPodClaims(claims: readonly PodClaim[]): string {
   return JSON.stringify(
-    claims.map(({ name, containers, share, units, filters, client }) => ({
+    claims.map(({ name, containers, share, units, filters, oneServer, client }) => ({
       name,
       containers,
       share: formatShare(share),
       units,
       ...(filters.length > 0 ? { filters: filters.map(formatFilter) } : {}),
+      ...(oneServer ? { oneServer } : {}),
       client,
     })),
   );

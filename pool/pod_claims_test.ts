@@ -19,6 +19,7 @@ const claims: fc.Arbitrary<PodClaim[]> = fc.uniqueArray(
       filters: fc.array(fc.record({ key: fc.constantFrom(...FILTER_KEYS), value: fc.stringMatching(/^[\w=]{1,9}$/) })),
       client: fc.stringMatching(/^[\w.-]{1,20}$/),
     })
+    .chain((each) => fc.constantFrom(each, { ...each, oneServer: true as const }))
     .map((each) => ({ ...each, units: "percent" in each.share ? each.share.percent : each.units })),
   { selector: ({ name }) => name },
 );
@@ -35,11 +36,17 @@ test.each<[string, unknown, string]>([
   ["a name", [{ ...claim, name: "../x" }], '0.name is "../x": expected the name of an object'],
   ["no containers", [{ ...claim, containers: [] }], "0.containers: expected a container"],
   ["an unknown field", [{ ...claim, pods: 1 }], "0.pods is not a known field"],
+  ["one server as text", [{ ...claim, oneServer: "yes" }], '0.oneServer is "yes": expected true, or nothing'],
   ["two claims of one name", [claim, claim], "the document: expected different names"],
   ["too many claims", Array(257).fill(claim), "the document: expected at most 256 claims"],
 ])("parsePodClaims() refuses %s", (_, value, reason) => {
   const text = typeof value === "string" ? value : JSON.stringify(value);
   expect(() => parsePodClaims(text)).toThrow(`bitfusion.io/claims: ${reason}`);
+});
+
+test("parsePodClaims() reads what earlier versions wrote", () => {
+  const [parsed] = parsePodClaims(JSON.stringify([claim]));
+  expect(parsed).toEqual({ ...claim, share: { gpus: 1, percent: 50 }, filters: [] });
 });
 
 test("parsePodClaims() names the field of a wrong filter", () => {

@@ -10,6 +10,7 @@ import { parseShare } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
 import { shorten } from "../../program/text/quote.ts";
 import { deviceKey, type HeldUnits } from "../slices/device_key.ts";
+import { takesOneServer } from "./claim_spec.ts";
 import { type ClaimState, stateOf } from "./claim_state.ts";
 
 /** A claim that the scheduler has not allocated yet. */
@@ -123,6 +124,7 @@ function waitingClaim({ metadata, spec, status }: ResourceClaim): WaitingClaim |
   const request = spec.devices?.requests?.find(({ exactly }) => exactly?.deviceClassName === DEVICE_CLASS)?.exactly;
   if (!request) return undefined;
   const { count = 1, capacity } = request;
+  const oneServer = takesOneServer(spec);
   const units = parseInteger(capacity?.requests?.units ?? "") ?? UNITS_PER_GPU;
   const { namespace = "", ownerReferences } = metadata;
   const annotations = readableAnnotations(metadata.annotations);
@@ -140,7 +142,8 @@ function waitingClaim({ metadata, spec, status }: ResourceClaim): WaitingClaim |
       units,
       share: parseShare(share) ?? { gpus: count, percent: units },
       filters: splitFilters(filter).flatMap((text) => parseFilter(text) ?? []),
-      key: [count, units, share, filter].join(" "),
+      oneServer,
+      key: [count, units, share, filter, oneServer].join(" "),
     },
   };
 }

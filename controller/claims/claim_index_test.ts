@@ -102,9 +102,16 @@ test("summarizeClaim() returns the request of a waiting claim, and its pod", () 
         { key: "device.name", value: "T4" },
         { key: "server.addr", value: "s" },
       ],
-      key: "2 50 2x8000mb device.name=T4\tserver.addr=s",
+      oneServer: false,
+      key: "2 50 2x8000mb device.name=T4\tserver.addr=s false",
     },
   });
+});
+
+test("summarizeClaim() tells requests for GPUs of one server from others", () => {
+  const requestOf = (oneServer: boolean) => summarizeClaim(claim("c", { count: 2, oneServer }))?.waiting?.request;
+  expect(requestOf(true)?.oneServer).toBe(true);
+  expect(requestOf(true)?.key).not.toBe(requestOf(false)?.key as string);
 });
 
 test("summarizeClaim() describes a claim by the containers that use it", () => {

@@ -1,4 +1,4 @@
-import type { ResourceClaimSpec } from "../../kubernetes/objects/resource_claim.ts";
+import type { DeviceConstraint, ResourceClaimSpec } from "../../kubernetes/objects/resource_claim.ts";
 import type { DeviceAttributes } from "../../pool/attributes.ts";
 import { DEVICE_CLASS, DRIVER } from "../../pool/driver.ts";
 import { attributeOfFilter, type Filter } from "../../pool/filter.ts";
@@ -7,11 +7,22 @@ import type { PodClaim } from "../../pool/pod_claims.ts";
 /** Name of the only request of each claim. */
 const REQUEST = "gpu";
 
+/** The attribute that GPUs of one server have in common. */
+const SERVER = `${DRIVER}/server`;
+
 /**
  * The spec of a claim: a number of different GPUs, and units of capacity of each. A GPU on which the units are less than the requested
  * memory is excluded.
  */
-export function claimSpec({ share, units, filters }: Pick<PodClaim, "share" | "units" | "filters">): ResourceClaimSpec {
+export function claimSpec({
+  share,
+  units,
+  filters,
+  oneServer,
+}: Pick<PodClaim, "share" | "units" | "filters" | "oneServer">): ResourceClaimSpec {
+  const constraints: DeviceConstraint[] = [{ requests: [REQUEST], distinctAttribute: `${DRIVER}/id` }];
+  // It halves the rate of the scheduler, so it is only where it makes a difference.
+  if (oneServer) constraints.push({ requests: [REQUEST], matchAttribute: SERVER });
   const conditions = filters.map(conditionOf);
   if ("memoryMb" in share) conditions.push(`${attribute("memoryMb")}.orValue(0) * ${units} >= ${share.memoryMb} * 100`);
   return {
@@ -28,9 +39,14 @@ export function claimSpec({ share, units, filters }: Pick<PodClaim, "share" | "u
           },
         },
       ],
-      ...(share.gpus > 1 ? { constraints: [{ requests: [REQUEST], distinctAttribute: `${DRIVER}/id` }] } : {}),
+      ...(share.gpus > 1 ? { constraints } : {}),
     },
   };
+}
+
+/** Whether a claim takes GPUs of one server only. */
+export function takesOneServer({ devices }: ResourceClaimSpec): boolean {
+  return devices?.constraints?.some(({ matchAttribute }) => matchAttribute === SERVER) ?? false;
 }
 
 /** A filter as a CEL expression for a device selector. */

@@ -25,6 +25,15 @@ test("claimSpec() requests several different GPUs", () => {
   expect(devices?.constraints).toEqual([{ requests: ["gpu"], distinctAttribute: "bitfusion.io/id" }]);
 });
 
+test("claimSpec() requests several GPUs of one server, and has no constraint for a single GPU", () => {
+  const specOf = (gpus: number) => claimSpec({ share: { gpus, percent: 50 }, units: 50, filters: [], oneServer: true });
+  expect(specOf(2).devices?.constraints).toEqual([
+    { requests: ["gpu"], distinctAttribute: "bitfusion.io/id" },
+    { requests: ["gpu"], matchAttribute: "bitfusion.io/server" },
+  ]);
+  expect(specOf(1).devices).not.toHaveProperty("constraints");
+});
+
 test("claimSpec() excludes GPUs on which the units are less than the requested memory", () => {
   const { devices } = claimSpec({ share: { gpus: 2, memoryMb: 8001 }, units: 51, filters: [] });
   expect(devices?.requests?.[0]?.exactly).toMatchObject({

@@ -1,6 +1,11 @@
 import { describeMissingDataPlane } from "../../pool/requests/data_plane.ts";
 import { canHold } from "../../pool/requests/feasibility.ts";
-import { createSuitability, describeRequest } from "../../pool/requests/gpu_request.ts";
+import {
+  createSuitability,
+  describeRequest,
+  groupForRequest,
+  needsOneServer,
+} from "../../pool/requests/gpu_request.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
 import type { WaitingRequest } from "./claim_index.ts";
 import type { GpuSupply } from "./supply.ts";
@@ -10,17 +15,15 @@ import type { GpuSupply } from "./supply.ts";
  * the scheduler will allocate it, unless the pod has other claims.
  */
 export function describeShortage(request: WaitingRequest, supply: readonly GpuSupply[]): string | undefined {
-  const { count, units } = request;
   const suits = createSuitability(request);
   const suitable = supply.filter(({ attributes }) => suits(attributes));
-  const free = suitable.map((gpu) => gpu.free).sort((a, b) => b - a);
-  const available = free.filter((each) => each >= units).length;
-  if (available >= count) return undefined;
+  const freest = findFreest(request, suitable);
+  if (freest.available >= request.count) return undefined;
   const missing = describeMissingDataPlane(
     request.filters,
     supply.map(({ attributes }) => attributes),
   );
-  return `needs ${describeRequest(request)}; ${missing ?? describeFree({ count, available, free, suitable })}`;
+  return `needs ${describeRequest(request)}; ${missing ?? describeFree(request, suitable, freest)}`;
 }
 
 /**
@@ -55,19 +58,50 @@ function listOf(texts: readonly string[]): string {
   return new Intl.ListFormat("en-GB").format(texts);
 }
 
-interface Supply {
-  count: number;
+/** GPUs that a request can take together, as far as they suit it. */
+interface Candidates {
   /** Number of GPUs that could satisfy the request now. */
-  available: number;
-  /** Free units of the suitable GPUs, in descending order. */
-  free: readonly number[];
-  suitable: readonly GpuSupply[];
+  readonly available: number;
+  /** Free units of each GPU, in descending order. */
+  readonly free: readonly number[];
 }
 
-function describeFree({ count, available, free, suitable }: Supply): string {
-  if (suitable.length < count) return `the pool has ${suitable.length === 0 ? "none" : `only ${suitable.length}`}`;
+/** Of a request for GPUs of one server, the GPUs of the server that comes closest to it; of another request, all GPUs. */
+function findFreest(request: WaitingRequest, suitable: readonly GpuSupply[]): Candidates {
+  const { count, units } = request;
+  const closeness = ({ available, free }: Candidates) => [
+    Math.min(free.length, count),
+    available,
+    free[count - 1] ?? 0,
+  ];
+  const groups = groupForRequest(request, suitable).map((gpus): Candidates => {
+    const free = gpus.map((gpu) => gpu.free).sort((a, b) => b - a);
+    return { available: free.filter((each) => each >= units).length, free };
+  });
+  const none: Candidates = { available: 0, free: [] };
+  return groups.reduce((best, each) => (isGreater(closeness(each), closeness(best)) ? each : best), none);
+}
+
+/** Whether a list of numbers is greater than another one of the same length: the first difference decides. */
+function isGreater(a: readonly number[], b: readonly number[]): boolean {
+  const index = a.findIndex((each, position) => each !== b[position]);
+  return index >= 0 && (a[index] ?? 0) > (b[index] ?? 0);
+}
+
+function describeFree(
+  request: WaitingRequest,
+  suitable: readonly GpuSupply[],
+  { available, free }: Candidates,
+): string {
+  const { count } = request;
+  const isOneServer = needsOneServer(request);
+  if (suitable.length === 0) return "the pool has none";
+  if (free.length < count) {
+    return isOneServer ? `no server has more than ${free.length}` : `the pool has only ${free.length}`;
+  }
   if (suitable.every(({ isTainted }) => isTainted)) return "none of the pool can be reached now";
   if (count === 1) return `the freest has ${free[0]} %`;
   const freest = free.slice(0, Math.min(count, MAX_LISTED)).map((each) => `${each} %`);
-  return `${available === 0 ? "none has" : `only ${available} has`} that now: the freest have ${freest.join(" and ")}`;
+  const which = isOneServer ? "the freest of one server have" : "the freest have";
+  return `${available === 0 ? "none has" : `only ${available} has`} that now: ${which} ${freest.join(" and ")}`;
 }

@@ -63,6 +63,58 @@ test.each<[held: Record<string, number>, claim: Parameters<typeof claim>[1], sho
   expect(shortageOf(options, held)).toBe(shortage as never);
 });
 
+/** Two servers with two GPUs each, and one with one. */
+const SERVERS = {
+  supply: [
+    ["s:1", 100],
+    ["s:1", 40],
+    ["s:2", 50],
+    ["s:2", 70],
+    ["s:3", 100],
+  ].map(([server, free]) => ({
+    attributes: { server: String(server), memoryMb: 16_000 },
+    isTainted: false,
+    held: 100 - Number(free),
+    free: Number(free),
+  })),
+};
+
+test.each<[claim: Parameters<typeof claim>[1], shortage: string | undefined]>([
+  [{ units: 50, count: 2, oneServer: true }, undefined],
+  [
+    { units: 60, count: 2, oneServer: true },
+    "needs 60 % of each of 2 different GPUs of one server; only 1 has that now: the freest of one server have 70 % and 50 %",
+  ],
+  [{ units: 60, count: 2 }, undefined],
+  [
+    { units: 80, count: 2, oneServer: true },
+    "needs 80 % of each of 2 different GPUs of one server; only 1 has that now: the freest of one server have 100 % and 40 %",
+  ],
+  [
+    { units: 1, count: 3, oneServer: true },
+    "needs 1 % of each of 3 different GPUs of one server; no server has more than 2",
+  ],
+  [
+    { units: 1, count: 2, oneServer: true, annotations: filtered("server.addr=s:4") },
+    "needs 1 % of each of 2 different GPUs of one server that match server.addr=s:4; the pool has none",
+  ],
+  [{ units: 100, count: 1, oneServer: true }, undefined],
+])("describeShortage() of a request for %j on three servers returns %j", (options, shortage) => {
+  const { waiting } = summarizeClaim(claim("c", options)) ?? {};
+  expect(describeShortage(waiting?.request as WaitingRequest, SERVERS.supply)).toBe(shortage as never);
+});
+
+test("describeJointShortage() says what two requests for GPUs of one server lack", () => {
+  const requests = [50, 20].map(
+    (units) => summarizeClaim(claim("c", { units, count: 2, oneServer: true }))?.waiting?.request as WaitingRequest,
+  );
+  expect(describeJointShortage(requests, SERVERS.supply)).toBeUndefined();
+  const alone = SERVERS.supply.filter(({ attributes }) => attributes.server !== "s:1");
+  expect(describeJointShortage(requests, alone)).toBe(
+    "needs 50 % of each of 2 different GPUs of one server and 20 % of each of 2 different GPUs of one server at the same time; the freest GPUs have 100 %, 70 % and 50 %",
+  );
+});
+
 test("describeShortage() does not count a GPU that is too small for a memory share", () => {
   const annotations = { ...share("1x4800mb"), ...filtered("device.phy-memory=8000") };
   expect(shortageOf({ units: 30, annotations }, {})).toEndWith("the pool has none");

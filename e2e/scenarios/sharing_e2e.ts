@@ -2,7 +2,7 @@ import { expect } from "bun:test";
 import { leasesOf, poolEvents, summarizeLeases } from "../records/pool_log.ts";
 import { exec } from "../steps/exec.ts";
 import { apply, get, kubectl, rejectionMessage, waitFor, waitForSuccess } from "../steps/kubectl.ts";
-import { pod, share, sharePod } from "../steps/pods.ts";
+import { type PodManifest, pod, share, sharePod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
 import { setEnvironment } from "../steps/set_environment.ts";
 
@@ -52,6 +52,19 @@ async function waitForWaitingEvents(namespace: string, name: string, message: st
   });
   const { status } = await get<{ status: { phase: string } }>("pod", name, "-n", namespace);
   expect(status.phase).toBe("Pending");
+}
+
+/** An injected pod as it would be for a client that talks to one server. */
+function withOneServer({ apiVersion, kind, metadata, spec }: PodManifest): PodManifest {
+  const { name, namespace = "", annotations = {} } = metadata;
+  const claims = JSON.parse(annotations["bitfusion.io/claims"] ?? "[]") as object[];
+  const changed = JSON.stringify(claims.map((claim) => ({ ...claim, oneServer: true })));
+  return {
+    apiVersion,
+    kind,
+    metadata: { name, namespace, annotations: { ...annotations, "bitfusion.io/claims": changed } },
+    spec,
+  };
 }
 
 async function claimOf(namespace: string, name: string): Promise<Claim | undefined> {
@@ -122,6 +135,20 @@ scenario("the scheduler chooses a GPU of the server that the filter selects", as
     const [lease] = await leasesOf(namespace, name);
     expect(lease?.gpus[0]?.gpuId).toStartWith(`bitfusion-pool-${name}:`);
   }
+});
+
+scenario("GPUs of one server are given only together, and an Event says what the server lacks", async (namespace) => {
+  await startPods(namespace, { holder: [1, 60] });
+  await waitForLease(namespace, "holder");
+  const manifest = sharePod({ namespace, name: "both", num: 2, percent: 50, command: KEEP_RUNNING });
+  await apply(withOneServer(JSON.parse(await apply(manifest, "--dry-run=server", "-o", "json"))));
+  const needed = "50 % of each of 2 different GPUs of one server"; // server B has room for one of them
+  const room = "only 1 has that now: the freest of one server have 100 % and 40 %";
+  await waitForWaitingEvents(namespace, "both", `needs ${needed}; ${room}`);
+  await kubectl("delete", "pod", "holder", "-n", namespace);
+  await waitForLease(namespace, "both");
+  const leases = await leasesOf(namespace, "both");
+  expect(leases.map(({ gpus }) => gpus.length)).toEqual([2]);
 });
 
 scenario("a share that no GPU can satisfy is rejected at admission with the GPUs of the pool", async (namespace) => {

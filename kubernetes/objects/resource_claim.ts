@@ -40,8 +40,16 @@ export interface ClaimConsumer {
 export interface ResourceClaimSpec {
   readonly devices?: {
     readonly requests?: readonly DeviceRequest[];
-    readonly constraints?: readonly { readonly requests: readonly string[]; readonly distinctAttribute: string }[];
+    readonly constraints?: readonly DeviceConstraint[];
   };
+}
+
+/** What the devices of requests must have in common, or not. Attributes have qualified names, such as `bitfusion.io/id`. */
+export interface DeviceConstraint {
+  /** All requests of the claim, if it is absent or empty. */
+  readonly requests?: readonly string[];
+  readonly matchAttribute?: string;
+  readonly distinctAttribute?: string;
 }
 
 export interface DeviceRequest {

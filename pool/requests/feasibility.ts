@@ -1,7 +1,7 @@
 import type { DeviceAttributes } from "../attributes.ts";
 import { createMatcher } from "../filter.ts";
 import { UNITS_PER_GPU } from "../units.ts";
-import { type GpuRequest, hasEnoughMemory } from "./gpu_request.ts";
+import { type GpuRequest, groupForRequest, hasEnoughMemory, needsOneServer } from "./gpu_request.ts";
 
 /** A GPU with room for requests. */
 export interface FreeGpu {
@@ -28,22 +28,23 @@ const LEVELS = UNITS_PER_GPU + 1;
 /**
  * Whether the GPUs have room for all requests at the same time. Each request needs different GPUs; requests may share a GPU. It is a
  * form of bin packing, so the search is exhaustive up to a limit. GPUs that are equal for all requests are one class, large requests are placed
- * first, and a state that failed is not tried again.
+ * first, and a state that failed is not tried again. If a request needs GPUs of one server, a class has GPUs of one server only.
  */
 export function canHold(gpus: readonly FreeGpu[], requests: readonly GpuRequest[], { maxWork = MAX_WORK } = {}): Fit {
   const kinds = new Map<string, Kind>();
   const items = requests.map((request): Item => {
     const units = Math.max(1, Math.ceil(request.units));
-    const key = JSON.stringify([units, request.share, request.filters]);
+    const key = JSON.stringify([units, request.share, request.filters, needsOneServer(request)]);
     const kind = kinds.get(key) ?? { bit: 1 << kinds.size, units, request };
     kinds.set(key, kind);
-    return { ...kind, count: request.count };
+    return { ...kind, count: request.count, oneServer: needsOneServer(request) };
   });
   if (kinds.size > MAX_KINDS) return requests.some((request) => canHold(gpus, [request]) === "no") ? "no" : "maybe";
 
-  const classes = groupGpus(gpus, [...kinds.values()]);
+  const mostServers = items.reduce((sum, { count, oneServer }) => sum + (oneServer ? 1 : count), 0);
+  const classes = groupGpus(gpus, [...kinds.values()], mostServers);
   const largestFirst = items.sort((a, b) => b.units - a.units || b.count - a.count);
-  if (isHopeless(classes.counts, classes.masks, largestFirst, 0)) return "no";
+  if (isHopeless(classes.counts, classes, largestFirst, 0)) return "no";
   if (items.length < 2) return "yes";
   if (items.reduce((slots, { count }) => slots + count, 0) > MAX_SLOTS) return "maybe";
   return search(largestFirst, classes, maxWork);
@@ -61,26 +62,52 @@ interface Item {
   readonly units: number;
   /** Number of different GPUs. */
   readonly count: number;
+  /** Whether they must be of one server. */
+  readonly oneServer: boolean;
 }
 
 /** The GPUs by what distinguishes them. */
 interface Classes {
   /** Which kinds of requests the GPUs suit: one mask for {@link LEVELS} entries of `counts`. */
   readonly masks: readonly number[];
-  /** Number of GPUs by mask and free units. */
+  /** The classes of each server, in order. All are of one server if no request needs GPUs of one. */
+  readonly servers: readonly (readonly number[])[];
+  /** Number of GPUs by class and free units. */
   readonly counts: Uint32Array;
 }
 
-function groupGpus(gpus: readonly FreeGpu[], kinds: readonly Kind[]): Classes {
+/** @param mostServers that all requests together can use. More equal servers make no difference. */
+function groupGpus(gpus: readonly FreeGpu[], kinds: readonly Kind[], mostServers: number): Classes {
+  const countByMask = createMaskCounter(kinds);
+  const grouping = kinds.find(({ request }) => needsOneServer(request))?.request;
+  const equalServers = new Map<string, number>();
+  const masks: number[] = [];
+  const servers: number[][] = [];
+  const levels: Uint32Array[] = [];
+  for (const server of grouping ? groupForRequest(grouping, gpus) : [gpus]) {
+    const byMask = countByMask(server);
+    const key = [...byMask].map(([mask, counts]) => `${mask} ${describe(counts)}`).join();
+    const equal = equalServers.get(key) ?? 0;
+    if (byMask.size === 0 || equal >= mostServers) continue;
+    equalServers.set(key, equal + 1);
+    servers.push([...byMask.keys()].map((_, index) => masks.length + index));
+    masks.push(...byMask.keys());
+    levels.push(...byMask.values());
+  }
+  const counts = new Uint32Array(masks.length * LEVELS);
+  for (const [index, each] of levels.entries()) counts.set(each, index * LEVELS);
+  return { masks, servers, counts };
+}
+
+/** Creates a function that counts GPUs by free units, for each mask of kinds that they suit, in the order of the masks. */
+function createMaskCounter(kinds: readonly Kind[]): (gpus: readonly FreeGpu[]) => Map<number, Uint32Array> {
   const smallest = Math.min(...kinds.map(({ units }) => units));
   const masksByMemory = new Map<number | undefined, number>();
   const filters = [...Map.groupBy(kinds, ({ request }) => JSON.stringify(request.filters)).values()].map((sharing) => ({
     bits: maskOf(sharing),
     matches: createMatcher(sharing[0]?.request.filters ?? []),
   }));
-  const levelsByMask = new Map<number, Uint32Array>();
-  for (const { attributes, free } of gpus) {
-    if (free < smallest) continue;
+  function maskOfGpu(attributes: DeviceAttributes): number {
     const { memoryMb } = attributes;
     let mask = masksByMemory.get(memoryMb);
     if (mask === undefined) {
@@ -88,22 +115,29 @@ function groupGpus(gpus: readonly FreeGpu[], kinds: readonly Kind[]): Classes {
       masksByMemory.set(memoryMb, mask);
     }
     for (const { bits, matches } of filters) if (mask & bits && !matches(attributes)) mask &= ~bits;
-    if (mask === 0) continue;
-    const levels = levelsByMask.get(mask) ?? new Uint32Array(LEVELS);
-    levelsByMask.set(mask, levels);
-    const level = Math.min(Math.floor(free), UNITS_PER_GPU);
-    levels[level] = (levels[level] ?? 0) + 1;
+    return mask;
   }
-  const counts = new Uint32Array(levelsByMask.size * LEVELS);
-  for (const [index, levels] of [...levelsByMask.values()].entries()) counts.set(levels, index * LEVELS);
-  return { masks: [...levelsByMask.keys()], counts };
+  return (gpus) => {
+    const levelsByMask = new Map<number, Uint32Array>();
+    for (const { attributes, free } of gpus) {
+      const mask = free < smallest ? 0 : maskOfGpu(attributes);
+      if (mask === 0) continue;
+      const levels = levelsByMask.get(mask) ?? new Uint32Array(LEVELS);
+      levelsByMask.set(mask, levels);
+      const level = Math.min(Math.floor(free), UNITS_PER_GPU);
+      levels[level] = (levels[level] ?? 0) + 1;
+    }
+    return new Map([...levelsByMask].sort(([a], [b]) => a - b));
+  };
 }
 
 function maskOf(kinds: readonly Kind[]): number {
   return kinds.reduce((mask, { bit }) => mask | bit, 0);
 }
 
-function search(items: readonly Item[], { masks, counts }: Classes, maxWork: number): Fit {
+function search(items: readonly Item[], classes: Classes, maxWork: number): Fit {
+  const { masks, counts } = classes;
+  const everywhere = [[...masks.keys()]];
   let work = items.length * counts.length;
   if (work > maxWork) return "maybe";
   const usable = usableUnits(items, masks);
@@ -117,20 +151,22 @@ function search(items: readonly Item[], { masks, counts }: Classes, maxWork: num
     work += gpus.length + items.length * masks.length;
     if (work > maxWork) return false;
     const state = withoutWaste(gpus, usableNow);
-    if (isHopeless(state, masks, items, index)) return false;
+    if (isHopeless(state, classes, items, index)) return false;
     const key = `${index} ${describe(state)}`;
     if (failed.has(key)) return false;
-    const fitting: number[] = [];
-    for (const [mask, bits] of masks.entries()) {
-      if (!(bits & item.bit)) continue;
-      for (let level = item.units; level < LEVELS; level++) {
-        if (state[mask * LEVELS + level]) fitting.push(mask * LEVELS + level);
+    for (const choice of item.oneServer ? differentServers(state, classes) : everywhere) {
+      const fitting: number[] = [];
+      for (const each of choice) {
+        if (!((masks[each] ?? 0) & item.bit)) continue;
+        for (let level = item.units; level < LEVELS; level++) {
+          if (state[each * LEVELS + level]) fitting.push(each * LEVELS + level);
+        }
       }
+      fitting.sort((a, b) => (a % LEVELS) - (b % LEVELS)); // the fullest GPUs first
+      if (distribute(index, { state, next: state.slice(), fitting, position: 0, missing: item.count })) return true;
     }
-    fitting.sort((a, b) => (a % LEVELS) - (b % LEVELS)); // the fullest GPUs first
-    const fits = distribute(index, { state, next: state.slice(), fitting, position: 0, missing: item.count });
-    if (!fits) failed.add(key);
-    return fits;
+    failed.add(key);
+    return false;
   }
 
   /** Chooses the GPUs of an item, and places the next ones. `next` is the state with the GPUs that are chosen so far. */
@@ -214,7 +250,7 @@ function withoutWaste(gpus: Uint32Array, usable: Uint8Array): Uint32Array {
 }
 
 /** Whether one of the items from this index on does not fit even alone, or all of them together need more units than there are. */
-function isHopeless(gpus: Uint32Array, masks: readonly number[], items: readonly Item[], index: number): boolean {
+function isHopeless(gpus: Uint32Array, { masks, servers }: Classes, items: readonly Item[], index: number): boolean {
   /** Number of GPUs that have this many free units or more. */
   const atLeast = gpus.slice();
   let units = 0;
@@ -226,15 +262,32 @@ function isHopeless(gpus: Uint32Array, masks: readonly number[], items: readonly
   for (const item of items.slice(index)) {
     units -= item.units * item.count;
     let fitting = 0;
-    for (const [mask, bits] of masks.entries()) {
-      if (bits & item.bit) fitting += atLeast[mask * LEVELS + Math.min(item.units, UNITS_PER_GPU)] ?? 0;
+    for (const server of servers) {
+      if (item.oneServer && fitting < item.count) fitting = 0;
+      for (const each of server) {
+        const suits = (masks[each] ?? 0) & item.bit;
+        if (suits) fitting += atLeast[each * LEVELS + Math.min(item.units, UNITS_PER_GPU)] ?? 0;
+      }
     }
     if (item.units > UNITS_PER_GPU || fitting < item.count) return true;
   }
   return units < 0;
 }
 
-/** The state in a form that can be compared: the classes with GPUs. */
+/** The classes of each server, without servers that are equal to another one. */
+function differentServers(state: Uint32Array, { masks, servers }: Classes): readonly (readonly number[])[] {
+  const different = new Map<string, readonly number[]>();
+  for (const server of servers) {
+    const parts = server.map(
+      (each) => `${masks[each]} ${describe(state.subarray(each * LEVELS, (each + 1) * LEVELS))}`,
+    );
+    const key = parts.join();
+    if (!different.has(key)) different.set(key, server);
+  }
+  return [...different.values()];
+}
+
+/** The state, or a part of it, in a form that can be compared: the classes with GPUs. */
 function describe(state: Uint32Array): string {
   let text = "";
   for (const [index, count] of state.entries()) if (count > 0) text += `${index}:${count} `;

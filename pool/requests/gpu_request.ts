@@ -13,6 +13,21 @@ export interface GpuRequest {
   /** What the container asked for. `units` of a GPU must be enough for it. */
   readonly share: Share;
   readonly filters: readonly Filter[];
+  /** Whether all GPUs must be of one server. By default, they may be of several. */
+  readonly oneServer?: boolean;
+}
+
+/** Whether a request needs several GPUs of one server. */
+export function needsOneServer({ count, oneServer = false }: GpuRequest): boolean {
+  return oneServer && count > 1;
+}
+
+/** The GPUs by server, if a request needs several of one server; else all in one group. */
+export function groupForRequest<T extends { readonly attributes: DeviceAttributes }>(
+  request: GpuRequest,
+  gpus: readonly T[],
+): readonly (readonly T[])[] {
+  return needsOneServer(request) ? [...Map.groupBy(gpus, ({ attributes }) => attributes.server).values()] : [gpus];
 }
 
 /** Returns a function that tells whether a GPU could satisfy the request if nobody held any of it. */
@@ -27,8 +42,10 @@ export function hasEnoughMemory({ share, units }: GpuRequest, gpuMemoryMb: numbe
 }
 
 /** Describes a request in a message: `60 % of one GPU that matches device.name=T4`. */
-export function describeRequest({ share, filters }: Pick<GpuRequest, "share" | "filters">): string {
+export function describeRequest(request: GpuRequest): string {
+  const { share, filters } = request;
   const verb = share.gpus === 1 ? "matches" : "match";
   const conditions = shorten(escapeControls(filters.map(formatFilter).join(" and ")));
-  return `${describeShare(share)}${filters.length > 0 ? ` that ${verb} ${conditions}` : ""}`;
+  const server = needsOneServer(request) ? " of one server" : "";
+  return `${describeShare(share)}${server}${filters.length > 0 ? ` that ${verb} ${conditions}` : ""}`;
 }

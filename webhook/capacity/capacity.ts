@@ -3,7 +3,12 @@ import type { DeviceAttributes } from "../../pool/attributes.ts";
 import { MAX_GPUS_PER_CLAIM } from "../../pool/driver.ts";
 import { describeMissingDataPlane } from "../../pool/requests/data_plane.ts";
 import { canHold, type FreeGpu } from "../../pool/requests/feasibility.ts";
-import { createSuitability, describeRequest, type GpuRequest } from "../../pool/requests/gpu_request.ts";
+import {
+  createSuitability,
+  describeRequest,
+  type GpuRequest,
+  groupForRequest,
+} from "../../pool/requests/gpu_request.ts";
 import { describeShare, type Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
 import { quote } from "../../program/text/quote.ts";
@@ -75,13 +80,15 @@ export function checkClaimSize({ name }: Container, share: Share): void {
 export function checkShare({ name }: Container, request: GpuRequest, pool: KnownPool): void {
   if (!pool?.length) return;
   const suits = createSuitability(request);
-  const suitable = pool.filter(suits).length;
-  if (suitable >= request.count) return;
+  const suitable = emptyGpus(pool).filter(({ attributes }) => suits(attributes));
+  const together = Math.max(0, ...groupForRequest(request, suitable).map(({ length }) => length));
+  if (together >= request.count) return;
   const units =
     "memoryMb" in request.share && request.units < UNITS_PER_GPU ? ` as ${request.units} units of a GPU` : "";
+  const suppliers =
+    together < suitable.length ? `no server has more than ${together}` : `the whole pool has ${together}`;
   const available =
-    describeMissingDataPlane(request.filters, pool) ??
-    `the whole pool has ${suitable} that can give it (${describePool(pool)})`;
+    describeMissingDataPlane(request.filters, pool) ?? `${suppliers} that can give it (${describePool(pool)})`;
   throw new Refusal(
     "capacity",
     `Container ${quote(name)} requests ${describeRequest(request)}${units}, but ${available}: it would wait forever`,

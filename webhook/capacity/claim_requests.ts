@@ -15,11 +15,12 @@ export interface ClaimRequest extends GpuRequest {
  */
 export function claimRequests(pod: Pod): ClaimRequest[] {
   const all = containersOf(pod);
-  return readPodClaims(pod).map(({ containers, share, units, filters }) => ({
+  return readPodClaims(pod).map(({ containers, share, units, filters, oneServer }) => ({
     count: share.gpus,
     units,
     share,
     filters,
+    oneServer: oneServer ?? false,
     containers: all.filter(({ name }) => containers.includes(name)),
   }));
 }

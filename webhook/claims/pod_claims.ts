@@ -26,6 +26,8 @@ export interface ClaimingContainer {
 
 export interface ClaimOptions {
   readonly filters: readonly Filter[];
+  /** Whether all GPUs of a claim must be of one server. By default, they may be of several. */
+  readonly oneServer?: boolean;
   /** Name of the client. */
   readonly client: string;
   /** Creates the name of a ResourceClaim: one that no other pod has, and that nobody can guess. */
@@ -45,14 +47,22 @@ export function createClaimName(): string {
 function assignClaims(
   { spec }: Pod,
   containers: readonly ClaimingContainer[],
-  { filters, client, createName }: ClaimOptions,
+  { filters, oneServer, client, createName }: ClaimOptions,
 ): PodClaim[] {
   const claims: AssignedClaim[] = [];
   const sharedByInit: AssignedClaim[] = [];
   const isPlainInit = ({ container }: ClaimingContainer) =>
     container.restartPolicy !== "Always" && (spec.initContainers?.includes(container) ?? false);
   const addClaim = ({ container, share, units }: ClaimingContainer): AssignedClaim => {
-    const claim = { name: createName(), containers: [container.name], share, units, filters, client };
+    const claim = {
+      name: createName(),
+      containers: [container.name],
+      share,
+      units,
+      filters,
+      client,
+      ...(oneServer ? { oneServer } : {}),
+    };
     claims.push(claim);
     return claim;
   };

@@ -106,6 +106,20 @@ test.each<[string, Given[], Given[], string[]]>([
   expect(assigned(initContainers, containers)).toEqual(expected);
 });
 
+test("injectClaims() says which claims need their GPUs of one server", () => {
+  const claiming = [{ container: { name: "a" }, share: half, units: 50 }];
+  const oneServer = (option: { oneServer?: boolean }) => {
+    const options = { filters: [], client: "x", createName: () => "1", ...option };
+    const { annotation = "" } = injectClaims(podWith({}), claiming, options) ?? {};
+    return parsePodClaims(annotation).map((each) => each.oneServer);
+  };
+  expect([oneServer({}), oneServer({ oneServer: false }), oneServer({ oneServer: true })]).toEqual([
+    [undefined],
+    [undefined],
+    [true],
+  ]);
+});
+
 test("createClaimName() creates different names of objects", () => {
   const names = Array.from({ length: 100 }, createClaimName);
   expect(new Set(names).size).toBe(100);
@@ -127,7 +141,7 @@ test("injectClaims() refers to claims by different DNS labels", () => {
 test("injectClaims() gives an injected pod new names, and leaves its other resource claims alone", () => {
   const injected = (name: string) => ({ name, env: [{ name: "BITFUSION_CONTAINER", value: name }] });
   const claims = [
-    { ...claim, name: "old-1", containers: ["a", "gone"] },
+    { ...claim, name: "old-1", containers: ["a", "gone"], oneServer: true as const },
     { ...claim, name: "old-2", containers: ["gone"] },
   ];
   const pod: Pod = {
@@ -149,7 +163,10 @@ test("injectClaims() gives an injected pod new names, and leaves its other resou
     { name: "other", resourceClaimTemplateName: "t" },
   ]);
   expect(result?.added).toEqual([{ name: "bitfusion-b", resourceClaimName: expect.stringMatching(/^new-/) }]);
-  expect(parsePodClaims(result?.annotation ?? "").map(({ containers }) => containers)).toEqual([["a"], ["b"]]);
+  expect(parsePodClaims(result?.annotation ?? "")).toMatchObject([
+    { containers: ["a"], oneServer: true },
+    { containers: ["b"] },
+  ]);
 });
 
 test("injectClaims() ignores an annotation that a user wrote on a pod without a client", () => {

@@ -6,8 +6,10 @@ import type { ClientDefinition } from "./catalogue.ts";
 export interface ClaimNeeds {
   /** The GPUs that it works with. */
   readonly filters: readonly Filter[];
+  /** Whether it talks to one server: all GPUs of a container must be of that. */
+  readonly oneServer: boolean;
 }
 
 export function claimNeeds({ dataPlane }: ClientDefinition): ClaimNeeds {
-  return { filters: dataPlane ? dataPlaneFilters(dataPlane) : [] };
+  return { filters: dataPlane ? dataPlaneFilters(dataPlane) : [], oneServer: false };
 }

@@ -73,7 +73,12 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   }));
   const claims =
     allocation === "claims"
-      ? injectClaims(pod, claiming, { filters: readFilters(filters, client), client: client.name, createName })
+      ? injectClaims(pod, claiming, {
+          filters: readFilters(filters, client),
+          oneServer: claimNeeds(client).oneServer,
+          client: client.name,
+          createName,
+        })
       : undefined;
   for (const [index, gpuContainer] of gpuContainers.entries()) {
     const { container, path, share } = gpuContainer;

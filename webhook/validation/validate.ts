@@ -128,6 +128,9 @@ function checkClaim(
   const filters = claim.filters.map(formatFilter);
   const missing = needs.filters.map(formatFilter).find((filter) => !filters.includes(filter));
   if (missing) throw notInjected(`The claim of container ${quote(name)} has no filter ${missing}`);
+  if (needs.oneServer && !claim.oneServer) {
+    throw notInjected(`The claim of container ${quote(name)} may have GPUs of several servers`);
+  }
 }
 
 /** The scheduler, which allocates claims, ignores a pod that has a node. */

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import { formatPodClaims, parsePodClaims } from "../../pool/pod_claims.ts";
 import type { InjectionSettings } from "../injection/injection.ts";
 import type { JsonObject } from "../pod/json_object.ts";
 import type { Container, Pod } from "../pod/pod.ts";
@@ -444,6 +445,37 @@ test.each<[description: string, given: Pod, gpus: number, message: string]>([
   expect(decisionOn(injectedPod, { ...claimSettings, pool: poolOf(gpus) })).toEqual(capacity);
   expect(decisionOn(injectedPod, { ...claimSettings, pool: poolOf(2 * gpus) }).result).toBe("allowed");
   expect(decisionOn(injectedPod, claimSettings).result).toBe("allowed"); // the pool is unknown
+});
+
+/** An injected pod whose claims need their GPUs of one server. */
+function onOneServer(given: Pod): Pod {
+  const result = structuredClone(mutated(given, claimSettings));
+  const annotations = result.metadata.annotations as Record<string, string>;
+  const claims = parsePodClaims(annotations["bitfusion.io/claims"] ?? "");
+  annotations["bitfusion.io/claims"] = formatPodClaims(claims.map((claim) => ({ ...claim, oneServer: true })));
+  return result;
+}
+
+test.each<[description: string, given: Pod, message: string]>([
+  [
+    "more GPUs of one server than any server has",
+    pod([part("a", 3, 60)]),
+    'Container "a" requests 60 % of each of 3 different GPUs of one server, but no server has more than 2 that can give it (3 × Tesla T4 of 16000 MB): it would wait forever',
+  ],
+  [
+    "GPUs of one server for two containers that only one server has",
+    pod([part("a", 2, 60), part("b", 2, 60)]),
+    'Containers "a" (60 % of each of 2 different GPUs of one server) and "b" (60 % of each of 2 different GPUs of one server) hold their GPUs at the same time, but the whole pool (3 × Tesla T4 of 16000 MB) can hold only "a": the pod would wait forever',
+  ],
+])("validate() with claims refuses %s", (_, given, message) => {
+  const pool = [...poolOf(2), ...poolOf(1, { address: "pool-b:56001" })];
+  expect(decisionOn(onOneServer(given), { ...claimSettings, pool })).toEqual({
+    result: "denied",
+    reason: "capacity",
+    message,
+  });
+  const larger = [...poolOf(3), ...poolOf(2, { address: "pool-b:56001" })];
+  expect(decisionOn(onOneServer(given), { ...claimSettings, pool: larger }).result).toBe("allowed");
 });
 
 test("validate() without claims accepts containers that may wait for each other", () => {
