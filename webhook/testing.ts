@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { applyPatch, type Operation } from "rfc6902";
 import { attributesOf, type DeviceAttributes } from "../pool/attributes.ts";
 import type { PoolServer } from "../pool/inventory.ts";
-import type { Catalogue, ClientDefinition } from "./clients/catalogue.ts";
+import type { Catalogue, CopiedClient } from "./clients/catalogue.ts";
 import { type InjectionSettings, inject } from "./injection/injection.ts";
 import { mutate } from "./injection/mutate.ts";
 import type { JsonObject } from "./pod/json_object.ts";
@@ -21,7 +21,7 @@ export const UNITS = "bitfusion.io/gpu";
 export const BINARY = "/bitfusion/bin/bitfusion";
 
 /** The default client of the deployed catalogue. */
-export function testClient(overrides: Partial<ClientDefinition> = {}): ClientDefinition {
+export function testClient(overrides: Partial<CopiedClient> = {}): CopiedClient {
   return {
     name: "simulated",
     os: "linux",
@@ -45,7 +45,7 @@ export function testClient(overrides: Partial<ClientDefinition> = {}): ClientDef
 }
 
 /** A client that consists of a library and an environment variable. It does not wrap commands and needs no token. */
-export function lupineClient(): ClientDefinition {
+export function lupineClient(): CopiedClient {
   const { binary: _, ...client } = testClient({
     name: "lupine",
     os: "lupine",
@@ -60,7 +60,7 @@ export function lupineClient(): ClientDefinition {
 }
 
 /** A catalogue whose default is the first client. */
-export function testCatalogue(...clients: [ClientDefinition, ...ClientDefinition[]]): Catalogue {
+export function testCatalogue(...clients: [CopiedClient, ...CopiedClient[]]): Catalogue {
   return { default: clients[0].name, clients };
 }
 

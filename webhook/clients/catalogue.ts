@@ -91,7 +91,7 @@ function isCanonical(path: string): boolean {
 }
 
 /** How a client is attached to pods. */
-export type ClientDefinition = v.InferOutput<typeof Client>;
+export type CopiedClient = v.InferOutput<typeof Client>;
 /** The clients that pods can choose from. */
 export type Catalogue = v.InferOutput<typeof Catalogue>;
 
@@ -126,7 +126,7 @@ export function chooseClient(
   catalogue: Catalogue,
   annotations: Readonly<Record<string, string>>,
   allocation: Allocation,
-): ClientDefinition {
+): CopiedClient {
   const client = findClient(catalogue, annotations);
   if (allocation === "units" || !client.tokens) return client;
   if (client.leases) return withoutToken(client);
@@ -138,14 +138,14 @@ export function chooseClient(
 
 /** A client without the pool's token, and without the volume that has the token's files. */
 const withoutToken = memoize(
-  (client: ClientDefinition): ClientDefinition => ({
+  (client: CopiedClient): CopiedClient => ({
     ...client,
     tokens: false,
     mounts: client.mounts.filter(({ volume }) => volume !== "config"),
   }),
 );
 
-function findClient(catalogue: Catalogue, annotations: Readonly<Record<string, string>>): ClientDefinition {
+function findClient(catalogue: Catalogue, annotations: Readonly<Record<string, string>>): CopiedClient {
   const os = annotations[ANNOTATIONS.os];
   const version = annotations[ANNOTATIONS.version];
   const matching = catalogue.clients.filter(

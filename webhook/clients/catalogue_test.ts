@@ -6,11 +6,11 @@ import { stringify } from "yaml";
 import { ConfigError } from "../../program/config_error.ts";
 import { Refusal } from "../pod/refusal.ts";
 import { lupineClient, testCatalogue, testClient } from "../testing.ts";
-import { type Catalogue, type ClientDefinition, chooseClient, parseCatalogue, readCatalogue } from "./catalogue.ts";
+import { type Catalogue, type CopiedClient, chooseClient, parseCatalogue, readCatalogue } from "./catalogue.ts";
 
 const DEPLOYED = join(import.meta.dir, "../deploy/clients.yaml");
 
-function client(name: string, os: string, version: string): ClientDefinition {
+function client(name: string, os: string, version: string): CopiedClient {
   return testClient({ name, os, version, image: `client:${name}` });
 }
 

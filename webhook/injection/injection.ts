@@ -3,10 +3,10 @@ import { MAX_FILTERS } from "../../pool/driver.ts";
 import { EXPECTED_FILTER, type Filter, MAX_FILTER_LENGTH, parseFilter, splitFilters } from "../../pool/filter.ts";
 import type { Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
-import { escapeControls, quote } from "../../program/text/quote.ts";
+import { quote } from "../../program/text/quote.ts";
 import { checkClaimSize, checkShare, type KnownPool } from "../capacity/capacity.ts";
 import { createClaimName, injectClaims } from "../claims/pod_claims.ts";
-import { type Catalogue, type ClientDefinition, chooseClient } from "../clients/catalogue.ts";
+import { type Catalogue, type CopiedClient, chooseClient } from "../clients/catalogue.ts";
 import { claimNeeds } from "../clients/claim_needs.ts";
 import { ANNOTATIONS, UNITS } from "../pod/keys.ts";
 import type { Mode } from "../pod/mode.ts";
@@ -15,14 +15,12 @@ import { type Container, containersOf, type Pod, quantityOf } from "../pod/pod.t
 import { Refusal } from "../pod/refusal.ts";
 import { isInjected, readShare } from "../pod/requested_share.ts";
 import type { Needs, PatchOperation } from "../review/review.ts";
-import { attachClient, type ClientInjection, type GpuContainer } from "./attach_client.ts";
+import type { GpuContainer } from "./attachment.ts";
 import { addClaims, withClaim } from "./claims.ts";
-import { clientVolumes, withEvictableVolumes } from "./client_volumes.ts";
-import { missingFrom, refuseContainerName } from "./collisions.ts";
-import { hasLibraryPath } from "./environment.ts";
-import { INIT_CONTAINER, initContainer, initContainerResources, isInitContainer } from "./init_container.ts";
+import { missingFrom } from "./collisions.ts";
+import { attachByCopy } from "./copy/attach_copy.ts";
 import { refuseMountCollisions } from "./mount_collisions.ts";
-import { createPatchBuilder, type PatchBuilder } from "./patch_builder.ts";
+import { createPatchBuilder } from "./patch_builder.ts";
 import { countUnits, withUnits } from "./units.ts";
 
 export interface InjectionSettings {
@@ -63,7 +61,6 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   const { allocation = "units", gpuMemoryMb, createClaimName: createName = createClaimName } = settings;
   const client = chooseClient(settings.catalogue, annotations, allocation);
   const filters = splitFilters(annotations[ANNOTATIONS.filter]);
-  const injection: ClientInjection = { client, mode, allocation, filters };
   const patch = createPatchBuilder();
   const units = gpuContainers.map(({ container, share }) => countUnits(container, share, gpuMemoryMb));
   const claiming = gpuContainers.map(({ container, share }, index) => ({
@@ -80,6 +77,7 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
           createName,
         })
       : undefined;
+  const attachment = attachByCopy(pod, gpuContainers, { client, mode, allocation, filters });
   for (const [index, gpuContainer] of gpuContainers.entries()) {
     const { container, path, share } = gpuContainer;
     const resources = withUnits(container, units[index] ?? 0);
@@ -88,10 +86,15 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
     const claim = claims?.references.get(container.name);
     if (claim !== undefined) resources.claims = withClaim(container, claim);
     patch.set(`${path}/resources`, container.resources, resources);
-    refuseMountCollisions(pod, container, client);
-    attachClient(patch, gpuContainer, injection);
+    refuseMountCollisions(pod, container, attachment.mounts);
+    attachment.attachTo(patch, gpuContainer);
+    const mounts = attachment.mounts.map(({ mount }) => mount);
+    patch.append(`${path}/volumeMounts`, container.volumeMounts, mounts);
   }
-  const warnings = gpuContainers.length > 0 ? warningsAbout(pod, gpuContainers, injection) : [];
+  const warnings = gpuContainers.length > 0 ? [...attachment.warnings] : [];
+  if (gpuContainers.length > 0 && injected.length === 0 && annotations[ANNOTATIONS.status] !== undefined) {
+    warnings.push(`Annotation ${ANNOTATIONS.status} is set by the webhook: its value was ignored`);
+  }
   if (allocation === "claims") {
     if (claims) addClaims(patch, pod, claims);
     if (spec.nodeName) {
@@ -101,17 +104,16 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
     }
   }
   if (gpuContainers.length > 0) {
-    patch.append("/spec/volumes", spec.volumes, missingFrom(spec.volumes, clientVolumes(client), "Volume"));
-    const annotate = (key: string, value: string) =>
-      patch.set(`/metadata/annotations/${key.replace("/", "~1")}`, annotations[key], value);
-    annotate(ANNOTATIONS.status, "injected");
-    annotate(ANNOTATIONS.evictableVolumes, withEvictableVolumes(annotations[ANNOTATIONS.evictableVolumes], client));
-    addInitContainer(patch, pod, gpuContainers, injection); // last: it shifts the paths of the other init containers
+    patch.append("/spec/volumes", spec.volumes, missingFrom(spec.volumes, attachment.volumes, "Volume"));
+    for (const [key, value] of Object.entries({ [ANNOTATIONS.status]: "injected", ...attachment.annotations })) {
+      patch.set(`/metadata/annotations/${key.replaceAll("/", "~1")}`, annotations[key], value);
+    }
+    attachment.addContainer(patch); // last: it shifts the paths of the other init containers
   }
   return {
     patch: patch.build(),
     containers: [...gpuContainers.map(({ container }) => container), ...injected].map(({ name }) => name),
-    needs: { tokens: client.tokens },
+    needs: attachment.needs,
     warnings,
   };
 }
@@ -154,7 +156,7 @@ function gpuContainersOf({ spec }: Pod): GpuContainer[] {
  * @throws {Refusal} for more than a claim can have, and for a filter that the devices of the pool have no attribute for. Clients may know
  * more filters.
  */
-function readFilters(texts: readonly string[], client: ClientDefinition): Filter[] {
+function readFilters(texts: readonly string[], client: CopiedClient): Filter[] {
   const field = `Annotation ${ANNOTATIONS.filter} has`;
   const needed = claimNeeds(client).filters;
   if (texts.length + needed.length > MAX_FILTERS) {
@@ -171,51 +173,4 @@ function readFilters(texts: readonly string[], client: ClientDefinition): Filter
     return filter;
   });
   return [...filters, ...needed];
-}
-
-function warningsAbout(
-  pod: Pod,
-  gpuContainers: readonly GpuContainer[],
-  { client, filters }: ClientInjection,
-): string[] {
-  const { name, binary, libraryPath } = client;
-  const warnings: string[] = [];
-  const replaced = gpuContainers.filter(({ container }) => !hasLibraryPath(container.env));
-  if (libraryPath !== undefined && replaced.length > 0) {
-    const containers = escapeControls(replaced.map(({ container }) => container.name).join(", "));
-    warnings.push(
-      `LD_LIBRARY_PATH of the image or of envFrom is replaced: to keep it, set it in env of ${containers}`.slice(
-        0,
-        120,
-      ),
-    );
-  }
-  if (
-    pod.metadata.annotations?.[ANNOTATIONS.status] !== undefined &&
-    !pod.spec.initContainers?.some((container) => isInitContainer(container, client))
-  ) {
-    warnings.push(`Annotation ${ANNOTATIONS.status} is set by the webhook: its value was ignored`);
-  }
-  if (filters.length > 0 && binary === undefined) {
-    warnings.push(
-      `Annotation ${ANNOTATIONS.filter} has no effect: the client ${name} does not wrap commands`.slice(0, 120),
-    );
-  }
-  return warnings;
-}
-
-/** Adds the init container in front of the user's init containers and sidecars, which may use the client. */
-function addInitContainer(
-  patch: PatchBuilder,
-  pod: Pod,
-  gpuContainers: readonly GpuContainer[],
-  injection: ClientInjection,
-): void {
-  const { client } = injection;
-  const list = pod.spec.initContainers;
-  const isUsers = (container: Container) => gpuContainers.some((each) => each.container === container);
-  if (list?.some((container) => isInitContainer(container, client) && !isUsers(container))) return;
-  refuseContainerName(pod, INIT_CONTAINER);
-  const container = { ...initContainer(client), resources: initContainerResources(pod) };
-  patch.prepend("/spec/initContainers", list, container);
 }

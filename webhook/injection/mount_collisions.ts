@@ -1,11 +1,10 @@
 import { join } from "node:path/posix";
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
 import { quote, shorten } from "../../program/text/quote.ts";
-import type { ClientDefinition } from "../clients/catalogue.ts";
 import type { JsonObject } from "../pod/json_object.ts";
 import type { Container, Pod } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
-import { clientVolumeMounts, volumeName } from "./client_volumes.ts";
+import type { ClientMount } from "./attachment.ts";
 
 /** Something that a container mounts beside the client. */
 interface OwnMount {
@@ -22,9 +21,9 @@ interface OwnMount {
  *
  * @throws {Refusal} names the container, both volumes and both paths.
  */
-export function refuseMountCollisions(pod: Pod, container: Container, client: ClientDefinition): void {
-  for (const own of ownMounts(pod, container, clientVolumeMounts(client))) {
-    const conflict = conflictWith(own, client);
+export function refuseMountCollisions(pod: Pod, container: Container, clientMounts: readonly ClientMount[]): void {
+  for (const own of ownMounts(pod, container, clientMounts)) {
+    const conflict = conflictWith(own, clientMounts);
     if (!conflict) continue;
     throw new Refusal(
       "collision",
@@ -33,10 +32,10 @@ export function refuseMountCollisions(pod: Pod, container: Container, client: Cl
   }
 }
 
-function ownMounts({ spec }: Pod, container: Container, clientMounts: readonly JsonObject[]): OwnMount[] {
+function ownMounts({ spec }: Pod, container: Container, clientMounts: readonly ClientMount[]): OwnMount[] {
   const { volumeMounts = [], volumeDevices = [] } = container;
   const mounts = volumeMounts
-    .filter((mount) => !clientMounts.some((each) => containsFields(mount, each)))
+    .filter((mount) => !clientMounts.some((each) => containsFields(mount, each.mount)))
     .map((mount): OwnMount => {
       const { name, mountPath } = mount;
       const volume = spec.volumes?.find((each) => each.name === name);
@@ -78,17 +77,19 @@ function isFile({ hostPath }: JsonObject = {}): boolean {
 }
 
 /** How a mount and the client's are in each other's way, for the message. Undefined if they are not. */
-function conflictWith(own: OwnMount, { mounts, binary, libraryPath }: ClientDefinition): string | undefined {
-  for (const { volume, path, file } of mounts) {
-    const clientVolume = `the client's volume "${volumeName(volume)}"`;
+function conflictWith(own: OwnMount, clientMounts: readonly ClientMount[]): string | undefined {
+  for (const { mount, kind, needed } of clientMounts) {
+    const { name, mountPath: path } = mount;
+    const clientVolume = `the client's volume "${name}"`;
     if (own.path === path) return `, where ${clientVolume} is mounted`;
-    const isHeld = own.holds === "folders and files" || (own.holds === "folders" && file === undefined);
+    const isHeld = own.holds === "folders and files" || (own.holds === "folders" && kind !== "file");
     if (isBelow(path, own.path) && !isHeld) {
       return `, so ${clientVolume} cannot be mounted below it, at ${path}`;
     }
     if (!isBelow(own.path, path)) continue;
-    if (file !== undefined) return `, but ${path} is a file of ${clientVolume}`;
-    const hidden = [binary, libraryPath].find((each) => each === own.path || isBelow(each ?? "", own.path));
+    if (kind === "file") return `, but ${path} is a file of ${clientVolume}`;
+    if (kind === "read-only folder") return `, but ${path} is a read-only folder of ${clientVolume}`;
+    const hidden = needed.find((each) => each === own.path || isBelow(each, own.path));
     if (hidden) return `, where it hides ${hidden} of ${clientVolume}`;
   }
   return undefined;

@@ -1,6 +1,6 @@
 import { totalOfPod } from "../../kubernetes/objects/pod.ts";
 import { bytesOf, formatMebibytes } from "../../kubernetes/objects/quantity.ts";
-import type { ClientDefinition } from "../clients/catalogue.ts";
+import type { CopiedClient } from "../clients/catalogue.ts";
 import { type Container, containersOf, type Pod } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
 
@@ -12,7 +12,7 @@ const STORAGE = "ephemeral-storage";
  *
  * @throws {Refusal} if the client alone takes that much: the pod would be evicted soon after its start.
  */
-export function checkStorage(pod: Pod, { name, size }: ClientDefinition): string | undefined {
+export function checkStorage(pod: Pod, { name, size }: CopiedClient): string | undefined {
   if (size === undefined || containersOf(pod).every((container) => limitOf(container) === undefined)) return undefined;
   const limit = totalOfPod(pod, (container) => bytesOf(limitOf(container) ?? 0) ?? 0);
   const needed = bytesOf(size) ?? 0;

@@ -1,23 +1,19 @@
-import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
 import type { Allocation } from "../../pool/allocation/allocation.ts";
 import { formatFilter } from "../../pool/filter.ts";
 import { POD_CLAIMS_ANNOTATION, type PodClaim } from "../../pool/pod_claims.ts";
 import { quote } from "../../program/text/quote.ts";
 import { checkClaims, checkUnits, type KnownPool } from "../capacity/capacity.ts";
 import { checkCoverage, readPodClaims } from "../claims/pod_claims.ts";
-import { type Catalogue, type ClientDefinition, chooseClient } from "../clients/catalogue.ts";
+import { type Catalogue, chooseClient } from "../clients/catalogue.ts";
 import { type ClaimNeeds, claimNeeds } from "../clients/claim_needs.ts";
-import { clientVolumeMounts, clientVolumes } from "../injection/client_volumes.ts";
-import { runsClient } from "../injection/command.ts";
-import { includesLibraryPath } from "../injection/environment.ts";
-import { INIT_CONTAINER, isInitContainer } from "../injection/init_container.ts";
-import { refuseMountCollisions } from "../injection/mount_collisions.ts";
 import { ANNOTATIONS, SHARE_LIMITS, UNITS } from "../pod/keys.ts";
 import { type Mode, readMode } from "../pod/mode.ts";
 import { type Container, containersOf, isWindows, type Pod, quantityOf } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
 import { decidePod } from "../review/decide_pod.ts";
 import type { AdmissionRequest, Decision } from "../review/review.ts";
+import { checkCopy } from "./copy.ts";
+import { notInjected } from "./not_injected.ts";
 import { checkStorage } from "./storage.ts";
 
 export interface ValidationSettings {
@@ -40,7 +36,7 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
     if (settings.allocation !== "claims" && claims.length > 0) {
       throw notInjected(`Annotation ${POD_CLAIMS_ANNOTATION} is of a cluster that shares its pool by claims`);
     }
-    checkInjection(pod, gpuContainers, mode, client);
+    checkCopy(pod, gpuContainers, mode, client);
     if (settings.allocation === "claims") {
       refuseNodeName(pod);
       for (const container of gpuContainers) checkClaim(pod, container, claims, claimNeeds(client));
@@ -80,39 +76,6 @@ function refuseWithoutInjection(container: Container, mode: Mode, pod: Pod): voi
   );
 }
 
-function checkInjection(pod: Pod, gpuContainers: readonly Container[], mode: Mode, client: ClientDefinition): void {
-  const initContainers = pod.spec.initContainers ?? [];
-  const position = initContainers.findIndex((container) => isInitContainer(container, client));
-  if (position < 0) throw notInjected(`Init container "${INIT_CONTAINER}" is missing or changed`);
-  // Other webhooks may put containers in front, such as the sidecar of a mesh, unless these use the client.
-  const tooEarly = initContainers.slice(0, position).find((container) => gpuContainers.includes(container));
-  if (tooEarly) throw notInjected(`Init container ${quote(tooEarly.name)} runs before "${INIT_CONTAINER}"`);
-  for (const volume of clientVolumes(client)) {
-    if (!pod.spec.volumes?.some((each) => containsFields(each, volume))) {
-      throw notInjected(`Volume "${volume.name}" is missing or changed`);
-    }
-  }
-  for (const container of gpuContainers) {
-    checkContainer(container, mode, client);
-    refuseMountCollisions(pod, container, client); // other webhooks may have added mounts
-  }
-}
-
-function checkContainer(container: Container, mode: Mode, client: ClientDefinition): void {
-  for (const mount of clientVolumeMounts(client)) {
-    if (!container.volumeMounts?.some((each) => containsFields(each, mount))) {
-      throw notInjected(`Container ${quote(container.name)} has no mount at ${mount.mountPath}`);
-    }
-  }
-  const { libraryPath } = client;
-  if (libraryPath !== undefined && !includesLibraryPath(container.env, libraryPath)) {
-    throw notInjected(`Container ${quote(container.name)} has no ${libraryPath} in LD_LIBRARY_PATH`);
-  }
-  if (mode === "full" && client.binary && !runsClient(container.command ?? [], client.binary)) {
-    throw notInjected(`Container ${quote(container.name)} does not run ${client.binary}`);
-  }
-}
-
 /** Without its claim, a container's units would be counted, but the scheduler would reserve no GPU for it. */
 function checkClaim(
   { spec }: Pod,
@@ -136,11 +99,4 @@ function checkClaim(
 /** The scheduler, which allocates claims, ignores a pod that has a node. */
 function refuseNodeName({ spec: { nodeName } }: Pod): void {
   if (nodeName) throw notInjected(`spec.nodeName is ${quote(nodeName)}, with which the scheduler gives the pod no GPU`);
-}
-
-function notInjected(what: string): Refusal {
-  return new Refusal(
-    "injection",
-    `${what}: expected it as the webhook injects it; create the pod again from a manifest without injected parts`,
-  );
 }

@@ -1,8 +1,8 @@
 import { basename } from "node:path/posix";
-import { percentToFraction, type Share } from "../../pool/share.ts";
-import { quote } from "../../program/text/quote.ts";
-import type { Container } from "../pod/pod.ts";
-import { Refusal } from "../pod/refusal.ts";
+import { percentToFraction, type Share } from "../../../pool/share.ts";
+import { quote } from "../../../program/text/quote.ts";
+import type { Container } from "../../pod/pod.ts";
+import { Refusal } from "../../pod/refusal.ts";
 
 export interface CommandOptions {
   /** Path of the client in the container. */

@@ -1,9 +1,10 @@
-import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
-import { parseQuantity } from "../../kubernetes/objects/quantity.ts";
-import type { ClientDefinition } from "../clients/catalogue.ts";
-import { memoize } from "../fast/memoize.ts";
-import type { JsonObject } from "../pod/json_object.ts";
-import { containersOf, type Pod } from "../pod/pod.ts";
+import { containsFields } from "../../../kubernetes/objects/contains_fields.ts";
+import { parseQuantity } from "../../../kubernetes/objects/quantity.ts";
+import type { CopiedClient } from "../../clients/catalogue.ts";
+import { memoize } from "../../fast/memoize.ts";
+import type { JsonObject } from "../../pod/json_object.ts";
+import { containersOf, type Pod } from "../../pod/pod.ts";
+import { RESTRICTED } from "../security_context.ts";
 import { initVolumeMounts } from "./client_volumes.ts";
 
 /** Name of the init container that the webhook injects. */
@@ -12,22 +13,14 @@ export const INIT_CONTAINER = "bitfusion-client";
 /** Its names: pods that an earlier version of the webhook injected have the second. */
 const NAMES: readonly unknown[] = [INIT_CONTAINER, "populate"];
 
-/** The init container that fills the client's volumes from the client's image. It meets the restricted Pod Security Standard. */
-export const initContainer = memoize((client: ClientDefinition): JsonObject => {
+/** The init container that fills the client's volumes from the client's image. */
+export const initContainer = memoize((client: CopiedClient): JsonObject => {
   const { image, populate } = client;
   return {
     name: INIT_CONTAINER,
     image,
     command: populate,
-    securityContext: {
-      allowPrivilegeEscalation: false,
-      capabilities: { drop: ["ALL"] },
-      readOnlyRootFilesystem: true,
-      runAsNonRoot: true,
-      runAsUser: 65532, // else the pod's runAsUser would apply
-      runAsGroup: 65532,
-      seccompProfile: { type: "RuntimeDefault" },
-    },
+    securityContext: RESTRICTED,
     terminationMessagePolicy: "FallbackToLogsOnError", // `kubectl describe` then shows what is wrong with a token
     volumeMounts: initVolumeMounts(client),
   };
@@ -37,7 +30,7 @@ export const initContainer = memoize((client: ClientDefinition): JsonObject => {
  * Whether a container is the injected one: by its command and mounts, since users may give a container one of its names. Others may have
  * changed its image (a mirror), its resources (a LimitRange), or added mounts.
  */
-export function isInitContainer(container: JsonObject, client: ClientDefinition): boolean {
+export function isInitContainer(container: JsonObject, client: CopiedClient): boolean {
   const mounts = Array.isArray(container.volumeMounts) ? container.volumeMounts : [];
   return (
     NAMES.includes(container.name) &&

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { parseQuantity } from "../../kubernetes/objects/quantity.ts";
-import type { JsonObject } from "../pod/json_object.ts";
-import type { Container } from "../pod/pod.ts";
-import { gpu, injected, NUM, names, PERCENT, pod } from "../testing.ts";
+import { parseQuantity } from "../../../kubernetes/objects/quantity.ts";
+import type { JsonObject } from "../../pod/json_object.ts";
+import type { Container } from "../../pod/pod.ts";
+import { gpu, injected, NUM, names, PERCENT, pod } from "../../testing.ts";
 
 type List = Record<string, string | number>;
 

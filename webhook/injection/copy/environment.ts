@@ -1,7 +1,7 @@
-import type { Allocation } from "../../pool/allocation/allocation.ts";
-import type { ClientDefinition } from "../clients/catalogue.ts";
-import type { JsonObject } from "../pod/json_object.ts";
-import { CONTAINER_VARIABLE } from "../pod/keys.ts";
+import type { Allocation } from "../../../pool/allocation/allocation.ts";
+import type { CopiedClient } from "../../clients/catalogue.ts";
+import type { JsonObject } from "../../pod/json_object.ts";
+import { CONTAINER_VARIABLE } from "../../pod/keys.ts";
 
 const LIBRARY_PATH = "LD_LIBRARY_PATH";
 const OWN_LIBRARY_PATH = "BITFUSION_OWN_LD_LIBRARY_PATH";
@@ -15,7 +15,7 @@ const POD_VARIABLES: readonly JsonObject[] = [
 /** The variables that a container needs for the client, apart from the library path. */
 export function clientVariables(
   container: string,
-  { env }: ClientDefinition,
+  { env }: CopiedClient,
   allocation: Allocation,
 ): readonly JsonObject[] {
   const claims = allocation === "claims" ? [{ name: "BITFUSION_ALLOCATION", value: "claims" }] : [];

@@ -2,9 +2,9 @@ import { expect, test } from "bun:test";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Share } from "../../pool/share.ts";
-import type { Container } from "../pod/pod.ts";
-import { Refusal } from "../pod/refusal.ts";
+import type { Share } from "../../../pool/share.ts";
+import type { Container } from "../../pod/pod.ts";
+import { Refusal } from "../../pod/refusal.ts";
 import { type CommandOptions, runsClient, wrapCommand } from "./command.ts";
 
 const BINARY = "/bitfusion/bin/bitfusion";

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { JsonObject } from "../pod/json_object.ts";
+import type { JsonObject } from "../../pod/json_object.ts";
 import { withLibraryPath } from "./environment.ts";
 
 const KEEP = { name: "MODE", valueFrom: { configMapKeyRef: { name: "config", key: "mode" } } };
