@@ -7,7 +7,7 @@ import type { Pod } from "./pod/pod.ts";
 import { createApp } from "./review/app.ts";
 import { createMetrics } from "./review/metrics.ts";
 import {
-  claimSettings,
+  bothSettings,
   FILTER,
   gpu,
   injected,
@@ -23,7 +23,7 @@ import {
 import { validate } from "./validation/validate.ts";
 
 const HOSTILE = `\u001b[2J\u009b${"x".repeat(10_000)}`;
-const settings = { ...claimSettings, pool: poolOf(2) };
+const settings = { ...bothSettings, pool: poolOf(2) };
 
 /** Reviews a pod by both webhooks. Returns what their users read, and the lines of the log. */
 async function review(given: Pod) {
@@ -58,6 +58,13 @@ const share = { [NUM]: 1, [PERCENT]: 50 };
 const withAnnotation = (key: string) => pod([gpu()], { annotations: { [key]: HOSTILE } });
 const mount = (changes: JsonObject) => ({ volumeMounts: [{ name: "own", mountPath: "/bitfusion", ...changes }] });
 
+/** A pod attached by sidecar, with this argument of the sidecar. */
+function forwarding(argument: string): Pod {
+  const result = structuredClone(injected(pod([gpu({ command: [] })]), settings));
+  result.spec.initContainers?.[0]?.command?.push("--container", argument);
+  return result;
+}
+
 test.each<[field: string, pod: Pod]>([
   ["the mode", withAnnotation(MODE)],
   ["the client's system", withAnnotation("bitfusion-client/os")],
@@ -76,7 +83,14 @@ test.each<[field: string, pod: Pod]>([
   ["the units", pod([gpu({}, { [UNITS]: HOSTILE })])],
   ["the units beside a share", pod([gpu({}, { ...share, [UNITS]: HOSTILE })])],
   ["the name of a container with an invalid share", pod([gpu({ name: HOSTILE }, { [NUM]: 0 })])],
-  ["the name of a container without command", pod([gpu({ name: HOSTILE, command: [] })])],
+  [
+    "the name of a container without command",
+    pod([gpu({ name: HOSTILE, command: [] })], { annotations: { "bitfusion-client/os": "linux" } }),
+  ],
+  ["the name of a container that is attached by sidecar", pod([gpu({ name: HOSTILE, command: [] })])],
+  ["the ports of the sidecar", forwarding(`a=1${HOSTILE}`)],
+  ["the containers of the sidecar", forwarding(`${HOSTILE}=1`)],
+  ["the name of a volume in the client's image", pod([gpu({ ...mount({ name: HOSTILE }), command: [] })])],
   [
     "the names of containers that the pool cannot hold",
     pod(["a", "b", "c"].map((name) => gpu({ name: name + HOSTILE }, { [NUM]: 1 }))),

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { applyPatch, type Operation } from "rfc6902";
 import { attributesOf, type DeviceAttributes } from "../pool/attributes.ts";
 import type { PoolServer } from "../pool/inventory.ts";
-import type { Catalogue, CopiedClient } from "./clients/catalogue.ts";
+import type { Catalogue, ClientDefinition, CopiedClient, SidecarClient } from "./clients/catalogue.ts";
 import { type InjectionSettings, inject } from "./injection/injection.ts";
 import { mutate } from "./injection/mutate.ts";
 import type { JsonObject } from "./pod/json_object.ts";
@@ -45,28 +45,41 @@ export function testClient(overrides: Partial<CopiedClient> = {}): CopiedClient 
 }
 
 /** A client that consists of a library and an environment variable. It does not wrap commands and needs no token. */
-export function lupineClient(): CopiedClient {
+export function libraryClient(): CopiedClient {
   const { binary: _, ...client } = testClient({
-    name: "lupine",
-    os: "lupine",
+    name: "library",
+    os: "library",
     tokens: false,
     leases: false,
-    populate: ["/bin/cp", "-dR", "/opt/lupine/.", "/populate/opt/"],
-    mounts: [{ volume: "opt", path: "/opt/lupine" }],
-    libraryPath: "/opt/lupine/lib",
-    env: [{ name: "LUPINE_SERVER", value: "lupine.example:14833" }],
+    populate: ["/bin/cp", "-dR", "/opt/library/.", "/populate/opt/"],
+    mounts: [{ volume: "opt", path: "/opt/library" }],
+    libraryPath: "/opt/library/lib",
+    env: [{ name: "LIBRARY_SERVER", value: "library.example:14833" }],
   });
   return client;
 }
 
+/** A client that is attached by sidecar. */
+export function sidecarClient(overrides: Partial<SidecarClient> = {}): SidecarClient {
+  return {
+    name: "lupine",
+    os: "lupine",
+    version: "1",
+    image: "lupine-client:1",
+    sidecar: { image: "bitfusion-client:0.1.0", library: "lib/libcuda.so.1" },
+    env: [{ name: "LUPINE_SERVER", value: "127.0.0.1:{port}" }],
+    ...overrides,
+  };
+}
+
 /** A catalogue whose default is the first client. */
-export function testCatalogue(...clients: [CopiedClient, ...CopiedClient[]]): Catalogue {
+export function testCatalogue(...clients: [ClientDefinition, ...ClientDefinition[]]): Catalogue {
   return { default: clients[0].name, clients };
 }
 
 /** Frozen: a write throws. */
 export const settings: InjectionSettings = deepFreeze({ catalogue: testCatalogue(testClient()) });
-export const lupineSettings: InjectionSettings = deepFreeze({ catalogue: testCatalogue(lupineClient()) });
+export const librarySettings: InjectionSettings = deepFreeze({ catalogue: testCatalogue(libraryClient()) });
 
 export const claimSettings: InjectionSettings = deepFreeze({ ...settings, gpuMemoryMb: 16_000, allocation: "claims" });
 
@@ -74,6 +87,18 @@ export const claimSettings: InjectionSettings = deepFreeze({ ...settings, gpuMem
 export function dataPlaneSettings(build = "2"): InjectionSettings {
   return { ...claimSettings, catalogue: testCatalogue(testClient({ dataPlane: { name: "lupine", build } })) };
 }
+
+/** With a client that is attached by sidecar as the default. */
+export const sidecarSettings: InjectionSettings = deepFreeze({
+  ...claimSettings,
+  catalogue: testCatalogue(sidecarClient()),
+});
+
+/** With a client that is attached by sidecar beside the default, which wraps commands. */
+export const bothSettings: InjectionSettings = deepFreeze({
+  ...claimSettings,
+  catalogue: testCatalogue(testClient(), sidecarClient()),
+});
 
 /** A pool of one server with this many GPUs of 16 GB. */
 export function poolOf(count: number, server: Partial<PoolServer> = {}): DeviceAttributes[] {
@@ -186,6 +211,10 @@ export function meshed(given: Pod, sidecar: Container = { name: "proxy", image: 
   };
 }
 
+interface Downward {
+  readonly items: { readonly fieldRef: object }[];
+}
+
 /** The pod with the defaults that the API server sets. */
 export function defaulted(given: Pod): Pod {
   const result = structuredClone(given);
@@ -200,8 +229,15 @@ export function defaulted(given: Pod): Pod {
       const { fieldRef } = (variable as { valueFrom?: { fieldRef?: JsonObject } }).valueFrom ?? {};
       if (fieldRef) Object.assign(fieldRef, { apiVersion: "v1" });
     }
+    if (container.startupProbe) Object.assign(container.startupProbe, { successThreshold: 1 });
   }
-  for (const { secret } of result.spec.volumes ?? []) if (secret) Object.assign(secret, { defaultMode: 420 });
+  for (const volume of result.spec.volumes ?? []) {
+    const { secret, image, downwardAPI } = volume as { secret?: object; image?: object; downwardAPI?: Downward };
+    if (secret) Object.assign(secret, { defaultMode: 420 });
+    if (image) Object.assign(image, { pullPolicy: "IfNotPresent" });
+    if (downwardAPI) Object.assign(downwardAPI, { defaultMode: 420 });
+    for (const { fieldRef } of downwardAPI?.items ?? []) Object.assign(fieldRef, { apiVersion: "v1" });
+  }
   return Object.assign(result.spec, { restartPolicy: "Always", dnsPolicy: "ClusterFirst" }) && result;
 }
 
@@ -238,6 +274,7 @@ const fields = {
   command: fc.array(fc.string(), { minLength: 2, maxLength: 3 }),
   args: fc.array(fc.string(), { maxLength: 2 }),
   env: ownVariables,
+  ports: fc.array(fc.record({ containerPort: fc.integer({ min: 14_832, max: 14_836 }) }), { maxLength: 2 }),
   resources,
   volumeMounts: named("v", {}).map((list) => list.map((mount, index) => ({ ...mount, mountPath: `/m${index}` }))),
 };

@@ -59,6 +59,7 @@ function randomPod(random: Random) {
       ...(random.chance(0.5)
         ? { volumes: [{ name: random.chance(0.95) ? "data" : "bitfusion-client", emptyDir: {} }] }
         : {}),
+      ...(random.chance(0.03) ? { hostNetwork: true } : {}),
       ...(random.chance(0.03) ? { os: { name: "windows" } } : {}),
     },
   };
@@ -71,6 +72,7 @@ function randomContainer(random: Random, index: number) {
     image: "registry.example/training:1",
     ...(random.chance(0.97) ? { command: random.chance(0.9) ? ["python3", "train.py"] : random.pick(COMMANDS) } : {}),
     ...(random.chance(0.4) ? { args: ["--epochs=90"] } : {}),
+    ...(random.chance(0.3) ? { ports: [{ containerPort: 14_833 + random.below(3) }] } : {}),
     ...(random.chance(0.5) ? { env: arrayOf(random, random.below(5), randomVariable) } : {}),
     resources: {
       limits,

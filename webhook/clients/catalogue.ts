@@ -2,15 +2,9 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path/posix";
 import * as v from "valibot";
 import { bytesOf } from "../../kubernetes/objects/quantity.ts";
-import type { Allocation } from "../../pool/allocation/allocation.ts";
-import { USE_UNITS } from "../../pool/allocation/claim_support.ts";
 import { DataPlaneBuild, DataPlaneName } from "../../pool/requests/data_plane.ts";
 import { ConfigError } from "../../program/config_error.ts";
 import { parseFile } from "../../program/configuration/parse_file.ts";
-import { quote } from "../../program/text/quote.ts";
-import { memoize } from "../fast/memoize.ts";
-import { ANNOTATIONS } from "../pod/keys.ts";
-import { Refusal } from "../pod/refusal.ts";
 
 const Text = v.pipe(v.string("expected text"), v.nonEmpty("expected text"));
 const AbsolutePath = v.pipe(
@@ -39,14 +33,24 @@ const Size = v.pipe(
   v.check((text) => bytesOf(text) !== undefined, "expected a quantity of bytes, such as 110Mi"),
 );
 
-const Client = v.strictObject({
+/** Fields of all clients. */
+const common = {
   name: Text,
   /** Value of the annotation bitfusion-client/os that chooses the client. */
   os: Text,
   /** Value of the annotation bitfusion-client/version that chooses the client. */
   version: Text,
-  /** Image of the init container. */
+  /** Image with the client's files. */
   image: Text,
+  /** What the client talks to. With claims, its pods get GPUs of servers with this data plane only. */
+  dataPlane: v.optional(v.strictObject({ name: DataPlaneName, build: DataPlaneBuild })),
+  /** Environment variables of the GPU containers. */
+  env: v.optional(v.array(v.strictObject({ name: Text, value: Text }), "expected a list of variables"), []),
+};
+
+/** A client whose files an init container copies into volumes of the pod. It runs from {@link common image}. */
+const CopiedClient = v.strictObject({
+  ...common,
   /**
    * Command of the init container. It fills the volumes from its image and from the token's files in /populate/tokens.
    */
@@ -65,11 +69,37 @@ const Client = v.strictObject({
   binary: v.optional(AbsolutePath),
   /** Directory of the client's libraries, for clients whose program does not find them itself. It is prepended to LD_LIBRARY_PATH. */
   libraryPath: v.optional(AbsolutePath),
-  /** What the client talks to. With claims, its pods get GPUs of servers with this data plane only. */
-  dataPlane: v.optional(v.strictObject({ name: DataPlaneName, build: DataPlaneBuild })),
-  /** Environment variables of the GPU containers. */
-  env: v.optional(v.array(v.strictObject({ name: Text, value: Text }), "expected a list of variables"), []),
 });
+
+/**
+ * A client that consists of a library, which reaches its server through a port of the pod. {@link common image} is mounted in the GPU
+ * containers as an image volume. In `env`, `{port}` stands for the container's port at 127.0.0.1.
+ */
+const SidecarClient = v.strictObject(
+  {
+    ...common,
+    /** The sidecar that forwards the ports to the pool servers. */
+    sidecar: v.strictObject({
+      /** Image with the program `bitfusion` at /usr/bin/bitfusion. */
+      image: Text,
+      /** Path of the library in the client's image. Every program of the GPU containers loads it. */
+      library: v.pipe(
+        Text,
+        v.check(
+          isLibrary,
+          "expected the path of a file in the image, such as lib/libcuda.so.1, without colons and spaces",
+        ),
+      ),
+    }),
+  },
+  (issue) =>
+    issue.expected === "never" ? "expected no such field, since the client is attached by sidecar" : issue.message,
+);
+
+/** The key `sidecar` decides how a client is attached. */
+const Client = v.lazy((input): typeof SidecarClient | typeof CopiedClient =>
+  typeof input === "object" && input !== null && "sidecar" in input ? SidecarClient : CopiedClient,
+);
 
 const Catalogue = v.pipe(
   v.strictObject({
@@ -90,8 +120,15 @@ function isCanonical(path: string): boolean {
   return path.startsWith("/") && path === join(path) && !path.endsWith("/");
 }
 
+/** The file /etc/ld.so.preload separates paths by colons and white space, and expands $ORIGIN. */
+function isLibrary(path: string): boolean {
+  return isCanonical(`/${path}`) && !/[\s:$]/.test(path);
+}
+
+export type CopiedClient = v.InferOutput<typeof CopiedClient>;
+export type SidecarClient = v.InferOutput<typeof SidecarClient>;
 /** How a client is attached to pods. */
-export type CopiedClient = v.InferOutput<typeof Client>;
+export type ClientDefinition = CopiedClient | SidecarClient;
 /** The clients that pods can choose from. */
 export type Catalogue = v.InferOutput<typeof Catalogue>;
 
@@ -117,46 +154,7 @@ export async function readCatalogue(path: string): Promise<Catalogue> {
   return parseCatalogue(text, path);
 }
 
-/**
- * The client that a pod's annotations choose, or the default, as it is attached with this allocation.
- *
- * @throws {Refusal} lists the known clients, or says that the client does not work with claims.
- */
-export function chooseClient(
-  catalogue: Catalogue,
-  annotations: Readonly<Record<string, string>>,
-  allocation: Allocation,
-): CopiedClient {
-  const client = findClient(catalogue, annotations);
-  if (allocation === "units" || !client.tokens) return client;
-  if (client.leases) return withoutToken(client);
-  throw new Refusal(
-    "client",
-    `The client ${client.name} takes its own leases, but with claims the driver takes them: choose another client, or ${USE_UNITS}`,
-  );
-}
-
-/** A client without the pool's token, and without the volume that has the token's files. */
-const withoutToken = memoize(
-  (client: CopiedClient): CopiedClient => ({
-    ...client,
-    tokens: false,
-    mounts: client.mounts.filter(({ volume }) => volume !== "config"),
-  }),
-);
-
-function findClient(catalogue: Catalogue, annotations: Readonly<Record<string, string>>): CopiedClient {
-  const os = annotations[ANNOTATIONS.os];
-  const version = annotations[ANNOTATIONS.version];
-  const matching = catalogue.clients.filter(
-    (client) => (os === undefined || client.os === os) && (version === undefined || client.version === version),
-  );
-  const chosen = matching.find(({ name }) => name === catalogue.default) ?? matching[0];
-  if (chosen) return chosen;
-  const requested = ([ANNOTATIONS.os, ANNOTATIONS.version] as const)
-    .filter((key) => annotations[key] !== undefined)
-    .map((key) => `${key} ${quote(annotations[key] ?? "")}`)
-    .join(" and ");
-  const known = catalogue.clients.map((client) => `${client.os} ${client.version}`).join(", ");
-  throw new Refusal("client", `No client has ${requested}: expected one of ${known}`);
+/** Whether a client is attached by sidecar, and not by an init container that copies its files. */
+export function isSidecarClient(client: ClientDefinition): client is SidecarClient {
+  return "sidecar" in client;
 }

@@ -4,9 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { ConfigError } from "../../program/config_error.ts";
-import { Refusal } from "../pod/refusal.ts";
-import { lupineClient, testCatalogue, testClient } from "../testing.ts";
-import { type Catalogue, type CopiedClient, chooseClient, parseCatalogue, readCatalogue } from "./catalogue.ts";
+import { sidecarClient, testClient } from "../testing.ts";
+import { type Catalogue, type CopiedClient, parseCatalogue, readCatalogue } from "./catalogue.ts";
 
 const DEPLOYED = join(import.meta.dir, "../deploy/clients.yaml");
 
@@ -29,13 +28,15 @@ test("parseCatalogue() reads the deployed catalogue", async () => {
 });
 
 const [first] = catalogue.clients;
+const withSidecar = (changes: object) => ({ default: "lupine", clients: [{ ...sidecarClient(), ...changes }] });
+const LIBRARY = "expected the path of a file in the image, such as lib/libcuda.so.1, without colons and spaces";
 
 test("parseCatalogue() reads all fields", () => {
   const all = {
     ...catalogue,
-    clients: [...catalogue.clients, { ...first, dataPlane: { name: "lupine", build: "1" } }],
+    clients: [...catalogue.clients, sidecarClient({ dataPlane: { name: "lupine", build: "1" } })],
   };
-  expect(parseCatalogue(stringify(all), "clients.yaml")).toEqual(all as Catalogue);
+  expect(parseCatalogue(stringify(all), "clients.yaml")).toEqual(all);
 });
 
 test.each<[description: string, document: unknown, message: string]>([
@@ -117,6 +118,38 @@ test.each<[description: string, document: unknown, message: string]>([
     { default: "bionic", clients: [{ ...first, imagePullPolicy: "Never" }] },
     "Cannot use clients.yaml: clients.0.imagePullPolicy is not a known field",
   ],
+  [
+    "a command of an init container for a client that is attached by sidecar",
+    withSidecar({ populate: ["/bin/cp"] }),
+    "Cannot use clients.yaml: clients.0.populate: expected no such field, since the client is attached by sidecar",
+  ],
+  [
+    "mounts of a client that is attached by sidecar",
+    withSidecar({ mounts: [{ volume: "opt", path: "/opt" }] }),
+    "Cannot use clients.yaml: clients.0.mounts: expected no such field, since the client is attached by sidecar",
+  ],
+  [
+    "a sidecar without an image",
+    withSidecar({ sidecar: { library: "a.so" } }),
+    "Cannot use clients.yaml: clients.0.sidecar.image is not set",
+  ],
+  [
+    "a sidecar client without its own image",
+    withSidecar({ image: undefined }),
+    "Cannot use clients.yaml: clients.0.image is not set",
+  ],
+  [
+    "an empty sidecar",
+    withSidecar({ sidecar: null }),
+    "Cannot use clients.yaml: clients.0.sidecar is null: expected Object",
+  ],
+  ...["/lib/a.so", "lib/../a.so", "a.so:b.so", "lib/a.so b.so", "$ORIGIN/a.so", "lib//a.so", "../a.so"].map(
+    (library): [string, unknown, string] => [
+      `the library ${library}`,
+      withSidecar({ sidecar: { image: "a", library } }),
+      `Cannot use clients.yaml: clients.0.sidecar.library is "${library}": ${LIBRARY}`,
+    ],
+  ),
 ])(
   "parseCatalogue() refuses %s and reports the file, the field, its value and what is expected",
   (_, document, message) => {
@@ -154,41 +187,4 @@ test("readCatalogue() reads a catalogue file", async () => {
 test("readCatalogue() names the variable and the file if the file does not exist", async () => {
   const outcome = await readCatalogue("/nowhere/clients.yaml").then(String, String);
   expect(outcome).toStartWith('ConfigError: Cannot read CLIENTS_FILE="/nowhere/clients.yaml": ENOENT');
-});
-
-const OS = "bitfusion-client/os";
-const VERSION = "bitfusion-client/version";
-
-test.each<[annotations: Record<string, string>, name: string]>([
-  [{}, "focal"],
-  [{ [OS]: "ubuntu18" }, "bionic"],
-  [{ [OS]: "ubuntu20" }, "focal"],
-  [{ [VERSION]: "450" }, "focal"],
-  [{ [VERSION]: "401" }, "focal-old"],
-  [{ [OS]: "ubuntu18", [VERSION]: "450" }, "bionic"],
-  [{ "auto-management/bitfusion": "yes" }, "focal"],
-])("chooseClient() chooses for %j the client %s", (annotations, name) => {
-  expect(chooseClient(catalogue, annotations, "units").name).toBe(name);
-});
-
-const KNOWN = "expected one of ubuntu18 450, ubuntu20 450, ubuntu20 401";
-
-test.each<[annotations: Record<string, string>, message: string]>([
-  [{ [OS]: "centos9" }, `No client has ${OS} "centos9": ${KNOWN}`],
-  [{ [VERSION]: "" }, `No client has ${VERSION} "": ${KNOWN}`],
-  [{ [OS]: "ubuntu18", [VERSION]: "401" }, `No client has ${OS} "ubuntu18" and ${VERSION} "401": ${KNOWN}`],
-])("chooseClient() refuses %j and lists the known clients", (annotations, message) => {
-  expect(() => chooseClient(catalogue, annotations, "units")).toThrow(new Refusal("client", message));
-});
-
-test("chooseClient() leaves out the token where the driver takes the leases, and refuses a client that takes its own", () => {
-  const own = testClient({ name: "own", os: "own", leases: false });
-  const clients = testCatalogue(testClient(), own, lupineClient());
-  const choose = (os: string) => chooseClient(clients, { "bitfusion-client/os": os }, "claims");
-  const attached = choose("linux");
-  expect(attached.tokens).toBe(false);
-  expect(attached.mounts.map(({ volume }) => volume)).toEqual(["client", "opt"]);
-  expect(choose("linux")).toBe(attached);
-  expect(choose("lupine")).toEqual(lupineClient());
-  expect(() => choose("own")).toThrow("The client own takes its own leases, but with claims the driver takes them");
 });

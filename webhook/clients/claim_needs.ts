@@ -1,6 +1,6 @@
 import type { Filter } from "../../pool/filter.ts";
 import { dataPlaneFilters } from "../../pool/requests/data_plane.ts";
-import type { CopiedClient } from "./catalogue.ts";
+import { type ClientDefinition, isSidecarClient } from "./catalogue.ts";
 
 /** What a client needs of a claim, whatever the pod asks for. */
 export interface ClaimNeeds {
@@ -10,6 +10,10 @@ export interface ClaimNeeds {
   readonly oneServer: boolean;
 }
 
-export function claimNeeds({ dataPlane }: CopiedClient): ClaimNeeds {
-  return { filters: dataPlane ? dataPlaneFilters(dataPlane) : [], oneServer: false };
+export function claimNeeds(client: ClientDefinition): ClaimNeeds {
+  const { dataPlane } = client;
+  return {
+    filters: dataPlane ? dataPlaneFilters(dataPlane) : [],
+    oneServer: isSidecarClient(client), // a port of the sidecar leads to one server
+  };
 }

@@ -31,6 +31,7 @@ export function isPod(value: unknown): value is Pod {
     isOptional(spec.resources, isResources) &&
     isOptional(spec.os, isNamed) &&
     isOptionalString(spec.nodeName) &&
+    isOptional(spec.hostNetwork, isBoolean) &&
     isOptional(spec.affinity, isAffinity)
   );
 }
@@ -38,6 +39,7 @@ export function isPod(value: unknown): value is Pod {
 const isContainers: JsonPredicate = (value) => isArrayOf(value, isContainer);
 const isVariables: JsonPredicate = (value) => isArrayOf(value, isVariable);
 const isMounts: JsonPredicate = (value) => isArrayOf(value, isMount);
+const isPorts: JsonPredicate = (value) => isArrayOf(value, isPort);
 const isDevices: JsonPredicate = (value) => isArrayOf(value, isDevice);
 const isPodClaims: JsonPredicate = (value) => isArrayOf(value, isPodClaim);
 const isNamedArray: JsonPredicate = (value) => isArrayOf(value, isNamed);
@@ -55,6 +57,7 @@ function isContainer(value: unknown): boolean {
     isOptional(value.env, isVariables) &&
     isOptional(value.resources, isResources) &&
     isOptional(value.volumeMounts, isMounts) &&
+    isOptional(value.ports, isPorts) &&
     isOptional(value.volumeDevices, isDevices)
   );
 }
@@ -80,6 +83,10 @@ function isDevice(value: unknown): boolean {
   return isObject(value) && isString(value.name) && isString(value.devicePath);
 }
 
+function isPort(value: unknown): boolean {
+  return isObject(value) && isNumber(value.containerPort);
+}
+
 function isPodClaim(value: unknown): boolean {
   return isObject(value) && isString(value.name) && isOptionalString(value.resourceClaimName);
 }
@@ -102,6 +109,14 @@ function isNodeSelectorTerm(value: unknown): boolean {
 
 function isNamed(value: unknown): boolean {
   return isObject(value) && isString(value.name);
+}
+
+function isBoolean(value: unknown): boolean {
+  return typeof value === "boolean";
+}
+
+function isNumber(value: unknown): boolean {
+  return typeof value === "number";
 }
 
 function isQuantity(value: unknown): boolean {

@@ -15,6 +15,7 @@ const container = {
   env: [{ name: "A", value: "1" }],
   resources,
   volumeMounts: [{ name: "v", mountPath: "/v" }],
+  ports: [{ containerPort: 8080 }],
   volumeDevices: [{ name: "d", devicePath: "/d" }],
 };
 
@@ -30,6 +31,7 @@ const full = {
     resources,
     os: { name: "linux" },
     nodeName: "n",
+    hostNetwork: true,
     affinity: {
       nodeAffinity: {
         requiredDuringSchedulingIgnoredDuringExecution: {

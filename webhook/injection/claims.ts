@@ -20,9 +20,8 @@ export function addClaims(
   patch.set(path, metadata.annotations?.[POD_CLAIMS_ANNOTATION], annotation);
 }
 
-/** The claims that a container uses, with this one. */
-export function withClaim({ resources }: Container, name: string): { name: string }[] {
-  const claim = { name };
-  const claims = resources?.claims ?? [];
-  return missingFrom(claims, [claim], "Claim").length > 0 ? [...claims, claim] : claims;
+/** The claims that a container uses, with these. */
+export function withClaims({ resources }: Container, names: readonly string[]): readonly { name: string }[] {
+  const own = resources?.claims ?? [];
+  return [...own, ...names.filter((name) => !own.some((claim) => claim.name === name)).map((name) => ({ name }))];
 }

@@ -6,7 +6,8 @@ import { UNITS_PER_GPU } from "../../pool/units.ts";
 import { quote } from "../../program/text/quote.ts";
 import { checkClaimSize, checkShare, type KnownPool } from "../capacity/capacity.ts";
 import { createClaimName, injectClaims } from "../claims/pod_claims.ts";
-import { type Catalogue, type CopiedClient, chooseClient } from "../clients/catalogue.ts";
+import { type Catalogue, type ClientDefinition, isSidecarClient } from "../clients/catalogue.ts";
+import { chooseClient } from "../clients/choose_client.ts";
 import { claimNeeds } from "../clients/claim_needs.ts";
 import { ANNOTATIONS, UNITS } from "../pod/keys.ts";
 import type { Mode } from "../pod/mode.ts";
@@ -16,11 +17,12 @@ import { Refusal } from "../pod/refusal.ts";
 import { isInjected, readShare } from "../pod/requested_share.ts";
 import type { Needs, PatchOperation } from "../review/review.ts";
 import type { GpuContainer } from "./attachment.ts";
-import { addClaims, withClaim } from "./claims.ts";
+import { addClaims, withClaims } from "./claims.ts";
 import { missingFrom } from "./collisions.ts";
 import { attachByCopy } from "./copy/attach_copy.ts";
 import { refuseMountCollisions } from "./mount_collisions.ts";
 import { createPatchBuilder } from "./patch_builder.ts";
+import { attachBySidecar } from "./sidecar/attach_sidecar.ts";
 import { countUnits, withUnits } from "./units.ts";
 
 export interface InjectionSettings {
@@ -59,7 +61,8 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   if (gpuContainers.length + injected.length === 0) return undefined;
 
   const { allocation = "units", gpuMemoryMb, createClaimName: createName = createClaimName } = settings;
-  const client = chooseClient(settings.catalogue, annotations, allocation);
+  const containers = [...gpuContainers.map(({ container }) => container), ...injected];
+  const client = chooseClient(settings.catalogue, { annotations, mode, allocation, containers });
   const filters = splitFilters(annotations[ANNOTATIONS.filter]);
   const patch = createPatchBuilder();
   const units = gpuContainers.map(({ container, share }) => countUnits(container, share, gpuMemoryMb));
@@ -77,14 +80,16 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
           createName,
         })
       : undefined;
-  const attachment = attachByCopy(pod, gpuContainers, { client, mode, allocation, filters });
+  const attachment = isSidecarClient(client)
+    ? attachBySidecar(pod, gpuContainers, { client, claims: [...new Set(claims?.references.values())] })
+    : attachByCopy(pod, gpuContainers, { client, mode, allocation, filters });
   for (const [index, gpuContainer] of gpuContainers.entries()) {
     const { container, path, share } = gpuContainer;
     const resources = withUnits(container, units[index] ?? 0);
     if (allocation === "units") checkLease(container, share, filters, settings.pool);
     else checkClaimSize(container, share);
     const claim = claims?.references.get(container.name);
-    if (claim !== undefined) resources.claims = withClaim(container, claim);
+    if (claim !== undefined) resources.claims = [...withClaims(container, [claim])];
     patch.set(`${path}/resources`, container.resources, resources);
     refuseMountCollisions(pod, container, attachment.mounts);
     attachment.attachTo(patch, gpuContainer);
@@ -112,7 +117,7 @@ export function inject(pod: Pod, mode: Exclude<Mode, "off">, settings: Injection
   }
   return {
     patch: patch.build(),
-    containers: [...gpuContainers.map(({ container }) => container), ...injected].map(({ name }) => name),
+    containers: containers.map(({ name }) => name),
     needs: attachment.needs,
     warnings,
   };
@@ -156,7 +161,7 @@ function gpuContainersOf({ spec }: Pod): GpuContainer[] {
  * @throws {Refusal} for more than a claim can have, and for a filter that the devices of the pool have no attribute for. Clients may know
  * more filters.
  */
-function readFilters(texts: readonly string[], client: CopiedClient): Filter[] {
+function readFilters(texts: readonly string[], client: ClientDefinition): Filter[] {
   const field = `Annotation ${ANNOTATIONS.filter} has`;
   const needed = claimNeeds(client).filters;
   if (texts.length + needed.length > MAX_FILTERS) {

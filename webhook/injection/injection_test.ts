@@ -16,7 +16,7 @@ import {
   gpu,
   injectAnnotated,
   injected,
-  lupineSettings,
+  librarySettings,
   MEMORY,
   MODE,
   NUM,
@@ -104,7 +104,7 @@ test.each<[description: string, own: string, expected: string]>([
   ["with one of its volumes already", "bitfusion-opt,cache", "bitfusion-opt,cache"],
 ])("inject() lets the cluster autoscaler evict the client's volumes, %s", (_, own, expected) => {
   const given = pod([gpu()], { annotations: { [EVICTABLE]: own } });
-  expect(injected(given, lupineSettings).metadata.annotations?.[EVICTABLE]).toBe(expected);
+  expect(injected(given, librarySettings).metadata.annotations?.[EVICTABLE]).toBe(expected);
 });
 
 test("inject() adds an init container that meets the restricted Pod Security Standard", () => {
@@ -203,20 +203,24 @@ test("inject() keeps variables with valueFrom, unlike the original (issue #35)",
 });
 
 test.each<[description: string, own: JsonObject, expected: JsonObject[]]>([
-  ["a value", { name: "LD_LIBRARY_PATH", value: "/own" }, [{ name: "LD_LIBRARY_PATH", value: "/opt/lupine/lib:/own" }]],
+  [
+    "a value",
+    { name: "LD_LIBRARY_PATH", value: "/own" },
+    [{ name: "LD_LIBRARY_PATH", value: "/opt/library/lib:/own" }],
+  ],
   [
     "a reference",
     { name: "LD_LIBRARY_PATH", valueFrom: { configMapKeyRef: { name: "c", key: "k" } } },
     [
       { name: "BITFUSION_OWN_LD_LIBRARY_PATH", valueFrom: { configMapKeyRef: { name: "c", key: "k" } } },
-      { name: "LD_LIBRARY_PATH", value: "/opt/lupine/lib:$(BITFUSION_OWN_LD_LIBRARY_PATH)" },
+      { name: "LD_LIBRARY_PATH", value: "/opt/library/lib:$(BITFUSION_OWN_LD_LIBRARY_PATH)" },
     ],
   ],
 ])("inject() keeps the container's own LD_LIBRARY_PATH, %s, after the client's", (_, own, expected) => {
   const given = pod([gpu({ env: [own] })]);
-  const { env } = injected(given, lupineSettings).spec.containers[0] ?? {};
+  const { env } = injected(given, librarySettings).spec.containers[0] ?? {};
   expect(env?.filter(({ name }) => name.includes("LD_LIBRARY_PATH"))).toEqual(expected as Container["env"] & {});
-  expect(injectAnnotated(given, lupineSettings)?.warnings).toEqual([]);
+  expect(injectAnnotated(given, librarySettings)?.warnings).toEqual([]);
 });
 
 test("inject() leaves LD_LIBRARY_PATH alone for a client that extends it in the container", () => {
@@ -228,7 +232,7 @@ test("inject() leaves LD_LIBRARY_PATH alone for a client that extends it in the 
 test("inject() warns that a client replaces the LD_LIBRARY_PATH of the image or of envFrom", () => {
   const env = [{ name: "LD_LIBRARY_PATH", value: "/own" }];
   const given = pod([gpu({ name: "a" }), gpu({ name: "b", env }), gpu({ name: "c".repeat(63) })]);
-  const [warning, ...others] = injectAnnotated(given, lupineSettings)?.warnings ?? [];
+  const [warning, ...others] = injectAnnotated(given, librarySettings)?.warnings ?? [];
   expect(warning).toStartWith(
     "LD_LIBRARY_PATH of the image or of envFrom is replaced: to keep it, set it in env of a, ccc",
   );
@@ -539,7 +543,7 @@ test("inject() says what an injected pod needs, which may be new in its namespac
     warnings: [],
   });
   expect(injectAnnotated(injected(given, claimSettings), claimSettings)?.needs).toEqual({ tokens: false });
-  expect(injectAnnotated(injected(given, lupineSettings), lupineSettings)?.needs).toEqual({ tokens: false });
+  expect(injectAnnotated(injected(given, librarySettings), librarySettings)?.needs).toEqual({ tokens: false });
 });
 
 test("inject() with claims changes only the names of the claims in its own output", () => {

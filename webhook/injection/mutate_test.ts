@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { readCatalogue } from "../clients/catalogue.ts";
+import { type ClientDefinition, type CopiedClient, isSidecarClient, readCatalogue } from "../clients/catalogue.ts";
 import type { Pod } from "../pod/pod.ts";
 import type { AdmissionRequest } from "../review/review.ts";
 import {
@@ -9,8 +9,8 @@ import {
   defaulted,
   FILTER,
   gpu,
-  lupineClient,
-  lupineSettings,
+  libraryClient,
+  librarySettings,
   MODE,
   meshed,
   mutated,
@@ -20,11 +20,13 @@ import {
   requestOf,
   STATUS,
   settings,
+  sidecarSettings,
   testCatalogue,
   UNITS,
   withNumberedClaims,
 } from "../testing.ts";
 import { validate } from "../validation/validate.ts";
+import type { InjectionSettings } from "./injection.ts";
 import { mutate } from "./mutate.ts";
 
 const given = pod([gpu()]);
@@ -130,30 +132,34 @@ test("mutate() attaches the client to init containers and sidecars that request 
 test("mutate() attaches a client without a program and a token, and leaves the command alone", () => {
   const bare = { name: "notebook", image: "jupyter", resources: { limits: { [NUM]: 1 } } }; // without a command
   const object = pod([gpu({ env: [{ name: "OWN", value: "x" }] }), bare]);
-  const decision = mutate(requestOf(object), lupineSettings);
+  const decision = mutate(requestOf(object), librarySettings);
   expect(decision).toMatchObject({ result: "patched", needs: { tokens: false } });
-  const { spec } = mutated(object, lupineSettings);
+  const { spec } = mutated(object, librarySettings);
   const [train, notebook] = spec.containers;
   expect(train?.command).toEqual(["python", "x.py"]);
   expect(notebook).not.toHaveProperty("command");
   expect(train?.env?.slice(4)).toEqual([
-    { name: "LUPINE_SERVER", value: "lupine.example:14833" },
-    { name: "LD_LIBRARY_PATH", value: "/opt/lupine/lib" },
+    { name: "LIBRARY_SERVER", value: "library.example:14833" },
+    { name: "LD_LIBRARY_PATH", value: "/opt/library/lib" },
   ]);
-  expect(train?.volumeMounts).toEqual([{ name: "bitfusion-opt", mountPath: "/opt/lupine" }]);
+  expect(train?.volumeMounts).toEqual([{ name: "bitfusion-opt", mountPath: "/opt/library" }]);
   expect(spec.volumes).toEqual([{ name: "bitfusion-opt", emptyDir: {} }]);
   expect(spec.initContainers?.[0]?.volumeMounts).toEqual([{ name: "bitfusion-opt", mountPath: "/populate/opt" }]);
-  expect(validate(requestOf(mutated(object, lupineSettings)), lupineSettings).result).toBe("allowed");
+  expect(validate(requestOf(mutated(object, librarySettings)), librarySettings).result).toBe("allowed");
 });
 
 const deployed = await readCatalogue(join(import.meta.dir, "../deploy/clients.yaml"));
 
-test.each(deployed.clients.map((client) => [client.name, client] as const))(
+const copied = deployed.clients.filter((client): client is CopiedClient => !isSidecarClient(client));
+
+const choosing = ({ os, version }: ClientDefinition) =>
+  pod([gpu()], { annotations: { "bitfusion-client/os": os, "bitfusion-client/version": version } });
+
+test.each(copied.map((client) => [client.name, client] as const))(
   "mutate() lets a pod choose the deployed client %s by os and version, and validate() accepts the pod",
   (_, client) => {
-    const annotations = { "bitfusion-client/os": client.os, "bitfusion-client/version": client.version };
     const using = { catalogue: deployed };
-    const after = mutated(pod([gpu()], { annotations }), using);
+    const after = mutated(choosing(client), using);
     const [populate] = after.spec.initContainers ?? [];
     expect(populate).toMatchObject({ name: "bitfusion-client", image: client.image, command: client.populate });
     expect(after.spec.containers[0]?.command?.[0]).toBe(client.binary ?? "python");
@@ -162,8 +168,18 @@ test.each(deployed.clients.map((client) => [client.name, client] as const))(
   },
 );
 
+test("mutate() lets a pod choose the deployed client lupine, and validate() accepts the pod", () => {
+  const [client, ...others] = deployed.clients.filter(isSidecarClient);
+  if (!client) throw new Error("No client is attached by sidecar");
+  expect([client.name, others]).toEqual(["lupine", []]);
+  const using: InjectionSettings = { catalogue: deployed, allocation: "claims" };
+  const after = mutated(choosing(client), using);
+  expect(after.spec.containers[0]?.env).toContainEqual({ name: "LUPINE_SERVER", value: "127.0.0.1:14833" });
+  expect(validate(requestOf(defaulted(after)), using)).toMatchObject({ result: "allowed", reason: "valid" });
+});
+
 test("the deployed clients fill each volume that they mount", () => {
-  for (const { name, populate, mounts } of deployed.clients) {
+  for (const { name, populate, mounts } of copied) {
     const command = populate.join(" ");
     // the simulated client has no files for /opt/bitfusion
     const filled = mounts.filter(({ volume }) => name !== "simulated" || volume !== "opt");
@@ -195,11 +211,11 @@ test.each<[description: string, object: Pod, using: typeof settings, warnings: s
   [
     "a filter for a client that does not wrap commands",
     pod([gpu({ env: OWN_LIBRARIES })], { annotations: { [FILTER]: "device.id=1" } }),
-    lupineSettings,
-    ["Annotation bitfusion-client/filter has no effect: the client lupine does not wrap commands"],
+    librarySettings,
+    ["Annotation bitfusion-client/filter has no effect: the client library does not wrap commands"],
   ],
   ["a filter that the client applies", pod([gpu()], { annotations: { [FILTER]: "device.id=1" } }), settings, []],
-  ["an empty filter", pod([gpu({ env: OWN_LIBRARIES })], { annotations: { [FILTER]: " " } }), lupineSettings, []],
+  ["an empty filter", pod([gpu({ env: OWN_LIBRARIES })], { annotations: { [FILTER]: " " } }), librarySettings, []],
   ["a pod that is not annotated", { metadata: {}, spec: { containers: [{ name: "a" }] } }, settings, []],
   ["a pod annotated none", pod([{ name: "a" }], { annotations: { [MODE]: "none" } }), settings, []],
   ["its own output", mutated(pod([gpu()])), settings, []],
@@ -209,7 +225,7 @@ test.each<[description: string, object: Pod, using: typeof settings, warnings: s
 });
 
 test("mutate() truncates a warning to 120 characters, which clients print completely", () => {
-  const catalogue = testCatalogue({ ...lupineClient(), name: "a".repeat(200) });
+  const catalogue = testCatalogue({ ...libraryClient(), name: "a".repeat(200) });
   const [, warning = ""] = warningsOf(pod([gpu()], { annotations: { [FILTER]: "device.id=1" } }), { catalogue });
   expect(warning).toHaveLength(120);
 });
@@ -224,7 +240,7 @@ test("mutate() changes nothing the second time, also if another webhook has chan
 });
 
 test("mutate() attaches the client to units set directly once, also if another webhook has changed the pod in between", () => {
-  for (const using of [settings, claimSettings, lupineSettings]) {
+  for (const using of [settings, claimSettings, librarySettings, sidecarSettings]) {
     const direct = (name: string) => gpu({ name }, { [UNITS]: 50 });
     const given = pod([direct("a"), direct("b")], { spec: { initContainers: [direct("i")] } });
     const once = mutated(given, using);

@@ -20,6 +20,7 @@ const Container = v.looseObject({
   env: v.optional(v.array(v.looseObject({ name: v.string(), value: v.optional(v.string()) }))),
   resources: v.optional(Resources),
   volumeMounts: v.optional(v.array(v.looseObject({ name: v.string(), mountPath: v.string() }))),
+  ports: v.optional(v.array(v.looseObject({ containerPort: v.number() }))),
   volumeDevices: v.optional(v.array(v.looseObject({ name: v.string(), devicePath: v.string() }))),
 });
 
@@ -39,6 +40,7 @@ export const Pod = v.looseObject({
     resources: v.optional(Resources),
     os: v.optional(v.looseObject({ name: v.string() })),
     nodeName: v.optional(v.string()),
+    hostNetwork: v.optional(v.boolean()),
     affinity: v.optional(v.looseObject({ nodeAffinity: v.optional(NodeAffinity) })),
   }),
 });

@@ -8,7 +8,7 @@ import {
   settings as defaultSettings,
   FILTER,
   gpu,
-  lupineSettings,
+  librarySettings,
   MODE,
   mutated,
   poolOf,
@@ -269,8 +269,8 @@ test.each<[description: string, object: unknown, using: typeof defaultSettings, 
   [
     "with a filter for a client that leaves commands alone",
     annotated({ [FILTER]: "device.id=1" }),
-    lupineSettings,
-    "Annotation bitfusion-client/filter has no effect: the client lupine does not wrap commands",
+    librarySettings,
+    "Annotation bitfusion-client/filter has no effect: the client library does not wrap commands",
   ],
 ])("/mutate allows an annotated pod %s, and warns the user", async (_, object, using, warning) => {
   const { post } = start({ settings: () => using });
@@ -295,7 +295,7 @@ test("/mutate creates what an injected pod needs in another namespace, but not o
 });
 
 test("/mutate does not copy the token for a client that needs none", async () => {
-  const { post, namespaces } = start({ settings: () => lupineSettings });
+  const { post, namespaces } = start({ settings: () => librarySettings });
   expect(await post(reviewOf(pod))).toMatchObject({ allowed: true, patchType: "JSONPatch" });
   expect(namespaces).toEqual([]);
 });
@@ -305,12 +305,12 @@ test("/mutate and /validate use the current settings", async () => {
   const { post, namespaces } = start({ settings: () => current });
   const injected = mutated(pod);
   expect((await post(reviewOf(injected), "/validate")).allowed).toBe(true);
-  current = { ...lupineSettings, pool: poolOf(1) };
+  current = { ...librarySettings, pool: poolOf(1) };
   await post(reviewOf(pod));
   expect(namespaces).toEqual([]);
   expect((await post(reviewOf(injected), "/validate")).allowed).toBe(false);
   const large = { ...pod, spec: { containers: ["a", "b", "c"].map((name) => gpu({ name })) } };
-  const { status } = await post(reviewOf(mutated(large, lupineSettings)), "/validate");
+  const { status } = await post(reviewOf(mutated(large, librarySettings)), "/validate");
   expect(status?.message).toContain("the whole pool has 100");
 });
 

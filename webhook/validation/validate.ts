@@ -4,7 +4,8 @@ import { POD_CLAIMS_ANNOTATION, type PodClaim } from "../../pool/pod_claims.ts";
 import { quote } from "../../program/text/quote.ts";
 import { checkClaims, checkUnits, type KnownPool } from "../capacity/capacity.ts";
 import { checkCoverage, readPodClaims } from "../claims/pod_claims.ts";
-import { type Catalogue, chooseClient } from "../clients/catalogue.ts";
+import { type Catalogue, isSidecarClient } from "../clients/catalogue.ts";
+import { chooseClient } from "../clients/choose_client.ts";
 import { type ClaimNeeds, claimNeeds } from "../clients/claim_needs.ts";
 import { ANNOTATIONS, SHARE_LIMITS, UNITS } from "../pod/keys.ts";
 import { type Mode, readMode } from "../pod/mode.ts";
@@ -14,6 +15,7 @@ import { decidePod } from "../review/decide_pod.ts";
 import type { AdmissionRequest, Decision } from "../review/review.ts";
 import { checkCopy } from "./copy.ts";
 import { notInjected } from "./not_injected.ts";
+import { checkSidecar } from "./sidecar.ts";
 import { checkStorage } from "./storage.ts";
 
 export interface ValidationSettings {
@@ -31,20 +33,23 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
     for (const container of containers) refuseWithoutInjection(container, mode, pod);
     const gpuContainers = containers.filter((container) => quantityOf(container, UNITS) !== undefined);
     if (gpuContainers.length === 0) return { result: "allowed", reason: "no_share", message: "No container has units" };
-    const client = chooseClient(settings.catalogue, pod.metadata.annotations ?? {}, settings.allocation ?? "units");
+    const { catalogue, allocation = "units" } = settings;
+    const { annotations = {} } = pod.metadata;
+    const client = chooseClient(catalogue, { annotations, mode, allocation, containers: gpuContainers });
     const claims = readPodClaims(pod);
-    if (settings.allocation !== "claims" && claims.length > 0) {
+    if (allocation !== "claims" && claims.length > 0) {
       throw notInjected(`Annotation ${POD_CLAIMS_ANNOTATION} is of a cluster that shares its pool by claims`);
     }
-    checkCopy(pod, gpuContainers, mode, client);
-    if (settings.allocation === "claims") {
+    if (isSidecarClient(client)) checkSidecar(pod, gpuContainers, client);
+    else checkCopy(pod, gpuContainers, mode, client);
+    if (allocation === "claims") {
       refuseNodeName(pod);
       for (const container of gpuContainers) checkClaim(pod, container, claims, claimNeeds(client));
       checkCoverage(pod, claims);
     }
     checkUnits(pod, settings.pool);
-    if (settings.allocation === "claims") checkClaims(pod, settings.pool);
-    const warning = checkStorage(pod, client);
+    if (allocation === "claims") checkClaims(pod, settings.pool);
+    const warning = isSidecarClient(client) ? undefined : checkStorage(pod, client);
     return {
       result: "allowed",
       reason: "valid",

@@ -8,12 +8,13 @@ import type { AdmissionRequest } from "../review/review.ts";
 import {
   annotatedPods,
   BINARY,
+  bothSettings,
   claimSettings,
   dataPlaneSettings,
   defaulted,
   FILTER,
   gpu,
-  lupineSettings,
+  librarySettings,
   MEMORY,
   MODE,
   mutated,
@@ -23,6 +24,7 @@ import {
   poolOf,
   requestOf,
   settings,
+  sidecarSettings,
   testCatalogue,
   testClient,
   UNITS,
@@ -231,8 +233,8 @@ test.each<[description: string, object: Pod, using?: InjectionSettings]>([
   ["in mode injection, with any command", mutated(injection)],
   [
     "for a client that leaves commands alone",
-    mutated(pod([gpu({ command: undefined })]), lupineSettings),
-    lupineSettings,
+    mutated(pod([gpu({ command: undefined })]), librarySettings),
+    librarySettings,
   ],
   ["whose command runs the client itself", mutated(pod([gpu({ command: ["bitfusion run -n 1 -- python x.py"] })]))],
   [
@@ -244,21 +246,21 @@ test.each<[description: string, object: Pod, using?: InjectionSettings]>([
 });
 
 test.each<[description: string, libraryPath: string, isAllowed: boolean]>([
-  ["as injected", "/opt/lupine/lib:/own", true],
-  ["with another webhook's libraries in front", "/mesh:/opt/lupine/lib:/own", true],
-  ["with another webhook's libraries at the end", "/opt/lupine/lib:/own:/mesh", true],
+  ["as injected", "/opt/library/lib:/own", true],
+  ["with another webhook's libraries in front", "/mesh:/opt/library/lib:/own", true],
+  ["with another webhook's libraries at the end", "/opt/library/lib:/own:/mesh", true],
   ["without the client's libraries", "/own", false],
-  ["with a folder of the client's libraries only", "/opt/lupine/lib/x", false],
+  ["with a folder of the client's libraries only", "/opt/library/lib/x", false],
 ])("validate() decides about a container whose LD_LIBRARY_PATH is %s", (_, libraryPath, isAllowed) => {
   const after = structuredClone(
-    mutated(pod([gpu({ env: [{ name: "LD_LIBRARY_PATH", value: "/own" }] })]), lupineSettings),
+    mutated(pod([gpu({ env: [{ name: "LD_LIBRARY_PATH", value: "/own" }] })]), librarySettings),
   );
   const variable = after.spec.containers[0]?.env?.find(({ name }) => name === "LD_LIBRARY_PATH");
   Object.assign(variable ?? {}, { value: libraryPath });
-  const decision = decisionOn(after, lupineSettings);
+  const decision = decisionOn(after, librarySettings);
   expect(decision.result).toBe(isAllowed ? "allowed" : "denied");
   if (!isAllowed) {
-    expect(decision.message).toBe(`Container "train" has no /opt/lupine/lib in LD_LIBRARY_PATH: ${NOT_INJECTED}`);
+    expect(decision.message).toBe(`Container "train" has no /opt/library/lib in LD_LIBRARY_PATH: ${NOT_INJECTED}`);
   }
 });
 
@@ -540,7 +542,7 @@ test("validate() refuses no pod for its size if the pool is unknown", () => {
 
 test("validate() accepts each pod that mutate() has patched, also with the defaults of the API server", () => {
   let valid = 0;
-  for (const using of [settings, lupineSettings, claimSettings]) {
+  for (const using of [settings, librarySettings, claimSettings, sidecarSettings, bothSettings]) {
     fc.assert(
       fc.property(annotatedPods, (given) => {
         const after = mutated(given, using);
