@@ -166,8 +166,10 @@ test.each<[description: string, given: Pod, message: string]>([
   ],
   [
     "a GPU container that pretends to be the sidecar",
-    pod([gpu({ name: "bitfusion-forward", command: ["/usr/bin/bitfusion", "forward"] })]),
-    'Container "bitfusion-forward": the webhook adds an init container of this name',
+    pod([], {
+      spec: { initContainers: [gpu({ name: "bitfusion-forward", command: ["/usr/bin/bitfusion", "forward"] })] },
+    }),
+    'Init container "bitfusion-forward": the webhook adds an init container of this name',
   ],
   [
     "an init container with the name of the sidecar, but another program",
