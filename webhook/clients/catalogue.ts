@@ -48,7 +48,7 @@ const common = {
   env: v.optional(v.array(v.strictObject({ name: Text, value: Text }), "expected a list of variables"), []),
 };
 
-/** A client whose files an init container copies into volumes of the pod. It runs from {@link common image}. */
+/** A client whose files an init container copies into volumes of the pod. The container runs from `image`. */
 const CopiedClient = v.strictObject({
   ...common,
   /**
@@ -72,8 +72,8 @@ const CopiedClient = v.strictObject({
 });
 
 /**
- * A client that consists of a library, which reaches its server through a port of the pod. {@link common image} is mounted in the GPU
- * containers as an image volume. In `env`, `{port}` stands for the container's port at 127.0.0.1.
+ * A client that consists of a library, which reaches its server through a port of the pod. The GPU containers mount `image` as an image
+ * volume. In the values of `env`, `{port}` stands for the container's port at 127.0.0.1.
  */
 const SidecarClient = v.strictObject(
   {
