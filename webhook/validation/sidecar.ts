@@ -47,7 +47,9 @@ function checkForward(sidecar: Container, ports: Ports): void {
       `Init container "${FORWARD_CONTAINER}" has no restartPolicy "Always", so the containers after it would never start: update the webhook that has removed it, which does not know the sidecars of Kubernetes 1.28 and later`,
     );
   }
-  if (!containsFields(sidecar, forwardCommand(ports))) {
+  const { command, startupProbe } = forwardCommand(ports);
+  // the times of the probe may be those of another version
+  if (!containsFields(sidecar, { command, startupProbe: { exec: startupProbe.exec } })) {
     throw notInjected(`Init container "${FORWARD_CONTAINER}" is missing or changed`);
   }
 }

@@ -124,6 +124,10 @@ test.each<[description: string, object: Pod]>([
   ["with the defaults of the API server", defaulted(mutated(given, sidecarSettings))],
   ["whose sidecar has the image of a mirror", changed(({ sidecar }) => Object.assign(sidecar, { image: "mirror/x" }))],
   [
+    "whose probe has the times of another version",
+    changed(({ sidecar }) => Object.assign(sidecar.startupProbe ?? {}, { periodSeconds: 5 })),
+  ],
+  [
     "with the sidecar of a mesh before ours",
     changed(({ pod }) => void pod.spec.initContainers?.unshift({ name: "mesh", restartPolicy: "Always" })),
   ],

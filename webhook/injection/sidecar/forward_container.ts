@@ -13,7 +13,7 @@ const FORWARD = ["/usr/bin/bitfusion", "forward"] as const;
 /** What depends on the ports: it changes when another webhook adds a GPU container to the pod. */
 export interface ForwardCommand {
   readonly command: readonly string[];
-  readonly startupProbe: JsonObject;
+  readonly startupProbe: JsonObject & { readonly exec: JsonObject };
 }
 
 /** The command of the sidecar, and the probe that holds back the other containers until it listens. */
