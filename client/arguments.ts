@@ -1,7 +1,9 @@
 import { InvalidArgumentError } from "commander";
 import { EXPECTED_FILTER, type Filter, parseFilter } from "../pool/filter.ts";
+import { isContainerName } from "../pool/names.ts";
 import type { Share } from "../pool/share.ts";
 import { MAX_TIMEOUT } from "../program/timers.ts";
+import type { ContainerPort } from "./container/forward.ts";
 
 /** Parses a whole number of at least 1, with at most 9 digits. @throws {InvalidArgumentError} for any other text. */
 export function parseCount(text: string): number {
@@ -35,6 +37,18 @@ export function parsePort(text: string): number {
     throw new InvalidArgumentError("Expected a whole number from 0 to 65535.");
   }
   return Number(text);
+}
+
+/** Appends a `container=port` to the previous ones. @throws {InvalidArgumentError} for any other text, and for what is there already. */
+export function collectContainerPort(text: string, previous: readonly ContainerPort[] = []): ContainerPort[] {
+  const { container = "", port: digits = "" } = /^(?<container>.*)=(?<port>.*)$/s.exec(text)?.groups ?? {};
+  if (!isContainerName(container)) throw new InvalidArgumentError("Expected <container>=<port>, such as train=14833.");
+  const port = parsePort(digits);
+  for (const other of previous) {
+    if (other.container === container) throw new InvalidArgumentError(`Expected one port for container ${container}.`);
+    if (port !== 0 && other.port === port) throw new InvalidArgumentError(`Expected one container for port ${port}.`);
+  }
+  return [...previous, { container, port }];
 }
 
 /** Appends a `key=value` filter to the previous ones. @throws {InvalidArgumentError} for any other text. */

@@ -3,11 +3,23 @@ import { Command, CommanderError, Option } from "commander";
 import type { Filter } from "../pool/filter.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { messageOf } from "../program/log/log.ts";
-import { collectFilter, parseCount, parseFraction, parsePort, parseTimeout, shareOf } from "./arguments.ts";
+import {
+  collectContainerPort,
+  collectFilter,
+  parseCount,
+  parseFraction,
+  parsePort,
+  parseTimeout,
+  shareOf,
+} from "./arguments.ts";
 import { type Init, startInit } from "./command/init.ts";
-import { forward } from "./container/forward.ts";
-import { install } from "./install.ts";
-import { InterruptedError, run } from "./run.ts";
+import type { ContainerPort } from "./container/forward.ts";
+import { isListening } from "./container/probe.ts";
+import { InterruptedError } from "./interrupted_error.ts";
+
+/*
+ * Each command loads what it needs: a forwarder that had loaded gRPC would use a third more memory, in every pod.
+ */
 
 const print = (message: string) => void process.stderr.write(`bitfusion: ${message}\n`);
 
@@ -58,6 +70,7 @@ Differences from Bitfusion's own client:
       for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, giveUp);
       using init = process.pid === 1 ? tryInit() : undefined;
       const { filter: filters, timeout } = options;
+      const { run } = await import("./run.ts");
       process.exitCode = await run({
         share: shareOf(options),
         filters,
@@ -73,20 +86,34 @@ Differences from Bitfusion's own client:
 
 program
   .command("forward")
-  .description("forward a port of this machine to the data plane of the container's lease, until SIGTERM")
+  .description("the sidecar of a pod: carry a port to the GPUs of each container, until SIGTERM")
   .addOption(
-    new Option("--port <port>", "TCP port at 127.0.0.1").argParser(parsePort).default(14_833).env("BITFUSION_PORT"),
+    new Option(
+      "--container <name=port>",
+      "container of the pod, and the port at 127.0.0.1 that leads to its GPUs (repeatable)",
+    ).argParser(collectContainerPort),
+  )
+  .addOption(
+    new Option("--probe <port>", "instead, exit with 0 if the sidecar listens on this port, with 1 if it does not")
+      .argParser(parsePort)
+      .conflicts("container"),
   )
   .addHelpText(
     "after",
     `
-Reads the folder BITFUSION_LEASES anew for each connection. While the pool is away, connections are closed, and standard error says why.`,
+Reads the folder BITFUSION_LEASES anew for each connection. While the pool is away, a connection waits for up to 30 seconds and is then
+closed, and standard error says why. Exits with 2 if an argument is invalid or a port is in use, and otherwise runs until it is told to end.`,
   )
-  .action(async ({ port }: { port: number }) => {
+  .action(async ({ container: ports, probe }: { container?: ContainerPort[]; probe?: number }) => {
+    if (probe !== undefined) {
+      process.exitCode = (await isListening(probe)) ? 0 : 1;
+      return;
+    }
+    if (!ports) throw new ConfigError("Cannot forward: expected --container <name=port> or --probe <port>");
     const stop = Promise.withResolvers<void>();
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.resolve());
-    using forwarded = await forward({ environment: process.env, port, print });
-    print(`Forwarding 127.0.0.1:${forwarded.port}`);
+    const { forward } = await import("./container/forward.ts");
+    using _ = await forward({ ports, environment: process.env, print });
     await stop.promise;
   });
 
@@ -96,9 +123,10 @@ program
   .requiredOption("--client <folder>", "folder for the client; containers mount it as /bitfusion")
   .requiredOption("--config <folder>", "folder for servers.conf, client.yaml and ca.crt")
   .requiredOption("--tokens <folder>", "folder with the token's files")
-  .action((folders: { client: string; config: string; tokens: string }) =>
-    install({ executable: process.execPath, ...folders }),
-  );
+  .action(async (folders: { client: string; config: string; tokens: string }) => {
+    const { install } = await import("./install.ts");
+    await install({ executable: process.execPath, ...folders });
+  });
 
 /** Starts what process 1 must do. Without it, the command runs too. */
 function tryInit(): Init | undefined {

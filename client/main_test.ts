@@ -1,13 +1,13 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { once } from "node:events";
 import { mkdir, mkdtempDisposable, readFile, writeFile } from "node:fs/promises";
-import { type AddressInfo, createServer, type Socket } from "node:net";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { serveGrpc } from "../grpc/server.ts";
-import { formatLeases, LEASE_FILES, type LeaseProof } from "../pool/lease_folder.ts";
+import { formatLeases, type LeaseProof } from "../pool/lease_folder.ts";
 import { formatClientYaml } from "../pool/token/token.ts";
 import { bundle, freePort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
@@ -355,7 +355,10 @@ async function leaseFolder(...claims: (readonly LeaseProof[])[]) {
   const write = async (claim: number, leases: readonly LeaseProof[]) => {
     await mkdir(join(folder.path, `claim-${claim}`), { recursive: true });
     await writeFile(join(folder.path, `claim-${claim}`, "ca.crt"), TEST_CLIENT.ca);
-    await writeFile(join(folder.path, `claim-${claim}`, "leases.json"), formatLeases(leases));
+    await writeFile(
+      join(folder.path, `claim-${claim}`, "leases.json"),
+      formatLeases({ containers: [], leases: [...leases] }),
+    );
   };
   for (const [index, leases] of claims.entries()) await write(index, leases);
   return {
@@ -554,24 +557,40 @@ test.concurrent("run exits with 1 if the lease is lost and the command exits wit
   expect(await client.exited).toBe(1);
 });
 
-test.concurrent.each<[string, string[], Record<string, string>, string]>([
-  ["a port that is not a number", ["--port", "x"], {}, "Expected a whole number from 0 to 65535."],
-  ["no leases", [], {}, "BITFUSION_LEASES is not set: the driver has given this container no GPUs"],
-])("forward rejects %s and exits with 2", async (_, flags, environment, message) => {
-  const { status, stderr } = await outcome(["forward", ...flags], { environment });
+test.concurrent.each<[string, string[], string]>([
+  ["no flags", [], "Cannot forward: expected --container <name=port> or --probe <port>"],
+  ["a container without a port", ["--container", "train"], "Expected <container>=<port>, such as train=14833."],
+  ["a port that is not a number", ["--container", "train=x"], "Expected a whole number from 0 to 65535."],
+  ["no name", ["--container", "=14833"], "Expected <container>=<port>, such as train=14833."],
+  ["two ports for one container", ["--container", "a=1", "--container", "a=2"], "Expected one port for container a."],
+  ["two containers on one port", ["--container", "a=1", "--container", "b=1"], "Expected one container for port 1."],
+  ["a port to probe beside a container", ["--container", "a=1", "--probe", "1"], "cannot be used with option"],
+])("forward rejects %s and exits with 2", async (_, flags, message) => {
+  const { status, stderr } = await outcome(["forward", ...flags]);
   expect([status, stderr]).toEqual([2, expect.stringContaining(message)]);
 });
 
-test.concurrent("forward says where it listens, and ends with 0 on SIGTERM", async () => {
-  await using folder = await mkdtempDisposable(join(tmpdir(), "leases-"));
-  await mkdir(join(folder.path, "claim"));
-  const leases = formatLeases([{ address: "127.0.0.1:1", leaseId: "a", secret: "b" }]);
-  await writeFile(join(folder.path, "claim", LEASE_FILES.leases), leases);
-  await using client = await start(["forward", "--port", "0"], { environment: { BITFUSION_LEASES: folder.path } });
-  await client.stderr.until("bitfusion: Forwarding 127.0.0.1:");
-  client.kill("SIGTERM");
+async function testForward(asProcess1: boolean): Promise<void> {
+  const port = await freePort();
+  const probe = () => outcome(["forward", "--probe", String(port)]);
+  expect(await probe()).toEqual({ status: 1, stdout: "", stderr: "" });
+  await using client = await start(["forward", "--container", `train=${port}`], { asProcess1 });
+  await client.stderr.until(`bitfusion: Forwarding 127.0.0.1:${port} to the GPUs of container train\n`);
+  await client.stderr.until(
+    "bitfusion: Container train: Connections will wait: BITFUSION_LEASES is not set: the driver has given this container no GPUs\n",
+  );
+  expect(await probe()).toEqual({ status: 0, stdout: "", stderr: "" });
+  const program = connect(port, "127.0.0.1");
+  await once(program, "connect");
+  const closed = new Promise((resolve) => program.on("error", () => {}).once("close", resolve));
+  await client.kill("SIGTERM");
   expect(await client.exited).toBe(0);
-});
+  await closed;
+}
+
+test.concurrent("forward listens without leases, is found by --probe, and ends with 0 on SIGTERM", () =>
+  testForward(false));
+testProcess1("forward as process 1 does so, too", () => testForward(true));
 
 test.concurrent.each<[string, string[], string]>([
   ["no -n", [], "required option '-n <count>' not specified"],

@@ -10,18 +10,7 @@ import type { Holding } from "./holding.ts";
 import type { LeaseLostError } from "./renew.ts";
 import type { PoolClaim } from "./server_lease.ts";
 
-/** Thrown when a signal ends the wait for the pool. */
-export class InterruptedError extends Error {
-  override name = "InterruptedError";
-  readonly signal: NodeJS.Signals;
-
-  constructor(signal: NodeJS.Signals) {
-    super(`Gave up waiting for the pool: ${signal}`);
-    this.signal = signal;
-  }
-}
-
-/** The signal is aborted with an {@link InterruptedError} to end the wait for the pool. A running command gets signals itself. */
+/** The signal is aborted with an InterruptedError to end the wait for the pool. A running command gets signals itself. */
 export interface RunOptions extends Omit<PoolClaim, "owner">, WaitOptions {
   readonly command: readonly string[];
   readonly environment: Environment;

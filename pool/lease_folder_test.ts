@@ -1,10 +1,17 @@
 import { expect, test } from "bun:test";
 import { formatLeases, parseLeases } from "./lease_folder.ts";
 
-const LEASES = [{ address: "gpu-1:56001", leaseId: "a", secret: "hush" }];
+const LEASES = {
+  containers: ["train"],
+  leases: [{ address: "gpu-1:56001", leaseId: "a", secret: "hush", gatePort: 56010 }],
+};
 
 test("parseLeases() parses the output of formatLeases()", () => {
   expect(parseLeases(formatLeases(LEASES))).toEqual(LEASES);
+});
+
+test("parseLeases() takes leases without names of containers as those of any container", () => {
+  expect(parseLeases('{ "leases": [] }')).toEqual({ containers: [], leases: [] });
 });
 
 test.each([

@@ -31,22 +31,17 @@ async function start(options: PoolServerOptions = {}) {
 }
 
 async function claim(client: Client<typeof PoolService>, gpus: number, percent: number) {
-  const { lease, secret } = await client.claim({ gpus, share: { case: "percent", value: percent } });
-  return { leaseId: lease?.id ?? "", secret };
-}
-
-/** What the user of a lease is told of the gate. */
-async function findGate(client: Client<typeof PoolService>, proof: { leaseId: string; secret: string }) {
-  for await (const { gate } of client.attachLease(proof)) return gate;
-  return undefined;
+  const { lease, secret, gate } = await client.claim({ gpus, share: { case: "percent", value: percent } });
+  return { leaseId: lease?.id ?? "", secret, gate };
 }
 
 test.skipIf(!CAN_ISOLATE)("whoever has the secret of a lease uses its GPUs and no others, until it ends", async () => {
   await using pool = await start();
   const [a, b] = [await claim(pool.cluster, 1, 60), await claim(pool.cluster, 1, 50)];
-  const gate = await findGate(pool.anonymous, a);
+  const { gate } = a;
   const dataPlane = { name: "test", build: "1" };
   expect(gate).toMatchObject({ dataPlane });
+  expect((await pool.cluster.renew({ leaseId: a.leaseId })).gate).toEqual(gate);
   expect((await pool.cluster.getInventory({})).inventory).toMatchObject({ dataPlane });
   const open = ({ leaseId, secret }: typeof a) => pool.open(gate?.port ?? 0, formatConnect(leaseId, secret));
   const [tunnelA, tunnelB] = [open(a), open(b)];
@@ -80,8 +75,7 @@ test.skipIf(!CAN_ISOLATE)(
     let now = 0;
     await using pool = await start({ timeToLive: 60_000, now: () => now });
     const proof = await claim(pool.cluster, 2, 100);
-    const gate = await findGate(pool.anonymous, proof);
-    const tunnel = pool.open(gate?.port ?? 0, formatConnect(proof.leaseId, proof.secret));
+    const tunnel = pool.open(proof.gate?.port ?? 0, formatConnect(proof.leaseId, proof.secret));
     await tunnel.received((text) => text.startsWith("HTTP/1.1 200"));
     now = 60_001;
     await tunnel.closed;
@@ -94,8 +88,7 @@ test.skipIf(!CAN_ISOLATE)("a server that stops leaves no processes", async () =>
     await using pool = await start();
     ({ isRunning } = pool);
     const proof = await claim(pool.cluster, 1, 100);
-    const gate = await findGate(pool.anonymous, proof);
-    const tunnel = pool.open(gate?.port ?? 0, formatConnect(proof.leaseId, proof.secret));
+    const tunnel = pool.open(proof.gate?.port ?? 0, formatConnect(proof.leaseId, proof.secret));
     await tunnel.received((text) => text.startsWith("HTTP/1.1 200"));
     expect(isRunning()).toBe(true);
   }
@@ -106,7 +99,7 @@ test("a server without a data plane says so", async () => {
   await using pool = await startPoolServer();
   using channel = connectTls(pool.address, TEST_CLIENT);
   const client = createClient(PoolService, channel.transport);
-  expect(await findGate(client, await claim(client, 1, 1))).toBeUndefined();
+  expect((await claim(client, 1, 1)).gate).toBeUndefined();
 });
 
 test.skipIf(!CAN_ISOLATE)("a gate whose port is in use is named", async () => {

@@ -94,6 +94,7 @@ const BoundedClaim = v.object({
 export function createPoolService(options: PoolServiceOptions): ServiceImpl<typeof PoolService> {
   const { state, ledger, saved, gate, log } = options;
   const facts: ServerFacts = { ...options.facts, ...(gate ? { dataPlane: gate.dataPlane } : {}) };
+  const gateMessage = gate ? { gate } : {};
 
   /** @throws {ConnectError} if the caller has no access. */
   function authorize({ clients, gpus }: ServerState, context: HandlerContext): Caller & { gpus: readonly ServerGpu[] } {
@@ -200,7 +201,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
         log.info(result.repeated ? "Lease returned to a repeated claim" : "Lease granted", leaseFields(result.lease));
         const { secret } = result.lease;
         await saved();
-        return { lease: leaseMessage(result.lease), secret, timeToLive: timeToLive(result.lease) };
+        return { lease: leaseMessage(result.lease), secret, timeToLive: timeToLive(result.lease), ...gateMessage };
       }
       const { availableGpus, capableGpus } = result;
       const requested = { owner: { namespace, pod, container }, share, gpuIds };
@@ -218,7 +219,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       const lease = findLease(request, context);
       const renewed = ledger.renew(lease?.id ?? "");
       if (!renewed) throw new ConnectError(NO_LEASE, Code.NotFound);
-      return { timeToLive: timeToLive(renewed) };
+      return { timeToLive: timeToLive(renewed), ...gateMessage };
     },
 
     async release(request, context) {
@@ -235,7 +236,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
         const untilEnded = ledger.untilEnded(leaseId);
         if (!lease || !untilEnded || !isEqual(lease.secret, secret)) throw new ConnectError(NO_LEASE, Code.NotFound);
         const remaining = Math.max(0, lease.expiresAt - ledger.now());
-        yield { gpus: gpuShares(lease), timeToLive: durationFromMs(Math.round(remaining)), ...(gate ? { gate } : {}) };
+        yield { gpus: gpuShares(lease), timeToLive: durationFromMs(Math.round(remaining)) };
         // an end that came while the client did not read is noticed above
         const pause = Math.min(ATTACH_HEARTBEAT, remaining / 8);
         await sleep(pause, undefined, { signal: AbortSignal.any([signal, untilEnded]) }).catch(() => {});

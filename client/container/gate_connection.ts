@@ -1,37 +1,36 @@
-import { createClient } from "@connectrpc/connect";
-import { connectTls } from "../../grpc/client.ts";
+import { splitAddress } from "../../pool/address.ts";
 import { createHeadReader } from "../../pool/gate/head_reader.ts";
 import { formatConnect } from "../../pool/gate/request.ts";
 import type { End } from "../../pool/gate/splice.ts";
 import { messageOf } from "../../program/log/log.ts";
 import { escapeControls, shorten } from "../../program/text/quote.ts";
-import { type Gate, PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { type LeaseSlot, readProof } from "./lease_slots.ts";
+import type { ProvenLease } from "./lease_slots.ts";
 
 /** How long a connection may take, in ms: longer than a server waits for a data-plane process. */
 const TIMEOUT = 40_000;
 
-/** How long a server may take to tell its gate, in ms. */
-const CALL_TIMEOUT = 5000;
+/** Time without a byte after which the connection to a gate is probed, in ms: the server's machine may be gone. */
+const KEEP_ALIVE = 30_000;
 
 /**
- * Connects to the process of a lease. Reads anew what proves the lease, and asks the server for its gate.
+ * Connects to the process of a lease.
  *
  * @param closed ends the attempt.
  * @param join called with the connected socket. Returns the end that the socket's events go to.
  * @throws {Error} names the server, and says why there is no connection.
  */
 export async function connectToGate(
-  slot: LeaseSlot,
+  lease: ProvenLease,
   closed: AbortSignal,
   join: (socket: Bun.Socket) => End,
 ): Promise<void> {
-  const { address, ca, ...proof } = await readProof(slot);
-  const { port } = await findGate(address, ca, proof);
-  const { hostname } = new URL(`https://${address}`);
-  const host = hostname.replace(/^\[|\]$/g, ""); // of an IPv6 address
+  closed.throwIfAborted();
+  const { address, ca, leaseId, secret, gatePort: port } = lease;
+  if (port === undefined) throw new Error(`${address}: The server forwards no calls`);
+  const { host } = splitAddress(address);
   const joined = Promise.withResolvers<void>();
-  const fail = (reason: string) => joined.reject(new Error(`${hostname}:${port}: ${shorten(escapeControls(reason))}`));
+  const fail = (reason: string) =>
+    joined.reject(new Error(`${address}, gate ${port}: ${shorten(escapeControls(reason))}`));
   const head = createHeadReader();
   let end: End | undefined;
 
@@ -55,7 +54,8 @@ export async function connectToGate(
     socket: {
       handshake(socket, isAuthorized, error) {
         socket.setNoDelay(true);
-        if (isAuthorized) socket.write(formatConnect(proof.leaseId, proof.secret));
+        socket.setKeepAlive(true, KEEP_ALIVE);
+        if (isAuthorized) socket.write(formatConnect(leaseId, secret));
         else fail(error?.message ?? "the certificate is not one of the server");
       },
       data: (socket, bytes) => (end ? end.data(bytes) : readAnswer(socket, bytes)),
@@ -74,20 +74,5 @@ export async function connectToGate(
   } finally {
     clearTimeout(timer);
     closed.removeEventListener("abort", cancel);
-  }
-}
-
-/** @throws {Error} names the server, and says why it has no gate for the lease. */
-async function findGate(address: string, ca: string, proof: { leaseId: string; secret: string }): Promise<Gate> {
-  using channel = connectTls(address, { ca });
-  const call = { timeoutMs: CALL_TIMEOUT };
-  try {
-    for await (const { gate } of createClient(PoolService, channel.transport).attachLease(proof, call)) {
-      if (gate) return gate;
-      throw new Error("The server forwards no calls");
-    }
-    throw new Error("The server ended the call");
-  } catch (error) {
-    throw new Error(`${address}: ${messageOf(error)}`);
   }
 }

@@ -227,7 +227,7 @@ async function leaveFiles({ cdi, driver }: { cdi: string; driver: string }, ...c
   const shares = [{ request: "gpu", pool: "pool", device: GPU_A, units: 60 }];
   const owner = { namespace: "team", pod: "train", container: "" };
   for (const claim of claims) {
-    const prepared = { ...claim, owner, node: "node-1", shares, leases: [] };
+    const prepared = { ...claim, owner, node: "node-1", containers: [], shares, leases: [] };
     await files.write(prepared, TEST_CLIENT.ca, AbortSignal.timeout(4000));
   }
 }

@@ -1,6 +1,7 @@
 import { controllingPod, type ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import { CLAIM_ANNOTATIONS } from "../../pool/driver.ts";
 import type { LeaseOwner } from "../../pool/lease.ts";
+import { isContainerName } from "../../pool/names.ts";
 import type { PoolServers } from "../../pool/sources/pool_servers.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import {
@@ -68,13 +69,14 @@ export function createPreparer(options: PreparerOptions): Preparer {
       return shares;
     }
     if (prepared) await release(prepared); // the claim was allocated again
-    const leased = { ...claim, owner: ownerOf(current, claim), node, shares };
+    const containers = containersOf(current);
+    const leased = { ...claim, owner: ownerOf(current, containers, claim), node, shares };
     const leases = await takeLeases(leased, pool, signal).catch((error) => {
       throw new Error(`Claim ${formatClaim(claim)}: ${messageOf(error)}`);
     });
     try {
       // Not once the kubelet has given up: it may have asked another instance to unprepare the claim by then.
-      await files.write({ ...leased, leases }, pool.ca(), signal);
+      await files.write({ ...leased, containers, leases }, pool.ca(), signal);
     } catch (error) {
       await release({ ...claim, leases });
       throw error;
@@ -132,12 +134,22 @@ export function createPreparer(options: PreparerOptions): Preparer {
   };
 }
 
-/** A name that pool servers accept as a container's: of a claim that somebody wrote, the annotation may be anything. */
-const CONTAINERS = /^[a-z0-9][a-z0-9 -]{0,62}$/;
+/** Longest name of a container that pool servers accept. */
+const MAX_CONTAINER_LENGTH = 63;
+
+/** The containers that a claim is for. None if it does not say so: of a claim that somebody wrote, the annotation may be anything. */
+function containersOf(claim: ResourceClaim | undefined): string[] {
+  const names = claim?.metadata.annotations?.[CLAIM_ANNOTATIONS.containers]?.split(" ") ?? [];
+  return names.every(isContainerName) ? names : [];
+}
 
 /** The holder that the pool servers show: the pod that the claim belongs to, or else the claim itself. It does not change. */
-function ownerOf(claim: ResourceClaim | undefined, { namespace, name }: ClaimId): LeaseOwner {
+function ownerOf(
+  claim: ResourceClaim | undefined,
+  containers: readonly string[],
+  { namespace, name }: ClaimId,
+): LeaseOwner {
   const pod = (claim && controllingPod(claim)?.name) ?? name;
-  const containers = claim?.metadata.annotations?.[CLAIM_ANNOTATIONS.containers] ?? "";
-  return { namespace, pod, container: CONTAINERS.test(containers) ? containers : "" };
+  const container = containers.join(" ");
+  return { namespace, pod, container: container.length <= MAX_CONTAINER_LENGTH ? container : "" };
 }

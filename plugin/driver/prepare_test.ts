@@ -1,10 +1,11 @@
 import { expect, test } from "bun:test";
-import { mkdtempDisposable, readdir } from "node:fs/promises";
+import { mkdtempDisposable, readdir, readFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import { deviceName } from "../../pool/device_name.ts";
+import { LEASE_FILES, parseLeases } from "../../pool/lease_folder.ts";
 import { createPoolServers } from "../../pool/sources/pool_servers.ts";
 import type { Token } from "../../pool/token/token.ts";
 import { createLatest } from "../../program/latest.ts";
@@ -53,6 +54,9 @@ async function start(address: string | undefined, options: Partial<PreparerOptio
   return {
     prepare: (signal = AbortSignal.timeout(4000)) => preparer.prepare(ID, signal).then(() => "prepared", String),
     files: () => readdir(folder.path, { recursive: true }),
+    /** What the containers of the claim find in their folder. */
+    readLeases: async () =>
+      parseLeases(await readFile(join(folder.path, "claims", ID.uid, LEASE_FILES.leases), "utf8")),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 }
@@ -107,19 +111,21 @@ test("prepare() says at once that no pool server is configured", async () => {
 });
 
 test.each([
-  ["main", "main"],
-  ["main load", "main load"],
-  ["", ""],
-  ["x".repeat(64), ""],
-  ["a\nb", ""],
+  ["main", "main", ["main"]],
+  ["main load", "main load", ["main", "load"]],
+  [`${"x".repeat(60)} load`, "", ["x".repeat(60), "load"]],
+  ["", "", []],
+  ["x".repeat(64), "", []],
+  ["a\nb", "", []],
 ])(
   "the lease is of the pod that owns the claim, and of the containers in its annotation %j if these are names",
-  async (annotation, container) => {
+  async (annotation, container, containers) => {
     await using server = await startPoolServer();
     await using node = await start(server.address, {
       readClaim: async () => claim({ "bitfusion.io/containers": annotation }),
     });
     expect(await node.prepare()).toBe("prepared");
     expect(server.ledger.leases().map(({ owner }) => owner)).toEqual([{ namespace: "team", pod: "train", container }]);
+    expect(await node.readLeases()).toMatchObject({ containers });
   },
 );

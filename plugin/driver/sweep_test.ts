@@ -12,6 +12,7 @@ const CLAIM: PreparedClaim = {
   uid: "a-1",
   owner: { namespace: "team", pod: "train", container: "main" },
   node: "node-1",
+  containers: [],
   shares: [],
   leases: [],
 };

@@ -93,7 +93,7 @@ export function createClaimFiles({ cdiDirectory, recordDirectory }: ClaimFilesOp
       await mkdir(folder, { recursive: true });
       await chmod(folder, 0o755); // the containers' users are unknown
       await writeFile(join(folder, LEASE_FILES.ca), ca, 0o444, signal);
-      await writeFile(join(folder, LEASE_FILES.leases), formatLeases(claim.leases), 0o444, signal);
+      await writeFile(join(folder, LEASE_FILES.leases), formatLeases(claim), 0o444, signal);
       await mkdir(cdiDirectory, { recursive: true });
       await writeFile(cdi, formatCdiSpec(claim, folder), 0o644, signal);
     },

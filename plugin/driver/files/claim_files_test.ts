@@ -12,6 +12,7 @@ const CLAIM: PreparedClaim = {
   uid: "a-1",
   owner: { namespace: "team", pod: "train", container: "main" },
   node: "node-1",
+  containers: ["main"],
   shares: [{ request: "gpu", pool: "pool", device: "gpu-aaaaaaaa", units: 60 }],
   leases: [{ ...LEASE, requestId: "r", gpuIds: ["a/0"], units: 60, timeToLive: 300_000 }],
 };
@@ -49,7 +50,7 @@ test("write() writes a record, a folder for containers and a CDI file, read() re
   expect(await files.read("a-1")).toEqual(CLAIM);
   expect(await files.list()).toEqual(["a-1"]);
   expect(await node.read("claims/a-1/ca.crt")).toBe("the CA");
-  expect(JSON.parse(await node.read("claims/a-1/leases.json"))).toEqual({ leases: [LEASE] });
+  expect(JSON.parse(await node.read("claims/a-1/leases.json"))).toEqual({ containers: ["main"], leases: [LEASE] });
   await files.remove("a-1");
   await files.remove("a-1");
   expect(await node.names()).toEqual([]);

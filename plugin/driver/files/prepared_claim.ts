@@ -10,6 +10,8 @@ const PreparedClaim = v.object({
   uid: v.string(),
   owner: v.object({ namespace: v.string(), pod: v.string(), container: v.string() }),
   node: v.string(),
+  /** The names of the containers that the claim is for. None: any container that mounts it. */
+  containers: v.optional(v.array(v.string()), []),
   shares: v.array(
     v.object({
       request: v.string(),

@@ -13,6 +13,8 @@ export const HeldLease = v.object({
   units: v.number(),
   leaseId: v.string(),
   secret: v.string(),
+  /** Not set if the server forwards no calls. */
+  gatePort: v.optional(v.number()),
   /** In ms. */
   timeToLive: v.number(),
 });

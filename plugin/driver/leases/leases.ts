@@ -86,7 +86,7 @@ export async function takeLease(
 ): Promise<HeldLease> {
   const { address, requestId, gpuIds, units } = request;
   try {
-    const { lease, secret, timeToLive } = await pool.client(address).claim(
+    const { lease, secret, timeToLive, gate } = await pool.client(address).claim(
       {
         owner: { ...claim.owner },
         gpus: gpuIds.length,
@@ -99,7 +99,11 @@ export async function takeLease(
     );
     if (!lease || !timeToLive) throw new Error("the response contains no lease");
     const { id: leaseId } = lease;
-    return { address, requestId, gpuIds: [...gpuIds], units, leaseId, secret, timeToLive: durationMs(timeToLive) };
+    return {
+      ...{ address, requestId, gpuIds: [...gpuIds], units, leaseId, secret },
+      gatePort: gate?.port,
+      timeToLive: durationMs(timeToLive),
+    };
   } catch (error) {
     const [shortage] = ConnectError.from(error).findDetails(ShortageSchema);
     if (!shortage) throw new Error(`Pool server ${address}: ${messageOf(error)}`);
@@ -130,8 +134,8 @@ export async function renewLease(
   const { address, leaseId, secret } = lease;
   try {
     const options = { signal, timeoutMs: CALL_TIMEOUT };
-    const { timeToLive } = await pool.client(address).renew({ leaseId, secret }, options);
-    return timeToLive ? { ...lease, timeToLive: durationMs(timeToLive) } : lease;
+    const { timeToLive, gate } = await pool.client(address).renew({ leaseId, secret }, options);
+    return { ...lease, gatePort: gate?.port, ...(timeToLive ? { timeToLive: durationMs(timeToLive) } : {}) };
   } catch (error) {
     if (ConnectError.from(error).code === Code.NotFound) return undefined;
     throw new Error(`Pool server ${address}: ${messageOf(error)}`);
