@@ -34,6 +34,7 @@ export async function claimShare(
     const leases = await claimWithin(() => pool.claim(claim, options.signal), options);
     return {
       gpus: leases.flatMap(({ gpus }) => gpus),
+      gateAddresses: [], // such leases are for simulated pools
       async keep(signal) {
         await Promise.all(leases.map((lease) => keepRenewed(lease, signal)));
       },

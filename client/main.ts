@@ -52,7 +52,8 @@ program
     `
 Reads /etc/bitfusion/servers.conf, /etc/bitfusion/tls/ca.crt and ~/.bitfusion/client.yaml; where the scheduler chooses GPUs
 (BITFUSION_ALLOCATION=claims), the folder BITFUSION_LEASES instead. The command gets LD_LIBRARY_PATH with the folders of
-BITFUSION_LIBRARY_PATH in front.
+BITFUSION_LIBRARY_PATH in front, and where servers forward calls to leases of BITFUSION_LEASES, BITFUSION_GATE_ADDRESS: the address at
+127.0.0.1 that leads to the GPUs, one for each lease, separated by commas.
 Exits with the command's status (128 + n: ended by signal n, also while waiting for the pool; 126, 127: cannot be run),
 1 if the pool has no free share or the lease is lost, 2 if the input is invalid.
 

@@ -11,8 +11,15 @@ import { formatLeases, type LeaseProof } from "../pool/lease_folder.ts";
 import { formatClientYaml } from "../pool/token/token.ts";
 import { bundle, freePort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { type RunningPoolServer, startPoolServer, TEST_HOLDER } from "../server/testing.ts";
+import {
+  CAN_ISOLATE,
+  createTestDataPlane,
+  type RunningPoolServer,
+  startPoolServer,
+  TEST_HOLDER,
+} from "../server/testing.ts";
 import { TEST_CLIENT, TEST_SERVER } from "../tls/testing.ts";
+import { takeLease } from "./container/testing.ts";
 
 const CLIENT = [process.execPath, await bundle("client/main.ts")];
 setDefaultTimeout(30_000); // on a small machine, processes start slowly
@@ -376,6 +383,33 @@ test.concurrent("run uses the leases that the driver holds, of several claims an
   const result = await outcome(args, { clientYaml: null, environment: folder.environment });
   expect(result).toMatchObject({ status: 0, stdout: "a/2=30,b/1=30,a/0=30\n" });
   expect([...a.ledger.leases(), ...b.ledger.leases()]).toHaveLength(3);
+});
+
+test
+  .skipIf(!CAN_ISOLATE)
+  .concurrent("run gives the command an address that leads to the GPUs of each lease", async () => {
+    await using plane = await createTestDataPlane({ CUDA_VISIBLE_DEVICES: "{gpuUuids}" });
+    await using server = await startPoolServer({ gpus: 2, dataPlane: plane.configuration });
+    await using folder = await leaseFolder([
+      await takeLease(server.address, "server/1"),
+      await takeLease(server.address, "server/0"),
+    ]);
+    const ask = `for address in \${BITFUSION_GATE_ADDRESS//,/ }; do
+    exec 3<>/dev/tcp/\${address/://}; echo environment >&3; read -r line <&3; echo "$line"
+  done`;
+    const { stdout } = await outcome(["run", "-n", "2", "--", "bash", "-c", ask], folder);
+    const environments = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(environments.map(({ CUDA_VISIBLE_DEVICES: gpus }) => gpus)).toEqual(["server/1", "server/0"]);
+  });
+
+test.concurrent("run sets no address where servers forward no calls", async () => {
+  await using server = await startPoolServer();
+  await using folder = await leaseFolder([lease(server, "server/0", 50)]);
+  const args = ["run", "-n", "1", "printenv", "BITFUSION_GATE_ADDRESS"];
+  expect(await outcome(args, folder)).toMatchObject({ status: 1, stdout: "" });
 });
 
 test.concurrent("run ends the command at once when the driver's lease ends", async () => {

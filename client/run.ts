@@ -41,7 +41,7 @@ export async function run(options: RunOptions): Promise<number> {
   try {
     signal.throwIfAborted();
     const status = await runCommand(command, {
-      environment: { ...environment, ...libraryPath(environment), BITFUSION_GPUS: gpus },
+      environment: { ...environment, ...libraryPath(environment), ...gateAddress(holding), BITFUSION_GPUS: gpus },
       signal: lost.signal,
       init,
       endBy: () => (lost.signal.reason as LeaseLostError).endBy,
@@ -77,6 +77,11 @@ async function getShare(options: RunOptions): Promise<Holding> {
 function libraryPath({ BITFUSION_LIBRARY_PATH: folders, LD_LIBRARY_PATH: own }: Environment): Environment {
   if (!folders) return {};
   return { LD_LIBRARY_PATH: own ? `${folders}:${own}` : folders }; // an empty path would mean the working directory
+}
+
+/** Where the command reaches its GPUs: several addresses, separated by commas, if they are on several servers. */
+function gateAddress({ gateAddresses }: Holding): Environment {
+  return gateAddresses.length > 0 ? { BITFUSION_GATE_ADDRESS: gateAddresses.join(",") } : {};
 }
 
 /** The container that the webhook's variables name, or the host. */

@@ -10,7 +10,9 @@ import type { WaitOptions } from "../claim_share.ts";
 import type { Holding } from "../holding.ts";
 import { LeaseLostError, scheduleOf } from "../renew.ts";
 import { readTimeToLive } from "../server_lease.ts";
+import { createChangePrinter } from "./change_printer.ts";
 import { findSlots, type LeaseSlot, readProof } from "./lease_slots.ts";
+import { openLocalPort } from "./local_port.ts";
 
 /** What a server said of a lease last. */
 interface LeaseState {
@@ -29,7 +31,7 @@ const RETRY_AFTER = 500;
 
 /**
  * Attaches to the leases that the driver holds for this container. The driver renews and releases them: the client is told the GPUs, and
- * learns when a lease ends.
+ * learns when a lease ends. Where servers forward calls, a port for each lease leads to them.
  *
  * @throws {ConfigError} if the driver has given the container no leases.
  * @throws {Error} when the servers do not know the leases in time.
@@ -40,8 +42,10 @@ export async function attachLeases(environment: Environment, options: WaitOption
   const attached = slots.map((slot) => followLease(slot, options, ended.signal));
   try {
     const states = await Promise.all(attached.map(({ first }) => first));
+    const ports = await openPorts(slots, options);
     return {
       gpus: states.flatMap(({ gpus }) => gpus),
+      gateAddresses: ports.addresses,
       async keep(signal) {
         const end = () => ended.abort();
         signal.addEventListener("abort", end, { once: true });
@@ -49,6 +53,7 @@ export async function attachLeases(environment: Environment, options: WaitOption
       },
       async release() {
         ended.abort();
+        ports[Symbol.dispose]();
         await Promise.allSettled(attached.map(({ lost }) => lost));
         return [];
       },
@@ -57,6 +62,20 @@ export async function attachLeases(environment: Environment, options: WaitOption
     ended.abort();
     throw error;
   }
+}
+
+/** Opens a port for each lease, which leads to its data-plane process, unless a server forwards no calls. */
+async function openPorts(slots: readonly LeaseSlot[], { print }: WaitOptions) {
+  using stack = new DisposableStack();
+  const proofs = await Promise.all(slots.map(readProof));
+  const isForwarded = proofs.every(({ gatePort }) => gatePort !== undefined);
+  const addresses: string[] = [];
+  for (const slot of isForwarded ? slots : []) {
+    const options = { port: 0, setting: "port", findLease: () => readProof(slot), print: createChangePrinter(print) };
+    addresses.push(`127.0.0.1:${stack.use(await openLocalPort(options)).port}`);
+  }
+  const owned = stack.move();
+  return { addresses, [Symbol.dispose]: () => owned.dispose() };
 }
 
 /**
