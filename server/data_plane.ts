@@ -49,7 +49,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const processes = stack.use(
     createLeaseProcesses({ configuration, ledger, gpus, start: startSandbox, connect: connector.connect, log }),
   );
-  const connect = async (leaseId: string) => ({ fd: await processes.connect(leaseId) });
+  const connect = async (leaseId: string, left: AbortSignal) => ({ fd: await processes.connect(leaseId, left) });
   const open = () => openGate({ port: gatePort, host, tls, ledger, connect, log });
   const gate = stack.use(await listenOn("gate.port", gatePort, open));
   const timer = setInterval(() => endExpired(ledger, log), EXPIRY_PERIOD);

@@ -23,6 +23,9 @@ const START_TIMEOUT = 30_000;
 /** How long a process must have run so that the next one starts soon, in ms. */
 const STABLE = 60_000;
 
+/** How long a process runs that nobody is connected to, in ms. Programs that connect one after the other share a process. */
+const IDLE_TIMEOUT = 5000;
+
 /** Time between two tries to connect to a process that has just started, in ms. */
 const CONNECT_PERIOD = 20;
 
@@ -31,9 +34,10 @@ export interface LeaseProcesses extends AsyncDisposable {
   /**
    * Connects to the process of a lease, and starts it if it does not run. Returns the file descriptor of a socket.
    *
+   * @param closed aborted when the connection is not used any more.
    * @throws {Error} says why there is no connection: the lease has ended, or its process does not start or does not listen.
    */
-  connect(leaseId: string): Promise<number>;
+  connect(leaseId: string, closed: AbortSignal): Promise<number>;
 }
 
 export interface LeaseProcessesOptions {
@@ -47,6 +51,8 @@ export interface LeaseProcessesOptions {
   log: Logger;
   /** How long a connection waits for its process, in ms. */
   startTimeout?: number;
+  /** How long a process runs that nobody is connected to, in ms. */
+  idleTimeout?: number;
 }
 
 /** What runs for a lease. */
@@ -62,16 +68,24 @@ interface Entry {
   hasFailed: boolean;
   /** What a connection waits for. */
   waitsFor: string;
+  /** The connections that are in use or wait for the process. */
+  connections: number;
+  /** Runs while there are none. */
+  idleTimer?: ReturnType<typeof setTimeout>;
+  /** While a process that nobody was connected to ends. */
+  idleEnd?: Promise<void> | undefined;
 }
 
 /**
  * Creates the data plane of a server. A process starts when its lease is first used, and again when it is used after the process has died,
- * with a delay that grows while it keeps dying. It ends with the lease.
+ * with a delay that grows while it keeps dying. It ends with the lease, and earlier if nobody is connected to it: what it has on its GPUs would
+ * be of use to nobody.
  *
  * The ledger may grant the GPUs of a lease that has ended at once. So a process starts only when those of ended leases on its GPUs are gone.
  */
 export function createLeaseProcesses(options: LeaseProcessesOptions): LeaseProcesses {
   const { configuration, ledger, gpus, start, connect, log, startTimeout = START_TIMEOUT } = options;
+  const { idleTimeout = IDLE_TIMEOUT } = options;
   const entries = new Map<string, Entry>();
   /** Those of leases that have ended, until their processes are gone. */
   const ending = new Map<Entry, Promise<void>>();
@@ -84,7 +98,8 @@ export function createLeaseProcesses(options: LeaseProcessesOptions): LeaseProce
     const [lease, ended] = [ledger.get(leaseId), ledger.untilEnded(leaseId)];
     if (!lease || !ended) throw new Error("The lease has ended");
     const signal = AbortSignal.any([ended, shutdown.signal]);
-    const entry = { lease, signal, uid: freeUid(), backoff: createBackoff(), hasFailed: false, waitsFor: "" };
+    const process = { backoff: createBackoff(), hasFailed: false, waitsFor: "", connections: 0 };
+    const entry = { lease, signal, uid: freeUid(), ...process };
     entries.set(leaseId, entry);
     signal.addEventListener("abort", () => end(entry), { once: true });
     return entry;
@@ -126,13 +141,34 @@ export function createLeaseProcesses(options: LeaseProcessesOptions): LeaseProce
     const startedAt = performance.now();
     const how = await sandbox.ended;
     entry.sandbox = undefined;
-    entry.hasFailed = true;
+    entry.hasFailed = entry.idleEnd === undefined;
     if (performance.now() - startedAt > STABLE) entry.backoff.reset();
-    if (entry.signal.aborted) log.info("Data-plane process ended with its lease", { ...fieldsOf(entry), how });
+    if (entry.idleEnd) log.info("Data-plane process ended: nobody was connected to it", { ...fieldsOf(entry), how });
+    else if (entry.signal.aborted) log.info("Data-plane process ended with its lease", { ...fieldsOf(entry), how });
     else log.warn("Data-plane process has died", { ...fieldsOf(entry), how });
   }
 
+  /** Counts a connection until it is closed. */
+  function count(entry: Entry, closed: AbortSignal): void {
+    if (closed.aborted) throw new Error("The connection was closed");
+    entry.connections += 1;
+    clearTimeout(entry.idleTimer);
+    const leave = () => {
+      entry.connections -= 1;
+      if (entry.connections === 0) entry.idleTimer = setTimeout(() => endIdle(entry), idleTimeout);
+    };
+    closed.addEventListener("abort", leave, { once: true });
+  }
+
+  function endIdle(entry: Entry): void {
+    if (entry.signal.aborted || !entry.sandbox) return;
+    entry.idleEnd = untilGone(entry).finally(() => {
+      entry.idleEnd = undefined;
+    });
+  }
+
   function end(entry: Entry): void {
+    clearTimeout(entry.idleTimer);
     entries.delete(entry.lease.id);
     ending.set(
       entry,
@@ -143,13 +179,17 @@ export function createLeaseProcesses(options: LeaseProcessesOptions): LeaseProce
     const sandbox = await entry.sandbox?.catch(() => undefined);
     if (!sandbox) return;
     const late = setTimeout(() => {
-      log.error("Data-plane process does not end: no other process starts on its GPUs", fieldsOf(entry));
+      log.error("Data-plane process does not end: the next one waits for it", fieldsOf(entry));
     }, GRACE + KILL_TIMEOUT);
     await sandbox.end(GRACE);
     clearTimeout(late);
   }
 
   async function connectTo(entry: Entry, deadline: AbortSignal): Promise<number> {
+    if (entry.idleEnd) {
+      entry.waitsFor = "waits for the earlier one of the lease, which does not end";
+      await abortable(entry.idleEnd, deadline);
+    }
     entry.sandbox ??= startFor(entry).catch((error) => {
       entry.sandbox = undefined;
       entry.hasFailed = true;
@@ -167,8 +207,9 @@ export function createLeaseProcesses(options: LeaseProcessesOptions): LeaseProce
   }
 
   return {
-    async connect(leaseId) {
+    async connect(leaseId, closed) {
       const entry = entryOf(leaseId);
+      count(entry, closed);
       const timeout = AbortSignal.timeout(startTimeout);
       try {
         return await connectTo(entry, AbortSignal.any([timeout, entry.signal]));

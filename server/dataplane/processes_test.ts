@@ -23,6 +23,9 @@ function newLedger() {
   });
 }
 
+/** Of a connection that stays. */
+const OPEN = new AbortController().signal;
+
 /** Claims a share of GPUs, and returns the id of the lease. */
 function claim(ledger: ReturnType<typeof newLedger>, gpus: number, percent: number): string {
   const owner = { namespace: "default", pod: "a", container: "main" };
@@ -41,7 +44,7 @@ interface FakeProcess {
 }
 
 /** The processes of a data plane, without real ones. A process listens once it is in `listening`. */
-function fakeProcesses({ startTimeout = 20_000 } = {}) {
+function fakeProcesses({ startTimeout = 20_000, idleTimeout = 20_000 } = {}) {
   const started: FakeProcess[] = [];
   const listening = new Set<number>();
   const changed = { resolve: () => {} };
@@ -77,7 +80,7 @@ function fakeProcesses({ startTimeout = 20_000 } = {}) {
   };
   const connect = (pid: number) => (listening.has(pid) ? pid : undefined);
   const log = silentLog;
-  const options = { configuration, ledger, gpus: () => GPUS, start, connect, log, startTimeout };
+  const options = { configuration, ledger, gpus: () => GPUS, start, connect, log, startTimeout, idleTimeout };
   return {
     ledger,
     started,
@@ -103,8 +106,8 @@ test("a process starts when its lease is first used, once, with the lease's GPUs
   const { ledger, started, processes } = fakeProcesses();
   const [a, b] = [claim(ledger, 1, 60), claim(ledger, 1, 60)];
   expect(started).toEqual([]);
-  expect(await Promise.all([processes.connect(a), processes.connect(a)])).toEqual([1, 1]);
-  expect(await processes.connect(b)).toBe(2);
+  expect(await Promise.all([processes.connect(a, OPEN), processes.connect(a, OPEN)])).toEqual([1, 1]);
+  expect(await processes.connect(b, OPEN)).toBe(2);
   expect(started.map(({ options: { uid, folder, launch } }) => [uid, folder, launch.command])).toEqual([
     [5000, "/run/test/1", ["serve", "gpu/0"]],
     [5001, "/run/test/2", ["serve", "gpu/1"]],
@@ -114,16 +117,16 @@ test("a process starts when its lease is first used, once, with the lease's GPUs
 test("a process that has died starts again when its lease is next used", async () => {
   const { ledger, started, processes } = fakeProcesses();
   const lease = claim(ledger, 1, 100);
-  await processes.connect(lease);
+  await processes.connect(lease, OPEN);
   started[0]?.die("it exited with status 1");
   await nextTurn();
   expect(started).toHaveLength(1);
-  expect(await processes.connect(lease)).toBe(2);
+  expect(await processes.connect(lease, OPEN)).toBe(2);
 });
 
 test("a connection is told that the process has died before it listened", async () => {
   const { ledger, started, listening, processes, until } = fakeProcesses();
-  const connection = messageOf(processes.connect(claim(ledger, 1, 100)));
+  const connection = messageOf(processes.connect(claim(ledger, 1, 100), OPEN));
   await until(() => started.length === 1);
   listening.clear();
   started[0]?.die("it exited with status 127");
@@ -133,10 +136,10 @@ test("a connection is told that the process has died before it listened", async 
 test("a process starts only when those of ended leases on its GPUs are gone", async () => {
   const { ledger, started, processes, until } = fakeProcesses();
   const [old, other] = [claim(ledger, 1, 60), claim(ledger, 1, 60)];
-  await Promise.all([processes.connect(old), processes.connect(other)]);
+  await Promise.all([processes.connect(old, OPEN), processes.connect(other, OPEN)]);
   ledger.release(old);
   await until(() => started[0]?.isEnding === true);
-  const next = processes.connect(claim(ledger, 2, 40));
+  const next = processes.connect(claim(ledger, 2, 40), OPEN);
   await nextTurn();
   expect(started).toHaveLength(2);
   expect(started[1]?.isEnding).toBe(false);
@@ -147,42 +150,72 @@ test("a process starts only when those of ended leases on its GPUs are gone", as
 test("a uid is used again only when the process of the ended lease is gone", async () => {
   const { ledger, started, processes } = fakeProcesses();
   const first = claim(ledger, 1, 100);
-  await processes.connect(first);
+  await processes.connect(first, OPEN);
   ledger.release(first);
   claim(ledger, 1, 50); // on the first GPU, whose process does not end
-  await processes.connect(claim(ledger, 1, 100));
+  await processes.connect(claim(ledger, 1, 100), OPEN);
   expect(started.map(({ options }) => options.uid)).toEqual([5000, 5001]);
 });
 
 test("a connection is told after a time why there is no process", async () => {
   const { ledger, started, listening, processes, until } = fakeProcesses({ startTimeout: 50 });
   const first = claim(ledger, 2, 100);
-  await processes.connect(first);
+  await processes.connect(first, OPEN);
   ledger.release(first);
   const waiting = claim(ledger, 1, 50);
-  expect(await messageOf(processes.connect(waiting))).toBe(
+  expect(await messageOf(processes.connect(waiting, OPEN))).toBe(
     "The data-plane process waits for that of an ended lease, which still uses the GPU",
   );
   started[0]?.die("it was killed by SIGKILL");
   await until(() => started.length === 2);
   listening.clear();
-  expect(await messageOf(processes.connect(waiting))).toBe("The data-plane process does not listen");
+  expect(await messageOf(processes.connect(waiting, OPEN))).toBe("The data-plane process does not listen");
 });
 
 test("a connection that waits is told that its lease has ended", async () => {
   const { ledger, started, listening, processes, until } = fakeProcesses();
   const lease = claim(ledger, 1, 100);
-  const connection = messageOf(processes.connect(lease));
+  const connection = messageOf(processes.connect(lease, OPEN));
   await until(() => started.length === 1);
   listening.clear();
   ledger.release(lease);
   expect(await connection).toBe("The lease has ended");
-  expect(await messageOf(Promise.try(() => processes.connect(lease)))).toBe("The lease has ended");
+  expect(await messageOf(Promise.try(() => processes.connect(lease, OPEN)))).toBe("The lease has ended");
+});
+
+test("a process that nobody is connected to any more ends, and the next one starts when it is gone", async () => {
+  const { ledger, started, processes, until } = fakeProcesses({ idleTimeout: 10 });
+  const lease = claim(ledger, 1, 100);
+  const [first, second] = [new AbortController(), new AbortController()];
+  await processes.connect(lease, first.signal);
+  first.abort();
+  await processes.connect(lease, second.signal);
+  second.abort();
+  await until(() => started[0]?.isEnding === true);
+  const next = processes.connect(lease, OPEN);
+  await nextTurn();
+  expect(started).toHaveLength(1);
+  started[0]?.die("it exited with status 0");
+  expect(await next).toBe(2);
+  expect(ledger.get(lease)).toBeDefined();
+});
+
+test("a process stays while anybody is connected to it", async () => {
+  const { ledger, started, processes, until } = fakeProcesses({ idleTimeout: 10 });
+  const [used, unused] = [claim(ledger, 1, 10), claim(ledger, 1, 10)];
+  for (const lease of [used, unused]) {
+    const closed = new AbortController();
+    await processes.connect(lease, closed.signal);
+    if (lease === used) await processes.connect(lease, OPEN);
+    closed.abort();
+  }
+  await until(() => started[1]?.isEnding === true);
+  expect(started[0]?.isEnding).toBe(false);
 });
 
 test("disposal ends all processes", async () => {
   const { ledger, started, processes, until } = fakeProcesses();
-  await Promise.all([processes.connect(claim(ledger, 1, 60)), processes.connect(claim(ledger, 1, 60))]);
+  await Promise.all([processes.connect(claim(ledger, 1, 60), OPEN), processes.connect(claim(ledger, 1, 60), OPEN)]);
   const disposed = processes[Symbol.asyncDispose]();
   await until(() => started.every(({ isEnding }) => isEnding));
   for (const { die } of started) die("it exited with status 0");
@@ -201,10 +234,10 @@ test.skipIf(!CAN_ISOLATE)(
     const options = { configuration, ledger, gpus: () => GPUS, start: startSandbox, connect, log: silentLog };
     await using processes: LeaseProcesses = createLeaseProcesses(options);
     const lease = claim(ledger, 2, 100);
-    const environment = await ask(await processes.connect(lease), "environment");
+    const environment = await ask(await processes.connect(lease, OPEN), "environment");
     expect(environment).toMatchObject({ CUDA_VISIBLE_DEVICES: "gpu/0,gpu/1" });
     ledger.release(lease);
-    const next = processes.connect(claim(ledger, 1, 1));
+    const next = processes.connect(claim(ledger, 1, 1), OPEN);
     expect(processesOf((uid) => uid === configuration.firstUid)).toHaveLength(1); // it ignores SIGTERM
     await next;
     expect(processesOf((uid) => uid === configuration.firstUid)).toHaveLength(0);

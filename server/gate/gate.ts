@@ -39,8 +39,13 @@ export interface GateOptions {
   host?: string | undefined;
   tls: KeyPair;
   ledger: Pick<Ledger, "get" | "untilEnded">;
-  /** Returns where the process of a lease is reached. @throws {Error} says why it is not. */
-  connect: (leaseId: string) => Promise<Upstream>;
+  /**
+   * Returns where the process of a lease is reached. The signal is aborted when the client sends no more: one that was killed may still seem to
+   * receive.
+   *
+   * @throws {Error} says why it is not.
+   */
+  connect: (leaseId: string, left: AbortSignal) => Promise<Upstream>;
   log: Logger;
   /** How long a client may take for the handshake and its request, in ms. */
   headTimeout?: number;
@@ -55,6 +60,8 @@ interface Client {
   state: "reading" | "refused" | "connecting" | End;
   /** What has come after the head of its request. */
   early: Buffer[];
+  /** Aborted when it sends no more. */
+  readonly left: AbortController;
   readonly closed: AbortController;
 }
 
@@ -88,7 +95,8 @@ export function openGate(options: GateOptions): Gate {
     }
     const timer = setTimeout(() => refuse(client, TOO_LATE), headTimeout);
     const head = createHeadReader();
-    const client: Client = { socket, head, timer, state: "reading", early: [], closed: new AbortController() };
+    const signals = { left: new AbortController(), closed: new AbortController() };
+    const client: Client = { socket, head, timer, state: "reading", early: [], ...signals };
     socket.data = client;
     clients.add(client);
     unproven.add(client);
@@ -101,7 +109,15 @@ export function openGate(options: GateOptions): Gate {
     clients.delete(client);
     unproven.delete(client);
     if (typeof client.state === "object") client.state.close();
+    client.left.abort();
     client.closed.abort();
+  }
+
+  /** The client sends no more bytes. */
+  function finish(client: Client): void {
+    client.left.abort();
+    if (typeof client.state === "object") client.state.end();
+    else client.socket.terminate();
   }
 
   function refuse(client: Client, refusal: Refusal): void {
@@ -148,7 +164,7 @@ export function openGate(options: GateOptions): Gate {
     client.state = "connecting";
     client.socket.pause();
     try {
-      await join(client, await connect(leaseId), untilEnded);
+      await join(client, await connect(leaseId, client.left.signal), untilEnded);
     } catch (error) {
       refuse(client, { status: 503, message: messageOf(error) });
     }
@@ -196,7 +212,7 @@ export function openGate(options: GateOptions): Gate {
         handshake: () => {}, // without it, open would be called only after the handshake
         data: ({ data }, bytes) => data && read(data, bytes),
         drain: ({ data }) => (typeof data?.state === "object" ? data.state.drain() : undefined),
-        end: (socket) => (typeof socket.data?.state === "object" ? socket.data.state.end() : socket.terminate()),
+        end: (socket) => (socket.data ? finish(socket.data) : socket.terminate()),
         close: ({ data }) => data && close(data),
         error: () => {}, // it is closed then
       },

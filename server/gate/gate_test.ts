@@ -38,8 +38,11 @@ async function startGate(onConnection: (socket: Socket) => void, options: Partia
   });
   /** The leases whose processes a client was connected to. */
   const asked: string[] = [];
-  const connect = async (leaseId: string) => {
+  /** Aborted when these clients have left. */
+  const left: AbortSignal[] = [];
+  const connect = async (leaseId: string, signal: AbortSignal) => {
     asked.push(leaseId);
+    left.push(signal);
     return { hostname: "127.0.0.1", port };
   };
   const gate = stack.use(
@@ -49,6 +52,7 @@ async function startGate(onConnection: (socket: Socket) => void, options: Partia
     gate,
     ledger,
     asked,
+    left,
     /** The connections of the processes. */
     sockets,
     /** Takes a lease. Returns its id and the request that proves it. */
@@ -212,6 +216,18 @@ test("either end may stop sending first, and still receives", async () => {
   const received = (await tunnel.closed).slice(CONNECTED.length);
   expect(received.slice(0, 64)).toBe(digest(numbers(600_000)));
   expect(digest(received.slice(64))).toBe(digest(numbers(500_000)));
+});
+
+test("openGate() tells that a client has left when it closes the connection, and when it sends no more", async () => {
+  await using server = await startGate(ignore);
+  const { request } = server.claim();
+  const tunnels = [server.open(request), server.open(request), server.open(request)] as const;
+  await Promise.all(tunnels.map((tunnel) => tunnel.received(isConnected)));
+  tunnels[0].socket.destroy();
+  tunnels[1].socket.end();
+  while (server.left.filter(({ aborted }) => aborted).length < 2) await Bun.sleep(1);
+  tunnels[2].socket.write("text");
+  expect(server.left.filter(({ aborted }) => !aborted)).toHaveLength(1);
 });
 
 test("a client receives all that its process has sent before it closed the connection", async () => {
