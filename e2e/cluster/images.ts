@@ -3,14 +3,21 @@ import { WORKERS } from "../steps/kubectl.ts";
 
 interface Image {
   readonly name: string;
-  readonly dockerfile: string;
+  /** Of the programs; the context is this checkout. */
+  readonly dockerfile?: string;
+  /** Of the tests: a target of e2e/images/Dockerfile. */
+  readonly target?: string;
   /** The nodes that run it. Absent for pool servers, which are not in the cluster. */
   readonly nodes?: "all" | "workers";
 }
 
 export const SERVER_IMAGE = "bitfusion-server:0.1.0";
+/** The image of pool servers with a data plane. */
+export const DATA_PLANE_SERVER_IMAGE = "bitfusion-e2e-pool-server:0.1.0";
 /** The image of test pods. */
 export const WORKLOAD = "bitfusion-e2e-workload:0.1.0";
+/** The files of the data plane's client. */
+export const CLIENT_FILES = "bitfusion-e2e-client:0.1.0";
 
 export const IMAGES: readonly Image[] = [
   { name: "bitfusion-device-plugin:0.1.0", dockerfile: "plugin/Dockerfile", nodes: "all" },
@@ -18,15 +25,17 @@ export const IMAGES: readonly Image[] = [
   { name: "bitfusion-controller:0.1.0", dockerfile: "controller/Dockerfile", nodes: "workers" },
   { name: "bitfusion-client:0.1.0", dockerfile: "client/Dockerfile", nodes: "workers" },
   { name: SERVER_IMAGE, dockerfile: "server/Dockerfile" },
-  { name: WORKLOAD, dockerfile: "e2e/cluster/Dockerfile", nodes: "workers" },
+  { name: DATA_PLANE_SERVER_IMAGE, target: "pool-server" }, // contains the one above
+  { name: WORKLOAD, target: "workload", nodes: "workers" },
+  { name: CLIENT_FILES, target: "client", nodes: "workers" },
 ];
 
 /** Builds each image from this checkout. */
 export async function buildImages(signal: AbortSignal): Promise<void> {
   // Sequentially: the images share their first stage.
-  for (const { name, dockerfile } of IMAGES) {
-    const options = ["-f", dockerfile, "-t", name];
-    await exec(["docker", "build", "--quiet", ...options, "."], { signal });
+  for (const { name, dockerfile, target } of IMAGES) {
+    const source = dockerfile ? ["-f", dockerfile, "."] : ["--target", `${target}`, "e2e/images"];
+    await exec(["docker", "build", "--quiet", "-t", name, ...source], { signal });
   }
 }
 

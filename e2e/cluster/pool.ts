@@ -1,20 +1,23 @@
+import { readFile } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { resolve } from "node:path";
 import { GenericContainer, type StartedTestContainer, Wait } from "testcontainers";
 import { exec } from "../steps/exec.ts";
 import { CREATE_TOKEN } from "./commands.ts";
-import { SERVER_IMAGE } from "./images.ts";
+import { DATA_PLANE_SERVER_IMAGE, SERVER_IMAGE } from "./images.ts";
 
 export interface PoolServer {
   /** Name of its container, and its name on the cluster's network. */
   readonly name: string;
   /** Its configuration, a file in kind/. */
   readonly configuration: string;
+  /** Whether it forwards calls, to a stand-in. It then has e2e/cluster/data_plane.yaml in its configuration. */
+  readonly hasDataPlane?: boolean;
 }
 
-/** The pool servers that kind/kustomization.yaml and the token refer to. */
+/** The pool servers that kind/kustomization.yaml and the token refer to. The second one runs as README says. */
 export const SERVERS: readonly PoolServer[] = [
-  { name: "bitfusion-pool-a", configuration: "pool_a.yaml" },
+  { name: "bitfusion-pool-a", configuration: "pool_a.yaml", hasDataPlane: true },
   { name: "bitfusion-pool-b", configuration: "pool_b.yaml" },
 ];
 
@@ -28,6 +31,8 @@ export interface PoolOptions {
   keep?: boolean;
 }
 
+const CONFIGURATION_FOLDER = "/etc/bitfusion";
+
 /**
  * Creates a token, and starts pool servers outside the cluster, on its network, as in production. Disposal removes them
  * unless `keep`. A new token is as good as the earlier ones.
@@ -40,13 +45,12 @@ export async function startPool({ servers = SERVERS, keep = false }: PoolOptions
     if (!keep) await Promise.all(started.map((container) => container.stop()));
   };
   try {
-    for (const { name, configuration } of servers) {
-      const container = new GenericContainer(SERVER_IMAGE)
-        .withName(name)
+    for (const server of servers) {
+      const container = server.hasDataPlane ? await withDataPlane(server) : withoutDataPlane();
+      container
+        .withName(server.name)
         .withNetworkMode("kind")
-        .withUser(`${userInfo().uid}:${userInfo().gid}`)
-        .withBindMounts([{ source: resolve("kind"), target: "/etc/bitfusion", mode: "ro" }])
-        .withEnvironment({ CONFIG_FILE: `/etc/bitfusion/${configuration}` })
+        .withEnvironment({ CONFIG_FILE: `${CONFIGURATION_FOLDER}/${server.configuration}` })
         .withWaitStrategy(Wait.forLogMessage("Pool server started"));
       started.push(await container.start());
     }
@@ -55,4 +59,29 @@ export async function startPool({ servers = SERVERS, keep = false }: PoolOptions
     throw error;
   }
   return { [Symbol.asyncDispose]: stop };
+}
+
+/** A server as README starts it. */
+function withoutDataPlane(): GenericContainer {
+  return new GenericContainer(SERVER_IMAGE)
+    .withUser(`${userInfo().uid}:${userInfo().gid}`)
+    .withBindMounts([{ source: resolve("kind"), target: CONFIGURATION_FOLDER, mode: "ro" }]);
+}
+
+/** A server with the rights that docs/pool-servers.md names for a data plane. */
+async function withDataPlane({ configuration }: PoolServer): Promise<GenericContainer> {
+  const content = await Promise.all(
+    [`kind/${configuration}`, "e2e/cluster/data_plane.yaml"].map((path) => readFile(path, "utf8")),
+  );
+  return new GenericContainer(DATA_PLANE_SERVER_IMAGE)
+    .withDroppedCapabilities("ALL")
+    .withAddedCapabilities(...(await dataPlaneCapabilities()))
+    .withSecurityOpt("apparmor=unconfined")
+    .withBindMounts([{ source: resolve("kind/ca"), target: `${CONFIGURATION_FOLDER}/ca`, mode: "ro" }])
+    .withCopyContentToContainer([{ content: content.join(""), target: `${CONFIGURATION_FOLDER}/${configuration}` }]);
+}
+
+async function dataPlaneCapabilities(): Promise<string[]> {
+  const unit = await readFile("server/deploy/data-plane.conf", "utf8");
+  return /^CapabilityBoundingSet=(.+)$/m.exec(unit)?.[1]?.split(" ") ?? [];
 }

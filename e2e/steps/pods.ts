@@ -13,6 +13,7 @@ export interface ContainerManifest {
     claims?: { name: string }[];
   };
   securityContext?: object;
+  env?: { name: string; value: string }[];
   envFrom?: object[];
   volumeMounts?: { name: string; mountPath: string }[];
 }
