@@ -1,6 +1,7 @@
 import { expect } from "bun:test";
 import { SERVERS } from "../cluster/pool.ts";
 import { poolEvents } from "../records/pool_log.ts";
+import { cudaPod, DATA_PLANE_SERVER, waitForGpus, waitForLeaseEnd, waitForProcessEnd } from "../steps/cuda.ts";
 import { exec } from "../steps/exec.ts";
 import {
   apply,
@@ -73,6 +74,39 @@ scenario(
       await exec(["docker", "start", victim]);
       await kubectl("wait", "--for=condition=Ready", `node/${victim}`, "--timeout=120s");
       await kubectl("taint", "node", victim, `${OUT_OF_SERVICE}-`).catch(() => {}); // not set if the scenario failed before
+    }
+    await waitForUnits("allocatable", NODE_CAPACITY, { nodes: [victim] });
+  },
+);
+
+/** Time to live of the leases of a pod whose node has gone, in seconds. */
+const TIME_TO_LIVE = 30;
+
+/** Makes the server that forwards calls start with a line at the end of its configuration, or as before without one. */
+async function restartWith(line = ""): Promise<void> {
+  const edit = 'sed -i "/# drill$/d" "$CONFIG_FILE" && if [ "$1" ]; then echo "$1 # drill" >> "$CONFIG_FILE"; fi';
+  await exec(["docker", "exec", DATA_PLANE_SERVER, "sh", "-c", edit, "sh", line]);
+  await exec(["docker", "restart", DATA_PLANE_SERVER]);
+}
+
+scenario(
+  "the lease and the data-plane process of a pod end with its node, after the time to live",
+  async (namespace) => {
+    const [victim] = await workerWithoutLeader();
+    await restartWith(`leases: { timeToLive: ${TIME_TO_LIVE}s }`);
+    try {
+      await apply(cudaPod({ namespace, name: "left", num: 1, percent: 100, keeps: true, node: victim }));
+      await waitForGpus(namespace, "left");
+      await exec(["docker", "kill", victim]);
+      try {
+        await waitForLeaseEnd(namespace, "left", TIME_TO_LIVE + 5);
+        await waitForProcessEnd(namespace, "left", 5);
+      } finally {
+        await exec(["docker", "start", victim]);
+        await kubectl("wait", "--for=condition=Ready", `node/${victim}`, "--timeout=120s");
+      }
+    } finally {
+      await restartWith();
     }
     await waitForUnits("allocatable", NODE_CAPACITY, { nodes: [victim] });
   },
