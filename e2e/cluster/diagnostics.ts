@@ -20,6 +20,7 @@ export async function diagnose(subject: string, { namespace, kubeconfig }: Diagn
     nodes: ["kubectl", "describe", "nodes"],
     pods: ["kubectl", "describe", "pods", ...namespaces],
     "pods.yaml": ["kubectl", "get", "pods", "-o", "yaml", ...namespaces],
+    ...(namespace ? { logs: ["kubectl", "logs", ...namespaces, "-l", "!none", "--all-containers", "--prefix"] } : {}),
     events: ["kubectl", "events", "-A"],
     system: ["kubectl", "describe", "pods", "-n", "bitfusion-system"],
     node: ["kubectl", "describe", "pods", "-n", "bitfusion-node"],

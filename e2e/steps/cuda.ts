@@ -16,7 +16,7 @@ const MB_PER_UNIT = 160;
 export const LOCAL_PORT = 14_833;
 
 const FORWARD = `/bitfusion/bin/bitfusion forward 2> /tmp/forward &
-until grep -q Forwarding /tmp/forward; do sleep 0.1; done
+until grep -qs Forwarding /tmp/forward; do sleep 0.1; done
 exec cuda-program "$@"`;
 
 /** A container with a CUDA program and the client's library. */
