@@ -53,11 +53,17 @@ export interface Gpu {
   /** Total memory, in MB (1,000,000 bytes). */
   readonly memoryMb: number;
   readonly healthy: boolean;
-  /** Why it is not healthy, as the value of a label, such as "xid-79". Absent if it is healthy, or if nobody knows. */
+  /**
+   * Why it is not healthy, as the value of a label, such as "xid-79". {@link DRAINING} if nothing is wrong with it. Absent if it is
+   * healthy, or if nobody knows.
+   */
   readonly problem?: string;
   /** What keeps the leases of the GPU apart: see `Gpu.isolation` in pool.proto. Absent if the server does not report it. */
   readonly isolation?: string;
 }
+
+/** The problem of a GPU whose server is drained before it stops. */
+export const DRAINING = "draining";
 
 /**
  * Yields the inventory when the state of every server is known, and again at each change. Each one is complete. Ends

@@ -8,11 +8,7 @@ import { createNamespaceConnector } from "./dataplane/sandbox/network_namespace.
 import { startSandbox } from "./dataplane/sandbox/sandbox.ts";
 import { openGate } from "./gate/gate.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";
-import { endExpired } from "./leases/end_expired.ts";
 import type { Ledger } from "./leases/ledger.ts";
-
-/** How often leases that were not renewed are ended, in ms: their connections and processes end with them. */
-const EXPIRY_PERIOD = 1000;
 
 /** What the users of leases are told of the data plane. */
 export interface GateFacts {
@@ -52,8 +48,6 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const connect = async (leaseId: string, left: AbortSignal) => ({ fd: await processes.connect(leaseId, left) });
   const open = () => openGate({ port: gatePort, host, tls, ledger, connect, log });
   const gate = stack.use(await listenOn("gate.port", gatePort, open));
-  const timer = setInterval(() => endExpired(ledger, log), EXPIRY_PERIOD);
-  stack.defer(() => clearInterval(timer));
   const { name, build } = configuration;
   log.info("Gate opened", { port: gate.port, dataPlane: name, build });
   const resources = stack.move();

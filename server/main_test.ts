@@ -162,6 +162,24 @@ test.concurrent("the pool server takes a changed configuration, and keeps the la
   );
 });
 
+test.concurrent("the pool server is drained while its configuration says so, also after a restart", async () => {
+  const path = await newConfiguration({ state: "state" });
+  const text = await readFile(path, "utf8");
+  const owner = { namespace: "team", pod: "train", container: "main" };
+  {
+    await using server = await start(path);
+    await server.client.claim({ owner, gpus: 1, share: { case: "percent", value: 30 } });
+    await writeFile(path, `${text}drain: true\n`);
+    const draining = await server.program.logged(({ message }) => message.startsWith("Draining: "));
+    expect(draining).toMatchObject({ leases: 1, owners: [owner] });
+  }
+  await using server = await start(path);
+  expect((await server.client.getInventory({})).inventory?.gpus).toMatchObject([{ problem: "draining" }]);
+  await writeFile(path, text);
+  await server.program.logged(({ message }) => message.startsWith("Draining ended"));
+  expect((await server.client.getInventory({})).inventory?.gpus).toMatchObject([{ healthy: true }]);
+});
+
 test.concurrent("the pool server logs which changed parts need a restart, and takes over only the others", async () => {
   const path = await newConfiguration({ gpus: { simulated: { count: 2 } } });
   await using server = await start(path);

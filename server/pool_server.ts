@@ -10,7 +10,9 @@ import type { TlsIdentity } from "../tls/key_pair.ts";
 import { findCaller, mayHold } from "./access.ts";
 import type { ClientRules } from "./configuration/clients.ts";
 import { type DataPlaneOptions, openDataPlane } from "./data_plane.ts";
+import { createDrainReport } from "./drain.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";
+import { endExpired } from "./leases/end_expired.ts";
 import type { LeaseStore } from "./leases/lease_store.ts";
 import { createLedger, type Ledger } from "./leases/ledger.ts";
 import { createRefusalLog } from "./refusal_log.ts";
@@ -25,6 +27,8 @@ export interface PoolServerOptions {
   facts: ServerFacts;
   gpus: readonly ServerGpu[];
   clients: readonly ClientRules[];
+  /** Whether the server is drained. */
+  draining?: boolean;
   /** Time until a lease that is not renewed expires, in ms: one of a cluster, and one that a pod took itself. */
   timeToLive: number;
   podTimeToLive: number;
@@ -32,7 +36,7 @@ export interface PoolServerOptions {
   store?: LeaseStore | undefined;
   /** What forwards calls to GPUs. Undefined: the server only grants leases. */
   dataPlane?: Pick<DataPlaneOptions, "configuration" | "gatePort"> | undefined;
-  /** The ledger's clock, in ms. */
+  /** The clock of the ledger and of the drain, in ms. */
   now?: () => number;
   /** How long disposal waits for running calls, in ms. */
   drain?: number;
@@ -41,6 +45,12 @@ export interface PoolServerOptions {
   log: Logger;
 }
 
+/**
+ * How often the server ends the leases that were not renewed, in ms. Connections and processes end with their leases. Calls end them, too, so that
+ * no answer has one that has expired.
+ */
+const LEASE_PERIOD = 1000;
+
 /** A pool server that runs. */
 export interface PoolServer extends AsyncDisposable {
   readonly port: number;
@@ -48,6 +58,8 @@ export interface PoolServer extends AsyncDisposable {
   /** The server's GPUs and clients now. */
   readonly state: ServerState;
   setGpus(gpus: readonly ServerGpu[]): void;
+  /** Begins to drain the server, or ends it. */
+  setDraining(draining: boolean): void;
   /**
    * Replaces the clients. Ends at once what the new ones do not allow: leases, watches and connections of clients that
    * are gone, and leases on GPUs that are another client's now.
@@ -64,6 +76,7 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
     facts,
     gpus,
     clients,
+    draining = false,
     timeToLive,
     podTimeToLive,
     store,
@@ -74,7 +87,7 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
     log,
   } = options;
   let { tls } = options;
-  const state = createLatest<ServerState>({ gpus, clients });
+  const state = createLatest<ServerState>({ gpus, clients, draining });
   const currentState = () => state.current as ServerState;
   let saving: Promise<void> | undefined;
   const ledger = createLedger({
@@ -97,6 +110,14 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
   const dataPlane =
     dataPlaneOptions &&
     stack.use(await openDataPlane({ ...dataPlaneOptions, host, tls, ledger, gpus: () => currentState().gpus, log }));
+  const reportDrain = createDrainReport({ now: ledger.now, log });
+  function checkLeases(): void {
+    endExpired(ledger, log);
+    reportDrain(currentState().draining, ledger.leases());
+  }
+  checkLeases();
+  const timer = setInterval(checkLeases, LEASE_PERIOD);
+  stack.defer(() => clearInterval(timer));
   const saved = async () => saving;
   const service = wrap(createPoolService({ facts, state, ledger, saved, gate: dataPlane?.facts, log }));
   const server = stack.use(
@@ -115,6 +136,10 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
       return currentState();
     },
     setGpus: (gpus) => state.set({ ...currentState(), gpus }),
+    setDraining(draining) {
+      state.set({ ...currentState(), draining });
+      checkLeases();
+    },
     setClients(clients) {
       state.set({ ...currentState(), clients });
       const { gpus } = currentState();

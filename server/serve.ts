@@ -54,7 +54,7 @@ async function start(
   used: LoadedConfiguration,
   { program, log }: { program: readonly string[]; log: Logger },
 ): Promise<RunningServer> {
-  const { name, listen, hasRdma, leases, state, dataPlane, gate, clients } = used;
+  const { name, listen, hasRdma, leases, state, dataPlane, gate, clients, drain } = used;
   const newestIdentity = createServerIdentity({ name, now: Date.now });
   async function identityOf({ tls }: LoadedConfiguration): Promise<TlsIdentity> {
     const identity = await newestIdentity(tls);
@@ -72,6 +72,7 @@ async function start(
     facts: { hostname: name, hasRdma, ...source.facts },
     gpus: source.gpus,
     clients,
+    draining: drain,
     timeToLive: leases.timeToLive,
     podTimeToLive: leases.podTimeToLive,
     store: state === undefined ? undefined : await openLeases(state, log),
@@ -93,6 +94,7 @@ async function start(
         log.info("Clients changed", { clients: changed.clients.map(({ name }) => name) });
         server.setClients(changed.clients);
       }
+      if (changed.drain !== server.state.draining) server.setDraining(changed.drain);
       server.useTls(identity);
     },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),

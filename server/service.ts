@@ -8,7 +8,7 @@ import { peerOf } from "../grpc/peer.ts";
 import { attributesOf } from "../pool/attributes.ts";
 import { deviceName } from "../pool/device_name.ts";
 import { createMatcher, FILTER_KEYS } from "../pool/filter.ts";
-import type { Gpu, ServerFacts } from "../pool/inventory.ts";
+import { DRAINING, type Gpu, type ServerFacts } from "../pool/inventory.ts";
 import type { ClaimAllocation } from "../pool/lease.ts";
 import type { Share } from "../pool/share.ts";
 import type { Latest } from "../program/latest.ts";
@@ -36,6 +36,8 @@ import { isEqual } from "./leases/secret.ts";
 export interface ServerState {
   readonly gpus: readonly ServerGpu[];
   readonly clients: readonly ClientRules[];
+  /** Whether the server is drained: it grants only what a scheduler has allocated already. */
+  readonly draining: boolean;
 }
 
 export interface PoolServiceOptions {
@@ -57,6 +59,7 @@ const MIN_HEARTBEAT_INTERVAL = 100;
 const ATTACH_HEARTBEAT = 1000;
 
 const NO_LEASE = "No such lease: it has ended";
+const DRAINED = "This server is drained before it stops: it grants no new leases";
 
 /** The filters that a server evaluates. It does not know the address under which a client reaches it. */
 const SERVER_FILTERS = FILTER_KEYS.filter((key) => key !== "server.addr");
@@ -96,6 +99,9 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
   const facts: ServerFacts = { ...options.facts, ...(gate ? { dataPlane: gate.dataPlane } : {}) };
   const gateMessage = gate ? { gate } : {};
 
+  function currentState(): ServerState {
+    return state.current ?? { clients: [], gpus: [], draining: false };
+  }
   /** @throws {ConnectError} if the caller has no access. */
   function authorize({ clients, gpus }: ServerState, context: HandlerContext): Caller & { gpus: readonly ServerGpu[] } {
     const caller = findCaller(peerOf(context), clients);
@@ -103,7 +109,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
     return { ...caller, gpus: gpusOf(caller.rules, gpus) };
   }
   function authorizeNow(context: HandlerContext): ReturnType<typeof authorize> {
-    return authorize(state.current ?? { clients: [], gpus: [] }, context);
+    return authorize(currentState(), context);
   }
   /** The lease with this id, if the caller may renew and release it. Another client's lease does not exist for it. */
   function findLease({ leaseId, secret }: { leaseId: string; secret: string }, context: HandlerContext) {
@@ -113,11 +119,12 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
     if (lease?.holder.client !== rules.name) return undefined;
     return !isPod || (lease.holder.isPod && isEqual(lease.secret, secret)) ? lease : undefined;
   }
-  function inventoryOf(gpus: readonly ServerGpu[]) {
+  function inventoryOf(gpus: readonly ServerGpu[], { draining }: Pick<ServerState, "draining">) {
     return create(InventorySchema, {
       ...facts,
       gpus: gpus.map((gpu) => {
-        const { id, model, memoryMb, healthy, problem = "" } = gpu;
+        const { id, model, memoryMb } = gpu;
+        const { healthy, problem = "" } = draining && gpu.healthy ? { healthy: false, problem: DRAINING } : gpu;
         return { id, model, memoryMb: BigInt(memoryMb), healthy, problem, isolation: isolationOf(gpu) };
       }),
     });
@@ -147,7 +154,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
         throw new ConnectError("devices is empty: pods must name them", Code.PermissionDenied);
       const names = new Set(devices);
       const isNamed = ({ id }: Gpu) => names.size === 0 || names.has(deviceName(id));
-      return { inventory: inventoryOf(gpus.filter(isNamed)) };
+      return { inventory: inventoryOf(gpus.filter(isNamed), currentState()) };
     },
 
     async *watchInventory({ heartbeatInterval }, context) {
@@ -160,7 +167,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
         );
       }
       for await (const current of state.changes(context.signal, interval)) {
-        yield { inventory: inventoryOf(authorize(current, context).gpus) };
+        yield { inventory: inventoryOf(authorize(current, context).gpus, current) };
       }
     },
 
@@ -188,13 +195,15 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
           .map(({ id }) => id),
       );
       const holder = { client: rules.name, isPod };
+      // what a scheduler has allocated is granted: a pod that is bound to a node cannot go elsewhere
+      const isDrained = currentState().draining && !request.resourceClaim;
       const result = ledger.claim({
         holder,
         maxUnits: isPod ? rules.podUnits : undefined,
         owner: { namespace, pod, container },
         resourceClaim: allocationOf(request, isPod),
         share,
-        matches: ({ id }) => matching.has(id),
+        matches: ({ id }) => !isDrained && matching.has(id),
         request: request.requestId ? digestOf(request, holder) : undefined,
       });
       if ("lease" in result) {
@@ -203,6 +212,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
         await saved();
         return { lease: leaseMessage(result.lease), secret, timeToLive: timeToLive(result.lease), ...gateMessage };
       }
+      if (isDrained) throw new ConnectError(DRAINED, Code.Unavailable);
       const { availableGpus, capableGpus } = result;
       const requested = { owner: { namespace, pod, container }, share, gpuIds };
       log.info("Claim refused", { client: rules.name, ...requested, availableGpus, capableGpus });

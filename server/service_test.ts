@@ -20,6 +20,7 @@ async function connect(options: PoolServerOptions = {}) {
   const channel = connectTls(server.address, TEST_CLIENT);
   return {
     setGpus: server.setGpus,
+    setDraining: server.setDraining,
     client: createClient(PoolService, channel.transport),
     async [Symbol.asyncDispose]() {
       channel[Symbol.dispose]();
@@ -188,6 +189,56 @@ test("claim() does not grant a GPU that has become unhealthy", async () => {
   server.setGpus([{ number: 0, id: "server/0", model: "Simulated GPU", memoryMb: 16_000, healthy: false }]);
   const error = await errorOf(claimPercent(server.client, 1, 1));
   expect(error.findDetails(ShortageSchema)).toMatchObject([{ availableGpus: 0, capableGpus: 0 }]);
+});
+
+test("a server that is drained tells so for its healthy GPUs, until that ends", async () => {
+  await using server = await connect({ gpus: 2 });
+  const updates = server.client.watchInventory({})[Symbol.asyncIterator]();
+  const next = async () => (await updates.next()).value?.inventory?.gpus ?? raise();
+  const [a, b] = await next();
+  const failed = { ...(a as Gpu), memoryMb: 16_000, number: 0, healthy: false, problem: "xid-79" };
+  server.setGpus([failed, { ...(b as Gpu), memoryMb: 16_000, number: 1 }]);
+  await next();
+  server.setDraining(true);
+  expect(await next()).toMatchObject([
+    { healthy: false, problem: "xid-79" },
+    { healthy: false, problem: "draining" },
+  ]);
+  expect((await server.client.getInventory({})).inventory?.gpus).toMatchObject([{}, { problem: "draining" }]);
+  server.setDraining(false);
+  expect(await next()).toMatchObject([
+    { healthy: false, problem: "xid-79" },
+    { healthy: true, problem: "" },
+  ]);
+});
+
+test("a server that is drained keeps its leases, and grants only what a scheduler has allocated", async () => {
+  await using server = await connect();
+  const request = {
+    owner: OWNER,
+    gpus: 1,
+    share: { case: "percent", value: 60 } as const,
+    requestId: crypto.randomUUID(),
+  };
+  const { lease, secret } = await server.client.claim(request);
+  const leaseId = lease?.id ?? raise();
+  server.setDraining(true);
+  await server.client.renew({ leaseId });
+  const { value: attached } = await server.client.attachLease({ leaseId, secret })[Symbol.asyncIterator]().next();
+  expect(attached?.gpus).toMatchObject([{ units: 60 }]);
+  expect((await server.client.claim(request)).lease?.id).toBe(leaseId);
+  const refused = await errorOf(claimPercent(server.client, 1, 10));
+  expect([Code[refused.code], refused.rawMessage]).toEqual([
+    "Unavailable",
+    "This server is drained before it stops: it grants no new leases",
+  ]);
+  const allocated = { owner: OWNER, gpus: 1, resourceClaim: RESOURCE_CLAIM };
+  await server.client.claim({ ...allocated, share: { case: "percent", value: 40 } });
+  const full = await errorOf(server.client.claim({ ...allocated, share: { case: "percent", value: 1 } }));
+  expect(Code[full.code]).toBe("ResourceExhausted");
+  server.setDraining(false);
+  await server.client.release({ leaseId });
+  await claimPercent(server.client, 1, 10);
 });
 
 test("claim() grants a lease, which listLeases() returns", async () => {

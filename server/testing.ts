@@ -42,6 +42,8 @@ export interface RunningPoolServer extends AsyncDisposable {
   readonly gpus: readonly ServerGpu[];
   /** Replaces the server's GPUs, as when one fails. */
   setGpus(gpus: readonly ServerGpu[]): void;
+  /** Begins to drain the server, or ends it. */
+  setDraining(draining: boolean): void;
   /** Replaces the clients, as a change of the configuration does. */
   setClients(clients: readonly ClientRules[]): void;
   readonly facts: ServerFacts;
@@ -107,6 +109,7 @@ export async function startPoolServer({
       return server.state.gpus;
     },
     setGpus: server.setGpus,
+    setDraining: server.setDraining,
     setClients: server.setClients,
     facts,
     ledger: server.ledger,

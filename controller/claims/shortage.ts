@@ -99,7 +99,7 @@ function describeFree(
   if (free.length < count) {
     return isOneServer ? `no server has more than ${free.length}` : `the pool has only ${free.length}`;
   }
-  if (suitable.every(({ isTainted }) => isTainted)) return "none of the pool can be reached now";
+  if (suitable.every(({ isTainted }) => isTainted)) return "none of the pool takes new pods now";
   if (count === 1) return `the freest has ${free[0]} %`;
   const freest = free.slice(0, Math.min(count, MAX_LISTED)).map((each) => `${each} %`);
   const which = isOneServer ? "the freest of one server have" : "the freest have";

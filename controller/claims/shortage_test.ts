@@ -47,7 +47,7 @@ test.each<[held: Record<string, number>, claim: Parameters<typeof claim>[1], sho
   [
     {},
     { units: 50, annotations: filtered("device.name=Old") },
-    "needs 50 % of one GPU that matches device.name=Old; none of the pool can be reached now",
+    "needs 50 % of one GPU that matches device.name=Old; none of the pool takes new pods now",
   ],
   [
     {},

@@ -1,7 +1,7 @@
 import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
 import type { Device, DeviceTaint, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import { addressAttributes, attributesOfDevice } from "../../pool/attributes.ts";
-import type { Gpu, Inventory, PoolServer } from "../../pool/inventory.ts";
+import { DRAINING, type Gpu, type Inventory, type PoolServer } from "../../pool/inventory.ts";
 import { isInPool } from "../../pool/sources/published_pool.ts";
 import { createDevice, withTaint } from "./device.ts";
 import { deviceKey, type HeldUnits, splitDeviceKey } from "./device_key.ts";
@@ -133,7 +133,8 @@ function reportedGpus(
 
 function problemOf(reachable: boolean, { healthy, problem }: Gpu): Problem | undefined {
   if (!reachable) return { kind: "unreachable" };
-  return healthy ? undefined : { kind: "unhealthy", detail: problem };
+  if (healthy) return undefined;
+  return problem === DRAINING ? { kind: "draining" } : { kind: "unhealthy", detail: problem };
 }
 
 /** The `server` attribute of servers that have not reported their GPUs yet. */

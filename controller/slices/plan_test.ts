@@ -272,6 +272,25 @@ test("createSlicePlanner() shows in the taint why a GPU is unhealthy, and when t
   }
 });
 
+test("createSlicePlanner() never evicts the pods of a server that is drained, unless its GPU fails", () => {
+  const reported = (problem: string) => inventoryOf(server("s:1", [gpu("a", { healthy: false, problem })]));
+  const options = { evictAfter: 5 * MINUTE };
+  const slices = converge({ inventory: reported("draining") }, options);
+  expect(taints(slices)).toEqual([[{ key: "bitfusion.io/draining", effect: "NoSchedule", timeAdded: AT }]]);
+  const later = { ...options, now: NOW + 60 * MINUTE };
+  expect(plan({ inventory: reported("draining"), slices }, later)).toMatchObject({
+    updates: [],
+    nextEviction: undefined,
+  });
+  const failed = converge({ inventory: reported("xid-79"), slices }, options);
+  expect(taints(failed)).toMatchObject([[{ key: "bitfusion.io/unhealthy", effect: "NoSchedule" }]]);
+  expect(taints(converge({ inventory: reported("xid-79"), slices: failed }, later))).toMatchObject([
+    [{ key: "bitfusion.io/unhealthy", effect: "NoExecute" }],
+  ]);
+  const drainedAfterFailure = converge({ inventory: reported("draining"), slices: failed }, later);
+  expect(taints(drainedAfterFailure)).toMatchObject([[{ key: "bitfusion.io/draining", effect: "NoSchedule" }]]);
+});
+
 test("createSlicePlanner() never evicts without evictAfter", () => {
   const unreachable = inventoryOf(server("s:1", [gpu("a")], { reachable: false }));
   const slices = converge({ inventory: unreachable });

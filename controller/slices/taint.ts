@@ -13,6 +13,8 @@ export type ProblemKind =
   | "unreachable"
   /** Its server reports it as unhealthy. */
   | "unhealthy"
+  /** Its server is drained: it stops when the pods that hold its GPUs have ended. */
+  | "draining"
   /** It is no longer part of the pool, but a claim still holds it; or no pool server is configured. */
   | "gone";
 
@@ -23,10 +25,13 @@ export interface TaintOptions {
   readonly evictAfter?: number | undefined;
 }
 
+/** The taints that are never NoExecute: the GPU is left to the pods that hold it. */
+const LASTING_TAINTS: readonly string[] = [GONE_TAINT, "bitfusion.io/draining"];
+
 /**
  * The taint for a GPU with a problem: NoSchedule at first, NoExecute once the problem has lasted for `evictAfter`. The duration is
- * computed from the taint that the device has, so neither a restart nor another detail resets it. A GPU that is gone is left to the pods that
- * hold it.
+ * computed from the taint that the device has, so neither a restart nor another detail resets it. A GPU that is gone, or whose server is
+ * drained, is left to the pods that hold it.
  *
  * @param before the device as it is published now
  */
@@ -47,6 +52,6 @@ export function evictionTime(
   { key, effect, timeAdded }: DeviceTaint,
   { evictAfter }: TaintOptions,
 ): number | undefined {
-  if (evictAfter === undefined || effect === "NoExecute" || key === GONE_TAINT) return undefined;
+  if (evictAfter === undefined || effect === "NoExecute" || LASTING_TAINTS.includes(key)) return undefined;
   return Date.parse(timeAdded) + evictAfter;
 }

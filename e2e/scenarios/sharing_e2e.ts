@@ -178,7 +178,7 @@ scenario("when a pool server is killed, running pods keep their claims and new p
     await waitForWaitingEvents(
       namespace,
       "new",
-      `needs 30 % of one GPU that matches ${SERVER_B}; none of the pool can be reached now`,
+      `needs 30 % of one GPU that matches ${SERVER_B}; none of the pool takes new pods now`,
     );
     expect((await claimOf(namespace, "holder"))?.status?.allocation).toEqual(before?.status?.allocation as never);
     await waitForReady(namespace, "holder");

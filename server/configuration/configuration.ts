@@ -44,6 +44,10 @@ export const Configuration = v.pipe(
       gate: v.optional(Gate, {}),
       tls: Tls,
       clients: Clients,
+      drain: setting(
+        v.optional(v.boolean("expected true or false"), false),
+        "Whether the server is drained before it stops: it gets no new pods, and says in its log when the last lease has ended",
+      ),
     },
     "expected a mapping with the keys gpus, tls and clients",
   ),
@@ -64,7 +68,7 @@ function isNumber(gpu: number | string): boolean {
 export type ServerConfiguration = v.InferOutput<typeof Configuration>;
 
 /** The parts that a server uses as they were when it started. It takes over the others when they change. */
-export type FixedParts = Omit<ServerConfiguration, "tls" | "clients">;
+export type FixedParts = Omit<ServerConfiguration, "tls" | "clients" | "drain">;
 
 /**
  * Parses the configuration of a pool server.
@@ -78,7 +82,7 @@ export function parseConfiguration(text: string, path: string): ServerConfigurat
 
 /** The parts that have changed, but that a server does not use before it is started again. */
 export function partsForRestart(used: FixedParts, changed: FixedParts): string[] {
-  const { tls: _tls, clients: _clients, ...fixed } = Configuration.entries;
+  const { tls: _tls, clients: _clients, drain: _drain, ...fixed } = Configuration.entries;
   const parts = Object.keys(fixed) as (keyof FixedParts)[];
   return parts.filter((part) => !isDeepStrictEqual(used[part], changed[part]));
 }

@@ -26,6 +26,7 @@ test("parseConfiguration() fills in the defaults", () => {
     gate: { port: 56_002 },
     tls: { ca: "ca.crt", caKey: "ca.key" },
     clients: [],
+    drain: false,
   });
 });
 

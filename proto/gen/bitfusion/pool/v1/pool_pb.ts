@@ -126,7 +126,8 @@ export type Gpu = Message<"bitfusion.pool.v1.Gpu"> & {
 
   /**
    * Why it is not healthy, such as "xid-79", in the form of a label's value in Kubernetes: at most 63 letters, digits, dashes,
-   * underscores and dots, with a letter or digit first and last. Empty if it is healthy, or if the server does not know.
+   * underscores and dots, with a letter or digit first and last. Empty if it is healthy, or if the server does not know. "draining":
+   * nothing is wrong with it, but its server is drained before it stops.
    *
    * @generated from field: string problem = 5;
    */
@@ -761,6 +762,7 @@ export const PoolService: GenService<{
   },
   /**
    * Claims a share of the requested number of different GPUs, or nothing: RESOURCE_EXHAUSTED with a Shortage as detail.
+   * UNAVAILABLE: the server is drained. It then grants only claims with a resource_claim, to which a scheduler has allocated its GPUs.
    * A client that does not know whether its claim was granted repeats it unchanged: see request_id.
    *
    * @generated from rpc bitfusion.pool.v1.PoolService.Claim
