@@ -5,10 +5,11 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { createClient } from "@connectrpc/connect";
 import { stringify } from "yaml";
-import { connectTls } from "../grpc/client.ts";
+import { connectTls, connectUnix } from "../grpc/client.ts";
 import { startProgram } from "../program/processes/child_program.ts";
 import { bundle, usedPort } from "../program/testing.ts";
 import { PoolService } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
+import { PodResourcesLister } from "../proto/gen/podresources/v1/api_pb.ts";
 import { createTestClient, TEST_CLIENT } from "../tls/testing.ts";
 import { buildStandIn, HAS_COMPILER, writeStandIn } from "./gpus/nvidia/testing/nvml_stand_in.ts";
 import { TEST_RULES, writeTestConfiguration } from "./testing.ts";
@@ -160,6 +161,17 @@ test.concurrent("the pool server takes a changed configuration, and keeps the la
   expect(await server.client.getInventory({}).then(String, (error) => error.message)).toBe(
     `[permission_denied] This server's configuration has no client "${TEST_RULES.name}"`,
   );
+});
+
+test.concurrent("the pool server tells on a socket which pods use its GPUs", async () => {
+  const socket = join(root, "kubelet.sock");
+  await using server = await start(await newConfiguration({ podResources: { socket } }));
+  const owner = { namespace: "team", pod: "train", container: "main" };
+  await server.client.claim({ owner, gpus: 1, share: { case: "percent", value: 30 } });
+  using channel = connectUnix(socket);
+  const { podResources } = await createClient(PodResourcesLister, channel.transport).list({});
+  const devices = [{ resourceName: "nvidia.com/gpu", deviceIds: ["gpu-server:0/0"] }];
+  expect(podResources).toMatchObject([{ namespace: "team", name: "train", containers: [{ name: "main", devices }] }]);
 });
 
 test.concurrent("the pool server is drained while its configuration says so, also after a restart", async () => {

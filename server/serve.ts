@@ -14,6 +14,7 @@ import { followConfiguration, type LoadedConfiguration } from "./configuration/c
 import { createServerIdentity } from "./configuration/server_identity.ts";
 import { openGpus } from "./gpus/open_gpus.ts";
 import { createLeaseStore, type LeaseStore } from "./leases/lease_store.ts";
+import { servePodResources } from "./podresources/serve.ts";
 import { type PoolServerOptions, startServer } from "./pool_server.ts";
 import { SETTINGS } from "./settings.ts";
 
@@ -54,7 +55,7 @@ async function start(
   used: LoadedConfiguration,
   { program, log }: { program: readonly string[]; log: Logger },
 ): Promise<RunningServer> {
-  const { name, listen, hasRdma, leases, state, dataPlane, gate, clients, drain } = used;
+  const { name, listen, hasRdma, leases, state, dataPlane, gate, podResources, clients, drain } = used;
   const newestIdentity = createServerIdentity({ name, now: Date.now });
   async function identityOf({ tls }: LoadedConfiguration): Promise<TlsIdentity> {
     const identity = await newestIdentity(tls);
@@ -82,6 +83,10 @@ async function start(
   const { host, port } = listen;
   const field = host === undefined ? "listen.port" : `listen.host="${host}" and listen.port`;
   const server = resources.use(await listenOn(field, port, () => startServer(options)));
+  if (podResources) {
+    const now = { leases: server.ledger.leases, gpus: () => server.state.gpus };
+    resources.use(await servePodResources({ ...podResources, ...now }));
+  }
   source.onChange(server.setGpus);
   const opened = resources.move();
   log.info("Pool server started", { port: server.port, hostname: name, gpus: source.gpus.length });

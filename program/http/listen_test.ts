@@ -15,6 +15,7 @@ test("listenOn() names the setting and its value if the port is in use", async (
 test.each([
   ["EACCES", 'ConfigError: Cannot listen on PORT="80": permission denied'],
   ["EADDRNOTAVAIL", 'ConfigError: Cannot listen on PORT="80": the machine does not have this address'],
+  ["ENOENT", 'ConfigError: Cannot listen on PORT="80": its folder does not exist'],
   ["EMFILE", "Error: listen EMFILE"],
 ])("listenOn() throws for %s: %s", async (code, message) => {
   expect(await listenOn("PORT", 80, () => failWith(code)).then(String, String)).toBe(message);
