@@ -27,6 +27,15 @@ test.each(fieldsOf(Configuration))(
   },
 );
 
+test("the configuration in the guide for GPU machines is valid", async () => {
+  const guide = await Bun.file(join(import.meta.dir, "gpu-server.md")).text();
+  const [, example = ""] = /^```yaml\n(name:.*?)^```/ms.exec(guide) ?? [];
+  expect(parseConfiguration(example, "the example")).toMatchObject({
+    gpus: { nvidia: {} },
+    dataPlane: { name: "lupine", command: ["/opt/lupine/bin/lupine_driver_server"] },
+  });
+});
+
 test("the examples of a pool server's configuration are valid, and the first shows each field but some alternatives", async () => {
   const guide = await Bun.file(join(import.meta.dir, "pool-servers.md")).text();
   const [, example = ""] = /^```yaml\n(name:.*?)^```/ms.exec(guide) ?? [];

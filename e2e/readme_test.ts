@@ -16,7 +16,10 @@ const commands = commandsIn(readme);
 const created = (await readFile(".gitignore", "utf8")).split("\n").filter((line) => line.endsWith("/"));
 
 /** Programs of the machine of a pool server. */
-const HOST_PROGRAMS = ["chmod", "chown", "install", "journalctl", "systemctl", "useradd"];
+const HOST_PROGRAMS = [
+  ...["apt-get", "chmod", "chown", "curl", "install", "journalctl", "ldd", "nvidia-modprobe", "nvidia-smi"],
+  ...["systemctl", "timeout", "unzip", "useradd"],
+];
 
 test("README contains the exact commands that the cluster tests run", () => {
   expect(commands).toEqual(

@@ -72,8 +72,15 @@ export async function startGpuServer(folder: string, { gpus, dataPlane }: Checke
   await writeFile(path, stringify(configuration));
   await using stack = new AsyncDisposableStack();
   if (dataPlane) stack.defer(() => rm(DATA_PLANE_FOLDER, { recursive: true, force: true }));
-  const environment = { CONFIG_FILE: path };
-  const program = stack.use(startProgram(join(ROOT, "server/main.ts"), { environment, ready: "Pool server started" }));
+  const program = stack.use(
+    startProgram(join(ROOT, "server/main.ts"), {
+      environment: { CONFIG_FILE: path },
+      ready: "Pool server started",
+      onLine: (line) => {
+        if (line.message === "Data-plane output" || line.level !== "INFO") console.error(JSON.stringify(line));
+      },
+    }),
+  );
   const started = await program.started.catch(async (error) => {
     const reason = /^bitfusion-server: (.*)$/m.exec(await program.stderr)?.[1];
     throw reason === undefined ? error : new NoServerError(reason);

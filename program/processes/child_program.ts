@@ -26,10 +26,12 @@ export interface ProgramOptions {
   environment: Record<string, string>;
   /** Message of the log line that the program writes when it is ready. */
   ready: string;
+  /** Called with each line of the log. */
+  onLine?: (line: LogLine) => void;
 }
 
 /** Starts `bun FILE` with this environment. Disposal ends the program and waits until it has ended. */
-export function startProgram(file: string, { environment, ready }: ProgramOptions): Program {
+export function startProgram(file: string, { environment, ready, onLine = () => {} }: ProgramOptions): Program {
   const child = Bun.spawn([process.execPath, file], {
     env: { PATH: process.env.PATH, TMPDIR: process.env.TMPDIR, ...environment },
     stdio: ["ignore", "pipe", "pipe"],
@@ -47,13 +49,18 @@ export function startProgram(file: string, { environment, ready }: ProgramOption
       output += text;
       const complete = (rest + text).split("\n");
       rest = complete.pop() ?? "";
-      lines.push(...complete.flatMap(parseLine));
+      add(complete.flatMap(parseLine));
       notify();
     }
-    lines.push(...parseLine(rest));
+    add(parseLine(rest));
     output += await stderr;
     hasEnded = true;
     notify();
+  }
+
+  function add(added: readonly LogLine[]): void {
+    lines.push(...added);
+    added.forEach(onLine);
   }
 
   function notify(): void {
