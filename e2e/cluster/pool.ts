@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { mkdir, readFile, rm } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { resolve } from "node:path";
 import { GenericContainer, type StartedTestContainer, Wait } from "testcontainers";
@@ -14,6 +14,9 @@ export interface PoolServer {
   /** Whether it forwards calls, to a stand-in. It then has e2e/cluster/data_plane.yaml in its configuration. */
   readonly hasDataPlane?: boolean;
 }
+
+/** The folder `/tmp` of a server without a data plane, such as bitfusion-pool-b, with its sockets. */
+export const POOL_B_FILES = resolve("reports/pool_b");
 
 /** The pool servers that kind/kustomization.yaml and the token refer to. The second one runs as README says. */
 export const SERVERS: readonly PoolServer[] = [
@@ -46,7 +49,7 @@ export async function startPool({ servers = SERVERS, keep = false }: PoolOptions
   };
   try {
     for (const server of servers) {
-      const container = server.hasDataPlane ? await withDataPlane(server) : withoutDataPlane();
+      const container = server.hasDataPlane ? await withDataPlane(server) : await withoutDataPlane();
       container
         .withName(server.name)
         .withNetworkMode("kind")
@@ -62,10 +65,13 @@ export async function startPool({ servers = SERVERS, keep = false }: PoolOptions
 }
 
 /** A server as README starts it. */
-function withoutDataPlane(): GenericContainer {
-  return new GenericContainer(SERVER_IMAGE)
-    .withUser(`${userInfo().uid}:${userInfo().gid}`)
-    .withBindMounts([{ source: resolve("kind"), target: CONFIGURATION_FOLDER, mode: "ro" }]);
+async function withoutDataPlane(): Promise<GenericContainer> {
+  await rm(POOL_B_FILES, { recursive: true, force: true });
+  await mkdir(POOL_B_FILES, { recursive: true });
+  return new GenericContainer(SERVER_IMAGE).withUser(`${userInfo().uid}:${userInfo().gid}`).withBindMounts([
+    { source: resolve("kind"), target: CONFIGURATION_FOLDER, mode: "ro" },
+    { source: POOL_B_FILES, target: "/tmp", mode: "rw" },
+  ]);
 }
 
 /** A server with the rights that docs/pool-servers.md names for a data plane. */
