@@ -122,11 +122,9 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
   function inventoryOf(gpus: readonly ServerGpu[], { draining }: Pick<ServerState, "draining">) {
     return create(InventorySchema, {
       ...facts,
-      gpus: gpus.map((gpu) => {
-        const { id, model, memoryMb } = gpu;
-        const { healthy, problem = "" } = draining && gpu.healthy ? { healthy: false, problem: DRAINING } : gpu;
-        return { id, model, memoryMb: BigInt(memoryMb), healthy, problem, isolation: isolationOf(gpu) };
-      }),
+      gpus: gpus.map((gpu) =>
+        gpuMessage(draining && gpu.healthy ? { ...gpu, healthy: false, problem: DRAINING } : gpu),
+      ),
     });
   }
   function expire(): void {
@@ -229,7 +227,9 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       const lease = findLease(request, context);
       const renewed = ledger.renew(lease?.id ?? "");
       if (!renewed) throw new ConnectError(NO_LEASE, Code.NotFound);
-      return { timeToLive: timeToLive(renewed), ...gateMessage };
+      const ids = new Set(renewed.gpus.map(({ gpuId }) => gpuId));
+      const gpus = state.current?.gpus.filter(({ id }) => ids.has(id)) ?? [];
+      return { timeToLive: timeToLive(renewed), gpus: gpus.map(gpuMessage), ...gateMessage };
     },
 
     async release(request, context) {
@@ -262,6 +262,11 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       return { leases: leases.map(leaseMessage) };
     },
   };
+}
+
+function gpuMessage(gpu: ServerGpu) {
+  const { id, model, memoryMb, healthy, problem = "" } = gpu;
+  return { id, model, memoryMb: BigInt(memoryMb), healthy, problem, isolation: isolationOf(gpu) };
 }
 
 function gpuShares({ gpus }: Pick<Lease, "gpus">) {

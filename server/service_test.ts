@@ -19,6 +19,7 @@ async function connect(options: PoolServerOptions = {}) {
   const server = await startPoolServer(options);
   const channel = connectTls(server.address, TEST_CLIENT);
   return {
+    gpus: server.gpus,
     setGpus: server.setGpus,
     setDraining: server.setDraining,
     client: createClient(PoolService, channel.transport),
@@ -349,6 +350,16 @@ test("renew() extends a lease, and fails with NOT_FOUND for one that has ended",
   const error = await errorOf(server.client.renew({ leaseId }));
   expect([Code[error.code], error.rawMessage]).toEqual(["NotFound", "No such lease: it has ended"]);
   expect((await server.client.listLeases({})).leases).toEqual([]);
+});
+
+test("renew() tells the health of the lease's GPUs, and of no other ones", async () => {
+  await using server = await connect({ gpus: 2 });
+  const { lease } = await claimPercent(server.client, 1, 100);
+  const [{ gpuId } = raise()] = lease?.gpus ?? [];
+  server.setGpus(server.gpus.map((gpu) => ({ ...gpu, healthy: false, problem: "xid-79" })));
+  const { gpus } = await server.client.renew({ leaseId: lease?.id ?? raise() });
+  expect(gpus).toMatchObject([{ id: gpuId, healthy: false, problem: "xid-79" }]);
+  expect(gpus).toHaveLength(1);
 });
 
 test.each([20_000, -20_000])(
