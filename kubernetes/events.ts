@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { escapeControls } from "../program/text/quote.ts";
 import { isStatus } from "./error.ts";
+import { formatTime } from "./objects/time.ts";
 import type { KubernetesRequest } from "./request.ts";
 
 export interface EventRecorderOptions {
@@ -47,7 +48,7 @@ export function createEventRecorder({ request, component }: EventRecorderOptions
     const message = escapeControls(text).slice(0, MAX_MESSAGE);
     const collection = `/api/v1/namespaces/${object.namespace}/events`;
     const name = eventName(object, reason, message);
-    const now = new Date().toISOString().replace(/\.\d+Z$/, "Z");
+    const now = formatTime(Date.now());
     const body = {
       apiVersion: "v1",
       kind: "Event",

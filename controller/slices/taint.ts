@@ -1,4 +1,5 @@
 import type { Device, DeviceTaint } from "../../kubernetes/objects/resource_slice.ts";
+import { formatTime } from "../../kubernetes/objects/time.ts";
 import { GONE_TAINT } from "../../pool/driver.ts";
 
 /** Why new pods must not get a GPU. */
@@ -40,7 +41,7 @@ export function taintFor(problem: Problem, before: Device | undefined, options: 
   const key = `bitfusion.io/${kind}`;
   const value = detail === undefined ? {} : { value: detail };
   const current = before?.taints?.find((taint) => taint.key === key);
-  const timeAdded = new Date(options.now).toISOString().replace(/\.\d+Z$/, "Z");
+  const timeAdded = formatTime(options.now);
   if (!current) return { key, ...value, effect: "NoSchedule", timeAdded };
   const time = evictionTime(current, options);
   if (time !== undefined && time <= options.now) return { key, ...value, effect: "NoExecute", timeAdded };
