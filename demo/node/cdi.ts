@@ -27,7 +27,7 @@ export interface CdiEdits {
 /**
  * What CDI devices add to a container.
  *
- * @param devices fully qualified names, such as bitfusion.io/claim=<uid>.
+ * @param devices fully qualified names, such as bitfusion.io/claim=<uid>_<device>.
  * @throws {Error} if no file in the directory describes a device.
  */
 export async function readCdiEdits(directory: string, devices: readonly string[]): Promise<CdiEdits> {

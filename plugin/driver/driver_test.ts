@@ -254,7 +254,7 @@ test("rule 1: the driver reports its facts, is ready once it is registered, and 
           requestNames: ["gpu"],
           poolName: "pool",
           deviceName: GPU_A,
-          cdiDeviceIds: [`bitfusion.io/claim=${claim.uid}`],
+          cdiDeviceIds: [`bitfusion.io/claim=${claim.uid}_${GPU_A}`],
         },
       ],
     },

@@ -61,13 +61,13 @@ export function createDriverService(options: DriverServiceOptions): ServiceImpl<
   };
 }
 
-/** The devices of a claim. All refer to the one CDI device, which tells the container about all of them. */
+/** The devices of a claim, each with its CDI device. */
 function toDevices({ uid }: ClaimId, shares: readonly GpuShare[]): MessageInitShape<typeof DeviceSchema>[] {
   return shares.map(({ request, pool, device, shareId }) => ({
     requestNames: [request],
     poolName: pool,
     deviceName: device,
-    cdiDeviceIds: [cdiDeviceName(uid)],
+    cdiDeviceIds: [cdiDeviceName(uid, device)],
     ...(shareId === undefined ? {} : { shareId }),
   }));
 }

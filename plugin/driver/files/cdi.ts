@@ -6,7 +6,7 @@ import type { ClaimId } from "../claims/claim.ts";
 
 /*
  * CDI files tell the container runtime what to add to the containers of a claim (Container Device Interface,
- * github.com/cncf-tags/container-device-interface, SPEC.md). Each claim has a file with one device. Everybody on the node can read it: it has
+ * github.com/cncf-tags/container-device-interface, SPEC.md). Each claim has a file. Everybody on the node can read it: it has
  * no secret.
  */
 
@@ -22,27 +22,40 @@ const CONTAINER_FOLDER = "/run/bitfusion/leases";
 /** Annotations that identify the claim, for the case that the driver's own record is lost. */
 const ANNOTATIONS = { namespace: `${DRIVER}/namespace`, name: `${DRIVER}/name` } as const;
 
-/** The fully qualified name of a claim's device, which the kubelet passes to the container runtime. */
-export function cdiDeviceName(uid: string): string {
-  return `${KIND}=${uid}`;
+/**
+ * The fully qualified name of a device of a claim, which the kubelet passes to the container runtime. The pod's status tells the health of
+ * each such name.
+ *
+ * @param device as in the ResourceSlice.
+ */
+export function cdiDeviceName(uid: string, device: string): string {
+  return `${KIND}=${nameOf(uid, device)}`;
+}
+
+function nameOf(uid: string, device: string): string {
+  return `${uid}_${device}`;
 }
 
 /**
- * The content of a claim's CDI file. Equal claims have equal files.
+ * The content of a claim's CDI file. Equal claims have equal files. Its devices do the same, so that a container may get any of them. The first one,
+ * which has the claim's uid as its name, is that of containers that an earlier version prepared.
  *
+ * @param devices as in the ResourceSlice.
  * @param folder the claim's folder on the node. A container sees changes of its content: it is mounted, not copied.
  */
-export function formatCdiSpec({ namespace, name, uid }: ClaimId, folder: string): string {
+export function formatCdiSpec({ namespace, name, uid }: ClaimId, devices: Iterable<string>, folder: string): string {
   const mount = {
     hostPath: folder,
     containerPath: `${CONTAINER_FOLDER}/${uid}`,
     options: ["bind", "ro", "nosuid", "nodev", "noexec"],
   };
+  const containerEdits = { env: [`${LEASES_VARIABLE}=${CONTAINER_FOLDER}`], mounts: [mount] };
+  const names = [uid, ...new Set(Array.from(devices, (device) => nameOf(uid, device)))];
   const spec = {
     cdiVersion: CDI_VERSION,
     kind: KIND,
     annotations: { [ANNOTATIONS.namespace]: namespace, [ANNOTATIONS.name]: name },
-    devices: [{ name: uid, containerEdits: { env: [`${LEASES_VARIABLE}=${CONTAINER_FOLDER}`], mounts: [mount] } }],
+    devices: names.map((name) => ({ name, containerEdits })),
   };
   return `${JSON.stringify(spec, undefined, 2)}\n`;
 }

@@ -95,7 +95,8 @@ export function createClaimFiles({ cdiDirectory, recordDirectory }: ClaimFilesOp
       await writeFile(join(folder, LEASE_FILES.ca), ca, 0o444, signal);
       await writeFile(join(folder, LEASE_FILES.leases), formatLeases(claim), 0o444, signal);
       await mkdir(cdiDirectory, { recursive: true });
-      await writeFile(cdi, formatCdiSpec(claim, folder), 0o644, signal);
+      const devices = claim.shares.map(({ device }) => device);
+      await writeFile(cdi, formatCdiSpec(claim, devices, folder), 0o644, signal);
     },
     async withdraw(uid) {
       await rm(pathsOf(uid).cdi, { force: true });
