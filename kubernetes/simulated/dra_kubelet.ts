@@ -9,6 +9,8 @@ import {
   type NodePrepareResourceResponse,
   type NodeUnprepareResourceResponse,
 } from "../../proto/gen/dra/v1/api_pb.ts";
+import { DRAResourceHealth, type NodeWatchResourcesResponse } from "../../proto/gen/drahealth/v1/api_pb.ts";
+import { DRAResourceHealth as DRAResourceHealthOf136 } from "../../proto/gen/drahealth/v1alpha1/api_pb.ts";
 import { type PluginInfo, Registration } from "../../proto/gen/pluginregistration/v1/api_pb.ts";
 
 export interface SimulatedDraKubeletOptions {
@@ -38,6 +40,8 @@ export interface SimulatedDraKubelet extends AsyncDisposable {
   prepare(claims: readonly ClaimId[], signal?: AbortSignal): Promise<Record<string, NodePrepareResourceResponse>>;
   /** Calls NodeUnprepareResources. Returns the results by claim UID. */
   unprepare(claims: readonly ClaimId[], signal?: AbortSignal): Promise<Record<string, NodeUnprepareResourceResponse>>;
+  /** Calls NodeWatchResources. Kubernetes 1.36 knows version `v1alpha1` only. Ends with the signal. */
+  watchHealth(version: "v1" | "v1alpha1", signal: AbortSignal): AsyncIterable<NodeWatchResourcesResponse>;
 }
 
 /** Timeouts of GetInfo, NotifyRegistrationStatus, and the calls for claims, in ms. */
@@ -113,11 +117,14 @@ export async function startSimulatedDraKubelet(options: SimulatedDraKubeletOptio
     }
   })();
 
-  /** Returns a client of the driver instance that registered last. */
-  function driver() {
+  /** Returns the driver instance that registered last. */
+  function lastDriver() {
     const last = [...registered.values()].at(-1);
     if (!last) throw new Error("DRA driver is not registered");
-    return createClient(DRAPlugin, last.channel.transport);
+    return last;
+  }
+  function driver() {
+    return createClient(DRAPlugin, lastDriver().channel.transport);
   }
 
   return {
@@ -131,6 +138,15 @@ export async function startSimulatedDraKubelet(options: SimulatedDraKubeletOptio
       const request = { claims: claims.map(({ namespace, name, uid }) => ({ namespace, name, uid })) };
       const options = { signal, timeoutMs: TIMEOUTS.claims };
       return validateResults(claims, (await driver().nodeUnprepareResources(request, options)).claims);
+    },
+    watchHealth(version, signal) {
+      const { info, channel } = lastDriver();
+      const service = version === "v1" ? DRAResourceHealth : DRAResourceHealthOf136;
+      if (!info.supportedVersions.includes(service.typeName)) throw new Error(`${service.typeName} is not supported`);
+      return createClient(service, channel.transport).nodeWatchResources(
+        {},
+        { signal: AbortSignal.any([signal, ended.signal]) },
+      );
     },
     async [Symbol.asyncDispose]() {
       ended.abort();

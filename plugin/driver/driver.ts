@@ -7,13 +7,16 @@ import { DRIVER } from "../../pool/driver.ts";
 import { createPoolServers } from "../../pool/sources/pool_servers.ts";
 import type { Token } from "../../pool/token/token.ts";
 import { createKeyedMutex } from "../../program/keyed_mutex.ts";
-import type { Latest } from "../../program/latest.ts";
+import { createLatest, type Latest } from "../../program/latest.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import { clampTimeout } from "../../program/timers.ts";
 import type { PluginSettings } from "../settings.ts";
 import { createConfirmedClaims } from "./claims/confirmed_claims.ts";
 import { createClaimReader, createPodReader } from "./claims/readers.ts";
 import { createClaimFiles } from "./files/claim_files.ts";
+import type { PreparedClaim } from "./files/prepared_claim.ts";
+import { createHealthService } from "./health/device_health.ts";
+import type { NodeHealth } from "./health/lease_health.ts";
 import { createKeeper } from "./keep.ts";
 import { type RegistrationState, runDriverLifecycle } from "./lifecycle.ts";
 import { createDriverMetrics } from "./metrics.ts";
@@ -74,9 +77,10 @@ export function createDriver({ settings, token, request, registry, log: parent }
     },
     async run(signal) {
       using pool = createPoolServers({ servers, token });
-      const onLease = (timeToLive: number) => keeper.expect(timeToLive);
-      const preparer = createPreparer({ files, pool, node, readClaim, readPod, onLease, log });
-      const keeper = createKeeper({ files, pool, preparer, claims, mutex, log });
+      const health = createLatest<NodeHealth>();
+      const onPrepared = (claim: PreparedClaim) => keeper.expect(claim);
+      const preparer = createPreparer({ files, pool, node, readClaim, readPod, onPrepared, log });
+      const keeper = createKeeper({ files, pool, preparer, claims, mutex, health, log });
       await files.removeUnfinished().catch((error) => {
         log.warn("Cannot remove unfinished files of claims", { reason: messageOf(error) });
       });
@@ -84,6 +88,7 @@ export function createDriver({ settings, token, request, registry, log: parent }
         registryDirectory: pluginsRegistryDirectory,
         driverDirectory,
         service: createDriverService({ preparer, mutex, log, metrics }),
+        health: createHealthService(health),
         log,
         metrics,
         onState: (next) => {

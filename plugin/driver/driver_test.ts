@@ -36,6 +36,8 @@ import { createClaimFiles } from "./files/claim_files.ts";
  *  8 A call that the kubelet cancels counts as never made. The next call may go to another instance.
  *  9 A kubelet that has forgotten a claim never unprepares it.
  * 10 A driver that ends removes its registration first.
+ * 11 The kubelet watches the health of devices if the driver announces it. Each message is the whole list. A device that no message names is of
+ *    unknown health after a while. The pod's status has one entry for each CDI device.
  */
 
 /** The devices of the pool's first two GPUs. */
@@ -242,7 +244,11 @@ test("rule 1: the driver reports its facts, is ready once it is registered, and 
   const driver = node.startDriver();
   expect(driver.notReady()).toBe("Driver not registered with the kubelet");
   const [info] = await untilRegistered(kubelet);
-  expect(info).toMatchObject({ type: "DRAPlugin", name: "bitfusion.io", supportedVersions: ["v1.DRAPlugin"] });
+  expect(info).toMatchObject({
+    type: "DRAPlugin",
+    name: "bitfusion.io",
+    supportedVersions: ["v1.DRAPlugin", "v1.DRAResourceHealth", "v1alpha1.DRAResourceHealth"],
+  });
   expect(dirname(info?.endpoint ?? "")).toBe(node.directories.driver);
   await until(async () => driver.notReady() === undefined);
   const claim = node.addClaim("train");
@@ -837,4 +843,71 @@ test("leases of claims that are gone are released by the next instance", async (
   node.startDriver();
   await until(async () => leasesOf(...node.pool).length === 0);
   await untilNamesIn(node.directories.cdi, []);
+});
+
+/** Waits until the kubelet is told of devices for which the lines `device: health: message` begin like this. */
+async function untilHealth(kubelet: SimulatedDraKubelet, expected: string[], version: "v1" | "v1alpha1" = "v1") {
+  const stop = new AbortController();
+  const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(4500)]);
+  let lines: string[] = [];
+  try {
+    for await (const { devices } of kubelet.watchHealth(version, signal)) {
+      const healths = ["unknown", "healthy", "unhealthy"];
+      lines = devices
+        .map(({ device, health, message }) => `${device?.deviceName}: ${healths[health]}: ${message}`)
+        .sort();
+      const wanted = expected.toSorted();
+      if (lines.length === wanted.length && lines.every((line, at) => line.startsWith(wanted[at] ?? ""))) return;
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  } finally {
+    stop.abort();
+  }
+  expect(lines).toEqual(expected);
+}
+
+test.each(["v1", "v1alpha1"] as const)(
+  "rule 11: the kubelet is told the health of each GPU of prepared claims, and why it is not healthy (%s)",
+  async (version) => {
+    const server = await startPool({ timeToLive: 800 });
+    const { kubelet, addClaim } = await startNodeWithDriver({ pool: [server] });
+    const claim = addClaim("train", [{}, { device: GPU_B }]);
+    const results = await kubelet.prepare([claim]);
+    const ids = results[claim.uid]?.devices.flatMap(({ cdiDeviceIds }) => cdiDeviceIds);
+    expect(ids).toEqual([GPU_A, GPU_B].map((device) => `bitfusion.io/claim=${claim.uid}_${device}`));
+    const healthy = (device: string, gpu: string) =>
+      `${device}: healthy: GPU ${gpu} of pool server ${server.address} is healthy`;
+    const bothHealthy = [healthy(GPU_A, "server/0"), healthy(GPU_B, "server/1")];
+    await untilHealth(kubelet, bothHealthy, version);
+    const [first, ...others] = server.gpus as [RunningPoolServer["gpus"][number]];
+    server.setGpus([{ ...first, healthy: false, problem: "xid-79" }, ...others]);
+    const reported = `${GPU_A}: unhealthy: Pool server ${server.address} reports GPU server/0 as unhealthy: xid-79`;
+    await untilHealth(kubelet, [reported, healthy(GPU_B, "server/1")], version);
+    server.setGpus([first, ...others]);
+    await untilHealth(kubelet, bothHealthy, version);
+    await kubelet.unprepare([claim]);
+    await untilHealth(kubelet, [], version);
+  },
+);
+
+test("rule 11: the GPUs of a server that does not answer are not healthy until it answers again", async () => {
+  const server = await startPool({ timeToLive: 2000 });
+  const { kubelet, ...node } = await startNodeWithDriver({ pool: [server] });
+  await kubelet.prepare([node.addClaim("train")]);
+  await server[Symbol.asyncDispose]();
+  await untilHealth(kubelet, [
+    `${GPU_A}: unhealthy: Cannot renew the lease on GPU server/0: Pool server ${server.address}: `,
+  ]);
+  await startPool({ port: server.port, timeToLive: 2000 });
+  await untilHealth(kubelet, [`${GPU_A}: healthy: `]);
+});
+
+test("rule 11: a driver that was restarted tells the health of the claims that it finds", async () => {
+  const { kubelet, driver, plugins, ...node } = await startNodeWithDriver();
+  await kubelet.prepare([node.addClaim("train")]);
+  await driver.end();
+  node.startDriver();
+  await untilRegistered(kubelet, 1, plugins);
+  await untilHealth(kubelet, [`${GPU_A}: healthy: `]);
 });

@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { Registry } from "prom-client";
 import { startSimulatedDraKubelet } from "../../kubernetes/simulated/dra_kubelet.ts";
 import { createKeyedMutex } from "../../program/keyed_mutex.ts";
+import { createLatest } from "../../program/latest.ts";
 import { silentLog } from "../../program/testing.ts";
+import { createHealthService } from "./health/device_health.ts";
 import { runDriverLifecycle } from "./lifecycle.ts";
 import { createDriverMetrics } from "./metrics.ts";
 import { createDriverService } from "./service.ts";
@@ -32,6 +34,7 @@ async function startDriver(folder: string, stack: AsyncDisposableStack): Promise
   const running = runDriverLifecycle({
     ...directories,
     service: createDriverService({ preparer, mutex: createKeyedMutex(), log: silentLog, metrics }),
+    health: createHealthService(createLatest()),
     log: silentLog,
     metrics,
     onState: () => {},

@@ -6,6 +6,8 @@ import { DRIVER } from "../../pool/driver.ts";
 import { type Backoff, createBackoff } from "../../program/backoff.ts";
 import type { Logger } from "../../program/log/log.ts";
 import { DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
+import { DRAResourceHealth } from "../../proto/gen/drahealth/v1/api_pb.ts";
+import { DRAResourceHealth as DRAResourceHealthOf136 } from "../../proto/gen/drahealth/v1alpha1/api_pb.ts";
 import { Registration } from "../../proto/gen/pluginregistration/v1/api_pb.ts";
 import { assertNotDeleted, createFileWatch, type FileWatch, fileIdentity } from "../file_watch.ts";
 import { checkSocketDirectory, removeStaleSockets, uniqueSocketName } from "../plugin_sockets.ts";
@@ -25,12 +27,16 @@ export interface DriverLifecycleOptions {
   /** The directory of the driver's own sockets. Created if it does not exist. */
   driverDirectory: string;
   service: ServiceImpl<typeof DRAPlugin>;
+  health: ServiceImpl<typeof DRAResourceHealth>;
   log: Logger;
   metrics: Pick<DriverMetrics, "registrations">;
   onState: (state: RegistrationState) => void;
   backoff?: Backoff;
   signal: AbortSignal;
 }
+
+/** What the kubelet chooses from. That of Kubernetes 1.36 calls `v1alpha1.DRAResourceHealth` of every driver. */
+const SERVICES = ["v1.DRAPlugin", DRAResourceHealth.typeName, DRAResourceHealthOf136.typeName];
 
 /** Prefix of the names of the driver's own sockets. */
 const ENDPOINT = "dra";
@@ -63,7 +69,8 @@ export async function runDriverLifecycle(options: DriverLifecycleOptions): Promi
 async function serveOnce(
   options: DriverLifecycleOptions & { fileWatch: FileWatch; backoff: Backoff },
 ): Promise<string> {
-  const { registryDirectory, driverDirectory, service, log, metrics, onState, fileWatch, backoff, signal } = options;
+  const { registryDirectory, driverDirectory, service, health, log, metrics, onState, fileWatch, backoff, signal } =
+    options;
   // Unique names allow several instances to be registered at once. The kubelet calls the one that registered last.
   const endpoint = join(driverDirectory, uniqueSocketName(ENDPOINT));
   const registration = join(registryDirectory, uniqueSocketName(DRIVER));
@@ -73,13 +80,14 @@ async function serveOnce(
   // Disposed in reverse order: the kubelet deregisters the driver before its endpoint closes.
   await using _driver = await serveGrpc({
     listen: { path: endpoint },
-    routes: (router) => router.service(DRAPlugin, service),
+    routes: (router) =>
+      router.service(DRAPlugin, service).service(DRAResourceHealth, health).service(DRAResourceHealthOf136, health),
   });
   await using _registration = await serveGrpc({
     listen: { path: registration },
     routes: (router) =>
       router.service(Registration, {
-        getInfo: () => ({ type: "DRAPlugin", name: DRIVER, endpoint, supportedVersions: ["v1.DRAPlugin"] }),
+        getInfo: () => ({ type: "DRAPlugin", name: DRIVER, endpoint, supportedVersions: SERVICES }),
         notifyRegistrationStatus({ pluginRegistered, error }) {
           if (pluginRegistered) {
             log.info("Registered", { endpoint });

@@ -24,8 +24,8 @@ export interface PreparerOptions {
   node: string;
   readClaim: ReadClaim;
   readPod: ReadPod;
-  /** Called with the time to live of each new lease, in ms. */
-  onLease: (timeToLive: number) => void;
+  /** Called with each claim that got new leases. */
+  onPrepared: (claim: PreparedClaim) => void;
   /** Longest time to prepare a claim, in ms. */
   timeout?: number;
   log: Logger;
@@ -47,7 +47,7 @@ export interface Preparer {
 const PREPARE_TIMEOUT = 30_000;
 
 export function createPreparer(options: PreparerOptions): Preparer {
-  const { files, pool, node, readClaim, readPod, onLease, timeout = PREPARE_TIMEOUT, log } = options;
+  const { files, pool, node, readClaim, readPod, onPrepared, timeout = PREPARE_TIMEOUT, log } = options;
 
   async function prepare(claim: ClaimId, signal: AbortSignal): Promise<readonly GpuShare[]> {
     signal.throwIfAborted(); // it may have waited for the mutex
@@ -74,14 +74,15 @@ export function createPreparer(options: PreparerOptions): Preparer {
     const leases = await takeLeases(leased, pool, signal).catch((error) => {
       throw new Error(`Claim ${formatClaim(claim)}: ${messageOf(error)}`);
     });
+    const taken = { ...leased, containers, leases };
     try {
       // Not once the kubelet has given up: it may have asked another instance to unprepare the claim by then.
-      await files.write({ ...leased, containers, leases }, pool.ca(), signal);
+      await files.write(taken, pool.ca(), signal);
     } catch (error) {
-      await release({ ...claim, leases });
+      await release(taken);
       throw error;
     }
-    for (const { timeToLive } of leases) onLease(timeToLive);
+    onPrepared(taken);
     return shares;
   }
 

@@ -47,7 +47,7 @@ async function start(address: string | undefined, options: Partial<PreparerOptio
     node: "node-1",
     readClaim: async () => claim(),
     readPod: async () => undefined,
-    onLease: () => {},
+    onPrepared: () => {},
     log: silentLog,
     ...options,
   });

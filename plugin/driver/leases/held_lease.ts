@@ -17,6 +17,8 @@ export const HeldLease = v.object({
   gatePort: v.optional(v.number()),
   /** In ms. */
   timeToLive: v.number(),
+  /** When the server granted it, by the server's clock: RFC 3339, whole seconds. Records of earlier versions lack it. */
+  grantedAt: v.optional(v.string()),
 });
 
 /** A lease that the driver holds for a claim, on GPUs of one server. */

@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { durationMs } from "@bufbuild/protobuf/wkt";
+import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { formatTime } from "../../../kubernetes/objects/time.ts";
 import { deviceName } from "../../../pool/device_name.ts";
+import type { Gpu } from "../../../pool/inventory.ts";
 import type { ClaimAllocation } from "../../../pool/lease.ts";
 import type { PoolServers } from "../../../pool/sources/pool_servers.ts";
 import { messageOf } from "../../../program/log/log.ts";
@@ -15,6 +17,9 @@ import { CALL_TIMEOUT, type GpuLocation, locateGpus } from "./locate.ts";
  * the claim that had them before. The kubelet would try again only after 10 s and more.
  */
 const PATIENCE = 5000;
+
+/** What a server tells about the health of a GPU. */
+export type GpuHealth = Pick<Gpu, "id" | "healthy" | "problem">;
 
 /** Time between two of these attempts, in ms. */
 const RETRY_AFTER = 200;
@@ -98,11 +103,12 @@ export async function takeLease(
       { signal, timeoutMs: CALL_TIMEOUT },
     );
     if (!lease || !timeToLive) throw new Error("the response contains no lease");
-    const { id: leaseId } = lease;
+    const { id: leaseId, grantedAt } = lease;
     return {
       ...{ address, requestId, gpuIds: [...gpuIds], units, leaseId, secret },
       gatePort: gate?.port,
       timeToLive: durationMs(timeToLive),
+      ...(grantedAt ? { grantedAt: formatTime(timestampMs(grantedAt)) } : {}),
     };
   } catch (error) {
     const [shortage] = ConnectError.from(error).findDetails(ShortageSchema);
@@ -121,6 +127,13 @@ function allocationOf({ namespace, name, uid, node, shares }: LeasedClaim, gpuId
   return { namespace, name, uid, node, shareIds } satisfies ClaimAllocation;
 }
 
+/** A lease that was renewed. */
+export interface RenewedLease {
+  readonly lease: HeldLease;
+  /** What the server tells about the GPUs of the lease. Empty: it is of a version that does not. */
+  readonly gpus: readonly GpuHealth[];
+}
+
 /**
  * Renews a lease. Returns undefined if it has ended: it expired, the controller ended it, or the server has lost it.
  *
@@ -130,12 +143,13 @@ export async function renewLease(
   lease: HeldLease,
   pool: Pick<PoolServers, "client">,
   signal: AbortSignal,
-): Promise<HeldLease | undefined> {
+): Promise<RenewedLease | undefined> {
   const { address, leaseId, secret } = lease;
   try {
     const options = { signal, timeoutMs: CALL_TIMEOUT };
-    const { timeToLive, gate } = await pool.client(address).renew({ leaseId, secret }, options);
-    return { ...lease, gatePort: gate?.port, ...(timeToLive ? { timeToLive: durationMs(timeToLive) } : {}) };
+    const { timeToLive, gate, gpus } = await pool.client(address).renew({ leaseId, secret }, options);
+    const renewed = { ...lease, gatePort: gate?.port, ...(timeToLive ? { timeToLive: durationMs(timeToLive) } : {}) };
+    return { lease: renewed, gpus };
   } catch (error) {
     if (ConnectError.from(error).code === Code.NotFound) return undefined;
     throw new Error(`Pool server ${address}: ${messageOf(error)}`);

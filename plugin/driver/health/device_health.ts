@@ -1,0 +1,48 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { ServiceImpl } from "@connectrpc/connect";
+import type { Latest } from "../../../program/latest.ts";
+import type { DeviceHealthSchema, DRAResourceHealth } from "../../../proto/gen/drahealth/v1/api_pb.ts";
+import type { NodeHealth } from "./lease_health.ts";
+import { type ShareHealth, sharesOf } from "./share_health.ts";
+
+/** How long the kubelet may get no response until it takes the health as unknown, in s: several rounds of renewals. */
+const TIMEOUT = 60;
+
+/** HealthStatus of k8s.io/kubelet/pkg/apis/dra-health/v1. */
+const STATUS = { Unknown: 0, True: 1, False: 2 } as const;
+
+/** From the best to the worst. */
+const ORDER = ["True", "Unknown", "False"] as const;
+
+/** `v1.DRAResourceHealth`: the health of the devices of all prepared claims, after each round of renewals. */
+export function createHealthService(health: Latest<NodeHealth>): ServiceImpl<typeof DRAResourceHealth> {
+  return {
+    async *nodeWatchResources(_, { signal }) {
+      for await (const current of health.changes(signal)) yield { devices: devicesOf(current) };
+    },
+  };
+}
+
+/**
+ * The health of each device. The kubelet knows devices, not shares: one that a claim can use is healthy, though another claim may have lost its
+ * lease on it.
+ */
+export function devicesOf(health: NodeHealth): MessageInitShape<typeof DeviceHealthSchema>[] {
+  const shares = [...health.values()].flatMap(sharesOf);
+  const devices = Map.groupBy(shares, ({ share: { pool, device } }) => `${pool}/${device}`);
+  return Array.from(devices.values(), (all) => {
+    const [best] = all.toSorted((a, b) => rank(a) - rank(b)) as [ShareHealth];
+    const { share, checkedAt, verdict } = best;
+    return {
+      device: { poolName: share.pool, deviceName: share.device },
+      health: STATUS[verdict.status],
+      message: verdict.message,
+      lastUpdatedTime: BigInt(Math.floor(checkedAt / 1000)),
+      healthCheckTimeoutSeconds: BigInt(TIMEOUT),
+    };
+  });
+}
+
+function rank({ verdict }: ShareHealth): number {
+  return ORDER.indexOf(verdict.status);
+}
