@@ -12,6 +12,7 @@ import { type Manifest, readManifests } from "./steps/manifests.ts";
 
 const WEBHOOK = "system:serviceaccount:bitfusion-system:bitfusion-webhook";
 const CONTROLLER = "system:serviceaccount:bitfusion-system:bitfusion-controller";
+const PLUGIN = "system:serviceaccount:bitfusion-node:bitfusion-device-plugin";
 const manifests = await readManifests(".");
 
 /** A line of the audit log. */
@@ -75,16 +76,23 @@ test.each<[right: Partial<Right>, request: Partial<Right>, isUsed: boolean]>([
   expect(requestsWithoutRight(rights, requests)).toEqual(isUsed ? [] : requests);
 });
 
-test("checkedRights() returns what policies look for when a program writes", () => {
+test("checkedRights() returns what policies and the API server look for when a program writes", () => {
   const requests = requestsOf(
     [
       line(CONTROLLER, "create", { resource: "resourceclaims", apiGroup: "resource.k8s.io", namespace: "team" }),
       line(CONTROLLER, "create", { resource: "resourceslices", apiGroup: "resource.k8s.io" }, "forbid"),
       line(WEBHOOK, "list", { resource: "resourceclaims", apiGroup: "resource.k8s.io" }),
+      line(PLUGIN, "patch", { resource: "resourceclaims", subresource: "status", apiGroup: "resource.k8s.io" }),
     ].join("\n"),
   );
   expect(checkedRights(manifests, requests)).toEqual([
     { user: CONTROLLER, verb: "use", resource: "deviceclasses.resource.k8s.io", name: "bitfusion.io" },
+    {
+      user: PLUGIN,
+      verb: "arbitrary-node:patch",
+      resource: "resourceclaims/driver.resource.k8s.io",
+      name: "bitfusion.io",
+    },
   ]);
 });
 

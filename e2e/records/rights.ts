@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { DRIVER } from "../../pool/driver.ts";
 import type { Manifest } from "../steps/manifests.ts";
 
 /** A right of a service account: one verb on one resource. */
@@ -117,8 +118,21 @@ const VERBS: Readonly<Record<string, readonly string[]>> = {
 /** The check of a verb in an expression of a ValidatingAdmissionPolicy. */
 const CHECK = /authorizer\.group\('(.*?)'\)\.resource\('(.*?)'\)\.name\('(.*?)'\)\.check\('(.*?)'\)/g;
 
-/** The rights that admission policies have looked for because of these requests. */
+/** The rights that admission policies and the API server have looked for because of these requests. */
 export function checkedRights(manifests: readonly Manifest[], requests: readonly ApiRequest[]): Right[] {
+  return [...checkedByPolicies(manifests, requests), ...checkedForClaims(requests)];
+}
+
+/** A driver that writes its entries in the status of claims needs a right on its name, too (KEP-4817). */
+function checkedForClaims(requests: readonly ApiRequest[]): Right[] {
+  return requests
+    .filter(({ resource, isAllowed }) => isAllowed && resource === "resourceclaims/status.resource.k8s.io")
+    .map(({ user, verb }) => {
+      return { user, verb: `arbitrary-node:${verb}`, resource: "resourceclaims/driver.resource.k8s.io", name: DRIVER };
+    });
+}
+
+function checkedByPolicies(manifests: readonly Manifest[], requests: readonly ApiRequest[]): Right[] {
   return manifests
     .filter(({ kind }) => kind === "ValidatingAdmissionPolicy")
     .flatMap(({ spec }) => {

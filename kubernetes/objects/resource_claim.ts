@@ -27,6 +27,8 @@ export interface ResourceClaim extends ApiObject {
     readonly allocation?: { readonly devices?: { readonly results?: readonly DeviceAllocation[] } };
     /** The objects that may use the claim; in practice pods. */
     readonly reservedFor?: readonly ClaimConsumer[];
+    /** What drivers tell about the allocated devices. The API server removes it when a device is no longer allocated. */
+    readonly devices?: readonly DeviceStatus[];
   };
 }
 
@@ -76,6 +78,28 @@ export interface DeviceAllocation {
   readonly shareID?: string;
   /** Quantities by capacity name. */
   readonly consumedCapacity?: Readonly<Record<string, string>>;
+}
+
+/** What a driver tells about an allocated device (AllocatedDeviceStatus). */
+export interface DeviceStatus {
+  readonly driver: string;
+  readonly pool: string;
+  readonly device: string;
+  readonly shareID?: string;
+  readonly conditions: readonly Condition[];
+  /** For people and programs that know the driver. */
+  readonly data?: Readonly<Record<string, string>>;
+}
+
+/** A condition of an object (apimachinery/pkg/apis/meta/v1). */
+export interface Condition {
+  readonly type: string;
+  readonly status: "True" | "False" | "Unknown";
+  /** In CamelCase. */
+  readonly reason: string;
+  readonly message: string;
+  /** When the status changed last: RFC 3339. */
+  readonly lastTransitionTime: string;
 }
 
 /** The pod that manages a claim: the claim was made for it. Undefined for a claim that no pod manages. */

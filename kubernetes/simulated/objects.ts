@@ -50,8 +50,8 @@ export interface ObjectStoreOptions {
 }
 
 /**
- * Creates a store that supports GET, LIST with pages, WATCH with timeouts and bookmarks, POST, PUT, PATCH (merge
- * and strategic merge) and DELETE, with label and field selectors, resource versions, preconditions and dry runs.
+ * Creates a store that supports GET, LIST with pages, WATCH with timeouts and bookmarks, POST, PUT, PATCH (merge,
+ * strategic merge and apply) and DELETE, with label and field selectors, resource versions, preconditions and dry runs.
  */
 export function createObjectStore({ defaults = (object) => object }: ObjectStoreOptions = {}): ObjectStore {
   const objects = new Map<string, KubernetesObject>();
@@ -195,6 +195,8 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
 /** How a patch changes a value, by its content type. */
 const PATCHES: Readonly<Record<string, (target: unknown, patch: unknown) => unknown>> = {
   "application/merge-patch+json": (target, patch) => mergePatch(target, patch, (_, list) => list),
+  // As for an object whose lists have one owner.
+  "application/apply-patch+yaml": (target, patch) => mergePatch(target, patch, (_, list) => list),
   "application/strategic-merge-patch+json": (target, patch) => mergePatch(target, patch, mergeByName),
 };
 

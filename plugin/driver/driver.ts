@@ -17,6 +17,7 @@ import { createClaimFiles } from "./files/claim_files.ts";
 import type { PreparedClaim } from "./files/prepared_claim.ts";
 import { createHealthService } from "./health/device_health.ts";
 import type { NodeHealth } from "./health/lease_health.ts";
+import { runStatusWriter } from "./health/status_writer.ts";
 import { createKeeper } from "./keep.ts";
 import { type RegistrationState, runDriverLifecycle } from "./lifecycle.ts";
 import { createDriverMetrics } from "./metrics.ts";
@@ -101,7 +102,8 @@ export function createDriver({ settings, token, request, registry, log: parent }
       });
       const period = clampTimeout(settings.outageTime / 4);
       const sweeper = runSweeper({ files, preparer, readClaim, mutex, log, period, signal });
-      await Promise.all([lifecycle, untilAnswered, keeper.run(signal), sweeper]);
+      const statusWriter = runStatusWriter({ health, readClaim, request, log, signal });
+      await Promise.all([lifecycle, untilAnswered, keeper.run(signal), sweeper, statusWriter]);
       for (const folder of [recordDirectory, driverDirectory]) await removeIfEmpty(folder, log);
     },
   };

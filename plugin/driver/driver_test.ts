@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import type { V1DeviceRequestAllocationResult } from "@kubernetes/client-node";
 import { Registry } from "prom-client";
+import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
 import {
   type SimulatedDraKubelet,
@@ -446,6 +447,7 @@ test("rule 7: unpreparing an unknown, deleted or unprepared claim succeeds witho
   const { kubelet, ...node } = await startNodeWithDriver();
   const claim = node.addClaim("train");
   await kubelet.prepare([claim]);
+  await until(async () => node.store.get<ResourceClaim>(`${CLAIMS}/train`)?.status?.devices !== undefined);
   node.objects.clear();
   node.control.onRequest = unavailable;
   const unknown = { namespace: "team", name: "unknown", uid: "unknown-1" };
@@ -910,4 +912,25 @@ test("rule 11: a driver that was restarted tells the health of the claims that i
   node.startDriver();
   await untilRegistered(kubelet, 1, plugins);
   await untilHealth(kubelet, [`${GPU_A}: healthy: `]);
+});
+
+test("the status of a claim tells the state of its lease", async () => {
+  const { kubelet, pool, ...node } = await startNodeWithDriver();
+  const claim = node.addClaim("train", [{ shareID: "s-1" }]);
+  await kubelet.prepare([claim]);
+  const status = () => node.store.get<ResourceClaim>(`${CLAIMS}/train`)?.status;
+  await until(async () => status()?.devices !== undefined);
+  const time = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+  const message = `GPU server/0 of pool server ${pool[0].address} is healthy`;
+  expect(status()?.devices).toEqual([
+    {
+      driver: "bitfusion.io",
+      pool: "pool",
+      device: GPU_A,
+      shareID: "s-1",
+      conditions: [{ type: "Ready", status: "True", reason: "LeaseHeld", message, lastTransitionTime: time }],
+      data: { node: "node-1", server: pool[0].address, gpu: "server/0", since: time, lastRenewal: time },
+    },
+  ]);
+  expect(status()?.allocation).toBeDefined();
 });
