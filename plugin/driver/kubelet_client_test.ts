@@ -8,13 +8,15 @@ import { createKeyedMutex } from "../../program/keyed_mutex.ts";
 import { createLatest } from "../../program/latest.ts";
 import { silentLog } from "../../program/testing.ts";
 import { createHealthService } from "./health/device_health.ts";
+import type { NodeHealth } from "./health/lease_health.ts";
+import { claimHealth } from "./health/testing.ts";
 import { runDriverLifecycle } from "./lifecycle.ts";
 import { createDriverMetrics } from "./metrics.ts";
 import { createDriverService } from "./service.ts";
 
 /*
- * The kubelet's end of the connection is grpc-go, which closes a connection after 30 minutes without a call. The program in
- * kubelet_connection has the kubelet's code for the connection, and an idle time of two seconds.
+ * The kubelet's end of the connection is grpc-go, which closes a connection after 30 minutes without a call. The programs in
+ * kubelet_connection have the kubelet's code for the connection, and an idle time of two seconds.
  */
 
 const GO = Bun.which("go");
@@ -23,18 +25,19 @@ const PROGRAM = join(import.meta.dir, "kubelet_connection");
 /** The modules are downloaded and compiled once, which takes a minute or two. */
 const TIMEOUT = 300_000;
 
-/** Serves the driver for a claim that needs nothing. Returns the path of the socket that the kubelet calls. */
+/** Serves the driver for a claim that needs nothing, and with a GPU that is not healthy. Returns the path of the socket that the kubelet calls. */
 async function startDriver(folder: string, stack: AsyncDisposableStack): Promise<string> {
   const directories = { registryDirectory: join(folder, "registry"), driverDirectory: join(folder, "driver") };
   await mkdir(directories.registryDirectory);
   const kubelet = stack.use(await startSimulatedDraKubelet({ directory: directories.registryDirectory }));
   const metrics = createDriverMetrics({ registry: new Registry(), preparedClaims: async () => 0 });
   const preparer = { prepare: async () => [], unprepare: async () => {} };
+  const unhealthy = claimHealth({ gpus: [{ id: "a/0", healthy: false, problem: "xid-79" }] });
   const stop = new AbortController();
   const running = runDriverLifecycle({
     ...directories,
     service: createDriverService({ preparer, mutex: createKeyedMutex(), log: silentLog, metrics }),
-    health: createHealthService(createLatest()),
+    health: createHealthService(createLatest<NodeHealth>(new Map([[unhealthy.claim.uid, unhealthy]]))),
     log: silentLog,
     metrics,
     onState: () => {},
@@ -69,6 +72,22 @@ test.skipIf(!GO)(
     const runs = ["-reconnect=true", "-reconnect=false"].map((reconnect) => run([program, reconnect, ...claim]));
     const expected = ["prepared", "idle", "prepared", "idle", "prepared", "idle", "unprepared"];
     expect(await Promise.all(runs)).toEqual([expected, expected]);
+  },
+  TIMEOUT,
+);
+
+test.skipIf(!GO)(
+  `the kubelets of Kubernetes 1.37 and 1.36 are told why a GPU is not healthy${why}`,
+  async () => {
+    await using stack = new AsyncDisposableStack();
+    const { path: folder } = stack.use(await mkdtempDisposable(join(tmpdir(), "health-")));
+    const program = join(folder, "health");
+    expect(await run([GO ?? "", "build", "-o", program, "./health"])).toEqual([""]);
+    const message = "Pool server gpu-a:56001 reports GPU a/0 as unhealthy: xid-79";
+    expect(await run([program, "-endpoint", await startDriver(folder, stack)])).toEqual([
+      `v1 UNHEALTHY: ${message}`,
+      `v1alpha1 UNHEALTHY: ${message}`,
+    ]);
   },
   TIMEOUT,
 );
