@@ -27,6 +27,7 @@ export async function openGpus(
     facts: { cudaVersion, driverVersion },
     gpus,
     onChange: (listener) => listener(gpus),
+    onProcesses() {},
     async [Symbol.asyncDispose]() {},
   };
 }

@@ -20,6 +20,8 @@ export interface NvmlDevice {
   readonly rowRemapFailed?: boolean;
   /** Whether pages of its memory with errors are in use until a reset. Absent since Ampere. */
   readonly retiredPagesPending?: boolean;
+  /** The processes that use it. Absent if NVML does not tell them, or if it is partitioned. */
+  readonly processes?: readonly NvmlProcess[];
   /** Present if it is partitioned (MIG). */
   readonly migDevices?: readonly NvmlMigDevice[];
 }
@@ -35,6 +37,18 @@ export interface NvmlIdentity {
 export interface NvmlMigDevice extends NvmlIdentity {
   readonly gpuInstance: number;
   readonly computeInstance: number;
+  /** The processes that use it. Absent if NVML does not tell them. */
+  readonly processes?: readonly NvmlProcess[];
+}
+
+/** A process with a context on a GPU. */
+export interface NvmlProcess {
+  /** In the process namespace of the reader; with old drivers, in that of the machine. */
+  readonly pid: number;
+  /** In bytes, with what the driver keeps for the process. */
+  readonly memory: number;
+  /** Percent of the time in which its kernels ran, in the last sample. Absent if NVML does not tell it, as for MIG devices. */
+  readonly utilization?: number;
 }
 
 export interface NvmlXid {
@@ -51,6 +65,7 @@ export const STATUS = {
   notSupported: 3,
   noPermission: 4,
   notFound: 6,
+  insufficientSize: 7,
   insufficientPower: 8,
   driverNotLoaded: 9,
   timeout: 10,

@@ -1,6 +1,7 @@
 import type { Pointer } from "bun:ffi";
 import { type NvmlDevice, type NvmlIdentity, type NvmlMigDevice, STATUS } from "./answers.ts";
-import { NvmlError, type NvmlLibrary } from "./library.ts";
+import { expectNvmlError, type NvmlLibrary } from "./library.ts";
+import { createProcessReader, listProcesses, type ProcessReader } from "./processes.ts";
 
 // Constants and the layouts of structures are those of nvml.h 13.3 (github.com/NVIDIA/go-nvml, gen/nvml/nvml.h).
 
@@ -11,7 +12,7 @@ const RECOVERY_ACTION = 230;
 
 /** A GPU as it was when NVML was initialized. */
 export type OpenDevice =
-  | { readonly handle: Pointer; readonly identity: NvmlIdentity }
+  | { readonly handle: Pointer; readonly identity: NvmlIdentity; readonly readProcesses: ProcessReader }
   /** It could not be identified. */
   | { readonly status: number };
 
@@ -24,7 +25,7 @@ export function openDevice(nvml: NvmlLibrary, index: number, events: Pointer): O
     const handle = nvml.readPointer("nvmlDeviceGetHandleByIndex_v2", index);
     const identity = identify(nvml, handle);
     nvml.supports("nvmlDeviceRegisterEvents", handle, XID_EVENT, events); // GPUs before Kepler tell no events
-    return { handle, identity };
+    return { handle, identity, readProcesses: createProcessReader(nvml, handle) };
   } catch (error) {
     const { status } = expectNvmlError(error);
     return status === STATUS.noPermission ? undefined : { status };
@@ -34,7 +35,7 @@ export function openDevice(nvml: NvmlLibrary, index: number, events: Pointer): O
 /** What NVML says about a GPU now. */
 export function readDevice(nvml: NvmlLibrary, device: OpenDevice): NvmlDevice {
   if ("status" in device) return device;
-  const { handle, identity } = device;
+  const { handle, identity, readProcesses } = device;
   try {
     identify(nvml, handle); // fails if the GPU does not answer
     return {
@@ -42,7 +43,7 @@ export function readDevice(nvml: NvmlLibrary, device: OpenDevice): NvmlDevice {
       status: 0,
       ...readRecoveryAction(nvml, handle),
       ...readMemoryFaults(nvml, handle),
-      ...readMigDevices(nvml, handle),
+      ...(readMigDevices(nvml, handle) ?? readProcesses()),
     };
   } catch (error) {
     return { identity, status: expectNvmlError(error).status };
@@ -76,9 +77,10 @@ function readMemoryFaults(
   };
 }
 
-function readMigDevices(nvml: NvmlLibrary, handle: Pointer): Pick<NvmlDevice, "migDevices"> {
+/** Undefined if the GPU is not partitioned. */
+function readMigDevices(nvml: NvmlLibrary, handle: Pointer): Pick<NvmlDevice, "migDevices"> | undefined {
   const [current, pending] = [number(), number()];
-  if (!nvml.supports("nvmlDeviceGetMigMode", handle, current, pending) || current[0] !== 1) return {};
+  if (!nvml.supports("nvmlDeviceGetMigMode", handle, current, pending) || current[0] !== 1) return undefined;
   const migDevices: NvmlMigDevice[] = [];
   const count = nvml.readNumber("nvmlDeviceGetMaxMigDeviceCount", handle);
   for (let index = 0; index < count; index++) {
@@ -93,7 +95,7 @@ function readMigDevice(nvml: NvmlLibrary, parent: Pointer, index: number): NvmlM
     const handle = nvml.readPointer("nvmlDeviceGetMigDeviceHandleByIndex", parent, index);
     const gpuInstance = nvml.readNumber("nvmlDeviceGetGpuInstanceId", handle);
     const computeInstance = nvml.readNumber("nvmlDeviceGetComputeInstanceId", handle);
-    return { ...identify(nvml, handle), gpuInstance, computeInstance };
+    return { ...identify(nvml, handle), gpuInstance, computeInstance, ...listProcesses(nvml, handle) };
   } catch (error) {
     if (expectNvmlError(error).status === STATUS.notFound) return undefined;
     throw error;
@@ -103,10 +105,4 @@ function readMigDevice(nvml: NvmlLibrary, parent: Pointer, index: number): NvmlM
 /** A number that a function of NVML sets. */
 function number(): Uint32Array {
   return new Uint32Array(1);
-}
-
-/** @throws any other error. */
-function expectNvmlError(error: unknown): NvmlError {
-  if (error instanceof NvmlError) return error;
-  throw error;
 }

@@ -22,6 +22,9 @@ const FUNCTIONS = {
   nvmlDeviceGetMigDeviceHandleByIndex: { args: ["ptr", "u32", "ptr"], returns: "i32" },
   nvmlDeviceGetGpuInstanceId: { args: ["ptr", "ptr"], returns: "i32" },
   nvmlDeviceGetComputeInstanceId: { args: ["ptr", "ptr"], returns: "i32" },
+  nvmlDeviceGetComputeRunningProcesses_v3: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
+  nvmlDeviceGetGraphicsRunningProcesses_v3: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
+  nvmlDeviceGetProcessUtilization: { args: ["ptr", "ptr", "ptr", "u64"], returns: "i32" },
   nvmlEventSetCreate: { args: ["ptr"], returns: "i32" },
   nvmlDeviceRegisterEvents: { args: ["ptr", "u64", "ptr"], returns: "i32" },
   nvmlEventSetWait_v2: { args: ["ptr", "ptr", "u32"], returns: "i32" },
@@ -43,6 +46,12 @@ export class NvmlError extends Error {
     super(`${call} failed: ${reason}`);
     this.status = status;
   }
+}
+
+/** @throws any other error. */
+export function expectNvmlError(error: unknown): NvmlError {
+  if (error instanceof NvmlError) return error;
+  throw error;
 }
 
 /** A loaded libnvidia-ml. Each method throws an {@link NvmlError} if the call fails. */
@@ -107,7 +116,7 @@ function open(path: string) {
     const { message } = error as Error;
     throw new ConfigError(
       message.startsWith("Symbol")
-        ? `Cannot use ${path}: it lacks a function of NVML: expected NVIDIA's driver 450 or later`
+        ? `Cannot use ${path}: it lacks a function of NVML: expected NVIDIA's driver 510 or later`
         : `Cannot load ${path}: expected NVIDIA's driver on this machine, and in a container its libraries, as with docker run --gpus all`,
     );
   }

@@ -3,9 +3,10 @@ import { createBackoff } from "../../../program/backoff.ts";
 import { ConfigError } from "../../../program/config_error.ts";
 import type { Logger } from "../../../program/log/log.ts";
 import type { ServerGpu } from "../gpu.ts";
-import type { GpuSource } from "../gpu_source.ts";
+import type { GpuProcesses, GpuSource } from "../gpu_source.ts";
 import type { NvmlAnswers } from "./answers.ts";
 import { type NvidiaGpu, nextGpus, unansweredGpus } from "./health.ts";
+import { gpuProcesses } from "./processes_of_gpus.ts";
 import type { ReaderMessage } from "./reader.ts";
 
 export interface NvidiaSourceOptions {
@@ -33,6 +34,7 @@ export async function openNvidiaGpus({ reader, silence = SILENCE, log }: NvidiaS
   const opened = Promise.withResolvers<NvmlAnswers>();
   let gpus: readonly NvidiaGpu[] | undefined;
   let listener: (gpus: readonly ServerGpu[]) => void = () => {};
+  let processListener: (gpus: readonly GpuProcesses[]) => void = () => {};
 
   function set(next: readonly NvidiaGpu[]): void {
     const before = gpus ?? [];
@@ -46,6 +48,7 @@ export async function openNvidiaGpus({ reader, silence = SILENCE, log }: NvidiaS
     const onAnswers = (answers: NvmlAnswers) => {
       backoff.reset();
       set(nextGpus(gpus ?? [], answers, performance.now()));
+      processListener(gpuProcesses(answers.devices));
       opened.resolve(answers);
     };
     while (!ended.signal.aborted) {
@@ -55,6 +58,7 @@ export async function openNvidiaGpus({ reader, silence = SILENCE, log }: NvidiaS
       if (failure !== undefined) {
         log.error("Cannot read the GPUs", { reason: failure });
         set(unansweredGpus(gpus));
+        processListener([]);
       }
       await backoff.wait(ended.signal).catch(() => {}); // rejects only when aborted
     }
@@ -69,6 +73,9 @@ export async function openNvidiaGpus({ reader, silence = SILENCE, log }: NvidiaS
     onChange(next) {
       listener = next;
       listener(gpus ?? []);
+    },
+    onProcesses(next) {
+      processListener = next;
     },
     async [Symbol.asyncDispose]() {
       ended.abort();

@@ -23,7 +23,7 @@ test("openNvml() names a library that does not exist, and one that is not NVML",
     ),
   );
   expect(() => openNvml("libc.so.6")).toThrow(
-    new ConfigError("Cannot use libc.so.6: it lacks a function of NVML: expected NVIDIA's driver 450 or later"),
+    new ConfigError("Cannot use libc.so.6: it lacks a function of NVML: expected NVIDIA's driver 510 or later"),
   );
 });
 
@@ -95,6 +95,61 @@ withStandIn("read() returns MIG devices, and none where there is none", async ()
     },
     { identity: B, status: 0, migDevices: [] },
   ]);
+});
+
+withStandIn(
+  "read() returns the processes of a GPU, with all of the memory and the newest utilization of each",
+  async () => {
+    const first = [
+      { pid: 10, memory: 900_000_000, utilization: 30, at: 1000 },
+      { pid: 10, memory: 900_000_000, utilization: 70, at: 2000 },
+      { pid: 11, memory: 5_000_000_000, utilization: 250, at: 1500 },
+      { pid: 11, memory: 4_000_000_000, graphics: 1 },
+      { pid: 12, memory: 100_000_000, graphics: 1 },
+    ];
+    await answer({ gpus: [{ ...A, processes: first }, B] });
+    using nvml = openNvml(library);
+    expect(nvml.read(0).devices).toEqual([
+      {
+        identity: A,
+        status: 0,
+        processes: [
+          { pid: 10, memory: 900_000_000, utilization: 70 },
+          { pid: 11, memory: 5_000_000_000, utilization: 100 },
+          { pid: 12, memory: 100_000_000, utilization: 0 },
+        ],
+      },
+      { identity: B, status: 0 },
+    ]);
+    const { processes } = nvml.read(0).devices[0] ?? {};
+    expect(processes?.map(({ utilization }) => utilization)).toEqual([0, 0, 0]); // idle since the last reading
+  },
+);
+
+withStandIn("read() returns more processes than it has room for at first", async () => {
+  const processes = Array.from({ length: 5000 }, (_, pid) => ({ pid, memory: 1_000_000, utilization: 1 }));
+  await answer({ gpus: [{ ...A, processes }] });
+  using nvml = openNvml(library);
+  expect(nvml.read(0).devices[0]?.processes).toEqual(processes);
+});
+
+withStandIn("read() returns no processes of a GPU if their memory is not available", async () => {
+  await answer({ gpus: [{ ...A, processes: [{ pid: 10, memory: 2n ** 64n - 1n }] }] });
+  using nvml = openNvml(library);
+  expect(nvml.read(0).devices).toEqual([{ identity: A, status: 0 }]);
+});
+
+withStandIn("read() returns the processes of each MIG device", async () => {
+  const mig = { memory: 17_179_869_184, name: "NVIDIA H200 MIG 1g.18gb", ci: 0 };
+  const migDevices = [
+    { ...mig, uuid: "MIG-1", gi: 7, processes: [{ pid: 10, memory: 1_000_000, utilization: 5 }] },
+    { ...mig, uuid: "MIG-2", gi: 8, processes: [] },
+  ];
+  await answer({ gpus: [{ ...A, processes: [{ pid: 10, memory: 1_000_000 }], migDevices }] });
+  using nvml = openNvml(library);
+  const [device] = nvml.read(0).devices;
+  expect(device?.processes).toBeUndefined();
+  expect(device?.migDevices?.map(({ processes }) => processes)).toEqual([[{ pid: 10, memory: 1_000_000 }], []]);
 });
 
 withStandIn("read() returns each Xid error once, with its GPU and MIG device, and none from before", async () => {

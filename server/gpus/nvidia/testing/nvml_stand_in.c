@@ -6,17 +6,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6, TIMEOUT = 10, GPU_IS_LOST = 15, UNKNOWN = 999 };
-enum { MAX_GPUS = 16, MAX_MIG = 7, MAX_XIDS = 64, TEXT = 96 };
+enum { SUCCESS = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, TIMEOUT = 10, GPU_IS_LOST = 15, UNKNOWN = 999 };
+enum { MAX_GPUS = 16, MAX_MIG = 7, MAX_XIDS = 64, MAX_PROCESSES = 8192, TEXT = 96 };
 enum { RECOVERY_ACTION = 230, XID_EVENT = 8 };
 
 typedef struct {
   char uuid[TEXT], name[TEXT];
   unsigned long long memory;
-  int status, recovery, remap_failed, retired_pending, mig, gi, ci;
+  int status, recovery, remap_failed, retired_pending, mig, gi, ci, processes;
 } device;
+
+typedef struct {
+  device *device;
+  unsigned int pid;
+  unsigned long long memory, at;
+  int utilization, graphics;
+} process;
+typedef struct { unsigned int pid; unsigned long long memory; unsigned int gi, ci; } process_info;
+typedef struct { unsigned int pid; unsigned long long at; unsigned int sm, memory, encoder, decoder; } sample;
 
 typedef struct { int gpu, number, gi, ci; } xid;
 typedef struct { device *device; unsigned long long type, data; unsigned int gi, ci; } event;
@@ -25,7 +35,8 @@ typedef struct { unsigned int id, scope; long long timestamp, latency; int type,
 // A handle is the address of a device here. Those of MIG devices follow their GPU's.
 static device devices[MAX_GPUS][1 + MAX_MIG];
 static xid xids[MAX_XIDS];
-static int gpus, xid_count, delivered, cuda, init_status, wait_status;
+static process processes[MAX_PROCESSES];
+static int gpus, process_count, xid_count, delivered, cuda, init_status, wait_status;
 static char driver[TEXT];
 
 static int number(const char *line, const char *key, int missing) {
@@ -33,12 +44,17 @@ static int number(const char *line, const char *key, int missing) {
   return at ? atoi(at + strlen(key)) : missing;
 }
 
+static unsigned long long large_number(const char *line, const char *key) {
+  const char *at = strstr(line, key);
+  return at ? strtoull(at + strlen(key), NULL, 10) : 0;
+}
+
 static void parse_device(device *d, const char *line) {
   memset(d, 0, sizeof *d);
-  const char *uuid = strstr(line, " uuid="), *name = strstr(line, " name="), *memory = strstr(line, " memory=");
+  const char *uuid = strstr(line, " uuid="), *name = strstr(line, " name=");
   if (uuid) sscanf(uuid + 6, "%95s", d->uuid);
   if (name) sscanf(name + 6, "%95[^\n]", d->name);
-  if (memory) d->memory = strtoull(memory + 8, NULL, 10);
+  d->memory = large_number(line, " memory=");
   d->status = number(line, " status=", SUCCESS);
   d->recovery = number(line, " recovery=", -1);
   d->remap_failed = number(line, " remapFailed=", -1);
@@ -46,6 +62,7 @@ static void parse_device(device *d, const char *line) {
   d->mig = number(line, " mig=", -1);
   d->gi = number(line, " gi=", 0);
   d->ci = number(line, " ci=", 0);
+  d->processes = number(line, " processes=", -1);
 }
 
 // Returns whether calls hang.
@@ -53,13 +70,17 @@ static int load(void) {
   FILE *file = fopen(STATE, "r");
   if (!file) return 0;
   int hangs = 0, mig_count = 0;
-  gpus = xid_count = init_status = wait_status = cuda = 0;
+  gpus = process_count = xid_count = init_status = wait_status = cuda = 0;
   for (char line[512]; fgets(line, sizeof line, file);) {
     if (!strncmp(line, "gpu ", 4) && gpus < MAX_GPUS) {
       parse_device(&devices[gpus++][mig_count = 0], line);
       memset(&devices[gpus - 1][1], 0, sizeof(device) * MAX_MIG);
     } else if (!strncmp(line, "mig ", 4) && gpus > 0 && mig_count < MAX_MIG) {
       parse_device(&devices[gpus - 1][++mig_count], line);
+    } else if (!strncmp(line, "process ", 8) && gpus > 0 && process_count < MAX_PROCESSES) {
+      processes[process_count++] = (process){&devices[gpus - 1][mig_count], (unsigned int)number(line, " pid=", 0),
+                                             large_number(line, " memory="), large_number(line, " at="),
+                                             number(line, " utilization=", -1), number(line, " graphics=", 0)};
     } else if (!strncmp(line, "xid ", 4) && xid_count < MAX_XIDS) {
       xids[xid_count++] = (xid){number(line, " gpu=", 0), number(line, " number=", 0), number(line, " gi=", -1),
                                 number(line, " ci=", -1)};
@@ -165,6 +186,42 @@ int nvmlDeviceGetMigDeviceHandleByIndex(device *d, unsigned int index, device **
 }
 int nvmlDeviceGetGpuInstanceId(device *d, int *out) { return set(out, d->gi); }
 int nvmlDeviceGetComputeInstanceId(device *d, int *out) { return set(out, d->ci); }
+static int list_processes(device *d, unsigned int *count, process_info *out, int graphics) {
+  int status = status_of(d);
+  if (status) return status;
+  if (d->processes < 0) return NOT_SUPPORTED;
+  unsigned int room = *count;
+  *count = 0;
+  for (int i = 0; i < process_count; i++) {
+    process p = processes[i];
+    if (p.device != d || p.graphics != graphics) continue;
+    if (*count < room) out[*count] = (process_info){p.pid, p.memory, (unsigned int)d->gi, (unsigned int)d->ci};
+    ++*count;
+  }
+  return *count > room ? INSUFFICIENT_SIZE : SUCCESS;
+}
+int nvmlDeviceGetComputeRunningProcesses_v3(device *d, unsigned int *count, process_info *out) {
+  return list_processes(d, count, out, 0);
+}
+int nvmlDeviceGetGraphicsRunningProcesses_v3(device *d, unsigned int *count, process_info *out) {
+  return list_processes(d, count, out, 1);
+}
+int nvmlDeviceGetProcessUtilization(device *d, sample *out, unsigned int *count, unsigned long long after) {
+  int status = status_of(d);
+  if (status) return status;
+  unsigned int room = *count;
+  *count = 0;
+  struct timeval now;
+  gettimeofday(&now, NULL);
+  for (int i = 0; i < process_count; i++) {
+    process p = processes[i];
+    unsigned long long at = p.at ? p.at : (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_usec;
+    if (p.device != d || p.utilization < 0 || at <= after) continue;
+    if (*count < room) out[*count] = (sample){p.pid, at, (unsigned int)p.utilization, 0, 0, 0};
+    ++*count;
+  }
+  return *count > room ? INSUFFICIENT_SIZE : *count ? SUCCESS : NOT_FOUND;
+}
 int nvmlEventSetCreate(void **out) {
   *out = &delivered;
   return SUCCESS;

@@ -30,8 +30,25 @@ type StandInGpu = StandInIdentity & {
   readonly recovery?: number;
   readonly remapFailed?: number;
   readonly retiredPending?: number;
+  readonly processes?: readonly StandInProcess[];
   /** Its partitions, if it is in MIG mode. */
-  readonly migDevices?: readonly (StandInIdentity & { readonly gi: number; readonly ci: number })[];
+  readonly migDevices?: readonly (StandInIdentity & {
+    readonly gi: number;
+    readonly ci: number;
+    readonly processes?: readonly StandInProcess[];
+  })[];
+};
+
+export type StandInProcess = {
+  readonly pid: number;
+  /** In bytes. */
+  readonly memory: number | bigint;
+  /** Percent of its last sample. Absent: it is idle. */
+  readonly utilization?: number;
+  /** Time of the sample, in microseconds. Absent: now, whenever that is. */
+  readonly at?: number;
+  /** 1: it has a graphics context. */
+  readonly graphics?: number;
 };
 
 type StandInIdentity = {
@@ -61,13 +78,22 @@ export async function writeStandIn(path: string, { system, gpus, xids = [] }: St
   const lines = [
     lineOf("system", { ...defaults, ...system }),
     ...gpus.flatMap(({ migDevices, ...gpu }) => [
-      lineOf("gpu", { ...gpu, ...(migDevices ? { mig: 1 } : {}) }),
-      ...(migDevices ?? []).map((device) => lineOf("mig", device)),
+      ...deviceLines("gpu", { ...gpu, ...(migDevices ? { mig: 1 } : {}) }),
+      ...(migDevices ?? []).flatMap((device) => deviceLines("mig", device)),
     ]),
     ...xids.map((xid) => lineOf("xid", xid)),
   ];
   await writeFile(`${path}.new`, lines.join(""));
   await rename(`${path}.new`, path); // the stand-in reads all or nothing of it
+}
+
+/** The line of a GPU or a MIG device, and those of its processes. */
+function deviceLines(
+  kind: string,
+  { processes, ...device }: StandInIdentity & { readonly processes?: readonly StandInProcess[] },
+): string[] {
+  const lines = (processes ?? []).map((process) => lineOf("process", process));
+  return [lineOf(kind, { ...device, ...(processes ? { processes: lines.length } : {}) }), ...lines];
 }
 
 /** A line of the file. The name is the last field, as it may have spaces. */
