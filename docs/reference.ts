@@ -9,6 +9,7 @@ import { createDriverMetrics } from "../plugin/driver/metrics.ts";
 import { createPluginMetrics } from "../plugin/metrics.ts";
 import { SETTINGS as PLUGIN_SETTINGS } from "../plugin/settings.ts";
 import { Configuration as ServerConfiguration } from "../server/configuration/configuration.ts";
+import { createServerMetrics } from "../server/metrics/metrics.ts";
 import { SETTINGS as SERVER_SETTINGS } from "../server/settings.ts";
 import { createMetrics as createWebhookMetrics } from "../webhook/review/metrics.ts";
 import { SETTINGS as WEBHOOK_SETTINGS } from "../webhook/settings.ts";
@@ -86,6 +87,7 @@ export async function metricsReference(): Promise<string> {
     Controller: createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 }).registry,
     "Device plugin": devicePlugin,
     Driver: driver,
+    "Pool server": createServerMetrics({ leases: () => [], usesOf: () => [], memoryOf: () => 0 }).registry,
   };
   const sections: string[] = [];
   for (const [program, registry] of Object.entries(programs)) {
@@ -98,7 +100,8 @@ export async function metricsReference(): Promise<string> {
   return `${GENERATED}\n\n# Metrics
 
 Each program serves Prometheus metrics at \`/metrics\` on \`METRICS_PORT\` (8080 in the manifests), beside the default metrics of its
-process (\`process_*\`, \`nodejs_*\`).
+process (\`process_*\`, \`nodejs_*\`). A pool server serves them at
+\`metrics.port\`, if its configuration has a mapping \`metrics\`.
 
 ${sections.join("\n")}`;
 }

@@ -25,3 +25,8 @@ export function unitsPerGpu(share: Share, gpuMemoryMb: number | undefined): numb
   if (!isKnown) return Number.POSITIVE_INFINITY;
   return Math.ceil((share.memoryMb * UNITS_PER_GPU) / gpuMemoryMb);
 }
+
+/** The memory that units of a GPU are, in whole MB. */
+export function memoryOfUnits(units: number, gpuMemoryMb: number): number {
+  return Math.floor((gpuMemoryMb * units) / UNITS_PER_GPU);
+}

@@ -6,9 +6,11 @@ import { createLeaseProcesses } from "./dataplane/processes.ts";
 import { prepareIsolation } from "./dataplane/sandbox/isolation.ts";
 import { createNamespaceConnector } from "./dataplane/sandbox/network_namespace.ts";
 import { startSandbox } from "./dataplane/sandbox/sandbox.ts";
+import { uidOf } from "./dataplane/sandbox/uids.ts";
 import { openGate } from "./gate/gate.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";
-import type { Ledger } from "./leases/ledger.ts";
+import type { Lease, Ledger } from "./leases/ledger.ts";
+import { createUseWatch, type UseWatch } from "./use/use_watch.ts";
 
 /** What the users of leases are told of the data plane. */
 export interface GateFacts {
@@ -25,19 +27,22 @@ export interface DataPlaneOptions {
   ledger: Ledger;
   /** The server's GPUs now. */
   gpus: () => readonly ServerGpu[];
+  /** Called when the process of a lease is ended because it keeps more memory than its share. */
+  onProcessEnded: (lease: Lease) => void;
   log: Logger;
 }
 
 /** The processes of leases and the gate in front of them. Disposal closes the connections and ends the processes. */
 export interface DataPlane extends AsyncDisposable {
   readonly facts: GateFacts;
+  readonly use: UseWatch;
   /** Uses another certificate for new connections. */
   useTls(tls: KeyPair): void;
 }
 
 /** @throws {ConfigError} if the machine does not let the processes be isolated, or the gate's port is in use. */
 export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlane> {
-  const { configuration, gatePort, host, tls, ledger, gpus, log } = options;
+  const { configuration, gatePort, host, tls, ledger, gpus, onProcessEnded, log } = options;
   const ended = await prepareIsolation(configuration);
   if (ended > 0) log.warn("Ended the data-plane processes of an earlier run", { processes: ended });
   await using stack = new AsyncDisposableStack();
@@ -45,6 +50,17 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const processes = stack.use(
     createLeaseProcesses({ configuration, ledger, gpus, start: startSandbox, connect: connector.connect, log }),
   );
+  const use = createUseWatch({
+    ledger,
+    gpus,
+    leaseOf: (pid) => processes.leaseOf(uidOf(pid) ?? -1),
+    toleranceMb: configuration.memoryTolerance,
+    end(lease, reason) {
+      processes.stop(lease.id, reason);
+      onProcessEnded(lease);
+    },
+    log,
+  });
   const connect = async (leaseId: string, left: AbortSignal) => ({ fd: await processes.connect(leaseId, left) });
   const open = () => openGate({ port: gatePort, host, tls, ledger, connect, log });
   const gate = stack.use(await listenOn("gate.port", gatePort, open));
@@ -53,6 +69,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const resources = stack.move();
   return {
     facts: { port: gate.port, dataPlane: { name, build } },
+    use,
     useTls: gate.useTls,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };

@@ -115,6 +115,7 @@ test.skipIf(!CAN_ISOLATE)("a gate whose port is in use is named", async () => {
     tls: TEST_SERVER,
     ledger,
     gpus: () => [],
+    onProcessEnded() {},
     log: silentLog,
   };
   expect(await openDataPlane(options).then(String, ({ message }) => message)).toBe(

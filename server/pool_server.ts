@@ -12,9 +12,11 @@ import type { ClientRules } from "./configuration/clients.ts";
 import { type DataPlaneOptions, openDataPlane } from "./data_plane.ts";
 import { createDrainReport } from "./drain.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";
+import type { GpuProcesses } from "./gpus/gpu_source.ts";
 import { endExpired } from "./leases/end_expired.ts";
 import type { LeaseStore } from "./leases/lease_store.ts";
 import { createLedger, type Ledger } from "./leases/ledger.ts";
+import { createServerMetrics, type ServerMetrics } from "./metrics/metrics.ts";
 import { createRefusalLog } from "./refusal_log.ts";
 import { createPoolService, type ServerState } from "./service.ts";
 
@@ -57,6 +59,9 @@ export interface PoolServer extends AsyncDisposable {
   readonly ledger: Ledger;
   /** The server's GPUs and clients now. */
   readonly state: ServerState;
+  readonly metrics: ServerMetrics;
+  /** Takes a reading of the processes on the GPUs. */
+  readProcesses(gpus: readonly GpuProcesses[]): void;
   setGpus(gpus: readonly ServerGpu[]): void;
   /** Begins to drain the server, or ends it. */
   setDraining(draining: boolean): void;
@@ -107,9 +112,15 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
   }
   await using stack = new AsyncDisposableStack();
   stack.defer(() => saving);
-  const dataPlane =
-    dataPlaneOptions &&
-    stack.use(await openDataPlane({ ...dataPlaneOptions, host, tls, ledger, gpus: () => currentState().gpus, log }));
+  const currentGpus = () => currentState().gpus;
+  const usesOf = (leaseId: string) => dataPlane?.use.usesOf(leaseId) ?? [];
+  const metrics = createServerMetrics({
+    leases: ledger.leases,
+    usesOf,
+    memoryOf: (gpuId) => currentGpus().find(({ id }) => id === gpuId)?.memoryMb ?? 0,
+  });
+  const common = { host, tls, ledger, gpus: currentGpus, onProcessEnded: metrics.countEnded, log };
+  const dataPlane = dataPlaneOptions && stack.use(await openDataPlane({ ...dataPlaneOptions, ...common }));
   const reportDrain = createDrainReport({ now: ledger.now, log });
   function checkLeases(): void {
     endExpired(ledger, log);
@@ -119,7 +130,7 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
   const timer = setInterval(checkLeases, LEASE_PERIOD);
   stack.defer(() => clearInterval(timer));
   const saved = async () => saving;
-  const service = wrap(createPoolService({ facts, state, ledger, saved, gate: dataPlane?.facts, log }));
+  const service = wrap(createPoolService({ facts, state, ledger, saved, gate: dataPlane?.facts, usesOf, log }));
   const server = stack.use(
     await serveGrpc({
       listen: { port, ...(host === undefined ? {} : { host }), tls, allowAnonymous: true },
@@ -135,6 +146,8 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
     get state() {
       return currentState();
     },
+    metrics,
+    readProcesses: (gpus) => dataPlane?.use.read(gpus),
     setGpus: (gpus) => state.set({ ...currentState(), gpus }),
     setDraining(draining) {
       state.set({ ...currentState(), draining });

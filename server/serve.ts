@@ -2,9 +2,11 @@ import { X509Certificate } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
+import { collectDefaultMetrics, type Registry } from "prom-client";
 import { ConfigError } from "../program/config_error.ts";
 import { readEnvironment } from "../program/environment.ts";
 import { listenOn } from "../program/http/listen.ts";
+import { serveProbes } from "../program/http/probes.ts";
 import { createLatest } from "../program/latest.ts";
 import type { Logger } from "../program/log/log.ts";
 import type { ProgramContext } from "../program/run.ts";
@@ -55,7 +57,7 @@ async function start(
   used: LoadedConfiguration,
   { program, log }: { program: readonly string[]; log: Logger },
 ): Promise<RunningServer> {
-  const { name, listen, hasRdma, leases, state, dataPlane, gate, podResources, clients, drain } = used;
+  const { name, listen, hasRdma, leases, state, dataPlane, gate, podResources, metrics, clients, drain } = used;
   const newestIdentity = createServerIdentity({ name, now: Date.now });
   async function identityOf({ tls }: LoadedConfiguration): Promise<TlsIdentity> {
     const identity = await newestIdentity(tls);
@@ -87,7 +89,9 @@ async function start(
     const now = { leases: server.ledger.leases, gpus: () => server.state.gpus };
     resources.use(await servePodResources({ ...podResources, ...now }));
   }
+  if (metrics) resources.use(await openMetrics(metrics, server.metrics.registry, log));
   source.onChange(server.setGpus);
+  source.onProcesses(server.readProcesses);
   const opened = resources.move();
   log.info("Pool server started", { port: server.port, hostname: name, gpus: source.gpus.length });
   return {
@@ -104,6 +108,18 @@ async function start(
     },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
+}
+
+async function openMetrics(
+  { host, port }: NonNullable<LoadedConfiguration["metrics"]>,
+  metrics: Registry,
+  log: Logger,
+): Promise<AsyncDisposable> {
+  collectDefaultMetrics({ register: metrics });
+  const setting = `metrics.host="${host}" and metrics.port`;
+  const probes = await serveProbes({ host, port, setting, notReady: () => undefined, metrics });
+  log.info("Metrics served", { host, port: probes.port });
+  return probes;
 }
 
 /** Opens the leases in a folder, which is created if it does not exist. @throws {ConfigError} if it cannot be. */

@@ -18,6 +18,7 @@ import { shorten } from "../program/text/quote.ts";
 import {
   type ClaimRequest,
   ClaimRequestSchema,
+  GpuUseSchema,
   InventorySchema,
   LeaseSchema,
   type PoolService,
@@ -31,6 +32,7 @@ import { isolationOf } from "./isolation.ts";
 import { endExpired, leaseFields } from "./leases/end_expired.ts";
 import type { Holder, Lease, Ledger } from "./leases/ledger.ts";
 import { isEqual } from "./leases/secret.ts";
+import type { GpuUse } from "./use/lease_use.ts";
 
 /** What a server knows now. */
 export interface ServerState {
@@ -49,6 +51,8 @@ export interface PoolServiceOptions {
   saved: () => Promise<void>;
   /** Undefined: the server forwards no calls. */
   gate?: GateFacts | undefined;
+  /** What a lease uses of its GPUs. */
+  usesOf: (leaseId: string) => readonly GpuUse[];
   log: Logger;
 }
 
@@ -95,7 +99,7 @@ const BoundedClaim = v.object({
 
 /** Creates `bitfusion.pool.v1.PoolService` for a ledger. It logs when a lease is granted, refused or ended. */
 export function createPoolService(options: PoolServiceOptions): ServiceImpl<typeof PoolService> {
-  const { state, ledger, saved, gate, log } = options;
+  const { state, ledger, saved, gate, usesOf, log } = options;
   const facts: ServerFacts = { ...options.facts, ...(gate ? { dataPlane: gate.dataPlane } : {}) };
   const gateMessage = gate ? { gate } : {};
 
@@ -259,7 +263,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       forbidPods(caller);
       expire();
       const leases = ledger.leases().filter(({ holder }) => holder.client === caller.rules.name);
-      return { leases: leases.map(leaseMessage) };
+      return { leases: leases.map((lease) => ({ ...leaseMessage(lease), uses: usesOf(lease.id).map(useMessage) })) };
     },
   };
 }
@@ -271,6 +275,11 @@ function gpuMessage(gpu: ServerGpu) {
 
 function gpuShares({ gpus }: Pick<Lease, "gpus">) {
   return gpus.map(({ gpuId, units }) => ({ gpuId, units }));
+}
+
+function useMessage({ gpuId, memoryMb, utilization }: GpuUse) {
+  const memory = { gpuId, memoryMb: BigInt(memoryMb) };
+  return create(GpuUseSchema, { ...memory, ...(utilization === undefined ? {} : { utilizationPercent: utilization }) });
 }
 
 /** @throws {ConnectError} when a name or a list is longer than any in Kubernetes. */

@@ -2,8 +2,12 @@ import type { Registry } from "prom-client";
 import { listenOn } from "./listen.ts";
 
 export interface ProbesOptions {
-  /** TCP port on all addresses, from the setting METRICS_PORT; 0 selects a free port. */
+  /** TCP port; 0 selects a free port. */
   port: number;
+  /** Address to listen on; all by default. */
+  host?: string;
+  /** The setting that has the port; METRICS_PORT by default. */
+  setting?: string;
   /** Returns what the program waits for, or undefined if it is ready. */
   notReady: () => string | undefined;
   /** Returns the body of /readyz when the program is ready; "ok" by default. */
@@ -17,10 +21,11 @@ export interface ProbesOptions {
  * @throws {ConfigError} if the port cannot be opened.
  */
 export async function serveProbes(options: ProbesOptions): Promise<{ port: number } & AsyncDisposable> {
-  const { port, notReady, detail, metrics } = options;
+  const { port, host, setting = "METRICS_PORT", notReady, detail, metrics } = options;
   const open = () =>
     Bun.serve({
       port,
+      ...(host === undefined ? {} : { hostname: host }),
       routes: {
         "/livez": new Response("ok\n"),
         "/readyz": () => readinessResponse(notReady(), detail?.()),
@@ -29,7 +34,7 @@ export async function serveProbes(options: ProbesOptions): Promise<{ port: numbe
       },
       fetch: () => new Response("Not found\n", { status: 404 }),
     });
-  const server = await listenOn("METRICS_PORT", port, open);
+  const server = await listenOn(setting, port, open);
   return { port: server.port ?? port, [Symbol.asyncDispose]: () => server.stop(true) };
 }
 

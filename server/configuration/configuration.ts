@@ -8,6 +8,7 @@ import { DataPlane } from "../dataplane/configuration.ts";
 import { Gate } from "../gate/configuration.ts";
 import { Gpus } from "../gpus/configuration.ts";
 import { Leases } from "../leases/configuration.ts";
+import { Metrics } from "../metrics/configuration.ts";
 import { PodResources } from "../podresources/configuration.ts";
 import { Clients } from "./clients.ts";
 import { Tls } from "./tls.ts";
@@ -44,6 +45,7 @@ export const Configuration = v.pipe(
       dataPlane: DataPlane,
       gate: v.optional(Gate, {}),
       podResources: PodResources,
+      metrics: Metrics,
       tls: Tls,
       clients: Clients,
       drain: setting(

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { gpuMemory } from "../../kubernetes/objects/gpu_memory.ts";
 import { DataPlaneBuild, DataPlaneName } from "../../pool/requests/data_plane.ts";
 import { setting } from "../../program/environment.ts";
 import { findUnknownPlaceholder, PLACEHOLDERS } from "./placeholders.ts";
@@ -14,6 +15,8 @@ export interface DataPlaneConfiguration {
   readonly folder: string;
   /** The first of the {@link UID_COUNT} uids that the processes have. */
   readonly firstUid: number;
+  /** How much memory a process may use of each of its GPUs beyond its share, in MB. */
+  readonly memoryTolerance: number;
 }
 
 /** A uid for each lease that can be held at once: one percent of each of 1024 GPUs. */
@@ -90,6 +93,10 @@ export const DataPlane = v.optional(
             2_000_000_000,
           ),
           `The first of ${UID_COUNT} uids. Each process has one of its own. At its start, the server ends all processes that have one of them`,
+        ),
+        memoryTolerance: setting(
+          v.optional(v.pipe(v.union([v.string(), v.number()]), v.transform(String), gpuMemory()), "512M"),
+          "How much memory of each of its GPUs a process may use beyond its share, in MB or as a quantity: a CUDA context takes some hundred MB. The server ends a process that uses more for ten seconds",
         ),
       },
       EXPECTED,

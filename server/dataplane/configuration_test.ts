@@ -19,6 +19,7 @@ test("DataPlane knows how to start Lupine, and takes more variables", () => {
       environment: { CUDA_VISIBLE_DEVICES: "{gpuUuids}", ...environment },
       folder: "/run/bitfusion-server",
       firstUid: 2_000_000_000,
+      memoryTolerance: 512,
     },
   });
 });
@@ -30,8 +31,8 @@ test("DataPlane takes any other program", () => {
     command: ["/opt/mine", "--port", "{port}"],
   };
   const common = { folder: "/run/x", firstUid: 5000 };
-  expect(parse({ custom, ...common }).output as unknown).toEqual({
-    dataPlane: { ...custom, ...common, environment: {} },
+  expect(parse({ custom, ...common, memoryTolerance: "1G" }).output as unknown).toEqual({
+    dataPlane: { ...custom, ...common, environment: {}, memoryTolerance: 1000 },
   });
 });
 

@@ -1,5 +1,5 @@
 import type { GpuShare } from "../../pool/lease.ts";
-import { UNITS_PER_GPU } from "../../pool/units.ts";
+import { memoryOfUnits } from "../../pool/units.ts";
 import type { ServerGpu } from "../gpus/gpu.ts";
 import type { DataPlaneConfiguration } from "./configuration.ts";
 import { fillIn, type PlaceholderValues } from "./placeholders.ts";
@@ -31,7 +31,7 @@ export function launchFor(
     gpuUuids: shares.map(({ gpu }) => gpu.id),
     gpuIndexes: shares.map(({ gpu }) => gpu.number),
     percent: Math.min(...shares.map(({ units }) => units)),
-    memoryMb: Math.min(...shares.map(({ gpu, units }) => Math.floor((gpu.memoryMb * units) / UNITS_PER_GPU))),
+    memoryMb: Math.min(...shares.map(({ gpu, units }) => memoryOfUnits(units, gpu.memoryMb))),
   };
   return {
     command: command.map((part) => fillIn(part, values)),

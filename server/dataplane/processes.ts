@@ -23,6 +23,9 @@ const START_TIMEOUT = 30_000;
 /** How long a process must have run so that the next one starts soon, in ms. */
 const STABLE = 60_000;
 
+/** How long connections to a process that was ended for what it did are refused, in ms: its user reads why. */
+const REFUSAL_TIME = 10_000;
+
 /** How long a process runs that nobody is connected to, in ms. Programs that connect one after the other share a process. */
 const IDLE_TIMEOUT = 5000;
 
@@ -38,6 +41,15 @@ export interface LeaseProcesses extends AsyncDisposable {
    * @throws {Error} says why there is no connection: the lease has ended, or its process does not start or does not listen.
    */
   connect(leaseId: string, closed: AbortSignal): Promise<number>;
+  /**
+   * Ends the process of a lease, if it has one. Its connections end, and for a while others fail with the reason. Then the process starts again when
+   * the lease is used.
+   *
+   * @param reason a sentence for the user of the lease, without a full stop
+   */
+  stop(leaseId: string, reason: string): void;
+  /** The id of the lease whose processes have this uid. */
+  leaseOf(uid: number): string | undefined;
 }
 
 export interface LeaseProcessesOptions {
@@ -51,6 +63,8 @@ export interface LeaseProcessesOptions {
   log: Logger;
   /** How long a connection waits for its process, in ms. */
   startTimeout?: number;
+  /** How long connections to a process that was stopped are refused, in ms. */
+  refusalTime?: number;
   /** How long a process runs that nobody is connected to, in ms. */
   idleTimeout?: number;
 }
@@ -74,6 +88,8 @@ interface Entry {
   idleTimer?: ReturnType<typeof setTimeout>;
   /** While a process that nobody was connected to ends. */
   idleEnd?: Promise<void> | undefined;
+  /** Why connections are refused for now. */
+  refusal?: string | undefined;
 }
 
 /**
@@ -84,8 +100,8 @@ interface Entry {
  * The ledger may grant the GPUs of a lease that has ended at once. So a process starts only when those of ended leases on its GPUs are gone.
  */
 export function createLeaseProcesses(options: LeaseProcessesOptions): LeaseProcesses {
-  const { configuration, ledger, gpus, start, connect, log, startTimeout = START_TIMEOUT } = options;
-  const { idleTimeout = IDLE_TIMEOUT } = options;
+  const { configuration, ledger, gpus, start, connect, log } = options;
+  const { startTimeout = START_TIMEOUT, idleTimeout = IDLE_TIMEOUT, refusalTime = REFUSAL_TIME } = options;
   const entries = new Map<string, Entry>();
   /** Those of leases that have ended, until their processes are gone. */
   const ending = new Map<Entry, Promise<void>>();
@@ -99,7 +115,7 @@ export function createLeaseProcesses(options: LeaseProcessesOptions): LeaseProce
     if (!lease || !ended) throw new Error("The lease has ended");
     const signal = AbortSignal.any([ended, shutdown.signal]);
     const process = { backoff: createBackoff(), hasFailed: false, waitsFor: "", connections: 0 };
-    const entry = { lease, signal, uid: freeUid(), ...process };
+    const entry: Entry = { lease, signal, uid: freeUid(), ...process };
     entries.set(leaseId, entry);
     signal.addEventListener("abort", () => end(entry), { once: true });
     return entry;
@@ -212,13 +228,26 @@ export function createLeaseProcesses(options: LeaseProcessesOptions): LeaseProce
       count(entry, closed);
       const timeout = AbortSignal.timeout(startTimeout);
       try {
+        if (entry.refusal !== undefined) throw new Error(entry.refusal);
         return await connectTo(entry, AbortSignal.any([timeout, entry.signal]));
       } catch (error) {
         if (entry.signal.aborted) throw new Error("The lease has ended");
+        if (entry.refusal !== undefined) throw new Error(entry.refusal);
         if (timeout.aborted) throw new Error(`The data-plane process ${entry.waitsFor}`);
         throw error;
       }
     },
+    stop(leaseId, reason) {
+      const entry = entries.get(leaseId);
+      if (!entry?.sandbox) return;
+      log.warn("Ending a data-plane process", { ...fieldsOf(entry), why: reason });
+      entry.refusal = reason;
+      setTimeout(() => {
+        entry.refusal = undefined;
+      }, refusalTime).unref();
+      void untilGone(entry);
+    },
+    leaseOf: (uid) => entries.values().find((entry) => entry.uid === uid)?.lease.id,
     async [Symbol.asyncDispose]() {
       shutdown.abort();
       await Promise.race([Promise.all(ending.values()), sleep(GRACE + KILL_TIMEOUT)]);

@@ -44,7 +44,7 @@ interface FakeProcess {
 }
 
 /** The processes of a data plane, without real ones. A process listens once it is in `listening`. */
-function fakeProcesses({ startTimeout = 20_000, idleTimeout = 20_000 } = {}) {
+function fakeProcesses({ startTimeout = 20_000, idleTimeout = 20_000, refusalTime = 20_000 } = {}) {
   const started: FakeProcess[] = [];
   const listening = new Set<number>();
   const changed = { resolve: () => {} };
@@ -77,10 +77,21 @@ function fakeProcesses({ startTimeout = 20_000, idleTimeout = 20_000 } = {}) {
     environment: {},
     folder: "/run/test",
     firstUid: 5000,
+    memoryTolerance: 512,
   };
   const connect = (pid: number) => (listening.has(pid) ? pid : undefined);
   const log = silentLog;
-  const options = { configuration, ledger, gpus: () => GPUS, start, connect, log, startTimeout, idleTimeout };
+  const options = {
+    configuration,
+    ledger,
+    gpus: () => GPUS,
+    start,
+    connect,
+    log,
+    startTimeout,
+    idleTimeout,
+    refusalTime,
+  };
   return {
     ledger,
     started,
@@ -211,6 +222,56 @@ test("a process stays while anybody is connected to it", async () => {
   }
   await until(() => started[1]?.isEnding === true);
   expect(started[0]?.isEnding).toBe(false);
+});
+
+test("a process that is stopped ends, and connections are told why", async () => {
+  const { ledger, started, processes, until } = fakeProcesses();
+  const [lease, other] = [claim(ledger, 1, 50), claim(ledger, 1, 50)];
+  await Promise.all([processes.connect(lease, OPEN), processes.connect(other, OPEN)]);
+  processes.stop(lease, "The process used too much");
+  await until(() => started[0]?.isEnding === true);
+  expect(await messageOf(processes.connect(lease, OPEN))).toBe("The process used too much");
+  started[0]?.die("it was killed by SIGKILL");
+  await nextTurn();
+  expect(await messageOf(processes.connect(lease, OPEN))).toBe("The process used too much");
+  expect(started[1]?.isEnding).toBe(false);
+  expect(await processes.connect(other, OPEN)).toBe(2);
+});
+
+test("a connection that waits for a process that is stopped is told why", async () => {
+  const { ledger, started, listening, processes, until } = fakeProcesses();
+  const lease = claim(ledger, 1, 50);
+  const connection = messageOf(processes.connect(lease, OPEN));
+  await until(() => started.length === 1);
+  listening.clear();
+  processes.stop(lease, "The process used too much");
+  started[0]?.die("it was killed by SIGTERM");
+  expect(await connection).toBe("The process used too much");
+});
+
+test("a process that was stopped starts again after a while, when its lease is used", async () => {
+  const { ledger, started, processes } = fakeProcesses({ refusalTime: 1 });
+  const lease = claim(ledger, 1, 50);
+  await processes.connect(lease, OPEN);
+  processes.stop(lease, "The process used too much");
+  started[0]?.die("it was killed by SIGTERM");
+  while ((await messageOf(processes.connect(lease, OPEN))) !== "2") await nextTurn();
+});
+
+test("a lease without a process is not refused when it is stopped", async () => {
+  const { ledger, processes } = fakeProcesses();
+  const lease = claim(ledger, 1, 50);
+  processes.stop(lease, "The process used too much");
+  expect(await processes.connect(lease, OPEN)).toBe(1);
+});
+
+test("a uid belongs to its lease until this ends", async () => {
+  const { ledger, processes } = fakeProcesses();
+  const lease = claim(ledger, 1, 50);
+  await processes.connect(lease, OPEN);
+  expect([processes.leaseOf(5000), processes.leaseOf(5001)]).toEqual([lease, undefined]);
+  ledger.release(lease);
+  expect(processes.leaseOf(5000)).toBeUndefined();
 });
 
 test("disposal ends all processes", async () => {

@@ -23,18 +23,24 @@ export async function killAll(matches: (uid: number) => boolean, signal: AbortSi
   }
 }
 
-/** The processes that match by their real uid. A zombie is none: it has no resources. */
+/** The processes that match by their real uid. */
 export function processesOf(matches: (uid: number) => boolean): number[] {
   return readdirSync("/proc").flatMap((name) => {
     if (!/^\d+$/.test(name)) return [];
-    const status = readStatus(name);
-    const uid = /^Uid:\s+(\d+)/m.exec(status)?.[1];
-    return uid !== undefined && matches(Number(uid)) && !/^State:\s+[ZX]/m.test(status) ? [Number(name)] : [];
+    const uid = uidOf(Number(name));
+    return uid !== undefined && matches(uid) ? [Number(name)] : [];
   });
 }
 
+/** The real uid of a process. Undefined if it has ended. A zombie has: it has no resources. */
+export function uidOf(pid: number): number | undefined {
+  const status = readStatus(pid);
+  const uid = /^Uid:\s+(\d+)/m.exec(status)?.[1];
+  return uid === undefined || /^State:\s+[ZX]/m.test(status) ? undefined : Number(uid);
+}
+
 /** proc_pid_status(5). Empty if the process has ended. */
-function readStatus(pid: string): string {
+function readStatus(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/status`, "latin1");
   } catch (error) {

@@ -21,6 +21,7 @@ export async function createTestDataPlane(environment: Record<string, string> = 
     environment: { PORT: "{port}", ...environment },
     folder,
     // test files run at the same time, and a server ends all processes with its uids
+    memoryTolerance: 512,
     firstUid: 1_000_000_000 + 200_000 * (ranges++ % 10_000),
   };
   return { configuration, [Symbol.asyncDispose]: () => rm(folder, { recursive: true }) };

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file bitfusion/pool/v1/pool.proto.
  */
 export const file_bitfusion_pool_v1_pool: GenFile = /*@__PURE__*/
-  fileDesc("ChxiaXRmdXNpb24vcG9vbC92MS9wb29sLnByb3RvEhFiaXRmdXNpb24ucG9vbC52MSK1AQoJSW52ZW50b3J5EhAKCGhvc3RuYW1lGAEgASgJEiQKBGdwdXMYAiADKAsyFi5iaXRmdXNpb24ucG9vbC52MS5HcHUSEAoIaGFzX3JkbWEYAyABKAgSFAoMY3VkYV92ZXJzaW9uGAQgASgJEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJEjAKCmRhdGFfcGxhbmUYBiABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5EYXRhUGxhbmUiKAoJRGF0YVBsYW5lEgwKBG5hbWUYASABKAkSDQoFYnVpbGQYAiABKAkiaAoDR3B1EgoKAmlkGAEgASgJEg0KBW1vZGVsGAIgASgJEhEKCW1lbW9yeV9tYhgDIAEoAxIPCgdoZWFsdGh5GAQgASgIEg8KB3Byb2JsZW0YBSABKAkSEQoJaXNvbGF0aW9uGAYgASgJIiYKE0dldEludmVudG9yeVJlcXVlc3QSDwoHZGV2aWNlcxgBIAMoCSJHChRHZXRJbnZlbnRvcnlSZXNwb25zZRIvCglpbnZlbnRvcnkYASABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5JbnZlbnRvcnkiTgoVV2F0Y2hJbnZlbnRvcnlSZXF1ZXN0EjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJJChZXYXRjaEludmVudG9yeVJlc3BvbnNlEi8KCWludmVudG9yeRgBIAEoCzIcLmJpdGZ1c2lvbi5wb29sLnYxLkludmVudG9yeSKBAgoMQ2xhaW1SZXF1ZXN0EicKBW93bmVyGAEgASgLMhguYml0ZnVzaW9uLnBvb2wudjEuT3duZXISDAoEZ3B1cxgCIAEoBRIRCgdwZXJjZW50GAMgASgFSAASEwoJbWVtb3J5X21iGAQgASgDSAASKgoHZmlsdGVycxgFIAMoCzIZLmJpdGZ1c2lvbi5wb29sLnYxLkZpbHRlchIPCgdncHVfaWRzGAYgAygJEhIKCnJlcXVlc3RfaWQYByABKAkSOAoOcmVzb3VyY2VfY2xhaW0YCCABKAsyIC5iaXRmdXNpb24ucG9vbC52MS5SZXNvdXJjZUNsYWltQgcKBXNoYXJlIjoKBU93bmVyEhEKCW5hbWVzcGFjZRgBIAEoCRILCgNwb2QYAiABKAkSEQoJY29udGFpbmVyGAMgASgJIl4KDVJlc291cmNlQ2xhaW0SEQoJbmFtZXNwYWNlGAEgASgJEgwKBG5hbWUYAiABKAkSCwoDdWlkGAMgASgJEgwKBG5vZGUYBCABKAkSEQoJc2hhcmVfaWRzGAUgAygJIiQKBkZpbHRlchILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAkioAEKDUNsYWltUmVzcG9uc2USJwoFbGVhc2UYASABKAsyGC5iaXRmdXNpb24ucG9vbC52MS5MZWFzZRIvCgx0aW1lX3RvX2xpdmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGc2VjcmV0GAMgASgJEiUKBGdhdGUYBCABKAsyFy5iaXRmdXNpb24ucG9vbC52MS5HYXRlIoECCgVMZWFzZRIKCgJpZBgBIAEoCRInCgVvd25lchgCIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLk93bmVyEikKBGdwdXMYAyADKAsyGy5iaXRmdXNpb24ucG9vbC52MS5HcHVTaGFyZRIuCgpncmFudGVkX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI4Cg5yZXNvdXJjZV9jbGFpbRgGIAEoCzIgLmJpdGZ1c2lvbi5wb29sLnYxLlJlc291cmNlQ2xhaW0iKQoIR3B1U2hhcmUSDgoGZ3B1X2lkGAEgASgJEg0KBXVuaXRzGAIgASgFIjgKCFNob3J0YWdlEhYKDmF2YWlsYWJsZV9ncHVzGAEgASgFEhQKDGNhcGFibGVfZ3B1cxgCIAEoBSIwCgxSZW5ld1JlcXVlc3QSEAoIbGVhc2VfaWQYASABKAkSDgoGc2VjcmV0GAIgASgJIo0BCg1SZW5ld1Jlc3BvbnNlEi8KDHRpbWVfdG9fbGl2ZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIlCgRnYXRlGAIgASgLMhcuYml0ZnVzaW9uLnBvb2wudjEuR2F0ZRIkCgRncHVzGAMgAygLMhYuYml0ZnVzaW9uLnBvb2wudjEuR3B1IjIKDlJlbGVhc2VSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCSIRCg9SZWxlYXNlUmVzcG9uc2UiNgoSQXR0YWNoTGVhc2VSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCSJxChNBdHRhY2hMZWFzZVJlc3BvbnNlEikKBGdwdXMYASADKAsyGy5iaXRmdXNpb24ucG9vbC52MS5HcHVTaGFyZRIvCgx0aW1lX3RvX2xpdmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iRgoER2F0ZRIMCgRwb3J0GAEgASgFEjAKCmRhdGFfcGxhbmUYAiABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5EYXRhUGxhbmUiEwoRTGlzdExlYXNlc1JlcXVlc3QiPgoSTGlzdExlYXNlc1Jlc3BvbnNlEigKBmxlYXNlcxgBIAMoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLkxlYXNlMvwECgtQb29sU2VydmljZRJfCgxHZXRJbnZlbnRvcnkSJi5iaXRmdXNpb24ucG9vbC52MS5HZXRJbnZlbnRvcnlSZXF1ZXN0GicuYml0ZnVzaW9uLnBvb2wudjEuR2V0SW52ZW50b3J5UmVzcG9uc2USZwoOV2F0Y2hJbnZlbnRvcnkSKC5iaXRmdXNpb24ucG9vbC52MS5XYXRjaEludmVudG9yeVJlcXVlc3QaKS5iaXRmdXNpb24ucG9vbC52MS5XYXRjaEludmVudG9yeVJlc3BvbnNlMAESSgoFQ2xhaW0SHy5iaXRmdXNpb24ucG9vbC52MS5DbGFpbVJlcXVlc3QaIC5iaXRmdXNpb24ucG9vbC52MS5DbGFpbVJlc3BvbnNlEkoKBVJlbmV3Eh8uYml0ZnVzaW9uLnBvb2wudjEuUmVuZXdSZXF1ZXN0GiAuYml0ZnVzaW9uLnBvb2wudjEuUmVuZXdSZXNwb25zZRJQCgdSZWxlYXNlEiEuYml0ZnVzaW9uLnBvb2wudjEuUmVsZWFzZVJlcXVlc3QaIi5iaXRmdXNpb24ucG9vbC52MS5SZWxlYXNlUmVzcG9uc2USXgoLQXR0YWNoTGVhc2USJS5iaXRmdXNpb24ucG9vbC52MS5BdHRhY2hMZWFzZVJlcXVlc3QaJi5iaXRmdXNpb24ucG9vbC52MS5BdHRhY2hMZWFzZVJlc3BvbnNlMAESWQoKTGlzdExlYXNlcxIkLmJpdGZ1c2lvbi5wb29sLnYxLkxpc3RMZWFzZXNSZXF1ZXN0GiUuYml0ZnVzaW9uLnBvb2wudjEuTGlzdExlYXNlc1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChxiaXRmdXNpb24vcG9vbC92MS9wb29sLnByb3RvEhFiaXRmdXNpb24ucG9vbC52MSK1AQoJSW52ZW50b3J5EhAKCGhvc3RuYW1lGAEgASgJEiQKBGdwdXMYAiADKAsyFi5iaXRmdXNpb24ucG9vbC52MS5HcHUSEAoIaGFzX3JkbWEYAyABKAgSFAoMY3VkYV92ZXJzaW9uGAQgASgJEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJEjAKCmRhdGFfcGxhbmUYBiABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5EYXRhUGxhbmUiKAoJRGF0YVBsYW5lEgwKBG5hbWUYASABKAkSDQoFYnVpbGQYAiABKAkiaAoDR3B1EgoKAmlkGAEgASgJEg0KBW1vZGVsGAIgASgJEhEKCW1lbW9yeV9tYhgDIAEoAxIPCgdoZWFsdGh5GAQgASgIEg8KB3Byb2JsZW0YBSABKAkSEQoJaXNvbGF0aW9uGAYgASgJIiYKE0dldEludmVudG9yeVJlcXVlc3QSDwoHZGV2aWNlcxgBIAMoCSJHChRHZXRJbnZlbnRvcnlSZXNwb25zZRIvCglpbnZlbnRvcnkYASABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5JbnZlbnRvcnkiTgoVV2F0Y2hJbnZlbnRvcnlSZXF1ZXN0EjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJJChZXYXRjaEludmVudG9yeVJlc3BvbnNlEi8KCWludmVudG9yeRgBIAEoCzIcLmJpdGZ1c2lvbi5wb29sLnYxLkludmVudG9yeSKBAgoMQ2xhaW1SZXF1ZXN0EicKBW93bmVyGAEgASgLMhguYml0ZnVzaW9uLnBvb2wudjEuT3duZXISDAoEZ3B1cxgCIAEoBRIRCgdwZXJjZW50GAMgASgFSAASEwoJbWVtb3J5X21iGAQgASgDSAASKgoHZmlsdGVycxgFIAMoCzIZLmJpdGZ1c2lvbi5wb29sLnYxLkZpbHRlchIPCgdncHVfaWRzGAYgAygJEhIKCnJlcXVlc3RfaWQYByABKAkSOAoOcmVzb3VyY2VfY2xhaW0YCCABKAsyIC5iaXRmdXNpb24ucG9vbC52MS5SZXNvdXJjZUNsYWltQgcKBXNoYXJlIjoKBU93bmVyEhEKCW5hbWVzcGFjZRgBIAEoCRILCgNwb2QYAiABKAkSEQoJY29udGFpbmVyGAMgASgJIl4KDVJlc291cmNlQ2xhaW0SEQoJbmFtZXNwYWNlGAEgASgJEgwKBG5hbWUYAiABKAkSCwoDdWlkGAMgASgJEgwKBG5vZGUYBCABKAkSEQoJc2hhcmVfaWRzGAUgAygJIiQKBkZpbHRlchILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAkioAEKDUNsYWltUmVzcG9uc2USJwoFbGVhc2UYASABKAsyGC5iaXRmdXNpb24ucG9vbC52MS5MZWFzZRIvCgx0aW1lX3RvX2xpdmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGc2VjcmV0GAMgASgJEiUKBGdhdGUYBCABKAsyFy5iaXRmdXNpb24ucG9vbC52MS5HYXRlIqoCCgVMZWFzZRIKCgJpZBgBIAEoCRInCgVvd25lchgCIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLk93bmVyEikKBGdwdXMYAyADKAsyGy5iaXRmdXNpb24ucG9vbC52MS5HcHVTaGFyZRIuCgpncmFudGVkX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI4Cg5yZXNvdXJjZV9jbGFpbRgGIAEoCzIgLmJpdGZ1c2lvbi5wb29sLnYxLlJlc291cmNlQ2xhaW0SJwoEdXNlcxgHIAMoCzIZLmJpdGZ1c2lvbi5wb29sLnYxLkdwdVVzZSIpCghHcHVTaGFyZRIOCgZncHVfaWQYASABKAkSDQoFdW5pdHMYAiABKAUiZQoGR3B1VXNlEg4KBmdwdV9pZBgBIAEoCRIRCgltZW1vcnlfbWIYAiABKAMSIAoTdXRpbGl6YXRpb25fcGVyY2VudBgDIAEoBUgAiAEBQhYKFF91dGlsaXphdGlvbl9wZXJjZW50IjgKCFNob3J0YWdlEhYKDmF2YWlsYWJsZV9ncHVzGAEgASgFEhQKDGNhcGFibGVfZ3B1cxgCIAEoBSIwCgxSZW5ld1JlcXVlc3QSEAoIbGVhc2VfaWQYASABKAkSDgoGc2VjcmV0GAIgASgJIo0BCg1SZW5ld1Jlc3BvbnNlEi8KDHRpbWVfdG9fbGl2ZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIlCgRnYXRlGAIgASgLMhcuYml0ZnVzaW9uLnBvb2wudjEuR2F0ZRIkCgRncHVzGAMgAygLMhYuYml0ZnVzaW9uLnBvb2wudjEuR3B1IjIKDlJlbGVhc2VSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCSIRCg9SZWxlYXNlUmVzcG9uc2UiNgoSQXR0YWNoTGVhc2VSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCSJxChNBdHRhY2hMZWFzZVJlc3BvbnNlEikKBGdwdXMYASADKAsyGy5iaXRmdXNpb24ucG9vbC52MS5HcHVTaGFyZRIvCgx0aW1lX3RvX2xpdmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iRgoER2F0ZRIMCgRwb3J0GAEgASgFEjAKCmRhdGFfcGxhbmUYAiABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5EYXRhUGxhbmUiEwoRTGlzdExlYXNlc1JlcXVlc3QiPgoSTGlzdExlYXNlc1Jlc3BvbnNlEigKBmxlYXNlcxgBIAMoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLkxlYXNlMvwECgtQb29sU2VydmljZRJfCgxHZXRJbnZlbnRvcnkSJi5iaXRmdXNpb24ucG9vbC52MS5HZXRJbnZlbnRvcnlSZXF1ZXN0GicuYml0ZnVzaW9uLnBvb2wudjEuR2V0SW52ZW50b3J5UmVzcG9uc2USZwoOV2F0Y2hJbnZlbnRvcnkSKC5iaXRmdXNpb24ucG9vbC52MS5XYXRjaEludmVudG9yeVJlcXVlc3QaKS5iaXRmdXNpb24ucG9vbC52MS5XYXRjaEludmVudG9yeVJlc3BvbnNlMAESSgoFQ2xhaW0SHy5iaXRmdXNpb24ucG9vbC52MS5DbGFpbVJlcXVlc3QaIC5iaXRmdXNpb24ucG9vbC52MS5DbGFpbVJlc3BvbnNlEkoKBVJlbmV3Eh8uYml0ZnVzaW9uLnBvb2wudjEuUmVuZXdSZXF1ZXN0GiAuYml0ZnVzaW9uLnBvb2wudjEuUmVuZXdSZXNwb25zZRJQCgdSZWxlYXNlEiEuYml0ZnVzaW9uLnBvb2wudjEuUmVsZWFzZVJlcXVlc3QaIi5iaXRmdXNpb24ucG9vbC52MS5SZWxlYXNlUmVzcG9uc2USXgoLQXR0YWNoTGVhc2USJS5iaXRmdXNpb24ucG9vbC52MS5BdHRhY2hMZWFzZVJlcXVlc3QaJi5iaXRmdXNpb24ucG9vbC52MS5BdHRhY2hMZWFzZVJlc3BvbnNlMAESWQoKTGlzdExlYXNlcxIkLmJpdGZ1c2lvbi5wb29sLnYxLkxpc3RMZWFzZXNSZXF1ZXN0GiUuYml0ZnVzaW9uLnBvb2wudjEuTGlzdExlYXNlc1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message bitfusion.pool.v1.Inventory
@@ -480,6 +480,13 @@ export type Lease = Message<"bitfusion.pool.v1.Lease"> & {
    * @generated from field: bitfusion.pool.v1.ResourceClaim resource_claim = 6;
    */
   resourceClaim?: ResourceClaim | undefined;
+
+  /**
+   * What the lease's data-plane process used of each GPU in the last second. Only in ListLeases, and only of GPUs that tell it.
+   *
+   * @generated from field: repeated bitfusion.pool.v1.GpuUse uses = 7;
+   */
+  uses: GpuUse[];
 };
 
 /**
@@ -514,6 +521,37 @@ export const GpuShareSchema: GenMessage<GpuShare> = /*@__PURE__*/
   messageDesc(file_bitfusion_pool_v1_pool, 13);
 
 /**
+ * @generated from message bitfusion.pool.v1.GpuUse
+ */
+export type GpuUse = Message<"bitfusion.pool.v1.GpuUse"> & {
+  /**
+   * @generated from field: string gpu_id = 1;
+   */
+  gpuId: string;
+
+  /**
+   * In MB (1,000,000 bytes), with what the driver keeps for each process.
+   *
+   * @generated from field: int64 memory_mb = 2;
+   */
+  memoryMb: bigint;
+
+  /**
+   * Percent of the time in which it has used the GPU, 0 to 100. Not set if the GPU does not tell it, as MIG devices.
+   *
+   * @generated from field: optional int32 utilization_percent = 3;
+   */
+  utilizationPercent?: number | undefined;
+};
+
+/**
+ * Describes the message bitfusion.pool.v1.GpuUse.
+ * Use `create(GpuUseSchema)` to create a new message.
+ */
+export const GpuUseSchema: GenMessage<GpuUse> = /*@__PURE__*/
+  messageDesc(file_bitfusion_pool_v1_pool, 14);
+
+/**
  * Detail of RESOURCE_EXHAUSTED.
  *
  * @generated from message bitfusion.pool.v1.Shortage
@@ -539,7 +577,7 @@ export type Shortage = Message<"bitfusion.pool.v1.Shortage"> & {
  * Use `create(ShortageSchema)` to create a new message.
  */
 export const ShortageSchema: GenMessage<Shortage> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 14);
+  messageDesc(file_bitfusion_pool_v1_pool, 15);
 
 /**
  * @generated from message bitfusion.pool.v1.RenewRequest
@@ -563,7 +601,7 @@ export type RenewRequest = Message<"bitfusion.pool.v1.RenewRequest"> & {
  * Use `create(RenewRequestSchema)` to create a new message.
  */
 export const RenewRequestSchema: GenMessage<RenewRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 15);
+  messageDesc(file_bitfusion_pool_v1_pool, 16);
 
 /**
  * @generated from message bitfusion.pool.v1.RenewResponse
@@ -596,7 +634,7 @@ export type RenewResponse = Message<"bitfusion.pool.v1.RenewResponse"> & {
  * Use `create(RenewResponseSchema)` to create a new message.
  */
 export const RenewResponseSchema: GenMessage<RenewResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 16);
+  messageDesc(file_bitfusion_pool_v1_pool, 17);
 
 /**
  * @generated from message bitfusion.pool.v1.ReleaseRequest
@@ -620,7 +658,7 @@ export type ReleaseRequest = Message<"bitfusion.pool.v1.ReleaseRequest"> & {
  * Use `create(ReleaseRequestSchema)` to create a new message.
  */
 export const ReleaseRequestSchema: GenMessage<ReleaseRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 17);
+  messageDesc(file_bitfusion_pool_v1_pool, 18);
 
 /**
  * @generated from message bitfusion.pool.v1.ReleaseResponse
@@ -633,7 +671,7 @@ export type ReleaseResponse = Message<"bitfusion.pool.v1.ReleaseResponse"> & {
  * Use `create(ReleaseResponseSchema)` to create a new message.
  */
 export const ReleaseResponseSchema: GenMessage<ReleaseResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 18);
+  messageDesc(file_bitfusion_pool_v1_pool, 19);
 
 /**
  * @generated from message bitfusion.pool.v1.AttachLeaseRequest
@@ -657,7 +695,7 @@ export type AttachLeaseRequest = Message<"bitfusion.pool.v1.AttachLeaseRequest">
  * Use `create(AttachLeaseRequestSchema)` to create a new message.
  */
 export const AttachLeaseRequestSchema: GenMessage<AttachLeaseRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 19);
+  messageDesc(file_bitfusion_pool_v1_pool, 20);
 
 /**
  * @generated from message bitfusion.pool.v1.AttachLeaseResponse
@@ -681,7 +719,7 @@ export type AttachLeaseResponse = Message<"bitfusion.pool.v1.AttachLeaseResponse
  * Use `create(AttachLeaseResponseSchema)` to create a new message.
  */
 export const AttachLeaseResponseSchema: GenMessage<AttachLeaseResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 20);
+  messageDesc(file_bitfusion_pool_v1_pool, 21);
 
 /**
  * A TLS port of the server, with the certificate of the pool API. A client sends the HTTP request `CONNECT <lease id>:1` with the secret of
@@ -707,7 +745,7 @@ export type Gate = Message<"bitfusion.pool.v1.Gate"> & {
  * Use `create(GateSchema)` to create a new message.
  */
 export const GateSchema: GenMessage<Gate> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 21);
+  messageDesc(file_bitfusion_pool_v1_pool, 22);
 
 /**
  * @generated from message bitfusion.pool.v1.ListLeasesRequest
@@ -720,7 +758,7 @@ export type ListLeasesRequest = Message<"bitfusion.pool.v1.ListLeasesRequest"> &
  * Use `create(ListLeasesRequestSchema)` to create a new message.
  */
 export const ListLeasesRequestSchema: GenMessage<ListLeasesRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 22);
+  messageDesc(file_bitfusion_pool_v1_pool, 23);
 
 /**
  * @generated from message bitfusion.pool.v1.ListLeasesResponse
@@ -737,7 +775,7 @@ export type ListLeasesResponse = Message<"bitfusion.pool.v1.ListLeasesResponse">
  * Use `create(ListLeasesResponseSchema)` to create a new message.
  */
 export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 23);
+  messageDesc(file_bitfusion_pool_v1_pool, 24);
 
 /**
  * One server of the pool. The server decides on its own capacity: it refuses a claim that does not fit.

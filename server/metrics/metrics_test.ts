@@ -1,0 +1,46 @@
+import { expect, test } from "bun:test";
+import { createServerMetrics } from "./metrics.ts";
+
+const OWNER = { namespace: "team-a", pod: 'tr"ain', container: "main" };
+const LEASE = {
+  id: "1",
+  holder: { client: "cluster-a", isPod: false },
+  secret: "secret",
+  owner: OWNER,
+  gpus: [{ gpuId: "GPU-a", units: 25 }],
+  grantedAt: 0,
+  expiresAt: 0,
+};
+const LABELS = 'client="cluster-a",namespace="team-a",pod="tr\\"ain",container="main",gpu="GPU-a"';
+
+test("createServerMetrics() tells the share and the use of each lease, added for each container", async () => {
+  const { registry } = createServerMetrics({
+    leases: () => [LEASE, { ...LEASE, id: "2" }],
+    usesOf: (id) => [{ gpuId: "GPU-a", memoryMb: id === "1" ? 1500 : 500, utilization: 25 }],
+    memoryOf: () => 16_000,
+  });
+  const lines = (await registry.metrics()).split("\n");
+  expect(lines).toContain(`bitfusion_server_lease_memory_share_bytes{${LABELS}} 8000000000`);
+  expect(lines).toContain(`bitfusion_server_lease_memory_used_bytes{${LABELS}} 2000000000`);
+  expect(lines).toContain(`bitfusion_server_lease_utilization_ratio{${LABELS}} 0.5`);
+});
+
+test("createServerMetrics() leaves out what is not known, and never tells secrets", async () => {
+  const { registry } = createServerMetrics({
+    leases: () => [LEASE],
+    usesOf: () => [{ gpuId: "GPU-a", memoryMb: 0 }],
+    memoryOf: () => 16_000,
+  });
+  const text = await registry.metrics();
+  expect(text).toContain(`bitfusion_server_lease_memory_used_bytes{${LABELS}} 0`);
+  expect(text).not.toContain("bitfusion_server_lease_utilization_ratio{");
+  expect(text).not.toContain("secret");
+});
+
+test("createServerMetrics() counts processes that were ended, by client and namespace", async () => {
+  const metrics = createServerMetrics({ leases: () => [], usesOf: () => [], memoryOf: () => 0 });
+  metrics.countEnded(LEASE);
+  expect(await metrics.registry.metrics()).toContain(
+    'bitfusion_server_ended_processes_total{client="cluster-a",namespace="team-a"} 1',
+  );
+});
