@@ -1,5 +1,5 @@
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtemp, rm } from "node:fs/promises";
+import { copyFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createClient } from "@connectrpc/connect";
@@ -30,9 +30,12 @@ async function start() {
   const state = join(root, "state");
   const setProcesses = (...processes: StandInProcess[]) => writeStandIn(state, { gpus: [{ ...GPU, processes }] });
   await setProcesses();
+  const library = await buildStandIn(root, state);
+  const limiter = { library: join(folder, "limiter.so") };
+  await copyFile(library, limiter.library); // any library will do
   const path = await writeTestConfiguration(join(root, "server"), {
-    gpus: { nvidia: { library: await buildStandIn(root, state) } },
-    dataPlane: { custom: { name, build, command, environment }, folder, firstUid },
+    gpus: { nvidia: { library } },
+    dataPlane: { custom: { name, build, command, environment }, limiter, folder, firstUid },
     gate: { port: 0 },
     metrics: { port: 0 },
   });
@@ -48,6 +51,7 @@ async function start() {
   return {
     client,
     program,
+    limiter,
     setProcesses,
     /** The pid of the data-plane process that started first, second and so on. */
     pidOf: (index: number) => processesOf((uid) => uid === firstUid + index)[0] ?? 0,
@@ -113,5 +117,21 @@ test.skipIf(!CAN_ISOLATE || !HAS_COMPILER)(
     expect((await server.client.listLeases({})).leases.map(({ id }) => id)).toContain(lease.id);
     neighbours.socket.write("still here\n");
     await neighbours.received((text) => text.endsWith('"still here"\n'));
+  },
+);
+
+test.skipIf(!CAN_ISOLATE || !HAS_COMPILER)(
+  "the process of a lease loads the limiter, with the lease's share, and the inventory tells what it limits",
+  async () => {
+    await using server = await start();
+    const tunnel = await server.open(await server.claim("train", 25));
+    tunnel.socket.write("environment\n");
+    const answer = await tunnel.received((text) => text.endsWith("}\n"));
+    expect(JSON.parse(answer.split("\r\n\r\n")[1] ?? "")).toMatchObject({
+      LD_PRELOAD: server.limiter.library,
+      CUDA_DEVICE_MEMORY_LIMIT_0: "4000000000",
+    });
+    const { inventory } = await server.client.getInventory({});
+    expect(inventory?.gpus.map(({ isolation }) => isolation)).toEqual(["memory"]);
   },
 );

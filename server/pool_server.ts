@@ -130,7 +130,9 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
   const timer = setInterval(checkLeases, LEASE_PERIOD);
   stack.defer(() => clearInterval(timer));
   const saved = async () => saving;
-  const service = wrap(createPoolService({ facts, state, ledger, saved, gate: dataPlane?.facts, usesOf, log }));
+  const limits = dataPlaneOptions?.configuration.limiter?.limits;
+  const gate = dataPlane?.facts;
+  const service = wrap(createPoolService({ facts, state, ledger, saved, gate, limits, usesOf, log }));
   const server = stack.use(
     await serveGrpc({
       listen: { port, ...(host === undefined ? {} : { host }), tls, allowAnonymous: true },

@@ -27,6 +27,7 @@ import {
 import { type Caller, findCaller, gpusOf } from "./access.ts";
 import type { ClientRules } from "./configuration/clients.ts";
 import type { GateFacts } from "./data_plane.ts";
+import type { Limiter } from "./dataplane/limiter.ts";
 import type { ServerGpu } from "./gpus/gpu.ts";
 import { isolationOf } from "./isolation.ts";
 import { endExpired, leaseFields } from "./leases/end_expired.ts";
@@ -51,6 +52,8 @@ export interface PoolServiceOptions {
   saved: () => Promise<void>;
   /** Undefined: the server forwards no calls. */
   gate?: GateFacts | undefined;
+  /** What the limiter of the data plane limits, if it has one. */
+  limits?: Limiter["limits"] | undefined;
   /** What a lease uses of its GPUs. */
   usesOf: (leaseId: string) => readonly GpuUse[];
   log: Logger;
@@ -99,7 +102,7 @@ const BoundedClaim = v.object({
 
 /** Creates `bitfusion.pool.v1.PoolService` for a ledger. It logs when a lease is granted, refused or ended. */
 export function createPoolService(options: PoolServiceOptions): ServiceImpl<typeof PoolService> {
-  const { state, ledger, saved, gate, usesOf, log } = options;
+  const { state, ledger, saved, gate, limits, usesOf, log } = options;
   const facts: ServerFacts = { ...options.facts, ...(gate ? { dataPlane: gate.dataPlane } : {}) };
   const gateMessage = gate ? { gate } : {};
 
@@ -122,6 +125,10 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
     const lease = ledger.get(leaseId);
     if (lease?.holder.client !== rules.name) return undefined;
     return !isPod || (lease.holder.isPod && isEqual(lease.secret, secret)) ? lease : undefined;
+  }
+  function gpuMessage(gpu: ServerGpu) {
+    const { id, model, memoryMb, healthy, problem = "" } = gpu;
+    return { id, model, memoryMb: BigInt(memoryMb), healthy, problem, isolation: isolationOf(gpu, limits) };
   }
   function inventoryOf(gpus: readonly ServerGpu[], { draining }: Pick<ServerState, "draining">) {
     return create(InventorySchema, {
@@ -193,7 +200,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       const matching = new Set(
         gpus
           .filter((gpu) => gpuIds.length === 0 || gpuIds.includes(gpu.id))
-          .filter((gpu) => matchesAll(attributesOf({ facts }, { ...gpu, isolation: isolationOf(gpu) })))
+          .filter((gpu) => matchesAll(attributesOf({ facts }, { ...gpu, isolation: isolationOf(gpu, limits) })))
           .map(({ id }) => id),
       );
       const holder = { client: rules.name, isPod };
@@ -266,11 +273,6 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       return { leases: leases.map((lease) => ({ ...leaseMessage(lease), uses: usesOf(lease.id).map(useMessage) })) };
     },
   };
-}
-
-function gpuMessage(gpu: ServerGpu) {
-  const { id, model, memoryMb, healthy, problem = "" } = gpu;
-  return { id, model, memoryMb: BigInt(memoryMb), healthy, problem, isolation: isolationOf(gpu) };
 }
 
 function gpuShares({ gpus }: Pick<Lease, "gpus">) {

@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { gpuMemory } from "../../kubernetes/objects/gpu_memory.ts";
 import { DataPlaneBuild, DataPlaneName } from "../../pool/requests/data_plane.ts";
 import { setting } from "../../program/environment.ts";
+import { isLimiterVariable, LIMITS, type Limiter as LimiterConfiguration } from "./limiter.ts";
 import { findUnknownPlaceholder, PLACEHOLDERS } from "./placeholders.ts";
 
 /** What runs for each lease. Command and environment have placeholders. */
@@ -11,6 +12,8 @@ export interface DataPlaneConfiguration {
   readonly build: string;
   readonly command: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
+  /** Undefined: nothing keeps a process within its share before it has used more. */
+  readonly limiter?: LimiterConfiguration | undefined;
   /** The folder in which each lease has its own. */
   readonly folder: string;
   /** The first of the {@link UID_COUNT} uids that the processes have. */
@@ -41,6 +44,25 @@ const Environment = v.record(
   "expected a mapping of names to texts",
 );
 
+const EXPECTED_LIBRARY = "expected an absolute path, not in /tmp, /var/tmp or /dev/shm, which processes do not see";
+
+const Limiter = v.strictObject(
+  {
+    library: setting(
+      v.pipe(
+        v.string(EXPECTED_LIBRARY),
+        v.regex(/^\/(?!(tmp|var\/tmp|dev\/shm)\/)[^\s:]+$/, EXPECTED_LIBRARY), // LD_PRELOAD separates libraries by white space and colons
+      ),
+      "A library that limits what processes use of GPUs by the variables of HAMi-core (`libvgpu.so`). Each process loads it (`LD_PRELOAD`)",
+    ),
+    limits: setting(
+      v.optional(v.picklist(LIMITS, `expected ${LIMITS.join(" or ")}`), "memory"),
+      "What it limits, `memory` or `memory-and-compute`: the `isolation` of the GPUs",
+    ),
+  },
+  "expected a mapping with the key library",
+);
+
 const common = {
   build: setting(DataPlaneBuild, "The build, as the clients that match it name theirs"),
   environment: setting(
@@ -67,6 +89,8 @@ const Custom = v.strictObject({
 const LUPINE_ENVIRONMENT = { LUPINE_PORT: "{port}", CUDA_VISIBLE_DEVICES: "{gpuUuids}" };
 
 const EXPECTED = "expected a mapping with the key lupine or custom";
+const EXPECTED_ENVIRONMENT =
+  "expected an environment without LD_PRELOAD, CUDA_REDIRECT, CUDA_DEVICE_MEMORY_* and CUDA_DEVICE_SM_LIMIT*: the limiter sets them";
 
 /** The part `dataPlane` of a server's configuration. Undefined: GPUs are leased, and the server forwards no calls. */
 export const DataPlane = v.optional(
@@ -75,6 +99,7 @@ export const DataPlane = v.optional(
       {
         lupine: v.optional(Lupine),
         custom: v.optional(Custom),
+        limiter: v.optional(Limiter),
         folder: setting(
           v.optional(
             v.pipe(v.string("expected an absolute path"), v.startsWith("/", "expected an absolute path")),
@@ -106,6 +131,10 @@ export const DataPlane = v.optional(
       lupine
         ? { name: "lupine", ...common, ...lupine, environment: { ...LUPINE_ENVIRONMENT, ...lupine.environment } }
         : custom && { ...common, ...custom },
+    ),
+    v.check(
+      (plane) => !plane?.limiter || !Object.keys(plane.environment).some(isLimiterVariable),
+      EXPECTED_ENVIRONMENT,
     ),
   ),
 );

@@ -36,6 +36,14 @@ test("DataPlane takes any other program", () => {
   });
 });
 
+test("DataPlane takes a limiter, which limits memory by default", () => {
+  const library = "/opt/hami/libvgpu.so";
+  const limiterOf = (limiter: object) => parse({ lupine: { build: "1" }, limiter }).output as unknown;
+  expect(limiterOf({ library })).toMatchObject({ dataPlane: { limiter: { library, limits: "memory" } } });
+  const both = { library, limits: "memory-and-compute" };
+  expect(limiterOf(both)).toMatchObject({ dataPlane: { limiter: both } });
+});
+
 const EXPECTED = "expected a mapping with the key lupine or custom";
 const PLACEHOLDERS = "{port}, {gpuUuids}, {gpuIndexes}, {percent}, {memoryMb}, {leaseFolder}";
 const custom = { name: "mine", build: "1", command: ["a"] };
@@ -80,6 +88,21 @@ test.each([
     "uids of people",
     { custom, firstUid: 500 },
     "dataPlane.firstUid is 500: expected the first of 102400 uids that nothing else uses, from 1000 to 4294864894",
+  ],
+  [
+    "a limiter in the folder of temporary files",
+    { custom, limiter: { library: "/tmp/libvgpu.so" } },
+    'dataPlane.limiter.library is "/tmp/libvgpu.so": expected an absolute path, not in /tmp, /var/tmp or /dev/shm, which processes do not see',
+  ],
+  [
+    "a limiter of something else",
+    { custom, limiter: { library: "/opt/libvgpu.so", limits: "compute" } },
+    'dataPlane.limiter.limits is "compute": expected memory or memory-and-compute',
+  ],
+  [
+    "a variable of the limiter",
+    { custom: { ...custom, environment: { LD_PRELOAD: "/opt/a.so" } }, limiter: { library: "/opt/libvgpu.so" } },
+    "dataPlane: expected an environment without LD_PRELOAD, CUDA_REDIRECT, CUDA_DEVICE_MEMORY_* and CUDA_DEVICE_SM_LIMIT*: the limiter sets them",
   ],
   ["a relative folder", { custom, folder: "run" }, 'dataPlane.folder is "run": expected an absolute path'],
 ])("DataPlane rejects %s", (_, dataPlane, reason) => {

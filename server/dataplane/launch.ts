@@ -2,13 +2,9 @@ import type { GpuShare } from "../../pool/lease.ts";
 import { memoryOfUnits } from "../../pool/units.ts";
 import type { ServerGpu } from "../gpus/gpu.ts";
 import type { DataPlaneConfiguration } from "./configuration.ts";
+import { limit } from "./limiter.ts";
 import { fillIn, type PlaceholderValues } from "./placeholders.ts";
-
-/** A process to start, without a shell. */
-export interface Launch {
-  readonly command: readonly string[];
-  readonly environment: Readonly<Record<string, string>>;
-}
+import type { Launch } from "./sandbox/launch.ts";
 
 /**
  * Returns the process of a lease.
@@ -16,7 +12,7 @@ export interface Launch {
  * @throws {Error} if the server does not have one of the lease's GPUs any more.
  */
 export function launchFor(
-  { command, environment }: Pick<DataPlaneConfiguration, "command" | "environment">,
+  { command, environment, limiter }: Pick<DataPlaneConfiguration, "command" | "environment" | "limiter">,
   lease: { readonly gpus: readonly GpuShare[] },
   gpus: readonly ServerGpu[],
   place: Pick<PlaceholderValues, "port" | "leaseFolder">,
@@ -33,8 +29,9 @@ export function launchFor(
     percent: Math.min(...shares.map(({ units }) => units)),
     memoryMb: Math.min(...shares.map(({ gpu, units }) => memoryOfUnits(units, gpu.memoryMb))),
   };
-  return {
+  const launch = {
     command: command.map((part) => fillIn(part, values)),
     environment: Object.fromEntries(Object.entries(environment).map(([name, value]) => [name, fillIn(value, values)])),
   };
+  return limiter ? limit(launch, limiter, shares, place.leaseFolder) : launch;
 }

@@ -1,6 +1,6 @@
 import { chown, mkdir, rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Launch } from "../launch.ts";
+import type { Launch } from "./launch.ts";
 import { readLines } from "./output.ts";
 import { kill, killAll } from "./uids.ts";
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmod, chown, readdir, writeFile } from "node:fs/promises";
+import { chmod, chown, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ConfigError } from "../../../program/config_error.ts";
 import { ask, CAN_ISOLATE, createTestDataPlane } from "../testing/sandboxes.ts";
@@ -9,6 +9,17 @@ import { type Sandbox, startSandbox } from "./sandbox.ts";
 import { processesOf } from "./uids.ts";
 
 const PORT = 14_833;
+
+const HAS_COMPILER = Bun.which("cc") !== null;
+
+/** Compiles a library that runs these statements of C in each process that loads it. */
+async function compileLibrary(path: string, statements: string): Promise<void> {
+  const source = `#include <stdio.h>\n#include <unistd.h>\n__attribute__((constructor)) static void loaded(void) { ${statements} }\n`;
+  const compiler = Bun.spawn(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", path], {
+    stdio: [new Blob([source]), "inherit", "inherit"],
+  });
+  expect(await compiler.exited).toBe(0);
+}
 
 describe.skipIf(!CAN_ISOLATE)("a sandbox", () => {
   const stack = new AsyncDisposableStack();
@@ -143,6 +154,37 @@ describe.skipIf(!CAN_ISOLATE)("prepareIsolation()", () => {
     expect(await prepareIsolation(configuration)).toBe(1);
     await ended;
     expect(await readdir(configuration.folder)).toEqual(["other"]);
+  });
+
+  test.skipIf(!HAS_COMPILER)(
+    "tries the limiter out, which the process then loads, and the programs that isolate it do not",
+    async () => {
+      await using other = await createTestDataPlane();
+      const { folder, firstUid } = other.configuration;
+      const [library, seen] = [join(folder, "limiter.so"), join(folder, "seen")];
+      await writeFile(seen, "");
+      await chmod(seen, 0o666);
+      await compileLibrary(
+        library,
+        `FILE *seen = fopen("${seen}", "a"); fprintf(seen, "%u\\n", getuid()); fclose(seen);`,
+      );
+      const configuration = { ...other.configuration, limiter: { library, limits: "memory" } as const };
+      expect(await prepareIsolation(configuration)).toBe(0);
+      expect(await readFile(seen, "utf8")).toBe(`${firstUid}\n`);
+    },
+  );
+
+  test.each([
+    ["does not exist", async () => {}],
+    ["is no library", (path: string) => writeFile(path, "text")],
+  ])("rejects a limiter that %s", async (_, create) => {
+    await using other = await createTestDataPlane();
+    const library = join(other.configuration.folder, "limiter.so");
+    await create(library);
+    const configuration = { ...other.configuration, limiter: { library, limits: "memory" } as const };
+    const error = await prepareIsolation(configuration).catch((error) => error);
+    expect(error).toBeInstanceOf(ConfigError);
+    expect(error.message).toStartWith(`Cannot use the limiter of dataPlane: ERROR: ld.so: object '${library}'`);
   });
 
   test("says what is missing", async () => {
