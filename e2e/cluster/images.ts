@@ -30,11 +30,13 @@ export const IMAGES: readonly Image[] = [
   { name: CLIENT_FILES, target: "client", nodes: "workers" },
 ];
 
+const TARGETS = ["--build-context", "nvml=server/gpus/nvidia/testing", "e2e/images"];
+
 /** Builds each image from this checkout. */
 export async function buildImages(signal: AbortSignal): Promise<void> {
   // Sequentially: the images share their first stage.
   for (const { name, dockerfile, target } of IMAGES) {
-    const source = dockerfile ? ["-f", dockerfile, "."] : ["--target", `${target}`, "e2e/images"];
+    const source = dockerfile ? ["-f", dockerfile, "."] : ["--target", `${target}`, ...TARGETS];
     await exec(["docker", "build", "--quiet", "-t", name, ...source], { signal });
   }
 }

@@ -73,7 +73,13 @@ export async function buildStandIn(folder: string, state: string): Promise<strin
 }
 
 /** Writes what the stand-in answers from now on to the file that it reads. */
-export async function writeStandIn(path: string, { system, gpus, xids = [] }: StandInState): Promise<void> {
+export async function writeStandIn(path: string, state: StandInState): Promise<void> {
+  await writeFile(`${path}.new`, formatStandIn(state));
+  await rename(`${path}.new`, path); // the stand-in reads all or nothing of it
+}
+
+/** The content of the file that the stand-in reads. */
+export function formatStandIn({ system, gpus, xids = [] }: StandInState): string {
   const defaults = { driver: "580.65.06", cuda: 13_000 };
   const lines = [
     lineOf("system", { ...defaults, ...system }),
@@ -83,8 +89,7 @@ export async function writeStandIn(path: string, { system, gpus, xids = [] }: St
     ]),
     ...xids.map((xid) => lineOf("xid", xid)),
   ];
-  await writeFile(`${path}.new`, lines.join(""));
-  await rename(`${path}.new`, path); // the stand-in reads all or nothing of it
+  return lines.join("");
 }
 
 /** The line of a GPU or a MIG device, and those of its processes. */
