@@ -7,9 +7,11 @@ import { escapeControls, shorten } from "./quote.ts";
  */
 export function describeIssue(issue: v.BaseIssue<unknown>): string {
   const field = shorten(escapeControls(v.getDotPath(issue) ?? "the document"));
-  const isExplained = issue.message.startsWith("expected");
-  if (issue.expected === "never") return isExplained ? `${field}: ${issue.message}` : `${field} is not a known field`;
-  const expectation = isExplained ? issue.message : `expected ${issue.expected}`;
+  if (issue.expected === "never") {
+    const isExplained = issue.message.startsWith("expected no such field");
+    return isExplained ? `${field}: ${issue.message}` : `${field} is not a known field`;
+  }
+  const expectation = issue.message.startsWith("expected") ? issue.message : `expected ${issue.expected}`;
   if (issue.received === "undefined") {
     return issue.message.startsWith("Invalid key") ? `${field} is not set` : `${field} is not set: ${expectation}`;
   }
