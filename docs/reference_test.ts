@@ -6,6 +6,7 @@ import { SETTINGS as CONTROLLER } from "../controller/settings.ts";
 import { SETTINGS as PLUGIN } from "../plugin/settings.ts";
 import { Configuration, parseConfiguration } from "../server/configuration/configuration.ts";
 import { SETTINGS as SERVER } from "../server/settings.ts";
+import { parseCatalogue } from "../webhook/clients/catalogue.ts";
 import { SETTINGS as WEBHOOK } from "../webhook/settings.ts";
 import { fieldsOf, references } from "./reference.ts";
 
@@ -34,6 +35,14 @@ test("the configuration in the guide for GPU machines is valid", async () => {
     gpus: { nvidia: {} },
     dataPlane: { name: "lupine", command: ["/opt/lupine/bin/lupine_driver_server"] },
   });
+});
+
+test("the client catalogue in the guide for GPU machines is valid, and fits its server", async () => {
+  const guide = await Bun.file(join(import.meta.dir, "gpu-server.md")).text();
+  const [, example = ""] = /^```yaml\n(default:.*?)^```/ms.exec(guide) ?? [];
+  const { default: name, clients } = parseCatalogue(example, "the example");
+  const [, build] = /^ {4}build: (.*)$/m.exec(guide) ?? [];
+  expect(clients).toMatchObject([{ name, dataPlane: { name: "lupine", build }, sidecar: {} }]);
 });
 
 test("the examples of a pool server's configuration are valid, and the first shows each field but some alternatives", async () => {
