@@ -15,9 +15,6 @@ export interface PoolServer {
   readonly hasDataPlane?: boolean;
 }
 
-/** The folder `/tmp` of a server without a data plane, such as bitfusion-pool-b, with its sockets. */
-export const POOL_B_FILES = resolve("reports/pool_b");
-
 /** The pool servers that kind/kustomization.yaml and the token refer to. The second one runs as README says. */
 export const SERVERS: readonly PoolServer[] = [
   { name: "bitfusion-pool-a", configuration: "pool_a.yaml", hasDataPlane: true },
@@ -49,7 +46,7 @@ export async function startPool({ servers = SERVERS, keep = false }: PoolOptions
   };
   try {
     for (const server of servers) {
-      const container = server.hasDataPlane ? await withDataPlane(server) : await withoutDataPlane();
+      const container = server.hasDataPlane ? await withDataPlane(server) : await withoutDataPlane(server);
       container
         .withName(server.name)
         .withNetworkMode("kind")
@@ -64,13 +61,19 @@ export async function startPool({ servers = SERVERS, keep = false }: PoolOptions
   return { [Symbol.asyncDispose]: stop };
 }
 
+/** The folder of this machine that is `/tmp` of a server without a data plane. */
+export function temporaryFolder(server: string): string {
+  return resolve("reports", server);
+}
+
 /** A server as README starts it. */
-async function withoutDataPlane(): Promise<GenericContainer> {
-  await rm(POOL_B_FILES, { recursive: true, force: true });
-  await mkdir(POOL_B_FILES, { recursive: true });
+async function withoutDataPlane({ name }: PoolServer): Promise<GenericContainer> {
+  const folder = temporaryFolder(name);
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true });
   return new GenericContainer(SERVER_IMAGE).withUser(`${userInfo().uid}:${userInfo().gid}`).withBindMounts([
     { source: resolve("kind"), target: CONFIGURATION_FOLDER, mode: "ro" },
-    { source: POOL_B_FILES, target: "/tmp", mode: "rw" },
+    { source: folder, target: "/tmp", mode: "rw" },
   ]);
 }
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { createClient } from "@connectrpc/connect";
 import { connectUnix } from "../../grpc/client.ts";
 import { PodResourcesLister } from "../../proto/gen/podresources/v1/api_pb.ts";
-import { POOL_B_FILES } from "../cluster/pool.ts";
+import { temporaryFolder } from "../cluster/pool.ts";
 import { exec } from "../steps/exec.ts";
 import { apply, kubectl, waitFor, waitForSuccess } from "../steps/kubectl.ts";
 import { sharePod } from "../steps/pods.ts";
@@ -52,7 +52,7 @@ scenario(
 
 scenario.concurrent("a pool server tells the machine's programs which pods use its GPUs", async (namespace) => {
   await startHolder(namespace);
-  using channel = connectUnix(join(POOL_B_FILES, "kubelet.sock"));
+  using channel = connectUnix(join(temporaryFolder("bitfusion-pool-b"), "kubelet.sock"));
   const client = createClient(PodResourcesLister, channel.transport);
   const own = async () => (await client.list({})).podResources.filter((pod) => pod.namespace === namespace);
   const devices = [{ resourceName: "nvidia.com/gpu", deviceIds: ["bitfusion-pool-b:56001/0"] }];
