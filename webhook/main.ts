@@ -72,6 +72,7 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
       catalogue,
       pool,
       allocation,
+      readNvidiaGpu: settings.READ_NVIDIA_GPU === "on",
       ...(gpuMemoryMb === undefined ? {} : { gpuMemoryMb }),
     }),
     ensureToken:

@@ -20,6 +20,10 @@ export const SETTINGS = {
     v.optional(v.picklist(["copy", "off"], "expected copy or off"), "copy"),
     "With `ALLOCATION=units`. `copy`: the webhook copies the pool's token into the namespaces of annotated pods. `off`: the namespaces must have it",
   ),
+  READ_NVIDIA_GPU: setting(
+    v.optional(v.picklist(["on", "off"], "expected on or off"), "on"),
+    "`on`: a limit `nvidia.com/gpu` of an annotated pod requests GPUs of the pool. `off`: it is left alone, for nodes with GPUs of their own",
+  ),
   ALLOCATION: setting(
     allocation(),
     "`claims`: the scheduler shares the pool exactly. `units`: each node counts by itself. The component `components/units` sets it for all programs",

@@ -9,6 +9,7 @@ test("readSettings() has a default for each variable, and the default catalogue 
     PORT: 8443,
     METRICS_PORT: 0,
     TOKENS: "copy",
+    READ_NVIDIA_GPU: "on",
     ALLOCATION: "claims",
     POD_NAMESPACE: "bitfusion-system",
   });
@@ -17,12 +18,21 @@ test("readSettings() has a default for each variable, and the default catalogue 
 
 test("readSettings() reads the variables, and treats an empty one as not set", () => {
   const files = { TLS_CERT_FILE: "/tls/tls.crt", TLS_KEY_FILE: "/tls/tls.key", CLIENTS_FILE: "/etc/clients.yaml" };
-  const environment = { ...files, PORT: "0", METRICS_PORT: "9090", TOKENS: "off", POD_NAMESPACE: "", HOME: "/root" };
+  const environment = {
+    ...files,
+    PORT: "0",
+    METRICS_PORT: "9090",
+    TOKENS: "off",
+    READ_NVIDIA_GPU: "off",
+    POD_NAMESPACE: "",
+    HOME: "/root",
+  };
   expect(readSettings(environment)).toEqual({
     ...files,
     PORT: 0,
     METRICS_PORT: 9090,
     TOKENS: "off",
+    READ_NVIDIA_GPU: "off",
     ALLOCATION: "claims",
     POD_NAMESPACE: "bitfusion-system",
   });
@@ -54,6 +64,7 @@ test.each<[environment: Record<string, string>, message: string]>([
   [{ METRICS_PORT: "-1" }, `Cannot use METRICS_PORT="-1": ${PORT}`],
   [{ ALLOCATION: "both" }, 'Cannot use ALLOCATION="both": expected claims or units'],
   [{ TOKENS: "maybe" }, 'Cannot use TOKENS="maybe": expected copy or off'],
+  [{ READ_NVIDIA_GPU: "yes" }, 'Cannot use READ_NVIDIA_GPU="yes": expected on or off'],
   [{ TOTAL_GPU_MEMORY: "lots" }, `Cannot use TOTAL_GPU_MEMORY="lots": ${MEMORY}`],
   [{ TOTAL_GPU_MEMORY: "0" }, `Cannot use TOTAL_GPU_MEMORY="0": ${MEMORY}`],
   [{ TOTAL_GPU_MEMORY: "-16G" }, `Cannot use TOTAL_GPU_MEMORY="-16G": ${MEMORY}`],

@@ -1,4 +1,4 @@
-import { ANNOTATIONS, SHARE_LIMITS, UNITS } from "../../webhook/pod/keys.ts";
+import { ANNOTATIONS, NVIDIA_GPU, SHARE_LIMITS, UNITS } from "../../webhook/pod/keys.ts";
 import type { Random } from "../common/random.ts";
 
 const MODES = ["all", "yes", "ON", "injection", "no", "off", "", "maybe", "constructor"];
@@ -50,6 +50,7 @@ function randomPod(random: Random) {
         ...(random.chance(0.1) ? { [ANNOTATIONS.os]: random.pick(["linux", "ubuntu20", "lupine", "x"]) } : {}),
         ...(random.chance(0.1) ? { [ANNOTATIONS.version]: random.pick(["1", "450", "0"]) } : {}),
         ...(random.chance(0.1) ? { [ANNOTATIONS.filter]: random.pick(["a=b", " a=b  c=d ", "\n", "; rm -rf /"]) } : {}),
+        ...(random.chance(0.1) ? { [ANNOTATIONS.percent]: random.pick(["50", "101", "x"]) } : {}),
         ...(random.chance(0.05) ? { [ANNOTATIONS.status]: "injected" } : {}),
       },
     },
@@ -86,6 +87,7 @@ function randomContainer(random: Random, index: number) {
 
 function randomResources(random: Random): Record<string, string | number> {
   const quantity = (usual: string) => (random.chance(0.95) ? usual : random.pick(QUANTITIES));
+  if (random.chance(0.2)) return { cpu: "1", [NVIDIA_GPU]: quantity("1") };
   return {
     cpu: "1",
     ...(random.chance(0.8) ? { [SHARE_LIMITS.num]: quantity("1") } : {}),
@@ -93,6 +95,7 @@ function randomResources(random: Random): Record<string, string | number> {
     ...(random.chance(0.05) ? { [SHARE_LIMITS.amount]: quantity("1") } : {}),
     ...(random.chance(0.05) ? { [SHARE_LIMITS.memory]: quantity("8Gi") } : {}),
     ...(random.chance(0.05) ? { [UNITS]: quantity("50") } : {}),
+    ...(random.chance(0.05) ? { [NVIDIA_GPU]: quantity("0") } : {}),
   };
 }
 

@@ -32,6 +32,8 @@ export interface InjectionSettings {
   /** `units` by default. */
   readonly allocation?: Allocation;
   readonly pool?: KnownPool;
+  /** Whether `nvidia.com/gpu` requests GPUs of the pool. It does by default. */
+  readonly readNvidiaGpu?: boolean;
   /** Creates the names of ResourceClaims. Random by default. */
   readonly createClaimName?: () => string;
 }

@@ -7,6 +7,8 @@ export const ANNOTATIONS = {
   os: "bitfusion-client/os",
   version: "bitfusion-client/version",
   filter: CLAIM_ANNOTATIONS.filter,
+  /** The share of each GPU that {@link NVIDIA_GPU} counts. */
+  percent: "bitfusion.io/gpu-percent",
   /** Of the Kubernetes cluster autoscaler. */
   evictableVolumes: "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes",
 } as const;
@@ -21,6 +23,9 @@ export const SHARE_LIMITS = {
 
 /** The extended resource that Kubernetes counts: units of one percent of one GPU. */
 export const UNITS = RESOURCE_NAME;
+
+/** The extended resource of NVIDIA's device plugin: whole GPUs. Charts request it. */
+export const NVIDIA_GPU = "nvidia.com/gpu";
 
 /** Variable with the name of its container: every container has it that the webhook has attached a client to. */
 export const CONTAINER_VARIABLE = "BITFUSION_CONTAINER";

@@ -6,7 +6,7 @@ import { CONTAINER_VARIABLE, SHARE_LIMITS, UNITS } from "./keys.ts";
 import type { Container } from "./pod.ts";
 import { Refusal } from "./refusal.ts";
 
-/** A limit with which a container requests a share. */
+/** A quantity of a resource that a container requests. */
 interface Request {
   /** Such as `limits["bitfusion.io/gpu-num"]`. */
   readonly field: string;
@@ -14,7 +14,7 @@ interface Request {
 }
 
 /** The largest number of GPUs that a container may request. */
-const MAX_GPUS = 1_000_000;
+export const MAX_GPUS = 1_000_000;
 
 /**
  * The share that a container requests, by the number of GPUs and a percentage, memory or units. Undefined if it requests none, and if its
@@ -57,7 +57,8 @@ export function isInjected({ name, env = [] }: Container): boolean {
 
 type Refuse = (request: Request, expected: string) => Refusal;
 
-function refuseIn(container: Container): Refuse {
+/** Creates refusals of a container that name the container, the field and its value. */
+export function refuseIn(container: Container): Refuse {
   return ({ field, value }, expected) =>
     new Refusal(
       "share",
@@ -65,7 +66,12 @@ function refuseIn(container: Container): Refuse {
     );
 }
 
-function find({ name, resources }: Container, key: string): Request | undefined {
+/**
+ * The quantity of a resource in a container's limits, or else in its requests.
+ *
+ * @throws {Refusal} if limits and requests differ.
+ */
+export function find({ name, resources }: Container, key: string): Request | undefined {
   const limit = resources?.limits?.[key];
   const request = resources?.requests?.[key];
   if (limit !== undefined && request !== undefined && limit !== request && parse(limit) !== parse(request)) {
@@ -86,7 +92,12 @@ function parse(value: string | number): bigint | undefined {
   }
 }
 
-function toCount(request: Request, max: number, refuse: Refuse): number {
+/**
+ * The whole number that a quantity is.
+ *
+ * @throws {Refusal} if it is none from 1 to `max`.
+ */
+export function toCount(request: Request, max: number, refuse: Refuse): number {
   const count = parseInteger(request.value);
   if (count !== undefined && count >= 1 && count <= max) return count;
   throw refuse(request, `expected a whole number from 1 to ${max}`);

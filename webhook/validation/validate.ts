@@ -7,8 +7,9 @@ import { checkCoverage, readPodClaims } from "../claims/pod_claims.ts";
 import { type Catalogue, isSidecarClient } from "../clients/catalogue.ts";
 import { chooseClient } from "../clients/choose_client.ts";
 import { type ClaimNeeds, claimNeeds } from "../clients/claim_needs.ts";
-import { ANNOTATIONS, SHARE_LIMITS, UNITS } from "../pod/keys.ts";
+import { ANNOTATIONS, NVIDIA_GPU, SHARE_LIMITS, UNITS } from "../pod/keys.ts";
 import { type Mode, readMode } from "../pod/mode.ts";
+import { requestsNvidiaGpus } from "../pod/nvidia_gpus.ts";
 import { type Container, containersOf, isWindows, type Pod, quantityOf } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";
 import { decidePod } from "../review/decide_pod.ts";
@@ -23,6 +24,8 @@ export interface ValidationSettings {
   readonly pool?: KnownPool;
   /** As for injection. */
   readonly allocation?: Allocation;
+  /** As for injection. */
+  readonly readNvidiaGpu?: boolean;
 }
 
 /** Decides, after all mutation, whether a pod that relies on the pool will get what it relies on. It reads and writes nothing. */
@@ -30,7 +33,10 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
   return decidePod(request, (pod) => {
     const mode = readMode(pod.metadata.annotations ?? {});
     const containers = containersOf(pod);
-    for (const container of containers) refuseWithoutInjection(container, mode, pod);
+    for (const container of containers) {
+      refuseWithoutInjection(container, mode, pod);
+      if (settings.readNvidiaGpu !== false) refuseNvidiaGpus(container, mode, pod);
+    }
     const gpuContainers = containers.filter((container) => quantityOf(container, UNITS) !== undefined);
     if (gpuContainers.length === 0) return { result: "allowed", reason: "no_share", message: "No container has units" };
     const { catalogue, allocation = "units" } = settings;
@@ -75,7 +81,18 @@ function refuseWithoutInjection(container: Container, mode: Mode, pod: Pod): voi
       `${field}, which has no effect without the annotation ${ANNOTATIONS.mode}: "yes" on the pod`,
     );
   }
-  throw new Refusal(
+  throw addedLater(field);
+}
+
+/** The mutating webhook replaces these GPUs by a share. In pods that it leaves alone, they are those of nodes. */
+function refuseNvidiaGpus(container: Container, mode: Mode, pod: Pod): void {
+  if (mode === "off" || isWindows(pod) || !requestsNvidiaGpus(container)) return;
+  const gpus = quantityOf(container, NVIDIA_GPU) ?? "";
+  throw addedLater(`Container ${quote(container.name)}: ${NVIDIA_GPU} is ${quote(gpus)}`);
+}
+
+function addedLater(field: string): Refusal {
+  return new Refusal(
     "injection",
     `${field}, which was added after the webhook had patched the pod: expected it in the pod as it is created`,
   );
