@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { readMode } from "../webhook/pod/mode.ts";
 import { describeRight, grantedRights, requestsWithoutRight } from "./records/rights.ts";
 import { exec } from "./steps/exec.ts";
 import { KUSTOMIZATIONS } from "./steps/installation.ts";
@@ -66,12 +67,26 @@ test("a drained node takes at most one replica of each Deployment", () => {
   }
 });
 
-test("both webhooks ignore the namespaces of the programs", () => {
+const WEBHOOKS = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"].flatMap(
+  (kind) => named(kind, "bitfusion-webhook")?.webhooks ?? [],
+);
+
+test("both webhooks, and the policy of labelled namespaces, ignore the namespaces of the programs", () => {
   const namespaces = namesOf(manifests.filter(({ kind }) => kind === "Namespace"));
-  for (const kind of ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"]) {
-    for (const { namespaceSelector } of named(kind, "bitfusion-webhook")?.webhooks ?? []) {
-      expect(namespaceSelector.matchExpressions[0].values).toEqual(expect.arrayContaining(namespaces));
-    }
+  const { matchConstraints } = named("MutatingAdmissionPolicy", "bitfusion-namespaces")?.spec ?? {};
+  const selectors = [matchConstraints, ...WEBHOOKS].map(({ namespaceSelector }) => namespaceSelector);
+  expect(selectors).toHaveLength(3);
+  for (const { matchExpressions } of selectors) {
+    expect(matchExpressions[0].values).toEqual(expect.arrayContaining(namespaces));
+  }
+});
+
+test("the webhooks do not get annotated pods that they would leave alone", () => {
+  expect(WEBHOOKS).toHaveLength(2);
+  for (const { matchConditions } of WEBHOOKS) {
+    const [, list = ""] = /lowerAscii\(\) in \[(.*?)\]/.exec(matchConditions[0].expression) ?? [];
+    const modes = list.split(", ").map((value) => readMode({ "auto-management/bitfusion": value.slice(1, -1) }));
+    expect(modes).toEqual(["off", "off", "off", "off", "off"]);
   }
 });
 
@@ -133,7 +148,11 @@ test.skipIf(!Bun.which("kubectl"))("the component for units changes nothing but 
       .filter(({ kind }) => kind !== "ConfigMap")
       .map(describe)
       .sort();
-  expect(names(claims).filter((name) => !names(units).includes(name))).toEqual(["DeviceClass bitfusion.io"]);
+  expect(names(claims).filter((name) => !names(units).includes(name))).toEqual([
+    "DeviceClass bitfusion.io",
+    "MutatingAdmissionPolicy bitfusion-namespaces",
+    "MutatingAdmissionPolicyBinding bitfusion-namespaces",
+  ]);
 });
 
 function describe({ kind, metadata: { name } }: Manifest): string {
