@@ -5,6 +5,7 @@ import { WORKLOAD } from "../cluster/images.ts";
 import { POOL_UNITS } from "../cluster/pool.ts";
 import { leasesOf } from "../records/pool_log.ts";
 import { exec } from "../steps/exec.ts";
+import { CATALOGUE, writeCatalogue } from "../steps/installation.ts";
 import { apply, get, kubectl, rejectionMessage, waitFor, waitForSuccess } from "../steps/kubectl.ts";
 import { type PodManifest, pod, share, sharePod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
@@ -158,48 +159,33 @@ scenario.concurrent("an annotation that has no effect causes a warning", async (
 scenario(
   "the webhook loads a changed client catalogue without a restart, and reports and ignores an invalid one",
   async (namespace) => {
-    const data = (text: string) => JSON.stringify({ data: { "clients.yaml": text } });
-    const original = await readFile("webhook/deploy/clients.yaml", "utf8");
-    const change = async (text: string) => {
-      await kubectl(
-        "patch",
-        "configmap",
-        "bitfusion-clients",
-        "-n",
-        "bitfusion-system",
-        "--type=merge",
-        "-p",
-        data(text),
-      );
-      // The kubelet updates the volumes of a changed pod immediately, not within a minute.
-      const stamp = `e2e=${crypto.randomUUID()}`;
-      await kubectl("annotate", "pods", "-n", "bitfusion-system", "-l", WEBHOOK, "--overwrite", stamp);
-    };
+    const original = await readFile(CATALOGUE, "utf8");
     const manifest = sharePod({ namespace, name: "chosen", num: 1, percent: 5 });
     manifest.metadata.annotations = { ...manifest.metadata.annotations, "bitfusion-client/os": "e2e" };
     expect(await rejectionMessage(manifest)).toContain(
       'No client has bitfusion-client/os "e2e": expected one of linux 1',
     );
     try {
-      await change(original.replace("image: bitfusion-client:0.1.0", "imagine: bitfusion-client:0.1.0"));
+      await writeCatalogue(original.replace("image: bitfusion-client:0.1.0", "imagine: bitfusion-client:0.1.0"));
       await waitFor("an Event about the ConfigMap that counts both replicas", async () => {
         const selector = "--field-selector=involvedObject.name=bitfusion-clients,reason=CatalogueRefused";
         const { items } = await get<{ items: { count: number }[] }>("events", "-n", "bitfusion-system", selector);
         return items.some(({ count }) => count >= 2);
       });
       await apply(sharePod({ namespace, name: "meanwhile", num: 1, percent: 5 }));
-      await change(original.replace("os: linux", "os: e2e"));
+      await writeCatalogue(original.replace("os: linux", "os: e2e"));
       await waitFor("the new catalogue", () => apply(manifest).then(Boolean, () => false));
       await waitForSuccess(namespace, "chosen");
     } finally {
-      await change(original);
+      await writeCatalogue(original);
     }
   },
 );
 
 scenario(
-  "without webhook replicas, pods without the annotation are created and annotated pods are rejected with a reason",
+  "without webhook replicas, only annotated pods and pods that request GPUs in a labelled namespace are rejected, with a reason",
   async (namespace) => {
+    await kubectl("label", "namespace", namespace, "bitfusion.io/inject=enabled");
     const scale = (replicas: number) =>
       kubectl("scale", "-n", "bitfusion-system", "deployment/bitfusion-webhook", `--replicas=${replicas}`);
     await scale(0);
@@ -217,9 +203,12 @@ scenario(
         "true",
       );
       await waitForSuccess(namespace, "plain");
-      expect(await rejectionMessage(sharePod({ namespace, name: "annotated", num: 1, percent: 5 }))).toContain(
-        'failed calling webhook "mutate.bitfusion.io"',
-      );
+      const failed = 'failed calling webhook "mutate.bitfusion.io"';
+      expect(await rejectionMessage(sharePod({ namespace, name: "annotated", num: 1, percent: 5 }))).toContain(failed);
+      const resources = { limits: { "nvidia.com/gpu": 1 } };
+      const chart = { namespace, containers: [{ name: "main", command: ["true"], resources }] };
+      expect(await rejectionMessage(pod({ ...chart, name: "chart" }))).toContain(failed);
+      await apply(pod({ ...chart, name: "none", mode: "none" }));
     } finally {
       await scale(2);
       for (const command of ROLLOUT) await exec(command.split(" "));

@@ -47,3 +47,16 @@ interface Workload {
   readonly spec: { readonly replicas?: number };
   readonly status: { readonly desiredNumberScheduled?: number };
 }
+
+/** The client catalogue of the manifests. */
+export const CATALOGUE = "webhook/deploy/clients.yaml";
+
+/** Gives the webhook another client catalogue, which it loads within a few seconds. */
+export async function writeCatalogue(text: string): Promise<void> {
+  const patch = JSON.stringify({ data: { "clients.yaml": text } });
+  await kubectl("patch", "configmap", "bitfusion-clients", "-n", "bitfusion-system", "--type=merge", "-p", patch);
+  // The kubelet updates the volumes of a changed pod immediately, not within a minute.
+  const selector = "app.kubernetes.io/name=bitfusion-webhook";
+  const stamp = `e2e=${crypto.randomUUID()}`;
+  await kubectl("annotate", "pods", "-n", "bitfusion-system", "-l", selector, "--overwrite", stamp);
+}
