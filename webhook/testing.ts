@@ -66,7 +66,7 @@ export function sidecarClient(overrides: Partial<SidecarClient> = {}): SidecarCl
     os: "lupine",
     version: "1",
     image: "lupine-client:1",
-    sidecar: { image: "bitfusion-client:0.1.0", library: "lib/libcuda.so.1" },
+    sidecar: { image: "bitfusion-client:0.1.0", libraries: ["lib/libcuda.so.1", "lib/libnvidia-ml.so.1"] },
     env: [{ name: "LUPINE_SERVER", value: "127.0.0.1:{port}" }],
     ...overrides,
   };

@@ -71,8 +71,14 @@ const CopiedClient = v.strictObject({
   libraryPath: v.optional(AbsolutePath),
 });
 
+const Library = v.pipe(
+  Text,
+  v.check(isLibrary, "expected the path of a file in the image, such as lib/libcuda.so.1, without colons and spaces"),
+);
+const EXPECTED_LIBRARIES = "expected a list of paths in the image, such as [lib/libcuda.so.1]";
+
 /**
- * A client that consists of a library, which reaches its server through a port of the pod. The GPU containers mount `image` as an image
+ * A client that consists of libraries, which reach their server through a port of the pod. The GPU containers mount `image` as an image
  * volume. In the values of `env`, `{port}` stands for the container's port at 127.0.0.1.
  */
 const SidecarClient = v.strictObject(
@@ -82,14 +88,8 @@ const SidecarClient = v.strictObject(
     sidecar: v.strictObject({
       /** Image with the program `bitfusion` at /usr/bin/bitfusion. */
       image: Text,
-      /** Path of the library in the client's image. Every program of the GPU containers loads it. */
-      library: v.pipe(
-        Text,
-        v.check(
-          isLibrary,
-          "expected the path of a file in the image, such as lib/libcuda.so.1, without colons and spaces",
-        ),
-      ),
+      /** Paths of the libraries in the client's image. Every program of the GPU containers loads them. */
+      libraries: v.pipe(v.array(Library, EXPECTED_LIBRARIES), v.minLength(1, EXPECTED_LIBRARIES)),
     }),
   },
   (issue) =>

@@ -130,13 +130,18 @@ test.each<[description: string, document: unknown, message: string]>([
   ],
   [
     "a sidecar without an image",
-    withSidecar({ sidecar: { library: "a.so" } }),
+    withSidecar({ sidecar: { libraries: ["a.so"] } }),
     "Cannot use clients.yaml: clients.0.sidecar.image is not set",
   ],
   [
     "a sidecar client without its own image",
     withSidecar({ image: undefined }),
     "Cannot use clients.yaml: clients.0.image is not set",
+  ],
+  [
+    "a sidecar client without libraries",
+    withSidecar({ sidecar: { image: "a", libraries: [] } }),
+    "Cannot use clients.yaml: clients.0.sidecar.libraries: expected a list of paths in the image, such as [lib/libcuda.so.1]",
   ],
   [
     "an empty sidecar",
@@ -146,8 +151,8 @@ test.each<[description: string, document: unknown, message: string]>([
   ...["/lib/a.so", "lib/../a.so", "a.so:b.so", "lib/a.so b.so", "$ORIGIN/a.so", "lib//a.so", "../a.so"].map(
     (library): [string, unknown, string] => [
       `the library ${library}`,
-      withSidecar({ sidecar: { image: "a", library } }),
-      `Cannot use clients.yaml: clients.0.sidecar.library is "${library}": ${LIBRARY}`,
+      withSidecar({ sidecar: { image: "a", libraries: ["lib/a.so", library] } }),
+      `Cannot use clients.yaml: clients.0.sidecar.libraries.1 is "${library}": ${LIBRARY}`,
     ],
   ),
 ])(

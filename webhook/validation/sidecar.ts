@@ -7,8 +7,8 @@ import {
   CLIENT_MOUNTS,
   clientVariables,
   clientVolumes,
-  libraryPath,
   PRELOAD_ANNOTATION,
+  preloadedBy,
 } from "../injection/sidecar/client_files.ts";
 import { FORWARD_CONTAINER, forwardCommand, isForward, portsOf } from "../injection/sidecar/forward_container.ts";
 import { declaredPorts, type Ports } from "../injection/sidecar/ports.ts";
@@ -33,9 +33,9 @@ export function checkSidecar(pod: Pod, gpuContainers: readonly Container[], clie
   checkForward(sidecar, ports);
   checkClaims(pod, sidecar);
   refuseDeclaredPorts(pod, ports);
-  const path = libraryPath(client);
-  if (pod.metadata.annotations?.[PRELOAD_ANNOTATION] !== path) {
-    throw notInjected(`Annotation ${PRELOAD_ANNOTATION} is not ${path}`);
+  const preloaded = preloadedBy(client);
+  if (pod.metadata.annotations?.[PRELOAD_ANNOTATION] !== preloaded) {
+    throw notInjected(`Annotation ${PRELOAD_ANNOTATION} is not ${quote(preloaded)}`);
   }
   for (const container of gpuContainers) checkContainer(container, ports.get(container.name), client);
 }

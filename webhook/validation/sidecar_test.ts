@@ -86,7 +86,7 @@ test.each<[description: string, object: Pod, message: string]>([
   [
     "whose annotation names another library",
     changed(({ pod }) => Object.assign(pod.metadata.annotations ?? {}, { "bitfusion.io/preload": "/tmp/a.so" })),
-    `Annotation bitfusion.io/preload is not /bitfusion/lib/libcuda.so.1: ${NOT_INJECTED}`,
+    `Annotation bitfusion.io/preload is not "/bitfusion/lib/libcuda.so.1 /bitfusion/lib/libnvidia-ml.so.1": ${NOT_INJECTED}`,
   ],
   [
     "whose container lost the variable with the address",

@@ -5,7 +5,7 @@ import type { Attachment, GpuContainer } from "../attachment.ts";
 import { withClaims } from "../claims.ts";
 import { missingFrom, refuseContainerName } from "../collisions.ts";
 import type { PatchBuilder } from "../patch_builder.ts";
-import { CLIENT_MOUNTS, clientVariables, clientVolumes, libraryPath, PRELOAD_ANNOTATION } from "./client_files.ts";
+import { CLIENT_MOUNTS, clientVariables, clientVolumes, PRELOAD_ANNOTATION, preloadedBy } from "./client_files.ts";
 import { FORWARD_CONTAINER, forwardCommand, forwardContainer, isForward, portsOf } from "./forward_container.ts";
 import { forwardResources } from "./forward_resources.ts";
 import { assignPorts, type Ports } from "./ports.ts";
@@ -37,7 +37,7 @@ export function attachBySidecar(
   return {
     volumes: clientVolumes(client),
     mounts: CLIENT_MOUNTS,
-    annotations: { [PRELOAD_ANNOTATION]: libraryPath(client) },
+    annotations: { [PRELOAD_ANNOTATION]: preloadedBy(client) },
     needs: { tokens: false },
     warnings: [],
     attachTo(patch, { container: { name, env }, path }) {

@@ -46,7 +46,9 @@ test("inject() attaches a container without a command by sidecar, and changes no
   const after = injected(given, sidecarSettings);
   const [claim] = parsePodClaims(after.metadata.annotations?.["bitfusion.io/claims"] ?? "");
   expect(claim).toMatchObject({ containers: ["server"], client: "lupine", oneServer: true });
-  expect(after.metadata.annotations).toMatchObject({ "bitfusion.io/preload": "/bitfusion/lib/libcuda.so.1" });
+  expect(after.metadata.annotations).toMatchObject({
+    "bitfusion.io/preload": "/bitfusion/lib/libcuda.so.1 /bitfusion/lib/libnvidia-ml.so.1",
+  });
   expect(after.spec).toEqual({
     resourceClaims: [{ name: "bitfusion-server", resourceClaimName: claim?.name ?? "" }],
     volumes: [

@@ -17,7 +17,7 @@ const CLIENT_VOLUME = "bitfusion-client";
 const PRELOAD_VOLUME = "bitfusion-preload";
 
 /**
- * The volumes of a client: its image, and the file that has the loader find its library. LD_LIBRARY_PATH stays as the image, `env` or
+ * The volumes of a client: its image, and the file that has the loader find its libraries. LD_LIBRARY_PATH stays as the image, `env` or
  * `envFrom` has it.
  */
 export const clientVolumes = memoize(({ image }: SidecarClient): readonly JsonObject[] => {
@@ -38,9 +38,9 @@ export const CLIENT_MOUNTS: readonly ClientMount[] = [
   },
 ];
 
-/** Path of the client's library in the GPU containers. */
-export function libraryPath({ sidecar: { library } }: SidecarClient): string {
-  return `${FOLDER}/${library}`;
+/** The value of {@link PRELOAD_ANNOTATION}: the paths of the client's libraries in the GPU containers, with spaces between them. */
+export function preloadedBy({ sidecar: { libraries } }: SidecarClient): string {
+  return libraries.map((path) => `${FOLDER}/${path}`).join(" ");
 }
 
 /** The variables of a GPU container whose port this is. */
