@@ -1,6 +1,6 @@
 import { POOL_PORT, type PoolServer, startPool } from "../../e2e/cluster/pool.ts";
+import { setEnvironment } from "../../e2e/steps/installation.ts";
 import { waitFor } from "../../e2e/steps/kubectl.ts";
-import { setEnvironment } from "../../e2e/steps/set_environment.ts";
 import { RESOURCE_SLICES, type ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import { attributesOfDevice } from "../../pool/attributes.ts";

@@ -16,7 +16,9 @@ export const SERVER_IMAGE = "bitfusion-server:0.1.0";
 export const DATA_PLANE_SERVER_IMAGE = "bitfusion-e2e-pool-server:0.1.0";
 /** The image of test pods. */
 export const WORKLOAD = "bitfusion-e2e-workload:0.1.0";
-/** The files of the data plane's client. */
+/** An image that runs a CUDA program by its entrypoint. */
+export const CUDA = "bitfusion-e2e-cuda:0.1.0";
+/** The files of the data plane's client, as e2e/cluster/client.yaml names them. */
 export const CLIENT_FILES = "bitfusion-e2e-client:0.1.0";
 
 export const IMAGES: readonly Image[] = [
@@ -27,6 +29,7 @@ export const IMAGES: readonly Image[] = [
   { name: SERVER_IMAGE, dockerfile: "server/Dockerfile" },
   { name: DATA_PLANE_SERVER_IMAGE, target: "pool-server" }, // contains the one above
   { name: WORKLOAD, target: "workload", nodes: "workers" },
+  { name: CUDA, target: "cuda", nodes: "workers" },
   { name: CLIENT_FILES, target: "client", nodes: "workers" },
 ];
 

@@ -1,9 +1,37 @@
-import { exec } from "../steps/exec.ts";
+import { readFile } from "node:fs/promises";
+import { parse, stringify } from "yaml";
+import { type ExecOptions, exec } from "../steps/exec.ts";
 import { CREATE_SECRET, INSTALL, ROLLOUT } from "./commands.ts";
 
-/** Installs everything as README describes, and waits until it is ready. @throws {ExecError} if a command fails. */
+/**
+ * The client catalogue of the tests: that of the manifests, and before it the client of the tests' data plane. Containers without a command
+ * thus get this client.
+ */
+export async function testCatalogue(): Promise<string> {
+  const [catalogue, client] = await Promise.all(
+    ["webhook/deploy/clients.yaml", "e2e/cluster/client.yaml"].map(async (path) => parse(await readFile(path, "utf8"))),
+  );
+  return stringify({ ...catalogue, clients: [client, ...catalogue.clients] });
+}
+
+/**
+ * Installs everything as README describes, adds the client of the tests' data plane, and waits until all is ready.
+ *
+ * @throws {ExecError} if a command fails.
+ */
 export async function install(kubeconfig: string, signal: AbortSignal): Promise<void> {
-  for (const command of [INSTALL, CREATE_SECRET, ...ROLLOUT]) {
-    await exec(command.split(" "), { env: { KUBECONFIG: kubeconfig }, signal });
-  }
+  const options = { env: { KUBECONFIG: kubeconfig }, signal };
+  const run = (command: string) => exec(command.split(" "), options);
+  await run(INSTALL);
+  await addClient(options);
+  for (const command of [CREATE_SECRET, ...ROLLOUT]) await run(command);
+}
+
+/** Adds the client of the tests' data plane to the catalogue of the webhook, and restarts it. Does not wait until it is ready. */
+export async function addClient(options: ExecOptions = {}): Promise<void> {
+  const patch = JSON.stringify({ data: { "clients.yaml": await testCatalogue() } });
+  const system = ["kubectl", "-n", "bitfusion-system"];
+  await exec([...system, "patch", "configmap", "bitfusion-clients", "--type=merge", "--patch", patch], options);
+  // The webhook would load it without a restart, but the kubelet takes a minute to show it the change.
+  await exec([...system, "rollout", "restart", "deployment/bitfusion-webhook"], options);
 }

@@ -1,11 +1,11 @@
 import { expect } from "bun:test";
 import { SERVERS } from "../cluster/pool.ts";
 import { exec } from "../steps/exec.ts";
+import { setEnvironment } from "../steps/installation.ts";
 import { apply, get, kubectl, WORKERS, waitFor } from "../steps/kubectl.ts";
 import { pluginPod } from "../steps/node_plugin.ts";
 import { sharePod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
-import { setEnvironment } from "../steps/set_environment.ts";
 
 const [node] = WORKERS;
 const [SERVER_A, SERVER_B] = SERVERS.map(({ name }) => name) as [string, string];

@@ -1,5 +1,6 @@
 import { expect } from "bun:test";
 import { DELETE, INSTALL, ROLLOUT, WITHDRAW } from "../cluster/commands.ts";
+import { addClient } from "../cluster/install.ts";
 import { findLeftovers } from "../records/leftovers.ts";
 import { type ExecError, exec } from "../steps/exec.ts";
 import { apply, get, kubectl, waitFor, waitForSuccess } from "../steps/kubectl.ts";
@@ -15,7 +16,9 @@ const OWN = "Secret kube-system/bitfusion-secret";
 const run = (command: string) => exec(command.split(" "));
 
 async function installAgain(): Promise<void> {
-  for (const command of [INSTALL, ...ROLLOUT]) await run(command);
+  await run(INSTALL);
+  await addClient();
+  for (const command of ROLLOUT) await run(command);
 }
 
 /** Namespaces of earlier tests are deleted in the background. */

@@ -1,7 +1,14 @@
 import { expect } from "bun:test";
 import { SERVERS } from "../cluster/pool.ts";
 import { poolEvents } from "../records/pool_log.ts";
-import { cudaPod, DATA_PLANE_SERVER, waitForGpus, waitForLeaseEnd, waitForProcessEnd } from "../steps/cuda.ts";
+import {
+  cudaContainer,
+  cudaPod,
+  DATA_PLANE_SERVER,
+  waitForGpus,
+  waitForLeaseEnd,
+  waitForProcessEnd,
+} from "../steps/cuda.ts";
 import { exec } from "../steps/exec.ts";
 import {
   apply,
@@ -95,7 +102,8 @@ scenario(
     const [victim] = await workerWithoutLeader();
     await restartWith(`leases: { timeToLive: ${TIME_TO_LIVE}s }`);
     try {
-      await apply(cudaPod({ namespace, name: "left", num: 1, percent: 100, keeps: true, node: victim }));
+      const containers = [cudaContainer({ num: 1, percent: 100, keeps: true })];
+      await apply(cudaPod({ namespace, name: "left", containers, node: victim }));
       await waitForGpus(namespace, "left");
       await exec(["docker", "kill", victim]);
       try {

@@ -1,6 +1,6 @@
 import { expect } from "bun:test";
 import { leasesOf } from "../records/pool_log.ts";
-import { cudaPod, DATA_PLANE_SERVER, waitForGpus } from "../steps/cuda.ts";
+import { cudaContainer, cudaPod, DATA_PLANE_SERVER, waitForGpus } from "../steps/cuda.ts";
 import { exec } from "../steps/exec.ts";
 import { apply, kubectl, waitFor } from "../steps/kubectl.ts";
 import { parseMetrics } from "../steps/metrics.ts";
@@ -21,7 +21,11 @@ scenario(
   async (namespace) => {
     await using _gpus = await useNvidiaGpus({ gpus: [{ ...GPU, processes: [] }] });
     await waitFor("the GPU in a slice", async () => (await slices()).includes(GPU.uuid));
-    const manifest = cudaPod({ namespace, name: "trainer", num: 1, percent: 50, keeps: true });
+    const manifest = cudaPod({
+      namespace,
+      name: "trainer",
+      containers: [cudaContainer({ num: 1, percent: 50, keeps: true })],
+    });
     await apply({ ...manifest, spec: { ...manifest.spec, restartPolicy: "OnFailure" } });
     await waitForGpus(namespace, "trainer");
     const [pid = 0, ...others] = await dataPlaneProcesses();

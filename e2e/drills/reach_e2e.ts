@@ -1,8 +1,8 @@
 import { afterAll, expect } from "bun:test";
+import { setEnvironment } from "../steps/installation.ts";
 import { apply, get, kubectl, WORKERS, waitFor, waitForSuccess } from "../steps/kubectl.ts";
 import { pod, share, sharePod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
-import { setEnvironment } from "../steps/set_environment.ts";
 
 const ZONE = "topology.kubernetes.io/zone";
 const [NODE_A, NODE_B] = WORKERS;

@@ -1,11 +1,11 @@
 import { expect } from "bun:test";
-import { readFile } from "node:fs/promises";
 import { ROLLOUT } from "../cluster/commands.ts";
 import { WORKLOAD } from "../cluster/images.ts";
+import { testCatalogue } from "../cluster/install.ts";
 import { POOL_UNITS } from "../cluster/pool.ts";
 import { leasesOf } from "../records/pool_log.ts";
 import { exec } from "../steps/exec.ts";
-import { CATALOGUE, writeCatalogue } from "../steps/installation.ts";
+import { writeCatalogue } from "../steps/installation.ts";
 import { apply, get, kubectl, rejectionMessage, waitFor, waitForSuccess } from "../steps/kubectl.ts";
 import { type PodManifest, pod, share, sharePod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
@@ -159,11 +159,11 @@ scenario.concurrent("an annotation that has no effect causes a warning", async (
 scenario(
   "the webhook loads a changed client catalogue without a restart, and reports and ignores an invalid one",
   async (namespace) => {
-    const original = await readFile(CATALOGUE, "utf8");
+    const original = await testCatalogue();
     const manifest = sharePod({ namespace, name: "chosen", num: 1, percent: 5 });
     manifest.metadata.annotations = { ...manifest.metadata.annotations, "bitfusion-client/os": "e2e" };
     expect(await rejectionMessage(manifest)).toContain(
-      'No client has bitfusion-client/os "e2e": expected one of linux 1',
+      'No client has bitfusion-client/os "e2e": expected one of stand-in 1, linux 1',
     );
     try {
       await writeCatalogue(original.replace("image: bitfusion-client:0.1.0", "imagine: bitfusion-client:0.1.0"));

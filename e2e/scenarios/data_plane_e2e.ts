@@ -1,31 +1,34 @@
 import { expect } from "bun:test";
+import { CLIENT_FILES, CUDA } from "../cluster/images.ts";
 import { leasesOf, poolEvents } from "../records/pool_log.ts";
 import {
-  CUDA_VOLUME,
   countProcesses,
   cudaContainer,
   cudaPod,
   DATA_PLANE_SERVER,
   gpusOfLease,
-  LOCAL_PORT,
   waitForGpus,
   waitForLeaseEnd,
   waitForProcessEnd,
 } from "../steps/cuda.ts";
 import { ExecError, exec } from "../steps/exec.ts";
 import { apply, get, kubectl, WORKERS, waitFor, waitForSuccess } from "../steps/kubectl.ts";
-import { pod } from "../steps/pods.ts";
+import { type ContainerManifest, pod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
 
 const GATE_PORT = 56_002;
+/** The port at which the sidecar of a pod listens for its first container. */
+const LOCAL_PORT = 14_833;
 /** Longest time until nothing is left of what has ended, in seconds. */
 const END_TIME = 10;
+const KEEPS_GPU = cudaContainer({ num: 1, percent: 10, keeps: true });
 
 scenario.concurrent("CUDA programs on the same GPUs see exactly the shares of their leases", async (namespace) => {
-  await apply(cudaPod({ namespace, name: "one", num: 1, percent: 30 }));
-  await apply(cudaPod({ namespace, name: "two", num: 2, percent: 50 }));
+  await apply(cudaPod({ namespace, name: "one", containers: [cudaContainer({ num: 1, percent: 30 })] }));
+  await apply(cudaPod({ namespace, name: "two", containers: [cudaContainer({ num: 2, percent: 50 })] }));
   for (const name of ["one", "two"]) {
-    expect(await waitForSuccess(namespace, name)).toBe(await gpusOfLease(namespace, name));
+    await waitForSuccess(namespace, name);
+    expect(await kubectl("logs", "-n", namespace, name, "-c", "main")).toBe(await gpusOfLease(namespace, name));
     expect(await leasesOf(namespace, name)).toHaveLength(1);
   }
 });
@@ -39,6 +42,13 @@ async function killContainer(node: string, namespace: string, container: string)
   await onNode("kill", "-KILL", pid);
 }
 
+/** A container that has the client's library, without a share. */
+function thief(name: string, server: string): ContainerManifest {
+  const variables = { LD_LIBRARY_PATH: "/client/lib", STAND_IN_SERVER: server };
+  const env = Object.entries(variables).map(([name, value]) => ({ name, value }));
+  return { name, image: CUDA, env, volumeMounts: [{ name: "client", mountPath: "/client" }] };
+}
+
 /** Sends a CONNECT request to the gate from a node. Returns what curl says. */
 async function connectToGate(leaseId: string, secret: string): Promise<string> {
   const proxy = ["--proxytunnel", "--proxy-insecure", "--proxy", `https://${DATA_PLANE_SERVER}:${GATE_PORT}`];
@@ -49,7 +59,7 @@ async function connectToGate(leaseId: string, secret: string): Promise<string> {
 }
 
 scenario.concurrent("who copies the address of a pod, or has a wrong secret, reaches no GPU", async (namespace) => {
-  await apply(cudaPod({ namespace, name: "owner", num: 1, percent: 10, keeps: true }));
+  await apply(cudaPod({ namespace, name: "owner", containers: [KEEPS_GPU] }));
   await waitForGpus(namespace, "owner");
   const { status } = await get<{ status: { podIP: string } }>("pod", "owner", "-n", namespace);
   const host = await exec(["docker", "exec", WORKERS[0], "getent", "ahostsv4", DATA_PLANE_SERVER]);
@@ -58,8 +68,9 @@ scenario.concurrent("who copies the address of a pod, or has a wrong secret, rea
     pod: `${status.podIP}:${LOCAL_PORT}`,
     gate: `${host.split(" ")[0]}:${GATE_PORT}`,
   };
-  const containers = Object.entries(addresses).map(([name, server]) => cudaContainer(server, { name }));
-  await apply(pod({ namespace, name: "thief", containers, volumes: [CUDA_VOLUME] }));
+  const containers = Object.entries(addresses).map(([name, server]) => thief(name, server));
+  const volumes = [{ name: "client", image: { reference: CLIENT_FILES } }];
+  await apply(pod({ namespace, name: "thief", containers, volumes }));
   await kubectl("wait", "-n", namespace, "pod/thief", "--for=jsonpath={.status.phase}=Failed", "--timeout=60s");
   const logs = Object.keys(addresses).map((name) => kubectl("logs", "-n", namespace, "thief", "-c", name));
   expect(await Promise.all(logs)).toEqual([
@@ -85,8 +96,8 @@ scenario.concurrent(
   "when a container is killed, its data-plane process ends, and the lease stays",
   async (namespace) => {
     const [node] = WORKERS;
-    const others = [{ name: "other", command: ["sleep", "600"] }];
-    await apply(cudaPod({ namespace, name: "killed", num: 1, percent: 10, keeps: true, others, node }));
+    const other = { name: "other", command: ["sleep", "600"] };
+    await apply(cudaPod({ namespace, name: "killed", containers: [KEEPS_GPU, other], node }));
     await waitForGpus(namespace, "killed");
     expect(await countProcesses(namespace, "killed")).toBe(1);
     await killContainer(node, namespace, "main");
@@ -96,7 +107,7 @@ scenario.concurrent(
 );
 
 scenario.concurrent("when a pod is deleted by force, its lease and its data-plane process end", async (namespace) => {
-  await apply(cudaPod({ namespace, name: "deleted", num: 1, percent: 10, keeps: true }));
+  await apply(cudaPod({ namespace, name: "deleted", containers: [KEEPS_GPU] }));
   await waitForGpus(namespace, "deleted");
   await kubectl("delete", "pod", "deleted", "-n", namespace, "--force", "--grace-period=0");
   await waitForLeaseEnd(namespace, "deleted", END_TIME);
@@ -104,7 +115,7 @@ scenario.concurrent("when a pod is deleted by force, its lease and its data-plan
 });
 
 scenario("a program whose pool server is killed is told, and its restarted container works", async (namespace) => {
-  const manifest = cudaPod({ namespace, name: "told", num: 1, percent: 10, keeps: true });
+  const manifest = cudaPod({ namespace, name: "told", containers: [KEEPS_GPU] });
   await apply({ ...manifest, spec: { ...manifest.spec, restartPolicy: "OnFailure" } });
   await waitForGpus(namespace, "told");
   await exec(["docker", "kill", DATA_PLANE_SERVER]);
@@ -114,5 +125,8 @@ scenario("a program whose pool server is killed is told, and its restarted conta
     return (await previous.catch(() => "")).includes("CUDA error");
   });
   await waitForGpus(namespace, "told");
+  expect(await kubectl("logs", "-n", namespace, "told", "-c", "bitfusion-forward")).toMatch(
+    /Connections of lease .+ have ended: /,
+  );
   expect(await leasesOf(namespace, "told")).toHaveLength(1);
 });

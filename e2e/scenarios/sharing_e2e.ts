@@ -1,10 +1,10 @@
 import { expect } from "bun:test";
 import { leasesOf, poolEvents, summarizeLeases } from "../records/pool_log.ts";
 import { exec } from "../steps/exec.ts";
+import { setEnvironment } from "../steps/installation.ts";
 import { apply, get, kubectl, rejectionMessage, waitFor, waitForSuccess } from "../steps/kubectl.ts";
 import { type PodManifest, pod, share, sharePod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
-import { setEnvironment } from "../steps/set_environment.ts";
 
 /** Filters for the pool server with two GPUs and for the one with one GPU. */
 const [SERVER_A, SERVER_B] = ["server.hostname=bitfusion-pool-a", "server.hostname=bitfusion-pool-b"];

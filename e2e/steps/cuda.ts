@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { CLIENT_FILES } from "../cluster/images.ts";
+import { CUDA } from "../cluster/images.ts";
 import { SERVERS } from "../cluster/pool.ts";
 import { leasesOf, type PoolEvent, poolEvents } from "../records/pool_log.ts";
 import { exec } from "./exec.ts";
@@ -12,52 +12,27 @@ export const DATA_PLANE_SERVER = SERVERS.find(({ hasDataPlane }) => hasDataPlane
 /** Memory of a GPU for each unit, in MB. */
 const MB_PER_UNIT = 160;
 
-/** Where `bitfusion forward` listens, and the client expects its server. */
-export const LOCAL_PORT = 14_833;
-
-const FORWARD = `/bitfusion/bin/bitfusion forward 2> /tmp/forward &
-until grep -qs Forwarding /tmp/forward; do sleep 0.1; done
-exec cuda-program "$@"`;
-
-/** A container with a CUDA program and the client's library. */
-export function cudaContainer(server: string, container: Partial<ContainerManifest> = {}): ContainerManifest {
-  return {
-    name: "main",
-    command: ["cuda-program"],
-    env: [
-      { name: "LD_LIBRARY_PATH", value: "/cuda/lib" },
-      { name: "STAND_IN_SERVER", value: server },
-    ],
-    volumeMounts: [{ name: "cuda", mountPath: "/cuda" }],
-    ...container,
-  };
-}
-
-/** The volume of {@link cudaContainer}. */
-export const CUDA_VOLUME = { name: "cuda", image: { reference: CLIENT_FILES, pullPolicy: "IfNotPresent" } };
-
-export interface CudaPodOptions extends Omit<PodOptions, "containers"> {
+export interface CudaContainerOptions extends Partial<ContainerManifest> {
   num: number;
   percent: number;
   /** Whether the program uses a GPU until that fails. Otherwise it prints which GPUs it has. */
   keeps?: boolean;
-  /** Containers beside the one with the program, `main`. */
-  others?: ContainerManifest[];
 }
 
-/** Creates a pod that runs a CUDA program on a share of the server that forwards calls. */
-export function cudaPod({ num, percent, keeps = false, others = [], ...rest }: CudaPodOptions): PodManifest {
-  const main = cudaContainer(`127.0.0.1:${LOCAL_PORT}`, {
-    command: ["sh", "-c", FORWARD, "sh", ...(keeps ? ["--keep"] : [])],
-    resources: share(num, percent),
-  });
-  const filter = `server.hostname=${DATA_PLANE_SERVER}`;
-  return pod({ mode: "injection", filter, containers: [main, ...others], volumes: [CUDA_VOLUME], ...rest });
+/** A container with a share whose image runs a CUDA program by its entrypoint. */
+export function cudaContainer({ num, percent, keeps, ...rest }: CudaContainerOptions): ContainerManifest {
+  const args = keeps ? { args: ["--keep"] } : {};
+  return { name: "main", image: CUDA, ...args, resources: share(num, percent), ...rest };
 }
 
-/** What the program of a pod prints if it has exactly the GPUs of the pod's lease. */
-export async function gpusOfLease(namespace: string, name: string): Promise<string> {
-  const leases = await leasesOf(namespace, name);
+/** A pod whose client is that of the server that forwards calls. */
+export function cudaPod(options: Omit<PodOptions, "mode" | "os">): PodManifest {
+  return pod({ mode: "yes", os: "stand-in", ...options });
+}
+
+/** What the program of a container prints if it has exactly the GPUs of the container's lease. */
+export async function gpusOfLease(namespace: string, pod: string, container = "main"): Promise<string> {
+  const leases = (await leasesOf(namespace, pod)).filter(({ owner }) => owner.container.split(" ").includes(container));
   const lines = leases.flatMap(({ gpus }) => gpus.map(({ gpuId, units }) => `${gpuId}: ${units * MB_PER_UNIT} MB\n`));
   return lines.join("");
 }
@@ -80,11 +55,11 @@ export async function countProcesses(namespace: string, pod: string): Promise<nu
   return running.split("\n").filter(Boolean).length;
 }
 
-/** Waits until the program of a pod has printed the GPUs of its lease. */
-export async function waitForGpus(namespace: string, pod: string): Promise<void> {
-  await waitFor(`${pod} to use its GPUs`, async () => {
-    const log = await kubectl("logs", "-n", namespace, pod, "-c", "main").catch(() => ""); // it has not started
-    return log !== "" && log === (await gpusOfLease(namespace, pod));
+/** Waits until the program of a container has printed the GPUs of its lease, and nothing else. */
+export async function waitForGpus(namespace: string, pod: string, container = "main"): Promise<void> {
+  await waitFor(`${pod} to use the GPUs of ${container}`, async () => {
+    const log = await kubectl("logs", "-n", namespace, pod, "-c", container).catch(() => ""); // it has not started
+    return log !== "" && log === (await gpusOfLease(namespace, pod, container));
   });
 }
 

@@ -1,3 +1,4 @@
+import { addClient } from "../cluster/install.ts";
 import { get, kubectl, waitFor } from "./kubectl.ts";
 
 /** The kustomizations of the cluster of the tests. */
@@ -19,6 +20,7 @@ export const INSTALL_TIMEOUT = 240_000;
 export async function install(allocation: keyof typeof KUSTOMIZATIONS): Promise<void> {
   if ((await installed()) === allocation) return;
   await kubectl("apply", "-k", KUSTOMIZATIONS[allocation]);
+  await addClient();
   await Promise.all(PROGRAMS.map(([program, namespace]) => waitForRollout(program, namespace)));
 }
 
@@ -31,7 +33,7 @@ async function installed(): Promise<keyof typeof KUSTOMIZATIONS> {
 }
 
 /** Waits until all pods of a program are new, and its old pods are removed. @throws {ExecError} after two minutes. */
-export async function waitForRollout(program: string, namespace: string): Promise<void> {
+async function waitForRollout(program: string, namespace: string): Promise<void> {
   const inNamespace = ["-n", namespace];
   await kubectl("rollout", "status", ...inNamespace, program, "--timeout=120s");
   const label = `app.kubernetes.io/name=${program.split("/")[1]}`;
@@ -48,9 +50,6 @@ interface Workload {
   readonly status: { readonly desiredNumberScheduled?: number };
 }
 
-/** The client catalogue of the manifests. */
-export const CATALOGUE = "webhook/deploy/clients.yaml";
-
 /** Gives the webhook another client catalogue, which it loads within a few seconds. */
 export async function writeCatalogue(text: string): Promise<void> {
   const patch = JSON.stringify({ data: { "clients.yaml": text } });
@@ -59,4 +58,10 @@ export async function writeCatalogue(text: string): Promise<void> {
   const selector = "app.kubernetes.io/name=bitfusion-webhook";
   const stamp = `e2e=${crypto.randomUUID()}`;
   await kubectl("annotate", "pods", "-n", "bitfusion-system", "-l", selector, "--overwrite", stamp);
+}
+
+/** Sets or removes a variable of a Deployment. Waits until its old pods are removed: they respond until then. */
+export async function setEnvironment(deployment: string, setting: string): Promise<void> {
+  await kubectl("set", "env", "-n", "bitfusion-system", `deployment/${deployment}`, setting);
+  await waitForRollout(`deployment/${deployment}`, "bitfusion-system");
 }

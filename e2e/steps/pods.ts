@@ -6,6 +6,7 @@ export interface ContainerManifest {
   name: string;
   image?: string;
   command?: string[];
+  args?: string[];
   restartPolicy?: "Always";
   resources?: {
     limits?: Record<string, string | number>;
@@ -30,6 +31,7 @@ export interface PodManifest {
     terminationGracePeriodSeconds?: number;
     nodeSelector?: Record<string, string>;
     securityContext?: object;
+    shareProcessNamespace?: boolean;
     resources?: { limits: Record<string, string | number> };
     volumes?: object[];
     nodeName?: string;
@@ -62,6 +64,8 @@ export interface PodOptions {
   node?: string;
   /** Value of bitfusion-client/filter. */
   filter?: string;
+  /** Value of bitfusion-client/os. */
+  os?: string;
   securityContext?: object;
   /** Pod-level limits. */
   limits?: Record<string, string | number>;
@@ -77,6 +81,7 @@ export function pod({
   initContainers,
   node,
   filter,
+  os,
   securityContext,
   limits,
   volumes,
@@ -85,6 +90,7 @@ export function pod({
   const annotations = {
     ...(mode ? { "auto-management/bitfusion": mode } : {}),
     ...(filter ? { "bitfusion-client/filter": filter } : {}),
+    ...(os ? { "bitfusion-client/os": os } : {}),
   };
   return {
     apiVersion: "v1",
