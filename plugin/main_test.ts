@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { podPath } from "../kubernetes/objects/pod.ts";
 import { claimPath } from "../kubernetes/objects/resource_claim.ts";
+import { RESOURCE_SLICES } from "../kubernetes/objects/resource_slice.ts";
 import { kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { startSimulatedDraKubelet } from "../kubernetes/simulated/dra_kubelet.ts";
 import { type SimulatedKubelet, startSimulatedKubelet } from "../kubernetes/simulated/kubelet.ts";
@@ -14,6 +15,7 @@ import { deviceName } from "../pool/device_name.ts";
 import { writeTestToken } from "../pool/token/testing.ts";
 import { bundle, freePort, usedPort } from "../program/testing.ts";
 import { startPoolServer as startPoolServerHere, writeTestConfiguration } from "../server/testing.ts";
+import { sliceOf } from "./driver/testing.ts";
 
 setDefaultTimeout(30_000); // on a small machine, processes start slowly
 const RESOURCE = "bitfusion.io/gpu";
@@ -325,6 +327,7 @@ async function startDraNode() {
   );
   const pool = await startPoolServerHere();
   cleanups.push(() => pool[Symbol.asyncDispose]());
+  api.store.put(`${RESOURCE_SLICES}/pool`, sliceOf("pool", [pool]));
   const environment = {
     ALLOCATION: "claims",
     POOL_SERVERS: pool.address,

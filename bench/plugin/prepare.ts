@@ -3,8 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createClient } from "@connectrpc/connect";
 import { connectUnix } from "../../grpc/client.ts";
+import { RESOURCE_SLICES } from "../../kubernetes/objects/resource_slice.ts";
 import { kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
 import { startSimulatedDraKubelet } from "../../kubernetes/simulated/dra_kubelet.ts";
+import { sliceOf } from "../../plugin/driver/testing.ts";
 import { deviceName } from "../../pool/device_name.ts";
 import { writeTestToken } from "../../pool/token/testing.ts";
 import { compile } from "../../program/processes/compile.ts";
@@ -23,7 +25,8 @@ export async function benchPrepare(): Promise<Record<string, string>[]> {
     return [
       { "one claim per call": "service that does nothing", ...summary(baseline) },
       {
-        "one claim per call": "driver: reads the claim from the API server, takes a lease, writes its files",
+        "one claim per call":
+          "driver: reads the claim and its slice from the API server, takes a lease, writes its files",
         ...summary(driver),
       },
     ];
@@ -52,6 +55,7 @@ async function measureDriver(folder: string): Promise<number[]> {
   const POOL_TOKEN = await writeTestToken(join(folder, "token"));
   await using api = startSimulatedApiServer();
   const { store } = api;
+  store.put(`${RESOURCE_SLICES}/bitfusion-0`, sliceOf("bitfusion-0", [pool]));
   let claims = 0; // a GPU has room for a hundred
   store.put("/api/v1/namespaces/team/pods/train", {
     metadata: { uid: "uid-train" },

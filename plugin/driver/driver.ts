@@ -12,7 +12,7 @@ import { type Logger, messageOf } from "../../program/log/log.ts";
 import { clampTimeout } from "../../program/timers.ts";
 import type { PluginSettings } from "../settings.ts";
 import { createConfirmedClaims } from "./claims/confirmed_claims.ts";
-import { createClaimReader, createPodReader } from "./claims/readers.ts";
+import { createClaimReader, createPodReader, createSliceReader } from "./claims/readers.ts";
 import { createClaimFiles } from "./files/claim_files.ts";
 import type { PreparedClaim } from "./files/prepared_claim.ts";
 import { createHealthService } from "./health/device_health.ts";
@@ -58,6 +58,7 @@ export function createDriver({ settings, token, request, registry, log: parent }
   const claims = createConfirmedClaims({ readClaim: createClaimReader(request), limit: settings.outageTime });
   const { readClaim } = claims;
   const readPod = createPodReader(request);
+  const readSlice = createSliceReader(request);
   const recordDirectory = join(driverDirectory, "claims");
   const files = createClaimFiles({ cdiDirectory, recordDirectory });
   const mutex = createKeyedMutex();
@@ -80,7 +81,7 @@ export function createDriver({ settings, token, request, registry, log: parent }
       using pool = createPoolServers({ servers, token });
       const health = createLatest<NodeHealth>();
       const onPrepared = (claim: PreparedClaim) => keeper.expect(claim);
-      const preparer = createPreparer({ files, pool, node, readClaim, readPod, onPrepared, log });
+      const preparer = createPreparer({ files, pool, node, readClaim, readPod, readSlice, onPrepared, log });
       const keeper = createKeeper({ files, pool, preparer, claims, mutex, health, log });
       await files.removeUnfinished().catch((error) => {
         log.warn("Cannot remove unfinished files of claims", { reason: messageOf(error) });

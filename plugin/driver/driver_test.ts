@@ -6,6 +6,7 @@ import { basename, dirname, join } from "node:path";
 import type { V1DeviceRequestAllocationResult } from "@kubernetes/client-node";
 import { Registry } from "prom-client";
 import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
+import { RESOURCE_SLICES } from "../../kubernetes/objects/resource_slice.ts";
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
 import {
   type SimulatedDraKubelet,
@@ -22,6 +23,7 @@ import { TEST_CLIENT } from "../../tls/testing.ts";
 import type { ClaimId } from "./claims/claim.ts";
 import { createDriver } from "./driver.ts";
 import { createClaimFiles } from "./files/claim_files.ts";
+import { sliceOf } from "./testing.ts";
 
 /*
  * The kubelet's rules for DRA drivers, from its source (pkg/kubelet/pluginmanager, pkg/kubelet/cm/dra). Each test names
@@ -73,6 +75,7 @@ async function startNode({ pool: servers }: NodeOptions = {}) {
   const { store } = api;
   cleanups.push(() => api[Symbol.asyncDispose]());
   const { request } = await connectWithKubeconfig(kubeconfigOf(api.url));
+  store.put(`${RESOURCE_SLICES}/pool`, sliceOf("pool", pool));
   const directories = { registry: join(root, "registry"), driver: join(root, "driver"), cdi: join(root, "cdi") };
   await mkdir(directories.cdi);
 
@@ -662,6 +665,25 @@ test("a claim gets its leases on all servers that have its GPUs, or none", async
   expect(leasesOf(...pool)).toEqual(["team/second/: a/0 at 60", "team/second/: b/1 at 60"]);
 }, 20_000); // the driver asks for five seconds
 
+test("the driver talks only to the servers of a claim's GPUs, as the slices tell them", async () => {
+  const pool = [await startPool({ hostname: "a" }), await startPool({ hostname: "b" })] as const;
+  const { kubelet, addClaim, store } = await startNodeWithDriver({ pool });
+  await pool[0][Symbol.asyncDispose]();
+  const claim = addClaim("train", [{ device: deviceName("b/1") }]);
+  expect((await kubelet.prepare([claim]))[claim.uid]?.error).toBe("");
+  expect(leasesOf(pool[1])).toEqual(["team/train/: b/1 at 60"]);
+
+  const unpublished = addClaim("unpublished", [{ device: "gpu-gone" }]);
+  expect((await kubelet.prepare([unpublished]))[unpublished.uid]?.error).toBe(
+    "Claim team/unpublished: ResourceSlice pool has no device gpu-gone, which was allocated to the claim",
+  );
+  store.put(`${RESOURCE_SLICES}/foreign`, sliceOf("foreign", [{ address: "elsewhere:1", gpus: [{ id: "c/0" }] }]));
+  const foreign = addClaim("foreign", [{ pool: "foreign", device: deviceName("c/0") }]);
+  expect((await kubelet.prepare([foreign]))[foreign.uid]?.error).toBe(
+    "Claim team/foreign: Pool server elsewhere:1, which has a GPU of the claim, is not configured",
+  );
+});
+
 test("several shares of one GPU are one lease, and GPUs with equal units of a server, too", async () => {
   const { kubelet, addClaim, pool } = await startNodeWithDriver();
   const units = (units: string) => ({ consumedCapacity: { units } });
@@ -680,7 +702,7 @@ test("the error names the server that cannot be reached, and the claim is prepar
   const claim = addClaim("train");
   await server[Symbol.asyncDispose]();
   const error = (await kubelet.prepare([claim]))[claim.uid]?.error;
-  expect(error).toStartWith(`Claim team/train: No pool server has the GPU ${GPU_A}; ${server.address}: `);
+  expect(error).toStartWith(`Claim team/train: Pool server ${server.address}: `);
   const restarted = await startPool({ port: server.port });
   expect((await kubelet.prepare([claim]))[claim.uid]?.error).toBe("");
   expect(leasesOf(restarted)).toEqual(["team/train/: server/0 at 60"]);

@@ -11,6 +11,7 @@ import {
   type GpuShare,
   type ReadClaim,
   type ReadPod,
+  type ReadSlice,
 } from "./claims/claim.ts";
 import { findUncovered } from "./claims/gate.ts";
 import type { ClaimFiles } from "./files/claim_files.ts";
@@ -24,6 +25,7 @@ export interface PreparerOptions {
   node: string;
   readClaim: ReadClaim;
   readPod: ReadPod;
+  readSlice: ReadSlice;
   /** Called with each claim that got new leases. */
   onPrepared: (claim: PreparedClaim) => void;
   /** Longest time to prepare a claim, in ms. */
@@ -47,7 +49,7 @@ export interface Preparer {
 const PREPARE_TIMEOUT = 30_000;
 
 export function createPreparer(options: PreparerOptions): Preparer {
-  const { files, pool, node, readClaim, readPod, onPrepared, timeout = PREPARE_TIMEOUT, log } = options;
+  const { files, pool, node, readClaim, readPod, readSlice, onPrepared, timeout = PREPARE_TIMEOUT, log } = options;
 
   async function prepare(claim: ClaimId, signal: AbortSignal): Promise<readonly GpuShare[]> {
     signal.throwIfAborted(); // it may have waited for the mutex
@@ -71,7 +73,7 @@ export function createPreparer(options: PreparerOptions): Preparer {
     if (prepared) await release(prepared); // the claim was allocated again
     const containers = containersOf(current);
     const leased = { ...claim, owner: ownerOf(current, containers, claim), node, shares };
-    const leases = await takeLeases(leased, pool, signal).catch((error) => {
+    const leases = await takeLeases(leased, { pool, readSlice }, signal).catch((error) => {
       throw new Error(`Claim ${formatClaim(claim)}: ${messageOf(error)}`);
     });
     const taken = { ...leased, containers, leases };

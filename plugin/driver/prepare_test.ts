@@ -14,6 +14,7 @@ import { startPoolServer, TEST_HOLDER } from "../../server/testing.ts";
 import { TEST_CLIENT } from "../../tls/testing.ts";
 import { createClaimFiles } from "./files/claim_files.ts";
 import { createPreparer, type PreparerOptions } from "./prepare.ts";
+import { sliceOf } from "./testing.ts";
 
 const ID = { namespace: "team", name: "train-gpu", uid: "a-1" };
 
@@ -47,6 +48,7 @@ async function start(address: string | undefined, options: Partial<PreparerOptio
     node: "node-1",
     readClaim: async () => claim(),
     readPod: async () => undefined,
+    readSlice: async (name) => sliceOf(name, [{ address: address ?? "gone:1", gpus: [{ id: "server/0" }] }]),
     onPrepared: () => {},
     log: silentLog,
     ...options,

@@ -1,6 +1,7 @@
 import type { Pod } from "../../../kubernetes/objects/pod.ts";
 import { parseInteger } from "../../../kubernetes/objects/quantity.ts";
 import type { DeviceAllocation, ResourceClaim } from "../../../kubernetes/objects/resource_claim.ts";
+import type { ResourceSlice } from "../../../kubernetes/objects/resource_slice.ts";
 import { DRIVER } from "../../../pool/driver.ts";
 import { UNITS_PER_GPU } from "../../../pool/units.ts";
 
@@ -32,6 +33,9 @@ export type ReadClaim = (
 
 /** Reads a pod from the API server. Undefined if the pod does not exist. */
 export type ReadPod = (pod: { namespace: string; name: string }, signal: AbortSignal) => Promise<Pod | undefined>;
+
+/** Reads a ResourceSlice from the API server. Undefined if it does not exist. */
+export type ReadSlice = (name: string, signal: AbortSignal) => Promise<ResourceSlice | undefined>;
 
 /**
  * Why the claim with this uid has no devices any more: field, value and what is expected. Undefined if it has devices. A uid is never

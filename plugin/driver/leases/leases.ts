@@ -10,7 +10,7 @@ import { messageOf } from "../../../program/log/log.ts";
 import { ShortageSchema } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { GpuShare } from "../claims/claim.ts";
 import { type HeldLease, type LeasedClaim, type LeaseRequest, requestIdOf } from "./held_lease.ts";
-import { CALL_TIMEOUT, type GpuLocation, locateGpus } from "./locate.ts";
+import { CALL_TIMEOUT, type GpuLocation, type LocateOptions, locateGpus } from "./locate.ts";
 
 /**
  * How long units that are not free are asked for again, in ms. The scheduler has given them to this claim, so the controller is about to end a lease of
@@ -31,11 +31,11 @@ const RETRY_AFTER = 200;
  */
 export async function takeLeases(
   claim: LeasedClaim,
-  pool: Pick<PoolServers, "addresses" | "client">,
+  options: LocateOptions,
   signal: AbortSignal,
 ): Promise<HeldLease[]> {
-  const devices = claim.shares.map(({ device }) => device);
-  const requests = requestsFor(claim, await locateGpus(devices, pool, signal));
+  const { pool } = options;
+  const requests = requestsFor(claim, await locateGpus(claim.shares, options, signal));
   const deadline = performance.now() + PATIENCE;
   const results = await Promise.allSettled(
     requests.map(async (request) => {
