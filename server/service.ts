@@ -175,8 +175,11 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
           Code.InvalidArgument,
         );
       }
+      let last: ServerState | undefined;
       for await (const current of state.changes(context.signal, interval)) {
-        yield { inventory: inventoryOf(authorize(current, context).gpus, current) };
+        const { gpus } = authorize(current, context);
+        yield current === last ? {} : { inventory: inventoryOf(gpus, current) };
+        last = current;
       }
     },
 

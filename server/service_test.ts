@@ -56,12 +56,13 @@ test("getInventory() and watchInventory() return the server's name and GPUs", as
   expect((await server.client.getInventory({})).inventory).toMatchObject(expected);
   const stop = new AbortController();
   const options = { signal: stop.signal };
-  let times = 0;
+  const inventories = [];
   for await (const { inventory } of server.client.watchInventory({ heartbeatInterval: durationFromMs(100) }, options)) {
-    expect(inventory).toMatchObject(expected);
-    times += 1;
-    if (times === 3) break;
+    inventories.push(inventory);
+    if (inventories.length === 3) server.setGpus([]);
+    if (inventories.length === 4) break;
   }
+  expect(inventories).toMatchObject([expected, undefined, undefined, { hostname: "gpu-1", gpus: [] }]); // heartbeats repeat nothing
   stop.abort();
 });
 

@@ -53,10 +53,12 @@ export async function startInventoryServer(options: InventoryServerOptions = {})
         getInventory: () => ({ inventory: inventory.current ?? {} }),
         async *watchInventory({ heartbeatInterval }, { signal }) {
           firstWatch.resolve(performance.now());
-          const repeat = () => inventory.current && inventory.set({ ...inventory.current });
-          using heartbeat = setInterval(repeat, heartbeatInterval ? durationMs(heartbeatInterval) : 1000);
-          signal.addEventListener("abort", () => clearInterval(heartbeat), { once: true });
-          for await (const current of inventory.changes(signal)) yield { inventory: current };
+          let last: object | undefined;
+          const interval = heartbeatInterval ? durationMs(heartbeatInterval) : 1000;
+          for await (const current of inventory.changes(signal, interval)) {
+            yield current === last ? {} : { inventory: current };
+            last = current;
+          }
         },
       }),
   });

@@ -27,7 +27,7 @@ export interface WatchOptions {
 /** Shortest heartbeat interval that servers accept, in ms. */
 const MIN_HEARTBEAT_INTERVAL = 100;
 
-/** The call, with the inventory in its encoded form: in both messages it is the field 1. */
+/** The call, with the inventory in its encoded form: in both messages it is the field 1. No bytes: it is that of the message before. */
 const WATCH = { ...PoolService.method.watchInventory, output: BytesValueSchema };
 
 /** Waits before the next message is read, as long as a message with this number of GPUs requires. */
@@ -65,6 +65,7 @@ export async function* watchServer(
   const failure = `No message for ${Math.round(messageTimeout)} ms`;
   const startTimer = () => setTimeout(() => timedOut.abort(new DOMException(failure, "TimeoutError")), messageTimeout);
   let timer = startTimer();
+  let last: ReportedInventory | undefined;
   try {
     const heartbeatInterval = durationFromMs(Math.max(MIN_HEARTBEAT_INTERVAL, Math.round(messageTimeout / 3)));
     const untilEnd = AbortSignal.any([signal, timedOut.signal]);
@@ -72,11 +73,15 @@ export async function* watchServer(
     const { message } = await channel.transport.stream(WATCH, untilEnd, undefined, undefined, request);
     for await (const { value } of message) {
       clearTimeout(timer); // the time in which no message is read is not the server's
-      const { inventory, gpus } = decode(value);
-      const { reported, faults } = readInventory(inventory, gpus);
-      onFaults?.(faults);
-      yield reported;
-      await pace(gpus, signal);
+      let size = 0;
+      if (!last || value.length > 0) {
+        const { inventory, gpus } = decode(value);
+        const { reported, faults } = readInventory(inventory, gpus);
+        onFaults?.(faults);
+        [last, size] = [reported, gpus];
+      }
+      yield last;
+      await pace(size, signal);
       timer = startTimer();
     }
     throw new Error("The server ended the stream");

@@ -8,7 +8,7 @@ import { createMessagePace, watchServer } from "./watch.ts";
 
 const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };
 
-test("watchServer() yields the server's GPUs and facts at each heartbeat", async () => {
+test("watchServer() yields the server's GPUs and facts, and again at each heartbeat, which does not have them", async () => {
   await using server = await startInventoryServer({ gpus: 2, memoryMb: 8000 });
   let count = 0; // the last message arrives after more than 900 ms
   for await (const reported of watchServer(server.address, {

@@ -214,6 +214,8 @@ export const WatchInventoryRequestSchema: GenMessage<WatchInventoryRequest> = /*
  */
 export type WatchInventoryResponse = Message<"bitfusion.pool.v1.WatchInventoryResponse"> & {
   /**
+   * Not set: it is that of the response before.
+   *
    * @generated from field: bitfusion.pool.v1.Inventory inventory = 1;
    */
   inventory?: Inventory | undefined;
@@ -795,7 +797,7 @@ export const PoolService: GenService<{
     output: typeof GetInventoryResponseSchema;
   },
   /**
-   * Sends the complete inventory immediately, after each change, and when heartbeat_interval passes without a change.
+   * Sends the complete inventory immediately and after each change, and a message without one when heartbeat_interval passes without a change.
    * Not for pods.
    *
    * @generated from rpc bitfusion.pool.v1.PoolService.WatchInventory
