@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { readServersConf } from "../pool/sources/servers_conf.ts";
+import { readServersConf } from "../pool/servers/servers_conf.ts";
 import { parseToken, TOKEN_FILES, type TokenFile, type TokenTexts } from "../pool/token/token.ts";
 import { ConfigError } from "../program/config_error.ts";
 import type { Environment } from "../program/environment.ts";

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { chmod, constants, copyFile, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { parseServersConf } from "../pool/sources/servers_conf.ts";
+import { parseServersConf } from "../pool/servers/servers_conf.ts";
 import { TOKEN_FILES, type TokenFile } from "../pool/token/token.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { parseIdentity } from "./configuration.ts";

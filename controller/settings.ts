@@ -1,8 +1,8 @@
 import { hostname } from "node:os";
 import * as v from "valibot";
 import { type Allocation, allocation } from "../pool/allocation/allocation.ts";
-import type { ServerEntry } from "../pool/server_entry.ts";
-import { POOL_SETTINGS, serversOf } from "../pool/sources/pool_settings.ts";
+import { POOL_SETTINGS, serversOf } from "../pool/servers/pool_settings.ts";
+import type { ServerEntry } from "../pool/servers/server_entry.ts";
 import { type Environment, port, readEnvironment, seconds, setting } from "../program/environment.ts";
 
 export interface ControllerSettings {

@@ -21,9 +21,12 @@ async function runTests({ kubeconfig, files, signal }: TestOptions): Promise<num
   return tests.exited;
 }
 
+/** The folders of tests that run with `--all`, in this order: claims, then units and back, then what the API server has written down of all others. */
+const ALL = ["scenarios", "drills", "units", "audit"];
+
 /** Lists the scenarios, and with `all` the drills. With `names`, only the files whose path contains one of them. */
 function findTests(names: readonly string[], all: boolean): string[] {
-  const folders = all ? ["scenarios", "drills"] : ["scenarios"];
+  const folders = all ? ALL : ["scenarios"];
   return folders
     .flatMap((folder) => [...new Bun.Glob(`./e2e/${folder}/*_e2e.ts`).scanSync()].sort())
     .filter((file) => names.length === 0 || names.some((name) => file.includes(name)));

@@ -19,7 +19,7 @@ import { createPluginMetrics } from "./metrics.ts";
 /*
  * The kubelet's rules for device plugins, from its source (pkg/kubelet/cm/devicemanager) and its own tests
  * (test/e2e_node/device_plugin_test.go). Each test names its rule. The tests of rule 5 are in devices_test.ts, those of
- * rule 9 in held_units_test.ts, those of rule 11 and of the kubelet's own behavior in e2e/drills/restarts_e2e.ts.
+ * rule 9 in held_units_test.ts, those of rule 11 and of the kubelet's own behavior in e2e/units/restarts_e2e.ts.
  *
  *  1 Serve first, then call Register with the base name of the socket. The kubelet connects back within Register.
  *  2 A starting kubelet deletes all sockets. The plugin must serve and register again.

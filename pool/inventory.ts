@@ -1,4 +1,4 @@
-import type { NodeLabels } from "./server_entry.ts";
+import type { NodeLabels } from "./servers/server_entry.ts";
 
 /** The observed state of the pool at one time. */
 export interface Inventory {

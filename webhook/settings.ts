@@ -1,8 +1,8 @@
 import * as v from "valibot";
 import { gpuMemory } from "../kubernetes/objects/gpu_memory.ts";
 import { allocation } from "../pool/allocation/allocation.ts";
-import { poolServers } from "../pool/server_entry.ts";
-import { POOL_TOKEN } from "../pool/sources/pool_settings.ts";
+import { POOL_TOKEN } from "../pool/servers/pool_settings.ts";
+import { poolServers } from "../pool/servers/server_entry.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, port, readEnvironment, setting } from "../program/environment.ts";
 

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Device, NodeSelector, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import { READY_NODE_LABEL } from "../../pool/driver.ts";
-import type { NodeLabels } from "../../pool/server_entry.ts";
+import type { NodeLabels } from "../../pool/servers/server_entry.ts";
 
 const READY = { key: READY_NODE_LABEL, operator: "Exists" } as const;
 

@@ -3,7 +3,7 @@ import { createLatest } from "../../program/latest.ts";
 import type { Logger } from "../../program/log/log.ts";
 import { deviceName } from "../device_name.ts";
 import type { Inventory, InventorySource, PoolServer, ServerSource } from "../inventory.ts";
-import type { NodeLabels, ServerEntry } from "../server_entry.ts";
+import type { NodeLabels, ServerEntry } from "../servers/server_entry.ts";
 import { createGpuOwners } from "./gpu_owners.ts";
 import { createFaultLog, type InventoryFault } from "./reported_inventory.ts";
 

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { createLatest, type Latest } from "../../program/latest.ts";
 import { freePort, silentLog } from "../../program/testing.ts";
 import type { Gpu, PoolServer, ServerSource } from "../inventory.ts";
-import type { ServerEntry } from "../server_entry.ts";
+import type { ServerEntry } from "../servers/server_entry.ts";
 import { createInventorySource } from "./inventory_source.ts";
 import { createServerSource } from "./server_source.ts";
 import { startInventoryServer, TEST_IDENTITY } from "./testing.ts";

@@ -3,7 +3,7 @@ import { connectTls, type GrpcChannel } from "../../grpc/client.ts";
 import type { Latest } from "../../program/latest.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { TlsIdentity } from "../../tls/key_pair.ts";
-import type { ServerEntry } from "../server_entry.ts";
+import type { ServerEntry } from "../servers/server_entry.ts";
 import type { Token } from "../token/token.ts";
 
 export type PoolClient = Client<typeof PoolService>;
@@ -73,6 +73,6 @@ export function createPoolServers({ servers, token }: PoolServersOptions): PoolS
 
 /** Loads the YAML parser only if there is a servers.conf. */
 async function readConf(path: string): Promise<readonly ServerEntry[]> {
-  const { readServersConf } = await import("./servers_conf.ts");
+  const { readServersConf } = await import("../servers/servers_conf.ts");
   return readServersConf(path);
 }

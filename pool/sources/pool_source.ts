@@ -2,7 +2,7 @@ import { createLatest } from "../../program/latest.ts";
 import { messageOf } from "../../program/log/log.ts";
 import { poll } from "../../program/poll.ts";
 import type { InventorySource } from "../inventory.ts";
-import type { ServerEntry } from "../server_entry.ts";
+import type { ServerEntry } from "../servers/server_entry.ts";
 import type { Token } from "../token/token.ts";
 import type { TokenSource } from "../token/token_source.ts";
 import { createInventorySource } from "./inventory_source.ts";
@@ -53,6 +53,6 @@ export function createPoolSource(
 
 /** Loads the YAML parser only if there is a servers.conf: it is a quarter of the device plugin's code. */
 async function readConf(path: string): Promise<ServerEntry[]> {
-  const { readServersConf } = await import("./servers_conf.ts");
+  const { readServersConf } = await import("../servers/servers_conf.ts");
   return readServersConf(path);
 }

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import * as v from "valibot";
-import { isLabelKey, LABEL_VALUE } from "../kubernetes/objects/label.ts";
-import { EXPECTED_ADDRESS, isAddress } from "./address.ts";
+import { isLabelKey, LABEL_VALUE } from "../../kubernetes/objects/label.ts";
+import { EXPECTED_ADDRESS, isAddress } from "../address.ts";
 
 /** Labels of nodes, with their values. */
 export type NodeLabels = Readonly<Record<string, string>>;

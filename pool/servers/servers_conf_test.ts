@@ -3,7 +3,7 @@ import { mkdtempDisposable, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError } from "../../program/config_error.ts";
-import type { ServerEntry } from "../server_entry.ts";
+import type { ServerEntry } from "./server_entry.ts";
 import { parseServersConf, readServersConf } from "./servers_conf.ts";
 
 test.each<[string, string, string[]]>([

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { parse } from "yaml";
 import { ConfigError } from "../../program/config_error.ts";
 import { EXPECTED_ADDRESS, isAddress } from "../address.ts";
-import { NodeLabels, type ServerEntry, withoutRepeats } from "../server_entry.ts";
+import { NodeLabels, type ServerEntry, withoutRepeats } from "./server_entry.ts";
 
 const Address = v.pipe(v.string(EXPECTED_ADDRESS), v.check(isAddress, EXPECTED_ADDRESS));
 

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { ConfigError } from "../../program/config_error.ts";
 import { setting } from "../../program/environment.ts";
-import { poolServers, type ServerEntry } from "../server_entry.ts";
+import { poolServers, type ServerEntry } from "./server_entry.ts";
 
 /** The folder of the pool's token. */
 export const POOL_TOKEN = setting(

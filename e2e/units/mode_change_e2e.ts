@@ -1,4 +1,4 @@
-// The component for units is installed over the programs that run. Later drills need units, too; return_to_claims_e2e.ts goes back.
+// The component for units is installed over the programs that run. restarts_e2e.ts needs units, too; return_to_claims_e2e.ts goes back.
 import { afterAll, beforeAll, expect } from "bun:test";
 import { poolEvents, summarizeLeases } from "../records/pool_log.ts";
 import { INSTALL_TIMEOUT, install } from "../steps/installation.ts";
