@@ -46,7 +46,8 @@ test("the client catalogue in the guide for GPU machines is valid, and fits its 
 });
 
 test("the examples of a pool server's configuration are valid, and the first shows each field but some alternatives", async () => {
-  const guide = await Bun.file(join(import.meta.dir, "pool-servers.md")).text();
+  const pages = ["pool-servers.md", "data-plane.md"].map((page) => Bun.file(join(import.meta.dir, page)).text());
+  const guide = (await Promise.all(pages)).join("\n");
   const [, example = ""] = /^```yaml\n(name:.*?)^```/ms.exec(guide) ?? [];
   expect(parseConfiguration(example, "the example").listen.port).toBe(56_001);
   const shown = parse(example);

@@ -77,7 +77,7 @@ async function withoutDataPlane({ name }: PoolServer): Promise<GenericContainer>
   ]);
 }
 
-/** A server with the rights that docs/pool-servers.md names for a data plane. */
+/** A server with the rights that docs/data-plane.md names. */
 async function withDataPlane({ configuration }: PoolServer): Promise<GenericContainer> {
   const content = await Promise.all(
     [`kind/${configuration}`, "e2e/cluster/data_plane.yaml"].map((path) => readFile(path, "utf8")),
