@@ -3,6 +3,7 @@ import { connectTls, type GrpcChannel } from "../../grpc/client.ts";
 import type { Latest } from "../../program/latest.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { TlsIdentity } from "../../tls/key_pair.ts";
+import { loadServersConf } from "../servers/load_servers_conf.ts";
 import type { ServerEntry } from "../servers/server_entry.ts";
 import type { Token } from "../token/token.ts";
 
@@ -47,7 +48,7 @@ export function createPoolServers({ servers, token }: PoolServersOptions): PoolS
   return {
     async addresses() {
       if (servers === undefined) throw new Error("No pool server is configured: set POOL_SERVERS or SERVERS_CONF");
-      const entries = typeof servers === "string" ? await readConf(servers) : servers;
+      const entries = typeof servers === "string" ? await loadServersConf(servers) : servers;
       return entries.map(({ address }) => address);
     },
     async ready(signal) {
@@ -69,10 +70,4 @@ export function createPoolServers({ servers, token }: PoolServersOptions): PoolS
       for (const { channel } of connections.values()) channel[Symbol.dispose]();
     },
   };
-}
-
-/** Loads the YAML parser only if there is a servers.conf. */
-async function readConf(path: string): Promise<readonly ServerEntry[]> {
-  const { readServersConf } = await import("../servers/servers_conf.ts");
-  return readServersConf(path);
 }

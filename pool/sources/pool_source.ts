@@ -2,6 +2,7 @@ import { createLatest } from "../../program/latest.ts";
 import { messageOf } from "../../program/log/log.ts";
 import { poll } from "../../program/poll.ts";
 import type { InventorySource } from "../inventory.ts";
+import { loadServersConf } from "../servers/load_servers_conf.ts";
 import type { ServerEntry } from "../servers/server_entry.ts";
 import type { Token } from "../token/token.ts";
 import type { TokenSource } from "../token/token_source.ts";
@@ -35,7 +36,7 @@ export function createPoolSource(
     const following = followToken().catch((error) => ended.abort(error));
     const source = createInventorySource(
       typeof servers === "string"
-        ? (signal) => poll(() => readConf(servers), { period, onFailure }, signal)
+        ? (signal) => poll(() => loadServersConf(servers), { period, onFailure }, signal)
         : () => [servers],
       createServerSource({ ...options, tls: () => token.current?.tls }),
       log,
@@ -49,10 +50,4 @@ export function createPoolSource(
       await following;
     }
   };
-}
-
-/** Loads the YAML parser only if there is a servers.conf: it is a quarter of the device plugin's code. */
-async function readConf(path: string): Promise<ServerEntry[]> {
-  const { readServersConf } = await import("../servers/servers_conf.ts");
-  return readServersConf(path);
 }
