@@ -1,6 +1,8 @@
-/** Whether a text is a DNS subdomain (RFC 1123), as the names of objects in Kubernetes are. */
+import { isDnsSubdomain } from "../kubernetes/objects/dns.ts";
+
+/** Whether a text can be the name of an object in Kubernetes: a DNS subdomain. */
 export function isObjectName(text: string): boolean {
-  return text.length <= 253 && /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/.test(text);
+  return isDnsSubdomain(text);
 }
 
 /** Whether a text is a DNS label (RFC 1123), as the names of containers are. */
