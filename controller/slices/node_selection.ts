@@ -41,8 +41,8 @@ export function parseSelection({
   if (!perDeviceNodeSelection && isDeepStrictEqual(nodeSelector, READY_NODES)) return devices;
   return devices.map((device) => {
     const selector = perDeviceNodeSelection ? device.nodeSelector : nodeSelector;
-    const isReached = selector === undefined || isDeepStrictEqual(selector, READY_NODES);
-    return isReached ? withoutSelector(device) : { ...device, nodeSelector: selector };
+    const isReachedFromAll = selector === undefined || isDeepStrictEqual(selector, READY_NODES);
+    return isReachedFromAll ? withoutSelector(device) : { ...device, nodeSelector: selector };
   });
 }
 
