@@ -73,6 +73,7 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
       pool,
       allocation,
       readNvidiaGpu: settings.READ_NVIDIA_GPU === "on",
+      schedulers: settings.SCHEDULERS,
       ...(gpuMemoryMb === undefined ? {} : { gpuMemoryMb }),
     }),
     ensureToken:

@@ -1,10 +1,25 @@
 import * as v from "valibot";
+import { isDnsSubdomain } from "../kubernetes/objects/dns.ts";
 import { gpuMemory } from "../kubernetes/objects/gpu_memory.ts";
 import { allocation } from "../pool/allocation/allocation.ts";
 import { POOL_TOKEN } from "../pool/servers/pool_settings.ts";
 import { poolServers } from "../pool/servers/server_entry.ts";
 import { ConfigError } from "../program/config_error.ts";
 import { type Environment, port, readEnvironment, setting } from "../program/environment.ts";
+
+/** A setting with names of schedulers, separated by commas. */
+function schedulers() {
+  return v.pipe(
+    v.string(),
+    v.transform((text) =>
+      text
+        .split(",")
+        .map((name) => name.trim())
+        .filter((name) => name !== ""),
+    ),
+    v.check((names) => names.every(isDnsSubdomain), "expected names of schedulers, separated by commas"),
+  );
+}
 
 /** The variables of the webhook. */
 export const SETTINGS = {
@@ -27,6 +42,10 @@ export const SETTINGS = {
   ALLOCATION: setting(
     allocation(),
     "`claims`: the scheduler shares the pool exactly. `units`: each node counts by itself. The component `components/units` sets it for all programs",
+  ),
+  SCHEDULERS: setting(
+    v.optional(schedulers(), ""),
+    "With `ALLOCATION=claims`. Names of schedulers that allocate ResourceClaims by capacity, beside `default-scheduler`, separated by commas. Pods of other schedulers get a warning",
   ),
   TOTAL_GPU_MEMORY: setting(
     v.optional(gpuMemory()),

@@ -11,6 +11,7 @@ test("readSettings() has a default for each variable, and the default catalogue 
     TOKENS: "copy",
     READ_NVIDIA_GPU: "on",
     ALLOCATION: "claims",
+    SCHEDULERS: [],
     POD_NAMESPACE: "bitfusion-system",
   });
   expect((await readCatalogue(CLIENTS_FILE)).clients).not.toBeEmpty();
@@ -24,6 +25,7 @@ test("readSettings() reads the variables, and treats an empty one as not set", (
     METRICS_PORT: "9090",
     TOKENS: "off",
     READ_NVIDIA_GPU: "off",
+    SCHEDULERS: "batch, bin-packing",
     POD_NAMESPACE: "",
     HOME: "/root",
   };
@@ -34,6 +36,7 @@ test("readSettings() reads the variables, and treats an empty one as not set", (
     TOKENS: "off",
     READ_NVIDIA_GPU: "off",
     ALLOCATION: "claims",
+    SCHEDULERS: ["batch", "bin-packing"],
     POD_NAMESPACE: "bitfusion-system",
   });
 });
@@ -65,6 +68,7 @@ test.each<[environment: Record<string, string>, message: string]>([
   [{ ALLOCATION: "both" }, 'Cannot use ALLOCATION="both": expected claims or units'],
   [{ TOKENS: "maybe" }, 'Cannot use TOKENS="maybe": expected copy or off'],
   [{ READ_NVIDIA_GPU: "yes" }, 'Cannot use READ_NVIDIA_GPU="yes": expected on or off'],
+  [{ SCHEDULERS: "a,B" }, 'Cannot use SCHEDULERS="a,B": expected names of schedulers, separated by commas'],
   [{ TOTAL_GPU_MEMORY: "lots" }, `Cannot use TOTAL_GPU_MEMORY="lots": ${MEMORY}`],
   [{ TOTAL_GPU_MEMORY: "0" }, `Cannot use TOTAL_GPU_MEMORY="0": ${MEMORY}`],
   [{ TOTAL_GPU_MEMORY: "-16G" }, `Cannot use TOTAL_GPU_MEMORY="-16G": ${MEMORY}`],

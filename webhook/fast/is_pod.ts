@@ -31,6 +31,7 @@ export function isPod(value: unknown): value is Pod {
     isOptional(spec.resources, isResources) &&
     isOptional(spec.os, isNamed) &&
     isOptionalString(spec.nodeName) &&
+    isOptionalString(spec.schedulerName) &&
     isOptional(spec.hostNetwork, isBoolean) &&
     isOptional(spec.affinity, isAffinity)
   );

@@ -31,6 +31,7 @@ const full = {
     resources,
     os: { name: "linux" },
     nodeName: "n",
+    schedulerName: "s",
     hostNetwork: true,
     affinity: {
       nodeAffinity: {

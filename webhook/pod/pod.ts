@@ -40,6 +40,7 @@ export const Pod = v.looseObject({
     resources: v.optional(Resources),
     os: v.optional(v.looseObject({ name: v.string() })),
     nodeName: v.optional(v.string()),
+    schedulerName: v.optional(v.string()),
     hostNetwork: v.optional(v.boolean()),
     affinity: v.optional(v.looseObject({ nodeAffinity: v.optional(NodeAffinity) })),
   }),

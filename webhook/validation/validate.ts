@@ -16,6 +16,7 @@ import { decidePod } from "../review/decide_pod.ts";
 import type { AdmissionRequest, Decision } from "../review/review.ts";
 import { checkCopy } from "./copy.ts";
 import { notInjected } from "./not_injected.ts";
+import { checkScheduler } from "./scheduler.ts";
 import { checkSidecar } from "./sidecar.ts";
 import { checkStorage } from "./storage.ts";
 
@@ -26,6 +27,8 @@ export interface ValidationSettings {
   readonly allocation?: Allocation;
   /** As for injection. */
   readonly readNvidiaGpu?: boolean;
+  /** Names of schedulers that allocate claims by capacity, beside the default one. */
+  readonly schedulers?: readonly string[];
 }
 
 /** Decides, after all mutation, whether a pod that relies on the pool will get what it relies on. It reads and writes nothing. */
@@ -55,12 +58,15 @@ export function validate(request: AdmissionRequest, settings: ValidationSettings
     }
     checkUnits(pod, settings.pool);
     if (allocation === "claims") checkClaims(pod, settings.pool);
-    const warning = isSidecarClient(client) ? undefined : checkStorage(pod, client);
+    const warnings = [
+      isSidecarClient(client) ? undefined : checkStorage(pod, client),
+      allocation === "claims" ? checkScheduler(pod, settings.schedulers) : undefined,
+    ].filter((warning) => warning !== undefined);
     return {
       result: "allowed",
       reason: "valid",
       message: "Injected completely",
-      ...(warning ? { warnings: [warning] } : {}),
+      ...(warnings.length > 0 ? { warnings } : {}),
     };
   });
 }

@@ -346,6 +346,24 @@ test("validate() with claims refuses a pod that was given a node after injection
   });
 });
 
+const UNSUPPORTED = "The pod never starts unless its scheduler supports ResourceClaims with consumable capacity";
+
+test.each<
+  [description: string, scheduler: string | undefined, using: ValidationSettings, warnings: string[] | undefined]
+>([
+  ["the default scheduler", "default-scheduler", claimSettings, undefined],
+  ["no scheduler", undefined, claimSettings, undefined],
+  ["one that may know no claims", "yunikorn", claimSettings, [`${UNSUPPORTED}: "yunikorn"`]],
+  ["one that the settings name", "batch", { ...claimSettings, schedulers: ["other", "batch"] }, undefined],
+  ["one with a long name", "s".repeat(253), claimSettings, [`${UNSUPPORTED}: "${"s".repeat(27)}`]],
+  ["any, in a cluster without claims", "yunikorn", settings, undefined],
+])("validate() warns about the scheduler of a pod, for %s", (_, schedulerName, using, warnings) => {
+  const given = pod([gpu()], { spec: schedulerName === undefined ? {} : { schedulerName } });
+  const decision = decisionOn(mutated(given, using), using);
+  expect(decision).toMatchObject({ result: "allowed", message: "Injected completely" });
+  expect("warnings" in decision ? decision.warnings : undefined).toEqual(warnings);
+});
+
 test("validate() without claims refuses a pod that was injected with claims, which nobody would allocate", () => {
   expect(decisionOn(mutated(pod([gpu()]), claimSettings), settings)).toMatchObject({
     result: "denied",
