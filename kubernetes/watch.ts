@@ -32,6 +32,8 @@ export interface WatchOptions<Raw extends ApiObject, T> {
   /** Reduces each object to what is needed of it. Objects for which it returns undefined are left out. */
   transform: (object: Raw) => T | undefined;
   log: Logger;
+  /** Called with each failure, and with undefined when the API server has answered a list or a watch after that. */
+  onOutcome?: (failure: unknown) => void;
   /** Delays before each watch request after the first. */
   backoff?: Backoff;
   /** Duration of one watch request, in ms. A connection that broke without notice is detected a sixth later. */
@@ -50,13 +52,14 @@ export async function* watchObjects<Raw extends ApiObject, T>(
   options: WatchOptions<Raw, T>,
   signal: AbortSignal,
 ): AsyncGenerator<ObjectChange<T>> {
-  const { path, transform, log, backoff = createBackoff() } = options;
+  const { path, transform, log, onOutcome = () => {}, backoff = createBackoff() } = options;
   let resourceVersion: string | undefined;
   while (!signal.aborted) {
     try {
       if (resourceVersion === undefined) {
         const list = await listObjects(options, signal);
         resourceVersion = list.resourceVersion;
+        onOutcome(undefined);
         yield { type: "replace", objects: list.objects };
       }
       for await (const { type, object } of watchOnce(options, resourceVersion, signal)) {
@@ -70,6 +73,7 @@ export async function* watchObjects<Raw extends ApiObject, T>(
     } catch (error) {
       if (signal.aborted) return;
       if (isStatus(error, 410)) resourceVersion = undefined;
+      else onOutcome(error);
       log.warn("Watch interrupted", { path, reason: messageOf(error) });
     }
     await backoff.wait(signal).catch(() => {}); // rejects only when aborted
@@ -107,7 +111,7 @@ interface WatchEvent<T> {
 
 /** One watch request. Returns when the API server ends it. Throws on an ERROR event. */
 async function* watchOnce<Raw extends ApiObject>(
-  { request, path, query, duration = 60_000 }: WatchOptions<Raw, unknown>,
+  { request, path, query, onOutcome = () => {}, duration = 60_000 }: WatchOptions<Raw, unknown>,
   resourceVersion: string,
   signal: AbortSignal,
 ): AsyncGenerator<WatchEvent<Raw>> {
@@ -115,6 +119,7 @@ async function* watchOnce<Raw extends ApiObject>(
   const watch = { watch: "true", allowWatchBookmarks: "true", timeoutSeconds, resourceVersion };
   const timeout = (duration * 7) / 6; // a connection that still works ends before
   const { body } = await request(path, { query: { ...query, ...watch }, timeout, signal });
+  onOutcome(undefined);
   if (!body) return;
   for await (const line of linesOf(body)) {
     const event = JSON.parse(line) as WatchEvent<Raw>;
