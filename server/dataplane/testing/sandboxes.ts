@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { chmod, copyFile, link, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { DataPlaneConfiguration } from "../configuration.ts";
 import { connectFd } from "../sandbox/connect_fd.ts";
@@ -14,17 +14,33 @@ let ranges = process.pid % 10_000;
 /** The configuration of a data plane, with uids and a folder of its own. Disposal removes the folder. */
 export async function createTestDataPlane(environment: Record<string, string> = {}) {
   const folder = await mkdtemp(join("/run", "bitfusion-test-"));
+  const { command, remove } = await installListener();
   const configuration: DataPlaneConfiguration = {
     name: "test",
     build: "1",
-    command: [process.execPath, LISTENER],
+    command,
     environment: { PORT: "{port}", ...environment },
     folder,
     // test files run at the same time, and a server ends all processes with its uids
     memoryTolerance: 512,
     firstUid: 1_000_000_000 + 200_000 * (ranges++ % 10_000),
   };
-  return { configuration, [Symbol.asyncDispose]: () => rm(folder, { recursive: true }) };
+  return {
+    configuration,
+    async [Symbol.asyncDispose]() {
+      await Promise.all([rm(folder, { recursive: true }), remove()]);
+    },
+  };
+}
+
+/** Puts Bun and the listener where every user reaches them: both may be in a home folder, which is root's alone. */
+async function installListener() {
+  const folder = await mkdtemp(join("/run", "bitfusion-listener-"));
+  await chmod(folder, 0o755);
+  const [bun, listener] = [join(folder, "bun"), join(folder, "listener.ts")];
+  await link(process.execPath, bun).catch(() => copyFile(process.execPath, bun)); // 100 MB, if it is on another file system
+  await copyFile(LISTENER, listener);
+  return { command: [bun, listener], remove: () => rm(folder, { recursive: true }) };
 }
 
 /** Sends a line to a listener, and returns its answer. Closes the socket. */
