@@ -543,15 +543,14 @@ test.each<[string, () => MaybeResponse]>([
   const node = await startNode();
   const gone = { namespace: "team", name: "gone", uid: "gone-1" };
   await leaveFiles(node.directories, gone);
-  const requestedTwice = Promise.withResolvers<void>();
-  node.control.onRequest = () => {
-    if (node.requests.length > 2) requestedTwice.resolve();
-    return failure();
-  };
+  node.control.onRequest = failure;
   const { lines } = node.startDriver();
-  await requestedTwice.promise;
+  const logged = () => lines.filter((line) => line.startsWith("Cannot find out"));
+  await until(async () => logged().length > 0);
+  const { length } = node.requests;
+  await until(async () => node.requests.length > length + 1);
   expect(await namesIn(node.directories.cdi)).toEqual(fileNames(gone));
-  expect(lines.filter((line) => line.startsWith("Cannot find out"))).toHaveLength(1);
+  expect(logged()).toHaveLength(1);
   delete node.control.onRequest;
   await untilNamesIn(node.directories.cdi, []);
 });
