@@ -47,7 +47,8 @@ export function readShare(container: Container): Share | undefined {
   const gpus = count ? toCount(count, MAX_GPUS, refuse) : 1;
   if (memory) return { gpus, memoryMb: toMegabytes(memory, refuse) };
   if (percent) return { gpus, percent: toCount(percent, UNITS_PER_GPU, refuse) };
-  return { gpus, percent: units ? toPercent(units, { gpus, count, refuse }) : UNITS_PER_GPU };
+  if (!units) return { gpus, percent: UNITS_PER_GPU };
+  return count ? { gpus, percent: toPercent(units, { gpus, count, refuse }) } : toShare(units, refuse);
 }
 
 /** Whether the webhook has attached the client to a container: its variables tell the client which container it runs in. */
@@ -103,23 +104,26 @@ export function toCount(request: Request, max: number, refuse: Refuse): number {
   throw refuse(request, `expected a whole number from 1 to ${max}`);
 }
 
-/** The percentage of each GPU that units amount to. Without a number of GPUs, they are units of one GPU. */
-function toPercent(
-  units: Request,
-  { gpus, count, refuse }: { gpus: number; count: Request | undefined; refuse: Refuse },
-): number {
+/** The percentage of each GPU that units of a given number of GPUs amount to. */
+function toPercent(units: Request, { gpus, count, refuse }: { gpus: number; count: Request; refuse: Refuse }): number {
   const percent = (parseInteger(units.value) ?? 0) / gpus;
   if (Number.isInteger(percent) && percent >= 1 && percent <= UNITS_PER_GPU) return percent;
-  if (!count) {
-    throw refuse(
-      units,
-      `expected a whole number from 1 to ${UNITS_PER_GPU}, the units of one GPU; for several GPUs, set ${SHARE_LIMITS.num} too`,
-    );
-  }
   const expected = gpus === 1 ? "a whole number" : `a multiple of ${gpus}`;
   throw refuse(
     units,
     `but ${count.field} is ${quote(count.value)}: expected ${expected} from ${gpus} to ${gpus * UNITS_PER_GPU}`,
+  );
+}
+
+/** The share that units without a number of GPUs are: a part of one GPU, or whole GPUs. */
+function toShare(units: Request, refuse: Refuse): Share {
+  const amount = parseInteger(units.value) ?? 0;
+  if (amount >= 1 && amount <= UNITS_PER_GPU) return { gpus: 1, percent: amount };
+  const gpus = amount / UNITS_PER_GPU;
+  if (Number.isInteger(gpus) && gpus >= 1 && gpus <= MAX_GPUS) return { gpus, percent: UNITS_PER_GPU };
+  throw refuse(
+    units,
+    `expected 1 to ${UNITS_PER_GPU}, the units of one GPU, or a multiple of ${UNITS_PER_GPU}, those of whole GPUs; for parts of several GPUs, set ${SHARE_LIMITS.num} too`,
   );
 }
 

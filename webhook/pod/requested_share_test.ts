@@ -33,6 +33,7 @@ test.each<[description: string, limits: List | undefined, requests: List | undef
   ["one byte more than a MB, rounded up", { [NUM]: 1, [MEMORY]: 1_000_001 }, undefined, { gpus: 1, memoryMb: 2 }],
   ["a single byte, rounded up", { [NUM]: 4, [MEMORY]: "1" }, undefined, { gpus: 4, memoryMb: 1 }],
   ["units as percent of one GPU", { [UNITS]: 50 }, undefined, { gpus: 1, percent: 50 }],
+  ["units of whole GPUs without a number", { [UNITS]: 300 }, undefined, { gpus: 3, percent: 100 }],
   ["100 units as one GPU", { [UNITS]: "100" }, { [UNITS]: "100" }, { gpus: 1, percent: 100 }],
   ["units of one GPU", { [NUM]: 1, [UNITS]: 50 }, undefined, { gpus: 1, percent: 50 }],
   ["units of several GPUs", { [AMOUNT]: 3, [UNITS]: "150" }, undefined, { gpus: 3, percent: 50 }],
@@ -140,16 +141,22 @@ test.each<[description: string, limits: List | undefined, requests: List | undef
     `Container "train": limits["${MEMORY}"] is "8GB": expected memory of each GPU, such as 8000M or 8Gi`,
   ],
   [
-    "more units than one GPU has, without a number of GPUs",
+    "units of parts of several GPUs, without their number",
     { [UNITS]: 150 },
     undefined,
-    `Container "train": limits["${UNITS}"] is "150": expected a whole number from 1 to 100, the units of one GPU; for several GPUs, set ${NUM} too`,
+    `Container "train": limits["${UNITS}"] is "150": expected 1 to 100, the units of one GPU, or a multiple of 100, those of whole GPUs; for parts of several GPUs, set ${NUM} too`,
   ],
   [
     "0 units",
     { [UNITS]: 0 },
     undefined,
-    `Container "train": limits["${UNITS}"] is "0": expected a whole number from 1 to 100, the units of one GPU; for several GPUs, set ${NUM} too`,
+    `Container "train": limits["${UNITS}"] is "0": expected 1 to 100, the units of one GPU, or a multiple of 100, those of whole GPUs; for parts of several GPUs, set ${NUM} too`,
+  ],
+  [
+    "units of more GPUs than any pool has",
+    { [UNITS]: "100000100" },
+    undefined,
+    `Container "train": limits["${UNITS}"] is "100000100": expected 1 to 100, the units of one GPU, or a multiple of 100, those of whole GPUs; for parts of several GPUs, set ${NUM} too`,
   ],
   [
     "units that do not divide by the number of GPUs",
