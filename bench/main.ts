@@ -5,6 +5,7 @@ import { benchPlanning } from "./controller/planning.ts";
 import { benchGate } from "./gate/gate.ts";
 import { benchPacking } from "./packing/packing.ts";
 import { benchPlugin } from "./plugin/plugin.ts";
+import { benchScale } from "./scale/scale.ts";
 import { benchSharing } from "./sharing/sharing.ts";
 import { benchMemory } from "./webhook/memory.ts";
 import { benchWebhook } from "./webhook/webhook.ts";
@@ -17,6 +18,7 @@ const BENCHES: Record<string, Bench> = {
   gate: benchGate,
   packing: benchPacking,
   plugin: benchPlugin,
+  scale: benchScale,
   sharing: benchSharing,
   webhook: async (options) => [await benchWebhook(), await benchMemory(options)],
 };
