@@ -74,7 +74,7 @@ test.concurrent("the demo follows pods from their creation to their end, and a s
 
 test.concurrent.each([
   ["while its programs start", "Real programs"],
-  ["while containers run", "team/train-3/main"],
+  ["while containers run", "team/train/main"],
 ])("the demo ends its programs and removes its files on SIGINT %s", async (_, text) => {
   await using folder = await mkdtempDisposable(join(tmpdir(), "d-"));
   const demo = startDemo(folder.path);
