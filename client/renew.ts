@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { Code, ConnectError } from "@connectrpc/connect";
 import { messageOf } from "../program/log/log.ts";
 import { clampTimeout } from "../program/timers.ts";
 import { readTimeToLive, type ServerLease } from "./server_lease.ts";
@@ -61,16 +60,18 @@ export async function keepRenewed(
     if (now >= lostAt) throw lost("it was not renewed in time", endBy);
     try {
       const timeoutMs = clampTimeout(Math.ceil(Math.min(callTimeout, lostAt - now)));
-      const response = await client.renew({ leaseId: id, secret }, { signal, timeoutMs });
-      if (response.timeToLive) timeToLive = readTimeToLive(response.timeToLive);
+      const { renewals } = await client.renewLeases({ leases: [{ leaseId: id, secret }] }, { signal, timeoutMs });
+      const renewed = renewals[0]?.timeToLive;
+      if (!renewed) throw lost("it has ended", Math.min(performance.now() + grace, endBy));
+      timeToLive = readTimeToLive(renewed);
       sentAt = now;
       ({ renewAt } = scheduleOf({ sentAt, timeToLive }));
     } catch (error) {
       if (signal.aborted) return;
+      if (error instanceof LeaseLostError) throw error;
       const failedAt = performance.now();
-      const ended = ConnectError.from(error).code === Code.NotFound;
       const canRetry = failedAt + 2 * retryAfter < lostAt;
-      if (ended || !canRetry) throw lost(messageOf(error), Math.min(failedAt + grace, endBy));
+      if (!canRetry) throw lost(messageOf(error), Math.min(failedAt + grace, endBy));
       renewAt = failedAt + retryAfter;
     }
   }

@@ -1,3 +1,6 @@
+/** The most leases that one call renews. */
+export const MAX_RENEWALS = 1024;
+
 /** The holder of a lease: a container, or a command outside Kubernetes. */
 export interface LeaseOwner {
   readonly namespace: string;

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { clampTimeout, MAX_TIMEOUT } from "./timers.ts";
+import { clampTimeout, jitter, MAX_TIMEOUT } from "./timers.ts";
 
 const DAY = 86_400_000;
 
@@ -22,4 +22,12 @@ test("MAX_TIMEOUT is a time that setTimeout() waits for", async () => {
   for (let timers = 0; timers < 5; timers += 1) await new Promise((resolve) => setTimeout(resolve, 1));
   clearTimeout(timer);
   expect(fired).toBe(false);
+});
+
+test.each([
+  [0, 7500],
+  [0.5, 8750],
+  [1, 10_000],
+])("jitter() returns 75 to 100 %% of the time: for %d, %d of 10000 ms", (random, expected) => {
+  expect(jitter(10_000, () => random)).toBe(expected);
 });

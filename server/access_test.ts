@@ -63,7 +63,11 @@ function claim(client: PoolClient, gpuId: string | undefined, percent: number, g
   return client.claim({ gpus, share, gpuIds: gpuId === undefined ? [] : [gpuId] });
 }
 
-const NO_LEASE = "NotFound: No such lease: it has ended";
+/** Whether the server renews this lease for the client. */
+async function isRenewed(client: PoolClient, proof: { leaseId: string; secret?: string }): Promise<boolean> {
+  const { renewals } = await client.renewLeases({ leases: [proof] });
+  return renewals.some(({ timeToLive }) => timeToLive);
+}
 
 test("each cluster sees its own GPUs only, also in a watch", async () => {
   await using pool = await start();
@@ -91,10 +95,10 @@ test("only the cluster that holds a lease sees, renews and releases it", async (
   const { lease, secret } = await claim(pool.a, "server/0", 60);
   const request = { leaseId: lease?.id ?? "", secret };
   expect((await pool.b.listLeases({})).leases).toEqual([]);
-  expect(await failureOf(pool.b.renew(request))).toBe(NO_LEASE);
+  expect(await isRenewed(pool.b, request)).toBe(false);
   await pool.b.release(request);
   expect((await pool.a.listLeases({})).leases).toMatchObject([{ id: request.leaseId }]);
-  await pool.a.renew({ leaseId: request.leaseId });
+  expect(await isRenewed(pool.a, { leaseId: request.leaseId })).toBe(true);
   await pool.a.release({ leaseId: request.leaseId });
   expect((await pool.a.listLeases({})).leases).toEqual([]);
 });
@@ -116,15 +120,15 @@ test("pods renew and release a lease only with its secret, and never a lease of 
   const leaseId = lease?.id ?? "";
   expect(secret.length).toBeGreaterThan(40);
   for (const wrong of ["", "x", `${secret}x`, leaseId]) {
-    expect(await failureOf(pool.podOfA.renew({ leaseId, secret: wrong }))).toBe(NO_LEASE);
+    expect(await isRenewed(pool.podOfA, { leaseId, secret: wrong })).toBe(false);
     await pool.podOfA.release({ leaseId, secret: wrong });
   }
   const ofCluster = await claim(pool.a, undefined, 30);
   const request = { leaseId: ofCluster.lease?.id ?? "", secret: ofCluster.secret };
-  expect(await failureOf(pool.podOfA.renew(request))).toBe(NO_LEASE);
+  expect(await isRenewed(pool.podOfA, request)).toBe(false);
   await pool.podOfA.release(request);
   expect((await pool.a.listLeases({})).leases).toHaveLength(2);
-  await pool.podOfA.renew({ leaseId, secret });
+  expect(await isRenewed(pool.podOfA, { leaseId, secret })).toBe(true);
   await pool.podOfA.release({ leaseId, secret });
   expect((await pool.a.listLeases({})).leases).toHaveLength(1);
 });
@@ -169,7 +173,7 @@ test.each([
     client.getInventory({ devices: ["x"] }),
     Array.fromAsync(client.watchInventory({})),
     claim(client, undefined, 1),
-    client.renew({ leaseId: "x" }),
+    client.renewLeases({ leases: [{ leaseId: "x" }] }),
     client.release({ leaseId: "x" }),
     client.listLeases({}),
   ];
@@ -194,10 +198,10 @@ test("a client that is removed loses its watch, connection and leases at once, a
     [pool.a, ofA],
     [pool.podOfA, ofPod],
   ] as const) {
-    const failure = await failureOf(client.renew({ leaseId: lease?.id ?? "", secret }));
+    const failure = await failureOf(client.renewLeases({ leases: [{ leaseId: lease?.id ?? "", secret }] }));
     expect(failure).toBe('PermissionDenied: This server\'s configuration has no client "a"');
   }
-  await pool.b.renew({ leaseId: ofB.lease?.id ?? "" });
+  expect(await isRenewed(pool.b, { leaseId: ofB.lease?.id ?? "" })).toBe(true);
 });
 
 test("a client that is removed loses a connection without calls, too", async () => {
@@ -222,7 +226,7 @@ test("a GPU that is another client's now takes its leases along, and no others",
   ]);
   expect(pool.server.ledger.leases().map(({ id }) => id)).toEqual([kept.lease?.id ?? ""]);
   expect(await gpusSeenBy(pool.b)).toEqual(["server/1", "server/2"]);
-  expect(await failureOf(pool.podOfA.renew({}))).toContain("podUnits is 0");
+  expect(await failureOf(pool.podOfA.renewLeases({}))).toContain("podUnits is 0");
 });
 
 test("a client may have GPUs by their UUIDs", async () => {

@@ -104,7 +104,7 @@ test("without a certificate, no other method answers", async () => {
     pool.anonymous.getInventory({ devices: ["x"] }),
     Array.fromAsync(pool.anonymous.watchInventory({})),
     claim(pool.anonymous),
-    pool.anonymous.renew(proof),
+    pool.anonymous.renewLeases({ leases: [proof] }),
     pool.anonymous.release(proof),
     pool.anonymous.listLeases({}),
   ];
@@ -134,6 +134,6 @@ test("a lease that a pod took itself has a time to live of its own", async () =>
   await using pool = await start({ timeToLive: 60_000, podTimeToLive: 5000, now: () => 0 });
   const pod = pool.connect(await createTestClient(TEST_CLIENT_NAME, POD_UNIT));
   const { lease, secret, timeToLive } = await pod.claim({ gpus: 1, share: { case: "percent", value: 10 } });
-  const renewed = await pod.renew({ leaseId: lease?.id ?? "", secret });
-  expect([ms(timeToLive), ms(renewed.timeToLive)]).toEqual([5000, 5000]);
+  const { renewals } = await pod.renewLeases({ leases: [{ leaseId: lease?.id ?? "", secret }] });
+  expect([ms(timeToLive), ms(renewals[0]?.timeToLive)]).toEqual([5000, 5000]);
 });

@@ -41,7 +41,7 @@ test.skipIf(!CAN_ISOLATE)("whoever has the secret of a lease uses its GPUs and n
   const { gate } = a;
   const dataPlane = { name: "test", build: "1" };
   expect(gate).toMatchObject({ dataPlane });
-  expect((await pool.cluster.renew({ leaseId: a.leaseId })).gate).toEqual(gate);
+  expect((await pool.cluster.renewLeases({ leases: [{ leaseId: a.leaseId }] })).gate).toEqual(gate);
   expect((await pool.cluster.getInventory({})).inventory).toMatchObject({ dataPlane });
   const open = ({ leaseId, secret }: typeof a) => pool.open(gate?.port ?? 0, formatConnect(leaseId, secret));
   const [tunnelA, tunnelB] = [open(a), open(b)];

@@ -60,7 +60,7 @@ test("a restarted server knows its leases, so that nobody takes their units befo
   const after = await startWithStore(path);
   expect(after.ledger.leases().map(({ id }) => id)).toEqual([leaseId]);
   await expect(after.client.claim(percent(41))).rejects.toThrow("are available");
-  await after.client.renew({ leaseId });
+  expect((await after.client.renewLeases({ leases: [{ leaseId }] })).renewals[0]?.timeToLive).toBeDefined();
   for await (const { gpus } of after.client.attachLease({ leaseId, secret: held.secret })) {
     expect(gpus).toMatchObject([{ gpuId: "server/0", units: 60 }]);
     break;

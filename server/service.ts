@@ -9,7 +9,7 @@ import { attributesOf } from "../pool/attributes.ts";
 import { deviceName } from "../pool/device_name.ts";
 import { createMatcher, FILTER_KEYS } from "../pool/filter.ts";
 import { DRAINING, type Gpu, type ServerFacts } from "../pool/inventory.ts";
-import type { ClaimAllocation } from "../pool/lease.ts";
+import { type ClaimAllocation, MAX_RENEWALS } from "../pool/lease.ts";
 import type { Share } from "../pool/share.ts";
 import type { Latest } from "../program/latest.ts";
 import type { Logger } from "../program/log/log.ts";
@@ -20,6 +20,7 @@ import {
   ClaimRequestSchema,
   GpuUseSchema,
   InventorySchema,
+  type LeaseProof,
   LeaseSchema,
   type PoolService,
   ShortageSchema,
@@ -119,9 +120,7 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
     return authorize(currentState(), context);
   }
   /** The lease with this id, if the caller may renew and release it. Another client's lease does not exist for it. */
-  function findLease({ leaseId, secret }: { leaseId: string; secret: string }, context: HandlerContext) {
-    const { rules, isPod } = authorizeNow(context);
-    expire();
+  function findLease({ leaseId, secret }: Pick<LeaseProof, "leaseId" | "secret">, { rules, isPod }: Caller) {
     const lease = ledger.get(leaseId);
     if (lease?.holder.client !== rules.name) return undefined;
     return !isPod || (lease.holder.isPod && isEqual(lease.secret, secret)) ? lease : undefined;
@@ -237,17 +236,28 @@ export function createPoolService(options: PoolServiceOptions): ServiceImpl<type
       );
     },
 
-    renew(request, context) {
-      const lease = findLease(request, context);
-      const renewed = ledger.renew(lease?.id ?? "");
-      if (!renewed) throw new ConnectError(NO_LEASE, Code.NotFound);
-      const ids = new Set(renewed.gpus.map(({ gpuId }) => gpuId));
-      const gpus = state.current?.gpus.filter(({ id }) => ids.has(id)) ?? [];
-      return { timeToLive: timeToLive(renewed), gpus: gpus.map(gpuMessage), ...gateMessage };
+    renewLeases({ leases }, context) {
+      const caller = authorizeNow(context);
+      expire();
+      if (leases.length > MAX_RENEWALS) {
+        const message = `leases has ${leases.length} entries: expected at most ${MAX_RENEWALS}`;
+        throw new ConnectError(message, Code.InvalidArgument);
+      }
+      const renewed = leases.map((proof) => ledger.renew(findLease(proof, caller)?.id ?? ""));
+      const ids = new Set(renewed.flatMap((lease) => lease?.gpus.map(({ gpuId }) => gpuId) ?? []));
+      return {
+        renewals: renewed.map((lease) => (lease ? { timeToLive: timeToLive(lease) } : {})),
+        gpus: currentState()
+          .gpus.filter(({ id }) => ids.has(id))
+          .map(gpuMessage),
+        ...gateMessage,
+      };
     },
 
     async release(request, context) {
-      const lease = findLease(request, context);
+      const caller = authorizeNow(context);
+      expire();
+      const lease = findLease(request, caller);
       if (lease && ledger.release(lease.id)) log.info("Lease ended", { why: "released", ...leaseFields(lease) });
       await saved();
       return {};

@@ -22,6 +22,7 @@ async function connect(options: PoolServerOptions = {}) {
     gpus: server.gpus,
     setGpus: server.setGpus,
     setDraining: server.setDraining,
+    expiresAt: () => server.ledger.leases().map((lease) => lease.expiresAt),
     client: createClient(PoolService, channel.transport),
     async [Symbol.asyncDispose]() {
       channel[Symbol.dispose]();
@@ -225,7 +226,7 @@ test("a server that is drained keeps its leases, and grants only what a schedule
   const { lease, secret } = await server.client.claim(request);
   const leaseId = lease?.id ?? raise();
   server.setDraining(true);
-  await server.client.renew({ leaseId });
+  await server.client.renewLeases({ leases: [{ leaseId }] });
   const { value: attached } = await server.client.attachLease({ leaseId, secret })[Symbol.asyncIterator]().next();
   expect(attached?.gpus).toMatchObject([{ units: 60 }]);
   expect((await server.client.claim(request)).lease?.id).toBe(leaseId);
@@ -337,29 +338,53 @@ test("release() frees the GPUs, and succeeds for a lease that has ended", async 
   await claimPercent(server.client, 1, 100);
 });
 
-test("renew() extends a lease, and fails with NOT_FOUND for one that has ended", async () => {
+test("renewLeases() extends each lease that has not ended, and says which have", async () => {
   let time = 1000;
   await using server = await connect({ timeToLive: 1000, now: () => time });
   const { lease } = await claimPercent(server.client, 1, 100);
   const leaseId = lease?.id ?? raise();
   time += 999;
-  const { timeToLive } = await server.client.renew({ leaseId });
-  expect(timeToLive && durationMs(timeToLive)).toBe(1000);
+  const leases = [{ leaseId: "unknown" }, { leaseId }, { leaseId: "" }];
+  const renew = async () =>
+    (await server.client.renewLeases({ leases })).renewals.map(
+      ({ timeToLive }) => timeToLive && durationMs(timeToLive),
+    );
+  expect(await renew()).toEqual([undefined, 1000, undefined]);
   time += 999;
   expect((await server.client.listLeases({})).leases).toHaveLength(1);
   time += 1;
-  const error = await errorOf(server.client.renew({ leaseId }));
-  expect([Code[error.code], error.rawMessage]).toEqual(["NotFound", "No such lease: it has ended"]);
+  expect(await renew()).toEqual([undefined, undefined, undefined]);
   expect((await server.client.listLeases({})).leases).toEqual([]);
 });
 
-test("renew() tells the health of the lease's GPUs, and of no other ones", async () => {
-  await using server = await connect({ gpus: 2 });
+test("renewLeases() renews 1024 leases in one call, and none of more", async () => {
+  let time = 0;
+  await using server = await connect({ timeToLive: 1000, now: () => time });
   const { lease } = await claimPercent(server.client, 1, 100);
-  const [{ gpuId } = raise()] = lease?.gpus ?? [];
+  time += 999;
+  const leases = Array.from({ length: 1024 }, () => ({ leaseId: lease?.id ?? raise() }));
+  const error = await errorOf(server.client.renewLeases({ leases: [...leases, { leaseId: "a" }] }));
+  expect([Code[error.code], error.rawMessage]).toEqual([
+    "InvalidArgument",
+    "leases has 1025 entries: expected at most 1024",
+  ]);
+  expect(server.expiresAt()).toEqual([1000]);
+  expect((await server.client.renewLeases({ leases })).renewals).toHaveLength(1024);
+  expect(server.expiresAt()).toEqual([1999]);
+});
+
+test("renewLeases() tells the health of the GPUs of the renewed leases once, and of no other ones", async () => {
+  await using server = await connect({ gpus: 3 });
+  const granted = [
+    await claimPercent(server.client, 1, 30),
+    await claimPercent(server.client, 1, 30),
+    await claimPercent(server.client, 1, 100),
+  ];
+  const leases = granted.slice(0, 2).map(({ lease }) => ({ leaseId: lease?.id ?? raise() }));
+  const [gpuId] = granted.slice(0, 2).flatMap(({ lease }) => lease?.gpus.map((gpu) => gpu.gpuId) ?? []);
   server.setGpus(server.gpus.map((gpu) => ({ ...gpu, healthy: false, problem: "xid-79" })));
-  const { gpus } = await server.client.renew({ leaseId: lease?.id ?? raise() });
-  expect(gpus).toMatchObject([{ id: gpuId, healthy: false, problem: "xid-79" }]);
+  const { gpus } = await server.client.renewLeases({ leases });
+  expect(gpus).toMatchObject([{ id: gpuId ?? raise(), healthy: false, problem: "xid-79" }]);
   expect(gpus).toHaveLength(1);
 });
 
@@ -372,7 +397,7 @@ test.each([20_000, -20_000])(
       setSystemTime(Date.now() + step);
       const { leases } = await server.client.listLeases({});
       expect(timestampMs(leases[0]?.expiresAt ?? raise()) - Date.now()).toBeWithin(5000, 15_001);
-      await server.client.renew({ leaseId: lease?.id ?? raise() });
+      await server.client.renewLeases({ leases: [{ leaseId: lease?.id ?? raise() }] });
     } finally {
       setSystemTime();
     }

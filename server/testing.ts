@@ -5,6 +5,7 @@ import { stringify } from "yaml";
 import type { ServerFacts } from "../pool/inventory.ts";
 import { createLatest } from "../program/latest.ts";
 import { silentLog } from "../program/testing.ts";
+import type { RenewLeasesRequest } from "../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { TEST_CA, TEST_CLIENT_NAME, TEST_SERVER } from "../tls/testing.ts";
 import type { ClientRules } from "./configuration/clients.ts";
 import type { DataPlaneConfiguration } from "./dataplane/configuration.ts";
@@ -29,6 +30,8 @@ export interface PoolServerOptions {
   podTimeToLive?: number;
   /** Number of claims that the server handles without the client getting the answer. */
   lostAnswers?: number;
+  /** Called with each request to renew leases. The server answers once it returns. */
+  onRenew?: (request: RenewLeasesRequest) => Promise<void> | void;
   /** What runs for each lease. Its gate is at any free port. */
   dataPlane?: DataPlaneConfiguration;
   /** The ledger's clock, in ms. */
@@ -68,6 +71,7 @@ export async function startPoolServer({
   timeToLive = 600_000,
   podTimeToLive = timeToLive,
   lostAnswers = 0,
+  onRenew,
   dataPlane,
   now,
 }: PoolServerOptions = {}): Promise<RunningPoolServer> {
@@ -91,6 +95,10 @@ export async function startPoolServer({
         const response = service.claim(request, context);
         if (lost-- > 0) throw new ConnectError("The answer was lost", Code.Unavailable);
         return response;
+      },
+      async renewLeases(request, context) {
+        await onRenew?.(request);
+        return service.renewLeases(request, context);
       },
       async *attachLease(request, context) {
         for await (const state of service.attachLease(request, context)) {

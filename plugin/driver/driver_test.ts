@@ -465,7 +465,7 @@ test("rule 7: unpreparing an unknown, deleted or unprepared claim succeeds witho
 
 test("rule 8: calls for one claim run one after another, and calls for other claims do not wait", async () => {
   const { kubelet, ...node } = await startNodeWithDriver();
-  const [slow, fast] = [node.addClaim("slow"), node.addClaim("fast")];
+  const [slow, fast] = [node.addClaim("slow", [{ device: GPU_B }]), node.addClaim("fast")];
   const requested = Promise.withResolvers<void>();
   const response = Promise.withResolvers<undefined>();
   node.control.onRequest = ({ url }) => {
@@ -757,6 +757,50 @@ test("leases are renewed for longer than their time to live, also by the next in
   node.startDriver();
   await untilRegistered(kubelet, 1, plugins);
   await untilRenewedAfter(server.ledger.now() + 1600);
+});
+
+test("the leases on a server are renewed in one call per period, however many claims have them", async () => {
+  const [timeToLive, period] = [1600, 400];
+  const calls: number[][] = [[], []];
+  const server = (hostname: string, sizes: number[]) =>
+    startPool({ hostname, gpus: 5, timeToLive, onRenew: ({ leases }) => void sizes.push(leases.length) });
+  const pool = await Promise.all(calls.map((sizes, index) => server(`s${index}`, sizes)));
+  const { kubelet, addClaim } = await startNodeWithDriver({ pool });
+  const gpus = [0, 1, 2, 3, 4];
+  const claims = gpus.map((gpu) =>
+    addClaim(
+      `c${gpu}`,
+      [0, 1].map((at) => ({ device: deviceName(`s${at}/${gpu}`) })),
+    ),
+  );
+  await kubelet.prepare(claims);
+  expect(leasesOf(...pool)).toHaveLength(10);
+  for (const sizes of calls) sizes.length = 0;
+  const start = performance.now();
+  await until(async () => calls.every((sizes) => sizes.length >= 4));
+  const periods = (performance.now() - start) / (period * 0.75); // at most
+  for (const sizes of calls) {
+    expect(sizes.length).toBeLessThanOrEqual(periods + 1);
+    expect(new Set(sizes)).toEqual(new Set([5]));
+  }
+});
+
+test("a server that does not answer delays the renewals of no other one", async () => {
+  const timeToLive = 1200;
+  const stuck = await startPool({ hostname: "a", timeToLive, onRenew: () => new Promise(() => {}) });
+  const server = await startPool({ hostname: "b", timeToLive });
+  const { kubelet, addClaim } = await startNodeWithDriver({ pool: [stuck, server] });
+  await kubelet.prepare([addClaim("train", [{ device: deviceName("a/0") }, { device: deviceName("b/0") }])]);
+  const [{ id } = { id: "" }] = server.ledger.leases();
+  const end = server.ledger.now() + 2 * timeToLive;
+  await until(async () => {
+    server.ledger.expire();
+    expect(leasesOf(server)).toHaveLength(1);
+    return server.ledger.now() > end;
+  });
+  expect(server.ledger.leases().map((lease) => lease.id)).toEqual([id]);
+  stuck.ledger.expire();
+  expect(leasesOf(stuck)).toEqual([]);
 });
 
 test("a restarted server is told the leases that it has lost, and containers get what proves them now", async () => {

@@ -10,7 +10,7 @@ export interface LeaseHealth {
   readonly renewedAt?: number | undefined;
   /** Why the last attempt to renew it failed. Undefined if it did not. */
   readonly failure?: string | undefined;
-  /** What its server told about its GPUs at that time. Empty: the server is of a version that does not tell. */
+  /** What its server told about its GPUs at that time. It does not tell of one that it has no more. */
   readonly gpus: readonly GpuHealth[];
 }
 

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError } from "@connectrpc/connect";
+import { ConnectError } from "@connectrpc/connect";
 import { formatTime } from "../../../kubernetes/objects/time.ts";
 import { deviceName } from "../../../pool/device_name.ts";
 import type { Gpu } from "../../../pool/inventory.ts";
-import type { ClaimAllocation } from "../../../pool/lease.ts";
+import { type ClaimAllocation, MAX_RENEWALS } from "../../../pool/lease.ts";
 import type { PoolServers } from "../../../pool/sources/pool_servers.ts";
 import { messageOf } from "../../../program/log/log.ts";
 import { ShortageSchema } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
@@ -127,33 +127,54 @@ function allocationOf({ namespace, name, uid, node, shares }: LeasedClaim, gpuId
   return { namespace, name, uid, node, shareIds } satisfies ClaimAllocation;
 }
 
-/** A lease that was renewed. */
-export interface RenewedLease {
-  readonly lease: HeldLease;
-  /** What the server tells about the GPUs of the lease. Empty: it is of a version that does not. */
-  readonly gpus: readonly GpuHealth[];
-}
+/** What became of an attempt to renew a lease. */
+export type Renewal =
+  | {
+      readonly lease: HeldLease;
+      /** What the server tells about the GPUs of the lease. It does not tell of one that it has no more. */
+      readonly gpus: readonly GpuHealth[];
+    }
+  /** The lease expired, the controller ended it, or the server has lost it. */
+  | "ended"
+  /** Names the server and the reason. The lease may last for the rest of its time to live. */
+  | { readonly failure: string };
 
-/**
- * Renews a lease. Returns undefined if it has ended: it expired, the controller ended it, or the server has lost it.
- *
- * @throws {Error} names the server and the reason.
- */
-export async function renewLease(
-  lease: HeldLease,
+/** Renews the leases that a server has granted, in one call. Returns what became of each, by its id. */
+export async function renewLeases(
+  address: string,
+  leases: readonly HeldLease[],
   pool: Pick<PoolServers, "client">,
   signal: AbortSignal,
-): Promise<RenewedLease | undefined> {
-  const { address, leaseId, secret } = lease;
-  try {
-    const options = { signal, timeoutMs: CALL_TIMEOUT };
-    const { timeToLive, gate, gpus } = await pool.client(address).renew({ leaseId, secret }, options);
-    const renewed = { ...lease, gatePort: gate?.port, ...(timeToLive ? { timeToLive: durationMs(timeToLive) } : {}) };
-    return { lease: renewed, gpus };
-  } catch (error) {
-    if (ConnectError.from(error).code === Code.NotFound) return undefined;
-    throw new Error(`Pool server ${address}: ${messageOf(error)}`);
+): Promise<Map<string, Renewal>> {
+  const renewals = new Map<string, Renewal>();
+  for (let start = 0; start < leases.length; start += MAX_RENEWALS) {
+    const part = leases.slice(start, start + MAX_RENEWALS);
+    const renewed = await renewTogether(address, part, pool, signal).catch((error) => {
+      const failure = `Pool server ${address}: ${messageOf(error)}`;
+      return part.map(() => ({ failure }));
+    });
+    part.forEach(({ leaseId }, index) => void renewals.set(leaseId, renewed[index] ?? "ended"));
   }
+  return renewals;
+}
+
+async function renewTogether(
+  address: string,
+  leases: readonly HeldLease[],
+  pool: Pick<PoolServers, "client">,
+  signal: AbortSignal,
+): Promise<Renewal[]> {
+  const request = { leases: leases.map(({ leaseId, secret }) => ({ leaseId, secret })) };
+  const { renewals, gpus, gate } = await pool.client(address).renewLeases(request, { signal, timeoutMs: CALL_TIMEOUT });
+  if (renewals.length !== leases.length) {
+    throw new Error(`the response has ${renewals.length} renewals: expected ${leases.length}`);
+  }
+  return leases.map((lease, index) => {
+    const timeToLive = renewals[index]?.timeToLive;
+    if (!timeToLive) return "ended";
+    const own = gpus.filter(({ id }) => lease.gpuIds.includes(id));
+    return { lease: { ...lease, gatePort: gate?.port, timeToLive: durationMs(timeToLive) }, gpus: own };
+  });
 }
 
 /** Releases leases. Returns the failures: a lease on a server that cannot be reached expires by itself. */

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file bitfusion/pool/v1/pool.proto.
  */
 export const file_bitfusion_pool_v1_pool: GenFile = /*@__PURE__*/
-  fileDesc("ChxiaXRmdXNpb24vcG9vbC92MS9wb29sLnByb3RvEhFiaXRmdXNpb24ucG9vbC52MSK1AQoJSW52ZW50b3J5EhAKCGhvc3RuYW1lGAEgASgJEiQKBGdwdXMYAiADKAsyFi5iaXRmdXNpb24ucG9vbC52MS5HcHUSEAoIaGFzX3JkbWEYAyABKAgSFAoMY3VkYV92ZXJzaW9uGAQgASgJEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJEjAKCmRhdGFfcGxhbmUYBiABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5EYXRhUGxhbmUiKAoJRGF0YVBsYW5lEgwKBG5hbWUYASABKAkSDQoFYnVpbGQYAiABKAkiaAoDR3B1EgoKAmlkGAEgASgJEg0KBW1vZGVsGAIgASgJEhEKCW1lbW9yeV9tYhgDIAEoAxIPCgdoZWFsdGh5GAQgASgIEg8KB3Byb2JsZW0YBSABKAkSEQoJaXNvbGF0aW9uGAYgASgJIiYKE0dldEludmVudG9yeVJlcXVlc3QSDwoHZGV2aWNlcxgBIAMoCSJHChRHZXRJbnZlbnRvcnlSZXNwb25zZRIvCglpbnZlbnRvcnkYASABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5JbnZlbnRvcnkiTgoVV2F0Y2hJbnZlbnRvcnlSZXF1ZXN0EjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJJChZXYXRjaEludmVudG9yeVJlc3BvbnNlEi8KCWludmVudG9yeRgBIAEoCzIcLmJpdGZ1c2lvbi5wb29sLnYxLkludmVudG9yeSKBAgoMQ2xhaW1SZXF1ZXN0EicKBW93bmVyGAEgASgLMhguYml0ZnVzaW9uLnBvb2wudjEuT3duZXISDAoEZ3B1cxgCIAEoBRIRCgdwZXJjZW50GAMgASgFSAASEwoJbWVtb3J5X21iGAQgASgDSAASKgoHZmlsdGVycxgFIAMoCzIZLmJpdGZ1c2lvbi5wb29sLnYxLkZpbHRlchIPCgdncHVfaWRzGAYgAygJEhIKCnJlcXVlc3RfaWQYByABKAkSOAoOcmVzb3VyY2VfY2xhaW0YCCABKAsyIC5iaXRmdXNpb24ucG9vbC52MS5SZXNvdXJjZUNsYWltQgcKBXNoYXJlIjoKBU93bmVyEhEKCW5hbWVzcGFjZRgBIAEoCRILCgNwb2QYAiABKAkSEQoJY29udGFpbmVyGAMgASgJIl4KDVJlc291cmNlQ2xhaW0SEQoJbmFtZXNwYWNlGAEgASgJEgwKBG5hbWUYAiABKAkSCwoDdWlkGAMgASgJEgwKBG5vZGUYBCABKAkSEQoJc2hhcmVfaWRzGAUgAygJIiQKBkZpbHRlchILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAkioAEKDUNsYWltUmVzcG9uc2USJwoFbGVhc2UYASABKAsyGC5iaXRmdXNpb24ucG9vbC52MS5MZWFzZRIvCgx0aW1lX3RvX2xpdmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGc2VjcmV0GAMgASgJEiUKBGdhdGUYBCABKAsyFy5iaXRmdXNpb24ucG9vbC52MS5HYXRlIqoCCgVMZWFzZRIKCgJpZBgBIAEoCRInCgVvd25lchgCIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLk93bmVyEikKBGdwdXMYAyADKAsyGy5iaXRmdXNpb24ucG9vbC52MS5HcHVTaGFyZRIuCgpncmFudGVkX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI4Cg5yZXNvdXJjZV9jbGFpbRgGIAEoCzIgLmJpdGZ1c2lvbi5wb29sLnYxLlJlc291cmNlQ2xhaW0SJwoEdXNlcxgHIAMoCzIZLmJpdGZ1c2lvbi5wb29sLnYxLkdwdVVzZSIpCghHcHVTaGFyZRIOCgZncHVfaWQYASABKAkSDQoFdW5pdHMYAiABKAUiZQoGR3B1VXNlEg4KBmdwdV9pZBgBIAEoCRIRCgltZW1vcnlfbWIYAiABKAMSIAoTdXRpbGl6YXRpb25fcGVyY2VudBgDIAEoBUgAiAEBQhYKFF91dGlsaXphdGlvbl9wZXJjZW50IjgKCFNob3J0YWdlEhYKDmF2YWlsYWJsZV9ncHVzGAEgASgFEhQKDGNhcGFibGVfZ3B1cxgCIAEoBSIwCgxSZW5ld1JlcXVlc3QSEAoIbGVhc2VfaWQYASABKAkSDgoGc2VjcmV0GAIgASgJIo0BCg1SZW5ld1Jlc3BvbnNlEi8KDHRpbWVfdG9fbGl2ZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIlCgRnYXRlGAIgASgLMhcuYml0ZnVzaW9uLnBvb2wudjEuR2F0ZRIkCgRncHVzGAMgAygLMhYuYml0ZnVzaW9uLnBvb2wudjEuR3B1IjIKDlJlbGVhc2VSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCSIRCg9SZWxlYXNlUmVzcG9uc2UiNgoSQXR0YWNoTGVhc2VSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCSJxChNBdHRhY2hMZWFzZVJlc3BvbnNlEikKBGdwdXMYASADKAsyGy5iaXRmdXNpb24ucG9vbC52MS5HcHVTaGFyZRIvCgx0aW1lX3RvX2xpdmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iRgoER2F0ZRIMCgRwb3J0GAEgASgFEjAKCmRhdGFfcGxhbmUYAiABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5EYXRhUGxhbmUiEwoRTGlzdExlYXNlc1JlcXVlc3QiPgoSTGlzdExlYXNlc1Jlc3BvbnNlEigKBmxlYXNlcxgBIAMoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLkxlYXNlMvwECgtQb29sU2VydmljZRJfCgxHZXRJbnZlbnRvcnkSJi5iaXRmdXNpb24ucG9vbC52MS5HZXRJbnZlbnRvcnlSZXF1ZXN0GicuYml0ZnVzaW9uLnBvb2wudjEuR2V0SW52ZW50b3J5UmVzcG9uc2USZwoOV2F0Y2hJbnZlbnRvcnkSKC5iaXRmdXNpb24ucG9vbC52MS5XYXRjaEludmVudG9yeVJlcXVlc3QaKS5iaXRmdXNpb24ucG9vbC52MS5XYXRjaEludmVudG9yeVJlc3BvbnNlMAESSgoFQ2xhaW0SHy5iaXRmdXNpb24ucG9vbC52MS5DbGFpbVJlcXVlc3QaIC5iaXRmdXNpb24ucG9vbC52MS5DbGFpbVJlc3BvbnNlEkoKBVJlbmV3Eh8uYml0ZnVzaW9uLnBvb2wudjEuUmVuZXdSZXF1ZXN0GiAuYml0ZnVzaW9uLnBvb2wudjEuUmVuZXdSZXNwb25zZRJQCgdSZWxlYXNlEiEuYml0ZnVzaW9uLnBvb2wudjEuUmVsZWFzZVJlcXVlc3QaIi5iaXRmdXNpb24ucG9vbC52MS5SZWxlYXNlUmVzcG9uc2USXgoLQXR0YWNoTGVhc2USJS5iaXRmdXNpb24ucG9vbC52MS5BdHRhY2hMZWFzZVJlcXVlc3QaJi5iaXRmdXNpb24ucG9vbC52MS5BdHRhY2hMZWFzZVJlc3BvbnNlMAESWQoKTGlzdExlYXNlcxIkLmJpdGZ1c2lvbi5wb29sLnYxLkxpc3RMZWFzZXNSZXF1ZXN0GiUuYml0ZnVzaW9uLnBvb2wudjEuTGlzdExlYXNlc1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChxiaXRmdXNpb24vcG9vbC92MS9wb29sLnByb3RvEhFiaXRmdXNpb24ucG9vbC52MSK1AQoJSW52ZW50b3J5EhAKCGhvc3RuYW1lGAEgASgJEiQKBGdwdXMYAiADKAsyFi5iaXRmdXNpb24ucG9vbC52MS5HcHUSEAoIaGFzX3JkbWEYAyABKAgSFAoMY3VkYV92ZXJzaW9uGAQgASgJEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJEjAKCmRhdGFfcGxhbmUYBiABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5EYXRhUGxhbmUiKAoJRGF0YVBsYW5lEgwKBG5hbWUYASABKAkSDQoFYnVpbGQYAiABKAkiaAoDR3B1EgoKAmlkGAEgASgJEg0KBW1vZGVsGAIgASgJEhEKCW1lbW9yeV9tYhgDIAEoAxIPCgdoZWFsdGh5GAQgASgIEg8KB3Byb2JsZW0YBSABKAkSEQoJaXNvbGF0aW9uGAYgASgJIiYKE0dldEludmVudG9yeVJlcXVlc3QSDwoHZGV2aWNlcxgBIAMoCSJHChRHZXRJbnZlbnRvcnlSZXNwb25zZRIvCglpbnZlbnRvcnkYASABKAsyHC5iaXRmdXNpb24ucG9vbC52MS5JbnZlbnRvcnkiTgoVV2F0Y2hJbnZlbnRvcnlSZXF1ZXN0EjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJJChZXYXRjaEludmVudG9yeVJlc3BvbnNlEi8KCWludmVudG9yeRgBIAEoCzIcLmJpdGZ1c2lvbi5wb29sLnYxLkludmVudG9yeSKBAgoMQ2xhaW1SZXF1ZXN0EicKBW93bmVyGAEgASgLMhguYml0ZnVzaW9uLnBvb2wudjEuT3duZXISDAoEZ3B1cxgCIAEoBRIRCgdwZXJjZW50GAMgASgFSAASEwoJbWVtb3J5X21iGAQgASgDSAASKgoHZmlsdGVycxgFIAMoCzIZLmJpdGZ1c2lvbi5wb29sLnYxLkZpbHRlchIPCgdncHVfaWRzGAYgAygJEhIKCnJlcXVlc3RfaWQYByABKAkSOAoOcmVzb3VyY2VfY2xhaW0YCCABKAsyIC5iaXRmdXNpb24ucG9vbC52MS5SZXNvdXJjZUNsYWltQgcKBXNoYXJlIjoKBU93bmVyEhEKCW5hbWVzcGFjZRgBIAEoCRILCgNwb2QYAiABKAkSEQoJY29udGFpbmVyGAMgASgJIl4KDVJlc291cmNlQ2xhaW0SEQoJbmFtZXNwYWNlGAEgASgJEgwKBG5hbWUYAiABKAkSCwoDdWlkGAMgASgJEgwKBG5vZGUYBCABKAkSEQoJc2hhcmVfaWRzGAUgAygJIiQKBkZpbHRlchILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAkioAEKDUNsYWltUmVzcG9uc2USJwoFbGVhc2UYASABKAsyGC5iaXRmdXNpb24ucG9vbC52MS5MZWFzZRIvCgx0aW1lX3RvX2xpdmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGc2VjcmV0GAMgASgJEiUKBGdhdGUYBCABKAsyFy5iaXRmdXNpb24ucG9vbC52MS5HYXRlIqoCCgVMZWFzZRIKCgJpZBgBIAEoCRInCgVvd25lchgCIAEoCzIYLmJpdGZ1c2lvbi5wb29sLnYxLk93bmVyEikKBGdwdXMYAyADKAsyGy5iaXRmdXNpb24ucG9vbC52MS5HcHVTaGFyZRIuCgpncmFudGVkX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI4Cg5yZXNvdXJjZV9jbGFpbRgGIAEoCzIgLmJpdGZ1c2lvbi5wb29sLnYxLlJlc291cmNlQ2xhaW0SJwoEdXNlcxgHIAMoCzIZLmJpdGZ1c2lvbi5wb29sLnYxLkdwdVVzZSIpCghHcHVTaGFyZRIOCgZncHVfaWQYASABKAkSDQoFdW5pdHMYAiABKAUiZQoGR3B1VXNlEg4KBmdwdV9pZBgBIAEoCRIRCgltZW1vcnlfbWIYAiABKAMSIAoTdXRpbGl6YXRpb25fcGVyY2VudBgDIAEoBUgAiAEBQhYKFF91dGlsaXphdGlvbl9wZXJjZW50IjgKCFNob3J0YWdlEhYKDmF2YWlsYWJsZV9ncHVzGAEgASgFEhQKDGNhcGFibGVfZ3B1cxgCIAEoBSJDChJSZW5ld0xlYXNlc1JlcXVlc3QSLQoGbGVhc2VzGAEgAygLMh0uYml0ZnVzaW9uLnBvb2wudjEuTGVhc2VQcm9vZiIuCgpMZWFzZVByb29mEhAKCGxlYXNlX2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCSKQAQoTUmVuZXdMZWFzZXNSZXNwb25zZRIsCghyZW5ld2FscxgBIAMoCzIaLmJpdGZ1c2lvbi5wb29sLnYxLlJlbmV3YWwSJAoEZ3B1cxgCIAMoCzIWLmJpdGZ1c2lvbi5wb29sLnYxLkdwdRIlCgRnYXRlGAMgASgLMhcuYml0ZnVzaW9uLnBvb2wudjEuR2F0ZSI6CgdSZW5ld2FsEi8KDHRpbWVfdG9fbGl2ZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIyCg5SZWxlYXNlUmVxdWVzdBIQCghsZWFzZV9pZBgBIAEoCRIOCgZzZWNyZXQYAiABKAkiEQoPUmVsZWFzZVJlc3BvbnNlIjYKEkF0dGFjaExlYXNlUmVxdWVzdBIQCghsZWFzZV9pZBgBIAEoCRIOCgZzZWNyZXQYAiABKAkicQoTQXR0YWNoTGVhc2VSZXNwb25zZRIpCgRncHVzGAEgAygLMhsuYml0ZnVzaW9uLnBvb2wudjEuR3B1U2hhcmUSLwoMdGltZV90b19saXZlGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkYKBEdhdGUSDAoEcG9ydBgBIAEoBRIwCgpkYXRhX3BsYW5lGAIgASgLMhwuYml0ZnVzaW9uLnBvb2wudjEuRGF0YVBsYW5lIhMKEUxpc3RMZWFzZXNSZXF1ZXN0Ij4KEkxpc3RMZWFzZXNSZXNwb25zZRIoCgZsZWFzZXMYASADKAsyGC5iaXRmdXNpb24ucG9vbC52MS5MZWFzZTKOBQoLUG9vbFNlcnZpY2USXwoMR2V0SW52ZW50b3J5EiYuYml0ZnVzaW9uLnBvb2wudjEuR2V0SW52ZW50b3J5UmVxdWVzdBonLmJpdGZ1c2lvbi5wb29sLnYxLkdldEludmVudG9yeVJlc3BvbnNlEmcKDldhdGNoSW52ZW50b3J5EiguYml0ZnVzaW9uLnBvb2wudjEuV2F0Y2hJbnZlbnRvcnlSZXF1ZXN0GikuYml0ZnVzaW9uLnBvb2wudjEuV2F0Y2hJbnZlbnRvcnlSZXNwb25zZTABEkoKBUNsYWltEh8uYml0ZnVzaW9uLnBvb2wudjEuQ2xhaW1SZXF1ZXN0GiAuYml0ZnVzaW9uLnBvb2wudjEuQ2xhaW1SZXNwb25zZRJcCgtSZW5ld0xlYXNlcxIlLmJpdGZ1c2lvbi5wb29sLnYxLlJlbmV3TGVhc2VzUmVxdWVzdBomLmJpdGZ1c2lvbi5wb29sLnYxLlJlbmV3TGVhc2VzUmVzcG9uc2USUAoHUmVsZWFzZRIhLmJpdGZ1c2lvbi5wb29sLnYxLlJlbGVhc2VSZXF1ZXN0GiIuYml0ZnVzaW9uLnBvb2wudjEuUmVsZWFzZVJlc3BvbnNlEl4KC0F0dGFjaExlYXNlEiUuYml0ZnVzaW9uLnBvb2wudjEuQXR0YWNoTGVhc2VSZXF1ZXN0GiYuYml0ZnVzaW9uLnBvb2wudjEuQXR0YWNoTGVhc2VSZXNwb25zZTABElkKCkxpc3RMZWFzZXMSJC5iaXRmdXNpb24ucG9vbC52MS5MaXN0TGVhc2VzUmVxdWVzdBolLmJpdGZ1c2lvbi5wb29sLnYxLkxpc3RMZWFzZXNSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message bitfusion.pool.v1.Inventory
@@ -582,9 +582,28 @@ export const ShortageSchema: GenMessage<Shortage> = /*@__PURE__*/
   messageDesc(file_bitfusion_pool_v1_pool, 15);
 
 /**
- * @generated from message bitfusion.pool.v1.RenewRequest
+ * @generated from message bitfusion.pool.v1.RenewLeasesRequest
  */
-export type RenewRequest = Message<"bitfusion.pool.v1.RenewRequest"> & {
+export type RenewLeasesRequest = Message<"bitfusion.pool.v1.RenewLeasesRequest"> & {
+  /**
+   * At most 1024.
+   *
+   * @generated from field: repeated bitfusion.pool.v1.LeaseProof leases = 1;
+   */
+  leases: LeaseProof[];
+};
+
+/**
+ * Describes the message bitfusion.pool.v1.RenewLeasesRequest.
+ * Use `create(RenewLeasesRequestSchema)` to create a new message.
+ */
+export const RenewLeasesRequestSchema: GenMessage<RenewLeasesRequest> = /*@__PURE__*/
+  messageDesc(file_bitfusion_pool_v1_pool, 16);
+
+/**
+ * @generated from message bitfusion.pool.v1.LeaseProof
+ */
+export type LeaseProof = Message<"bitfusion.pool.v1.LeaseProof"> & {
   /**
    * @generated from field: string lease_id = 1;
    */
@@ -599,44 +618,63 @@ export type RenewRequest = Message<"bitfusion.pool.v1.RenewRequest"> & {
 };
 
 /**
- * Describes the message bitfusion.pool.v1.RenewRequest.
- * Use `create(RenewRequestSchema)` to create a new message.
+ * Describes the message bitfusion.pool.v1.LeaseProof.
+ * Use `create(LeaseProofSchema)` to create a new message.
  */
-export const RenewRequestSchema: GenMessage<RenewRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 16);
+export const LeaseProofSchema: GenMessage<LeaseProof> = /*@__PURE__*/
+  messageDesc(file_bitfusion_pool_v1_pool, 17);
 
 /**
- * @generated from message bitfusion.pool.v1.RenewResponse
+ * @generated from message bitfusion.pool.v1.RenewLeasesResponse
  */
-export type RenewResponse = Message<"bitfusion.pool.v1.RenewResponse"> & {
+export type RenewLeasesResponse = Message<"bitfusion.pool.v1.RenewLeasesResponse"> & {
   /**
-   * As in ClaimResponse.
+   * One for each lease of the request, in the same order.
    *
-   * @generated from field: google.protobuf.Duration time_to_live = 1;
+   * @generated from field: repeated bitfusion.pool.v1.Renewal renewals = 1;
    */
-  timeToLive?: Duration | undefined;
+  renewals: Renewal[];
+
+  /**
+   * The GPUs of the renewed leases as they are now, each of them once.
+   *
+   * @generated from field: repeated bitfusion.pool.v1.Gpu gpus = 2;
+   */
+  gpus: Gpu[];
 
   /**
    * As in ClaimResponse. A server that has restarted may have another one.
    *
-   * @generated from field: bitfusion.pool.v1.Gate gate = 2;
+   * @generated from field: bitfusion.pool.v1.Gate gate = 3;
    */
   gate?: Gate | undefined;
-
-  /**
-   * The lease's GPUs as they are now. Empty: the server is of a version that does not tell.
-   *
-   * @generated from field: repeated bitfusion.pool.v1.Gpu gpus = 3;
-   */
-  gpus: Gpu[];
 };
 
 /**
- * Describes the message bitfusion.pool.v1.RenewResponse.
- * Use `create(RenewResponseSchema)` to create a new message.
+ * Describes the message bitfusion.pool.v1.RenewLeasesResponse.
+ * Use `create(RenewLeasesResponseSchema)` to create a new message.
  */
-export const RenewResponseSchema: GenMessage<RenewResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 17);
+export const RenewLeasesResponseSchema: GenMessage<RenewLeasesResponse> = /*@__PURE__*/
+  messageDesc(file_bitfusion_pool_v1_pool, 18);
+
+/**
+ * @generated from message bitfusion.pool.v1.Renewal
+ */
+export type Renewal = Message<"bitfusion.pool.v1.Renewal"> & {
+  /**
+   * As in ClaimResponse. Not set: the lease has ended, and another client may hold its GPUs; or it is not the caller's.
+   *
+   * @generated from field: google.protobuf.Duration time_to_live = 1;
+   */
+  timeToLive?: Duration | undefined;
+};
+
+/**
+ * Describes the message bitfusion.pool.v1.Renewal.
+ * Use `create(RenewalSchema)` to create a new message.
+ */
+export const RenewalSchema: GenMessage<Renewal> = /*@__PURE__*/
+  messageDesc(file_bitfusion_pool_v1_pool, 19);
 
 /**
  * @generated from message bitfusion.pool.v1.ReleaseRequest
@@ -660,7 +698,7 @@ export type ReleaseRequest = Message<"bitfusion.pool.v1.ReleaseRequest"> & {
  * Use `create(ReleaseRequestSchema)` to create a new message.
  */
 export const ReleaseRequestSchema: GenMessage<ReleaseRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 18);
+  messageDesc(file_bitfusion_pool_v1_pool, 20);
 
 /**
  * @generated from message bitfusion.pool.v1.ReleaseResponse
@@ -673,7 +711,7 @@ export type ReleaseResponse = Message<"bitfusion.pool.v1.ReleaseResponse"> & {
  * Use `create(ReleaseResponseSchema)` to create a new message.
  */
 export const ReleaseResponseSchema: GenMessage<ReleaseResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 19);
+  messageDesc(file_bitfusion_pool_v1_pool, 21);
 
 /**
  * @generated from message bitfusion.pool.v1.AttachLeaseRequest
@@ -697,7 +735,7 @@ export type AttachLeaseRequest = Message<"bitfusion.pool.v1.AttachLeaseRequest">
  * Use `create(AttachLeaseRequestSchema)` to create a new message.
  */
 export const AttachLeaseRequestSchema: GenMessage<AttachLeaseRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 20);
+  messageDesc(file_bitfusion_pool_v1_pool, 22);
 
 /**
  * @generated from message bitfusion.pool.v1.AttachLeaseResponse
@@ -721,7 +759,7 @@ export type AttachLeaseResponse = Message<"bitfusion.pool.v1.AttachLeaseResponse
  * Use `create(AttachLeaseResponseSchema)` to create a new message.
  */
 export const AttachLeaseResponseSchema: GenMessage<AttachLeaseResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 21);
+  messageDesc(file_bitfusion_pool_v1_pool, 23);
 
 /**
  * A TLS port of the server, with the certificate of the pool API. A client sends the HTTP request `CONNECT <lease id>:1` with the secret of
@@ -747,7 +785,7 @@ export type Gate = Message<"bitfusion.pool.v1.Gate"> & {
  * Use `create(GateSchema)` to create a new message.
  */
 export const GateSchema: GenMessage<Gate> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 22);
+  messageDesc(file_bitfusion_pool_v1_pool, 24);
 
 /**
  * @generated from message bitfusion.pool.v1.ListLeasesRequest
@@ -760,7 +798,7 @@ export type ListLeasesRequest = Message<"bitfusion.pool.v1.ListLeasesRequest"> &
  * Use `create(ListLeasesRequestSchema)` to create a new message.
  */
 export const ListLeasesRequestSchema: GenMessage<ListLeasesRequest> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 23);
+  messageDesc(file_bitfusion_pool_v1_pool, 25);
 
 /**
  * @generated from message bitfusion.pool.v1.ListLeasesResponse
@@ -777,7 +815,7 @@ export type ListLeasesResponse = Message<"bitfusion.pool.v1.ListLeasesResponse">
  * Use `create(ListLeasesResponseSchema)` to create a new message.
  */
 export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PURE__*/
-  messageDesc(file_bitfusion_pool_v1_pool, 24);
+  messageDesc(file_bitfusion_pool_v1_pool, 26);
 
 /**
  * One server of the pool. The server decides on its own capacity: it refuses a claim that does not fit.
@@ -820,14 +858,15 @@ export const PoolService: GenService<{
     output: typeof ClaimResponseSchema;
   },
   /**
-   * Extends the lease. NOT_FOUND: it has ended, and another client may hold its GPUs; or it is not the caller's.
+   * Extends leases, each one independently of the others: the response says which have ended. The call itself fails only for reasons that
+   * concern all of them, and has then renewed none. INVALID_ARGUMENT: more than 1024 leases.
    *
-   * @generated from rpc bitfusion.pool.v1.PoolService.Renew
+   * @generated from rpc bitfusion.pool.v1.PoolService.RenewLeases
    */
-  renew: {
+  renewLeases: {
     methodKind: "unary";
-    input: typeof RenewRequestSchema;
-    output: typeof RenewResponseSchema;
+    input: typeof RenewLeasesRequestSchema;
+    output: typeof RenewLeasesResponseSchema;
   },
   /**
    * Ends the lease. No error if it has ended already, or is not the caller's.
