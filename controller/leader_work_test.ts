@@ -5,6 +5,7 @@ import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/objects/resou
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../kubernetes/simulated/api_server.ts";
 import { createObjectStore, type ObjectStoreOptions } from "../kubernetes/simulated/objects.ts";
 import { attributesOfPool, type DeviceAttributes } from "../pool/attributes.ts";
+import { claim } from "../pool/claims/testing.ts";
 import { deviceName } from "../pool/device_name.ts";
 import type { Inventory, InventorySource } from "../pool/inventory.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
@@ -19,7 +20,7 @@ import { findMissing } from "./api_support.ts";
 import { createLeaderWork } from "./leader_work.ts";
 import { createControllerMetrics } from "./metrics.ts";
 import { toResourceSlice } from "./slices/slice.ts";
-import { claim, devicesOf, gpu, inventoryOf, server } from "./testing.ts";
+import { devicesOf, gpu, inventoryOf, server } from "./testing.ts";
 
 const [A, B] = [deviceName("a"), deviceName("b")];
 const OWNER = { apiVersion: "v1", kind: "Namespace", name: "bitfusion-system", uid: "1" };

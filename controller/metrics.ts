@@ -1,6 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import type { GpuSupply } from "../pool/requests/supply.ts";
 import { UNITS_PER_GPU } from "../pool/units.ts";
-import type { GpuSupply } from "./claims/supply.ts";
 
 /** The metrics that the controller sets, and their registry. */
 export interface ControllerMetrics {

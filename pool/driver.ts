@@ -1,6 +1,9 @@
 /** Name of the DRA driver of the pool's GPUs (resource.k8s.io), and the domain of their attributes. */
 export const DRIVER = "bitfusion.io";
 
+/** The attribute that GPUs of one server have in common. */
+export const SERVER_ATTRIBUTE = `${DRIVER}/server`;
+
 /** Name of the DeviceClass of the pool's GPUs. */
 export const DEVICE_CLASS = "bitfusion.io";
 

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { keyOf } from "../../kubernetes/watch.ts";
+import { claim } from "../../pool/claims/testing.ts";
 import { deviceName } from "../../pool/device_name.ts";
-import { claim } from "../testing.ts";
 import { type ClaimSummary, createClaimIndex, summarizeClaim } from "./claim_index.ts";
 
 const [A, B, C] = ["a", "b", "c"].map((id) => `bitfusion-0/${deviceName(id)}`) as [string, string, string];

@@ -1,14 +1,11 @@
 import type { DeviceConstraint, ResourceClaimSpec } from "../../kubernetes/objects/resource_claim.ts";
 import type { DeviceAttributes } from "../../pool/attributes.ts";
-import { DEVICE_CLASS, DRIVER } from "../../pool/driver.ts";
+import { DEVICE_CLASS, DRIVER, SERVER_ATTRIBUTE } from "../../pool/driver.ts";
 import { attributeOfFilter, type Filter } from "../../pool/filter.ts";
 import type { PodClaim } from "../../pool/pod_claims.ts";
 
 /** Name of the only request of each claim. */
 const REQUEST = "gpu";
-
-/** The attribute that GPUs of one server have in common. */
-const SERVER = `${DRIVER}/server`;
 
 /**
  * The spec of a claim: a number of different GPUs, and units of capacity of each. A GPU on which the units are less than the requested
@@ -22,7 +19,7 @@ export function claimSpec({
 }: Pick<PodClaim, "share" | "units" | "filters" | "oneServer">): ResourceClaimSpec {
   const constraints: DeviceConstraint[] = [{ requests: [REQUEST], distinctAttribute: `${DRIVER}/id` }];
   // It halves the rate of the scheduler, so it is only where it makes a difference.
-  if (oneServer) constraints.push({ requests: [REQUEST], matchAttribute: SERVER });
+  if (oneServer) constraints.push({ requests: [REQUEST], matchAttribute: SERVER_ATTRIBUTE });
   const conditions = filters.map(conditionOf);
   if ("memoryMb" in share) conditions.push(`${attribute("memoryMb")}.orValue(0) * ${units} >= ${share.memoryMb} * 100`);
   return {
@@ -42,11 +39,6 @@ export function claimSpec({
       ...(share.gpus > 1 ? { constraints } : {}),
     },
   };
-}
-
-/** Whether a claim takes GPUs of one server only. */
-export function takesOneServer({ devices }: ResourceClaimSpec): boolean {
-  return devices?.constraints?.some(({ matchAttribute }) => matchAttribute === SERVER) ?? false;
 }
 
 /** A filter as a CEL expression for a device selector. */

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { EventRecorder } from "../../kubernetes/events.ts";
+import { groupByPod, type WaitingPod } from "../../pool/claims/waiting_pods.ts";
+import { shortageChecks } from "../../pool/requests/shortage_checks.ts";
+import type { GpuSupply } from "../../pool/requests/supply.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { ClaimIndex } from "./claim_index.ts";
-import { describeJointShortage, describeShortage } from "./shortage.ts";
-import type { GpuSupply } from "./supply.ts";
-import { groupByPod, type WaitingPod } from "./waiting_pods.ts";
 
 export interface WaitingEventsOptions {
   claims: ClaimIndex;
@@ -29,9 +29,6 @@ const MAX_EVENTS = 10;
  * need only one.
  */
 const MAX_SHORTAGES = 30;
-
-/** The most claims of a pod that are looked at: owner references can name any pod. */
-const MAX_CLAIMS = 32;
 
 /**
  * Records an event for each pod that waits for the pool, which says what is missing, and another one when that changes. Returns when the
@@ -88,28 +85,20 @@ async function report(
 /** Computes what pods lack, each shortage once. Between two of them, the event loop runs. */
 function createShortages(gpus: readonly GpuSupply[]) {
   const known = new Map<string, string | undefined>();
-  async function compute(key: string, describe: () => string | undefined): Promise<string | undefined> {
-    if (!known.has(key)) {
-      if (known.size > 0) await yieldToEventLoop();
-      known.set(key, describe());
-    }
-    return known.get(key);
-  }
   return {
     get computed() {
       return known.size;
     },
-    /** If one claim alone lacks room, that is the reason; else all claims of the pod together. */
     async of({ claims }: WaitingPod): Promise<string | undefined> {
-      const considered = claims.slice(0, MAX_CLAIMS);
-      for (const { description, request } of considered) {
-        const shortage = await compute(request.key, () => describeShortage(request, gpus));
-        if (shortage) return claims.length === 1 ? shortage : `${description} ${shortage}`;
+      for (const { key, describe, inMessage } of shortageChecks(claims, gpus)) {
+        if (!known.has(key)) {
+          if (known.size > 0) await yieldToEventLoop();
+          known.set(key, describe());
+        }
+        const shortage = known.get(key);
+        if (shortage !== undefined) return inMessage(shortage);
       }
-      if (claims.length === 1) return undefined;
-      const requests = considered.map(({ request }) => request).sort((a, b) => (a.key < b.key ? -1 : 1));
-      const key = JSON.stringify(requests.map((request) => request.key));
-      return compute(key, () => describeJointShortage(requests, gpus));
+      return undefined;
     },
   };
 }

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import type { RecordedEvent } from "../../kubernetes/events.ts";
 import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
+import { claim } from "../../pool/claims/testing.ts";
 import { createLatest } from "../../program/latest.ts";
 import { silentLog } from "../../program/testing.ts";
-import { claim } from "../testing.ts";
 import { createClaimIndex, summarizeClaim } from "./claim_index.ts";
 import { reportWaitingPods, type WaitingEventsOptions } from "./waiting_events.ts";
 

@@ -31,10 +31,6 @@ export function withTaint({ taints: _, ...device }: Device, taint: DeviceTaint |
   return taint ? { ...device, taints: [taint] } : device;
 }
 
-export function isTainted({ taints = [] }: Device): boolean {
-  return taints.length > 0;
-}
-
 function toAttribute(value: string | number | boolean): DeviceAttribute {
   if (typeof value === "string") return { string: value };
   return typeof value === "number" ? { int: value } : { bool: value };

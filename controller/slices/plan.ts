@@ -1,10 +1,10 @@
 import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
 import type { Device, DeviceTaint, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import { addressAttributes, attributesOfDevice } from "../../pool/attributes.ts";
+import { deviceKey, type HeldUnits, splitDeviceKey } from "../../pool/claims/device_key.ts";
 import { DRAINING, type Gpu, type Inventory, type PoolServer } from "../../pool/inventory.ts";
 import { isInPool } from "../../pool/sources/published_pool.ts";
 import { createDevice, withTaint } from "./device.ts";
-import { deviceKey, type HeldUnits, splitDeviceKey } from "./device_key.ts";
 import { parseSelection } from "./node_selection.ts";
 import { type DesiredSlice, isUpToDate, MAX_DEVICES, parseSliceName, sliceIndex, sliceName } from "./slice.ts";
 import { evictionTime, type Problem, type TaintOptions, taintFor } from "./taint.ts";

@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import type { NodeSelector, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
+import { splitDeviceKey } from "../../pool/claims/device_key.ts";
 import { deviceName } from "../../pool/device_name.ts";
 import type { PoolServer } from "../../pool/inventory.ts";
 import { applyPlan, devicesOf, gpu, inventoryOf, server } from "../testing.ts";
-import { splitDeviceKey } from "./device_key.ts";
 import { createSlicePlanner, type PoolState, type SlicePlanner } from "./plan.ts";
 
 const NOW = Date.parse("2026-01-01T00:00:00Z");

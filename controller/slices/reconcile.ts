@@ -1,10 +1,10 @@
 import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
+import type { HeldUnits } from "../../pool/claims/device_key.ts";
 import type { Inventory } from "../../pool/inventory.ts";
 import { createLatest } from "../../program/latest.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { ControllerMetrics } from "../metrics.ts";
-import type { HeldUnits } from "./device_key.ts";
 import { createSlicePlanner } from "./plan.ts";
 import { isUpToDate } from "./slice.ts";
 import type { SliceStore } from "./slice_store.ts";

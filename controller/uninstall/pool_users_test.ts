@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
-import { claim } from "../testing.ts";
+import { claim } from "../../pool/claims/testing.ts";
 import { listPoolUsers } from "./pool_users.ts";
 
 /** Lists the users of a pool in a cluster with these pods and claims. */

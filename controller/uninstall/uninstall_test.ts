@@ -3,12 +3,13 @@ import { runAsLeader } from "../../kubernetes/leader.ts";
 import type { Node } from "../../kubernetes/objects/node.ts";
 import { RESOURCE_SLICES } from "../../kubernetes/objects/resource_slice.ts";
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
+import { claim } from "../../pool/claims/testing.ts";
 import type { Token } from "../../pool/token/token.ts";
 import { createLatest } from "../../program/latest.ts";
 import { silentLog } from "../../program/testing.ts";
 import { createLeaderWork } from "../leader_work.ts";
 import { createControllerMetrics } from "../metrics.ts";
-import { claim, gpu, inventoryOf, server } from "../testing.ts";
+import { gpu, inventoryOf, server } from "../testing.ts";
 import { uninstall } from "./uninstall.ts";
 
 const LEASE = "/apis/coordination.k8s.io/v1/namespaces/bitfusion-system/leases/bitfusion-controller";

@@ -1,5 +1,5 @@
 import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
-import type { WaitingClaim } from "./claim_index.ts";
+import type { WaitingClaim } from "./waiting_claim.ts";
 
 /** A pod with claims that the scheduler has not allocated yet. It allocates all of them at the same time. */
 export interface WaitingPod {

@@ -1,8 +1,7 @@
 import type { Device, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
-import { attributesOfDevice, type DeviceAttributes } from "../../pool/attributes.ts";
-import { UNITS_PER_GPU } from "../../pool/units.ts";
-import { isTainted } from "../slices/device.ts";
-import { deviceKey, type HeldUnits } from "../slices/device_key.ts";
+import { attributesOfDevice, type DeviceAttributes } from "../attributes.ts";
+import { deviceKey, type HeldUnits } from "../claims/device_key.ts";
+import { UNITS_PER_GPU } from "../units.ts";
 
 /** A published GPU, and what is left of it. */
 export interface GpuSupply {
@@ -34,4 +33,8 @@ export function createSupply(): (slices: Iterable<ResourceSlice>, held: HeldUnit
     }
     return supply;
   };
+}
+
+function isTainted({ taints = [] }: Device): boolean {
+  return taints.length > 0;
 }

@@ -1,23 +1,46 @@
 import { expect, test } from "bun:test";
-import { deviceName } from "../../pool/device_name.ts";
-import { createSlicePlanner } from "../slices/plan.ts";
-import { applyPlan, claim, gpu, inventoryOf, server } from "../testing.ts";
-import { summarizeClaim, type WaitingRequest } from "./claim_index.ts";
+import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
+import type { Device, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
+import { claim } from "../claims/testing.ts";
+import { waitingClaim } from "../claims/waiting_claim.ts";
 import { describeJointShortage, describeShortage } from "./shortage.ts";
 import { createSupply } from "./supply.ts";
 
-const [A, B] = ["a", "b"].map((id) => `bitfusion-0/${deviceName(id)}`) as [string, string];
-const inventory = inventoryOf(
-  server("s:1", [gpu("a"), gpu("b")]),
-  server("unreachable:1", [gpu("c", { memoryMb: 8000, model: "Old" })], { reachable: false }),
-);
-const planSlices = createSlicePlanner();
-const slices = applyPlan([], planSlices({ inventory, slices: [], held: new Map() }, { now: 0 }));
+const [A, B] = ["bitfusion-0/a", "bitfusion-0/b"];
+
+const device = (name: string, server: string, model: string, memoryMb: number): Device => ({
+  name,
+  attributes: { server: { string: server }, model: { string: model }, memoryMb: { int: memoryMb } },
+});
+const UNREACHABLE = {
+  key: "bitfusion.io/unreachable",
+  effect: "NoSchedule",
+  timeAdded: "1970-01-01T00:00:00Z",
+} as const;
+const slices: ResourceSlice[] = [
+  {
+    metadata: { name: "bitfusion-0" },
+    spec: {
+      driver: "bitfusion.io",
+      pool: { name: "bitfusion-0", generation: 1, resourceSliceCount: 1 },
+      devices: [
+        device("a", "s:1", "Tesla T4", 16_000),
+        device("b", "s:1", "Tesla T4", 16_000),
+        { ...device("c", "unreachable:1", "Old", 8000), taints: [UNREACHABLE] },
+      ],
+    },
+  },
+];
 
 /** The shortage of a claim while this many units of a and b are held. GPU c is unreachable. */
 function shortageOf(options: Parameters<typeof claim>[1], held: Readonly<Record<string, number>>) {
-  const { waiting } = summarizeClaim(claim("c", options)) ?? {};
-  return describeShortage(waiting?.request as WaitingRequest, createSupply()(slices, new Map(Object.entries(held))));
+  return describeShortage(requestOf(claim("c", options)), createSupply()(slices, new Map(Object.entries(held))));
+}
+
+function requestOf(waiting: ResourceClaim) {
+  const { request } = waitingClaim(waiting) ?? {};
+  if (!request) throw new Error("The claim waits for nothing");
+  return request;
 }
 
 const share = (text: string) => ({ "bitfusion.io/share": text });
@@ -100,14 +123,11 @@ test.each<[claim: Parameters<typeof claim>[1], shortage: string | undefined]>([
   ],
   [{ units: 100, count: 1, oneServer: true }, undefined],
 ])("describeShortage() of a request for %j on three servers returns %j", (options, shortage) => {
-  const { waiting } = summarizeClaim(claim("c", options)) ?? {};
-  expect(describeShortage(waiting?.request as WaitingRequest, SERVERS.supply)).toBe(shortage as never);
+  expect(describeShortage(requestOf(claim("c", options)), SERVERS.supply)).toBe(shortage as never);
 });
 
 test("describeJointShortage() says what two requests for GPUs of one server lack", () => {
-  const requests = [50, 20].map(
-    (units) => summarizeClaim(claim("c", { units, count: 2, oneServer: true }))?.waiting?.request as WaitingRequest,
-  );
+  const requests = [50, 20].map((units) => requestOf(claim("c", { units, count: 2, oneServer: true })));
   expect(describeJointShortage(requests, SERVERS.supply)).toBeUndefined();
   const alone = SERVERS.supply.filter(({ attributes }) => attributes.server !== "s:1");
   expect(describeJointShortage(requests, alone)).toBe(
@@ -157,7 +177,7 @@ test.each<[held: Record<string, number>, requests: Parameters<typeof claim>[1][]
     "needs 2 × 60 % of each of 2 different GPUs at the same time; the pool is too small for that, even if nobody else uses it",
   ],
 ])("describeJointShortage() with %j held and requests for %j returns %j", (held, options, shortage) => {
-  const requests = options.map((each) => summarizeClaim(claim("c", each))?.waiting?.request as WaitingRequest);
+  const requests = options.map((each) => requestOf(claim("c", each)));
   const supply = createSupply()(slices, new Map(Object.entries(held)));
   expect(describeJointShortage(requests, supply)).toBe(shortage as never);
   for (const request of requests) expect(describeShortage(request, supply)).toBeUndefined();

@@ -1,13 +1,8 @@
-import { describeMissingDataPlane } from "../../pool/requests/data_plane.ts";
-import { canHold } from "../../pool/requests/feasibility.ts";
-import {
-  createSuitability,
-  describeRequest,
-  groupForRequest,
-  needsOneServer,
-} from "../../pool/requests/gpu_request.ts";
-import { UNITS_PER_GPU } from "../../pool/units.ts";
-import type { WaitingRequest } from "./claim_index.ts";
+import type { WaitingRequest } from "../claims/waiting_claim.ts";
+import { UNITS_PER_GPU } from "../units.ts";
+import { describeMissingDataPlane } from "./data_plane.ts";
+import { canHold } from "./feasibility.ts";
+import { createSuitability, describeRequest, groupForRequest, needsOneServer } from "./gpu_request.ts";
 import type { GpuSupply } from "./supply.ts";
 
 /**
