@@ -50,9 +50,9 @@ export async function waitForPhase(demo: Demo, name: string, phase: "Running" | 
 export async function finishTraining(demo: Demo, name: string): Promise<number> {
   await writeFile(join(demo.hostRoot, "home/code", `stop-${name}`), "");
   const { status } = await waitForPhase(demo, name, "Succeeded");
-  const [container] = status?.containerStatuses ?? [];
-  if (!container) throw new Error(`Pod ${name} has succeeded without a container`);
-  return container.state.terminated.exitCode;
+  const exitCode = status?.containerStatuses?.[0]?.state?.terminated?.exitCode;
+  if (exitCode === undefined) throw new Error(`Pod ${name} has succeeded without a container`);
+  return exitCode;
 }
 
 /** The claims of a pod that exist. */

@@ -9,11 +9,16 @@ export const PODS = "/api/v1/pods";
 export interface Pod extends ApiObject {
   readonly metadata: ApiObject["metadata"] & {
     readonly namespace: string;
+    readonly creationTimestamp?: string;
     readonly deletionTimestamp?: string;
     readonly annotations?: Readonly<Record<string, string>>;
   };
   readonly spec: {
     readonly nodeName?: string;
+    /** From its PriorityClass; 0 if absent. */
+    readonly priority?: number;
+    /** While it has some, the scheduler does not look at the pod. */
+    readonly schedulingGates?: readonly { readonly name: string }[];
     readonly initContainers?: readonly Container[];
     readonly containers: readonly Container[];
     readonly volumes?: readonly Volume[];
@@ -61,16 +66,31 @@ export interface PodResourceClaim {
 
 export interface PodStatus {
   readonly phase?: "Pending" | "Running" | "Succeeded" | "Failed";
-  readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+  readonly conditions?: readonly PodCondition[];
   /** Why the pod failed. */
   readonly message?: string;
   /** The claims that were made from templates. */
   readonly resourceClaimStatuses?: readonly { readonly name: string; readonly resourceClaimName: string }[];
-  /** The containers that have ended. */
-  readonly containerStatuses?: readonly {
-    readonly name: string;
-    readonly state: { readonly terminated: { readonly exitCode: number } };
-  }[];
+  readonly containerStatuses?: readonly ContainerStatus[];
+}
+
+export interface PodCondition {
+  readonly type: string;
+  readonly status: string;
+  /** In CamelCase. */
+  readonly reason?: string;
+  readonly message?: string;
+}
+
+export interface ContainerStatus {
+  readonly name: string;
+  readonly ready?: boolean;
+  /** At most one of its fields is set; none means waiting. */
+  readonly state?: {
+    readonly waiting?: { readonly reason?: string; readonly message?: string };
+    readonly running?: { readonly startedAt?: string };
+    readonly terminated?: { readonly exitCode: number; readonly reason?: string; readonly message?: string };
+  };
 }
 
 /** Path of a pod. */

@@ -58,7 +58,8 @@ export interface DeviceTaint {
   readonly key: string;
   /** The value of a label. */
   readonly value?: string;
-  readonly effect: "NoSchedule" | "NoExecute";
+  /** `None` changes nothing. */
+  readonly effect: "None" | "NoSchedule" | "NoExecute";
   /** RFC 3339, whole seconds. */
   readonly timeAdded: string;
 }

@@ -36,5 +36,5 @@ export function createSupply(): (slices: Iterable<ResourceSlice>, held: HeldUnit
 }
 
 function isTainted({ taints = [] }: Device): boolean {
-  return taints.length > 0;
+  return taints.some(({ effect }) => effect !== "None");
 }
