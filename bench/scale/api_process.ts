@@ -1,9 +1,10 @@
 /* An API server that keeps a record of the writes of ResourceSlices. It writes an ApiAddress, a line. */
-import { isTainted } from "../../controller/slices/device.ts";
+
 import { RESOURCE_SLICES, type ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import { startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
 import { createObjectStore } from "../../kubernetes/simulated/objects.ts";
 import { attributesOfDevice } from "../../pool/attributes.ts";
+import { isTainted } from "../../pool/requests/supply.ts";
 
 /** The first line that the process writes. */
 export interface ApiAddress {

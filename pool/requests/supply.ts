@@ -35,6 +35,7 @@ export function createSupply(): (slices: Iterable<ResourceSlice>, held: HeldUnit
   };
 }
 
-function isTainted({ taints = [] }: Device): boolean {
+/** Whether the scheduler gives no new pod any of a device. */
+export function isTainted({ taints = [] }: Device): boolean {
   return taints.some(({ effect }) => effect !== "None");
 }
