@@ -33,7 +33,7 @@ export function connectUnix(path: string): GrpcChannel {
  * call, and reconnects if necessary.
  *
  * @param tls the CAs of the server, and the client's certificate if it has one.
- * @param keepalive changes {@link KEEPALIVE}, for tests.
+ * @param keepalive changes {@link KEEPALIVE}.
  */
 export function connectTls(
   address: string,

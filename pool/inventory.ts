@@ -71,5 +71,11 @@ export const DRAINING = "draining";
  */
 export type InventorySource = (signal: AbortSignal) => AsyncIterable<Inventory>;
 
+/** A server as it is observed. */
+export interface ObservedServer extends PoolServer {
+  /** Set if a server that is reachable has just failed: it may be restarting, or be unreachable soon. */
+  readonly failing?: true;
+}
+
 /** Yields the state of one server, and again when it changes. Ends with the signal. */
-export type ServerSource = (address: string, signal: AbortSignal) => AsyncIterable<PoolServer>;
+export type ServerSource = (address: string, signal: AbortSignal) => AsyncIterable<ObservedServer>;

@@ -2,8 +2,9 @@ import { isDeepStrictEqual } from "node:util";
 import { createLatest } from "../../program/latest.ts";
 import type { Logger } from "../../program/log/log.ts";
 import { deviceName } from "../device_name.ts";
-import type { Inventory, InventorySource, PoolServer, ServerSource } from "../inventory.ts";
+import type { Inventory, InventorySource, ObservedServer, PoolServer, ServerSource } from "../inventory.ts";
 import type { NodeLabels, ServerEntry } from "../servers/server_entry.ts";
+import { createGathering } from "./gather.ts";
 import { createGpuOwners } from "./gpu_owners.ts";
 import { createFaultLog, type InventoryFault } from "./reported_inventory.ts";
 
@@ -12,11 +13,25 @@ export type ServerListSource = (
   signal: AbortSignal,
 ) => AsyncIterable<readonly ServerEntry[]> | Iterable<readonly ServerEntry[]>;
 
+/** How long servers are waited for that become unreachable, or reachable, together with others, in ms. */
+export interface GatheringTimes {
+  /** A loss waits this long while other servers are failing. */
+  readonly losses: number;
+  readonly returns: number;
+}
+
+const AT_ONCE: GatheringTimes = { losses: 0, returns: 0 };
+
 /**
  * Creates a source that combines the states of several servers. A GPU that is reported twice belongs to the server that
- * reported it first; the repeat is logged.
+ * reported it first; the repeat is logged. Servers that become unreachable together, such as those of a rack, are one change.
  */
-export function createInventorySource(servers: ServerListSource, observe: ServerSource, log: Logger): InventorySource {
+export function createInventorySource(
+  servers: ServerListSource,
+  observe: ServerSource,
+  log: Logger,
+  times: GatheringTimes = AT_ONCE,
+): InventorySource {
   return async function* (signal) {
     const ended = new AbortController();
     const untilEnd = AbortSignal.any([signal, ended.signal]);
@@ -24,11 +39,30 @@ export function createInventorySource(servers: ServerListSource, observe: Server
     const followed = new Map<string, Followed>();
     const running = new Set<Promise<void>>();
     const ownGpus = createGpuOwners();
+    const losses = createGathering(times.losses);
+    const returns = createGathering(times.returns);
+    let published: readonly PoolServer[] = [];
+    let timer: ReturnType<typeof setTimeout> | undefined;
 
     /** Publishes the inventory when the state of every server is known. */
     function publish(): void {
-      const states = [...followed.values()].map(({ server }) => server);
-      if (!states.every((server) => server !== undefined)) return;
+      const entries = [...followed.values()];
+      if (!entries.every(isKnown)) return;
+      const moreExpected = entries.some(({ server }) => server.failing);
+      const waits = {
+        loss: losses({ hasChange: entries.some((entry) => changeOf(entry) === "loss"), moreExpected }),
+        return: returns({ hasChange: entries.some((entry) => changeOf(entry) === "return"), moreExpected: true }),
+      };
+      clearTimeout(timer);
+      const next = Math.min(...Object.values(waits).filter(Boolean));
+      if (Number.isFinite(next)) timer = setTimeout(publish, next);
+      const states = entries.map((entry) => {
+        const change = changeOf(entry);
+        if (!change || waits[change] === 0) entry.published = withoutFailing(entry.server, entry.published);
+        return entry.published as PoolServer;
+      });
+      if (states.length === published.length && states.every((server, index) => server === published[index])) return;
+      published = states;
       const owned = ownGpus(states);
       for (const [address, ids] of owned.repeats) followed.get(address)?.onFaults(ids.map(repeatFault));
       inventory.set({ servers: owned.servers });
@@ -78,6 +112,7 @@ export function createInventorySource(servers: ServerListSource, observe: Server
       ended.signal.throwIfAborted();
     } finally {
       ended.abort();
+      clearTimeout(timer);
       await Promise.allSettled(running);
     }
   };
@@ -89,10 +124,27 @@ interface Followed {
   readonly onFaults: (faults: readonly InventoryFault[]) => void;
   nodes: NodeLabels | undefined;
   /** The last state. Undefined until it is known. */
-  server?: PoolServer;
+  server?: ObservedServer;
+  /** The state that was published last. */
+  published?: PoolServer;
 }
 
-function withNodes({ nodes: _, ...server }: PoolServer, nodes: NodeLabels | undefined): PoolServer {
+function isKnown(entry: Followed): entry is Followed & { server: ObservedServer } {
+  return entry.server !== undefined;
+}
+
+/** What of an entry has not been published yet, if it can wait. */
+function changeOf({ server, published }: Followed): "loss" | "return" | undefined {
+  if (!server || !published || server.reachable === published.reachable) return undefined;
+  return server.reachable ? "return" : "loss";
+}
+
+/** A server as it is published: the same object as before if it is equal. */
+function withoutFailing({ failing: _, ...server }: ObservedServer, before: PoolServer | undefined): PoolServer {
+  return before && isDeepStrictEqual(server, before) ? before : server;
+}
+
+function withNodes({ nodes: _, ...server }: ObservedServer, nodes: NodeLabels | undefined): ObservedServer {
   return nodes ? { ...server, nodes } : server;
 }
 

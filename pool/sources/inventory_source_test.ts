@@ -1,19 +1,21 @@
 import { expect, test } from "bun:test";
 import { createLatest, type Latest } from "../../program/latest.ts";
 import { freePort, silentLog } from "../../program/testing.ts";
-import type { Gpu, PoolServer, ServerSource } from "../inventory.ts";
+import type { Gpu, ObservedServer, ServerSource } from "../inventory.ts";
 import type { ServerEntry } from "../servers/server_entry.ts";
 import { createInventorySource } from "./inventory_source.ts";
 import { createServerSource } from "./server_source.ts";
 import { startInventoryServer, TEST_IDENTITY } from "./testing.ts";
+
+const GPU: Gpu = { id: "a", model: "Tesla T4", memoryMb: 16_000, healthy: true };
 
 function entries(...addresses: string[]): ServerEntry[] {
   return addresses.map((address) => ({ address }));
 }
 
 /** Returns a source for servers whose state is set by the test. */
-function createSettableServers(...addresses: string[]): { set(server: PoolServer): void; observe: ServerSource } {
-  const servers = new Map<string, Latest<PoolServer>>(addresses.map((address) => [address, createLatest()]));
+function createSettableServers(...addresses: string[]): { set(server: ObservedServer): void; observe: ServerSource } {
+  const servers = new Map<string, Latest<ObservedServer>>(addresses.map((address) => [address, createLatest()]));
   return {
     set: (server) => servers.get(server.address)?.set(server),
     observe: async function* (address, signal) {
@@ -54,6 +56,53 @@ test("createInventorySource() waits until each server is known, then yields all 
   });
   stop.abort();
   expect((await inventories.next()).done).toBe(true);
+});
+
+test("createInventorySource() tells losses together while servers fail, and other changes at once", async () => {
+  const { set, observe } = createSettableServers("a:1", "b:1", "c:1");
+  const list = () => [entries("a:1", "b:1", "c:1")];
+  const times = { losses: 60_000, returns: 0 };
+  const source = createInventorySource(list, observe, silentLog, times)(AbortSignal.timeout(4000));
+  const inventories = source[Symbol.asyncIterator]();
+  for (const address of ["a:1", "b:1", "c:1"]) set({ address, reachable: true, gpus: [] });
+  const next = async () => (await inventories.next()).value?.servers;
+  expect(await next()).toHaveLength(3);
+  set({ address: "a:1", reachable: true, failing: true, gpus: [] });
+  set({ address: "b:1", reachable: true, failing: true, gpus: [] });
+  await Bun.sleep(0);
+  set({ address: "a:1", reachable: false, gpus: [] });
+  await Bun.sleep(0);
+  set({ address: "c:1", reachable: true, gpus: [GPU] });
+  expect(await next()).toEqual([
+    { address: "a:1", reachable: true, gpus: [] },
+    { address: "b:1", reachable: true, gpus: [] },
+    { address: "c:1", reachable: true, gpus: [GPU] },
+  ]);
+  set({ address: "b:1", reachable: false, gpus: [] });
+  expect(await next()).toEqual([
+    { address: "a:1", reachable: false, gpus: [] },
+    { address: "b:1", reachable: false, gpus: [] },
+    { address: "c:1", reachable: true, gpus: [GPU] },
+  ]);
+});
+
+test.each([
+  ["a loss no longer than its time, though another server fails", false],
+  ["a return for its time", true],
+])("createInventorySource() holds back %s", async (_, isReturn) => {
+  const { set, observe } = createSettableServers("a:1", "b:1");
+  const times = { losses: isReturn ? 60_000 : 1, returns: isReturn ? 1 : 60_000 };
+  const list = () => [entries("a:1", "b:1")];
+  const inventories = createInventorySource(list, observe, silentLog, times)(AbortSignal.timeout(4000));
+  set({ address: "a:1", reachable: !isReturn });
+  set({ address: "b:1", reachable: true, failing: true });
+  const states: boolean[] = [];
+  for await (const { servers } of inventories) {
+    states.push(servers[0]?.reachable === true);
+    if (states.length === 2) break;
+    set({ address: "a:1", reachable: isReturn });
+  }
+  expect(states).toEqual([!isReturn, isReturn]);
 });
 
 test("createInventorySource() ends the server sources when the reader stops", async () => {
@@ -101,7 +150,7 @@ test("createInventorySource() follows changes of the server list without interru
   );
   const stop = new AbortController();
   const inventories = source(stop.signal)[Symbol.asyncIterator]();
-  const next = async () => (await inventories.next()).value?.servers.map(({ address }: PoolServer) => address);
+  const next = async () => (await inventories.next()).value?.servers.map(({ address }: ObservedServer) => address);
   for (const address of ["a:1", "b:1", "c:1"]) set({ address, reachable: true });
   expect(await next()).toEqual(["a:1", "b:1"]);
   addresses.set(entries("c:1", "b:1"));
@@ -116,7 +165,7 @@ test("createInventorySource() tells which nodes reach a server, and again when t
   const list = createLatest<readonly ServerEntry[]>([{ address: "a:1", nodes: { zone: "a" } }, { address: "b:1" }]);
   const stop = new AbortController();
   const inventories = createInventorySource(list.changes, observe, silentLog)(stop.signal)[Symbol.asyncIterator]();
-  const next = async () => (await inventories.next()).value?.servers.map(({ nodes }: PoolServer) => nodes);
+  const next = async () => (await inventories.next()).value?.servers.map(({ nodes }: ObservedServer) => nodes);
   for (const address of ["a:1", "b:1"]) set({ address, reachable: true });
   expect(await next()).toEqual([{ zone: "a" }, undefined]);
   set({ address: "a:1", reachable: false });
@@ -128,7 +177,7 @@ test("createInventorySource() tells which nodes reach a server, and again when t
 
 test("createInventorySource() ignores the late state of a server that was removed and added again meanwhile", async () => {
   const [late, ended] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-  const second = createLatest<PoolServer>({ address: "a:1", reachable: true, gpus: [] });
+  const second = createLatest<ObservedServer>({ address: "a:1", reachable: true, gpus: [] });
   let observers = 0;
   const observe: ServerSource = async function* (address, signal) {
     if (++observers > 1) return yield* second.changes(signal);
@@ -185,7 +234,7 @@ test.each([
   set({ address: "b:1", reachable: true, gpus: [x] });
   const source = createInventorySource(() => [entries("a:1", "b:1")], observe, silentLog)(AbortSignal.timeout(4000));
   const inventories = source[Symbol.asyncIterator]();
-  const next = async () => (await inventories.next()).value?.servers.map(({ gpus }: PoolServer) => gpus);
+  const next = async () => (await inventories.next()).value?.servers.map(({ gpus }: ObservedServer) => gpus);
   expect(await next()).toEqual([[], [x]]);
   set({ address: "a:1", reachable: true, gpus: [{ ...x, id }, y] });
   expect(await next()).toEqual([[y], [x]]);

@@ -40,6 +40,7 @@ export function createPoolSource(
         : () => [servers],
       createServerSource({ ...options, tls: () => token.current?.tls }),
       log,
+      { losses: period / 3, returns: period / 10 },
     );
     try {
       for await (const _ of token.changes(untilEnded)) break;

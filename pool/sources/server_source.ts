@@ -1,11 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { createBackoff } from "../../program/backoff.ts";
+import { createLatest } from "../../program/latest.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { TlsIdentity } from "../../tls/key_pair.ts";
-import type { PoolServer, ServerSource } from "../inventory.ts";
+import type { ObservedServer, ServerSource } from "../inventory.ts";
 import { measureConnectTime } from "./probe.ts";
 import { createFaultLog, type ReportedInventory } from "./reported_inventory.ts";
+import { createTurns } from "./turns.ts";
 import { createMessagePace, watchServer } from "./watch.ts";
 
 export interface ServerSourceOptions {
@@ -23,85 +25,112 @@ export interface ServerSourceOptions {
  */
 const FIRST_STATE_TIMEOUT = 2000;
 
+/** Handshakes take processor time: with more at once, none would be ready in time where a thousand servers are dialed. */
+const DIALS = { count: 32, longest: 500 };
+
 /**
  * Creates a source for the state of one server. With an identity, it watches the GPUs of the server over
  * `bitfusion.pool.v1`; a server whose watch fails is unreachable, whatever it answers. Without an identity the server is
  * foreign, as Bitfusion's own are: it is reachable if it accepts connections.
  */
 export function createServerSource({ interval, tls, log, onRoundTrip }: ServerSourceOptions): ServerSource {
-  // Together less than two intervals: one poll, and two successive connections without a response.
-  const period = (interval * 3) / 4;
+  // A dead server is unreachable after one period or message timeout, and the grace: after one interval.
+  const period = (interval * 2) / 3;
   const connectTimeout = interval / 2;
   const messageTimeout = (interval * 2) / 3;
   /** How long a server must fail before it is unreachable: it may only be restarting. */
   const failureGrace = interval / 3;
+  const dials = createTurns(DIALS);
   return async function* (address, signal) {
+    const ended = new AbortController();
+    const untilEnded = AbortSignal.any([signal, ended.signal]);
     const onFaults = createFaultLog(address, log);
     const pace = createMessagePace();
     const backoff = createBackoff({ initial: Math.min(100, interval / 10), max: interval / 4 });
+    const state = createLatest<ObservedServer>();
     let reported: ReportedInventory | undefined;
-    let failingSince: number | undefined;
-    let last: PoolServer | undefined;
+    let failure = "";
+    let grace: ReturnType<typeof setTimeout> | undefined;
 
     async function acceptsConnection(): Promise<boolean> {
-      const time = await measureConnectTime(address, shortenFirst(connectTimeout), signal);
+      const time = await measureConnectTime(address, shortenFirst(connectTimeout), untilEnded);
       if (time !== undefined) onRoundTrip?.(address, time);
       return time !== undefined;
     }
     function shortenFirst(timeout: number): number {
-      return last ? timeout : Math.min(timeout, FIRST_STATE_TIMEOUT);
+      return state.current ? timeout : Math.min(timeout, FIRST_STATE_TIMEOUT);
     }
-    function* update(reachable: boolean, reason?: string): Generator<PoolServer> {
-      const server: PoolServer = { address, reachable, ...(tls() || reported ? {} : { foreign: true }), ...reported };
-      if (isDeepStrictEqual(server, last)) return;
-      if (last?.reachable !== reachable) {
+    function update(observed: Pick<ObservedServer, "reachable" | "failing">): void {
+      const { reachable } = observed;
+      const before = state.current;
+      const server = { address, ...observed, ...(tls() || reported ? {} : { foreign: true as const }), ...reported };
+      if (isDeepStrictEqual(server, before)) return;
+      if (before?.reachable !== reachable) {
         if (reachable) log.info("Pool server is reachable", { address });
-        else log.warn("Pool server is not reachable", { address, reason });
+        else log.warn("Pool server is not reachable", { address, reason: failure });
       }
-      last = server;
-      yield server;
+      state.set(server);
     }
     /** A server is unreachable only if it fails for some time, not after one lost probe or several in a short time. */
-    function* onFailure(reason: string): Generator<PoolServer> {
-      const now = performance.now();
-      failingSince ??= now;
-      if (last === undefined || now - failingSince >= failureGrace) yield* update(false, reason);
+    function onFailure(reason: string): void {
+      failure = reason;
+      if (!state.current) update({ reachable: false });
+      if (!state.current?.reachable || state.current.failing) return;
+      update({ reachable: true, failing: true });
+      grace = setTimeout(() => update({ reachable: false }), failureGrace);
     }
-    function* onSuccess(): Generator<PoolServer> {
-      failingSince = undefined;
-      yield* update(true);
+    function onSuccess(): void {
+      clearTimeout(grace);
+      update({ reachable: true });
+    }
+    async function watch(identity: TlsIdentity): Promise<void> {
+      const dial = await dials.take(untilEnded);
+      let count = 0;
+      try {
+        const timeouts = { messageTimeout, firstTimeout: shortenFirst(messageTimeout) };
+        const options = { ...timeouts, tls: identity, onFaults, pace, signal: untilEnded };
+        for await (const next of watchServer(address, options)) {
+          dial[Symbol.dispose]();
+          count += 1;
+          if (count === 2) backoff.reset(); // a server that ends each stream early is retried with backoff
+          if (count > 1 && next === reported) continue;
+          if (!isDeepStrictEqual(next, reported)) reported = next; // consumers cache by object identity
+          onSuccess();
+        }
+      } finally {
+        dial[Symbol.dispose]();
+      }
+    }
+    async function follow(): Promise<void> {
+      while (!untilEnded.aborted) {
+        const start = performance.now();
+        let reason = "It accepts no connections";
+        if (await acceptsConnection()) {
+          const identity = tls();
+          if (!identity) {
+            backoff.reset();
+            onSuccess();
+            const rest = Math.max(0, start + period - performance.now());
+            await sleep(rest, undefined, { signal: untilEnded }).catch(() => {}); // rejects only when aborted
+            continue;
+          }
+          using _probes = onRoundTrip && callEvery(interval, acceptsConnection);
+          reason = await watch(identity).then(() => "", messageOf);
+        }
+        if (untilEnded.aborted) return;
+        onFailure(reason);
+        await backoff.wait(untilEnded).catch(() => {}); // rejects only when aborted
+      }
     }
 
-    while (!signal.aborted) {
-      const start = performance.now();
-      let failure = "It accepts no connections";
-      if (await acceptsConnection()) {
-        const identity = tls();
-        if (!identity) {
-          backoff.reset();
-          yield* onSuccess();
-          const rest = Math.max(0, start + period - performance.now());
-          await sleep(rest, undefined, { signal }).catch(() => {}); // rejects only when aborted
-          continue;
-        }
-        using _probes = callEvery(interval, acceptsConnection);
-        let count = 0;
-        try {
-          const options = { tls: identity, messageTimeout: shortenFirst(messageTimeout), onFaults, pace, signal };
-          for await (const next of watchServer(address, options)) {
-            if (!isDeepStrictEqual(next, reported)) reported = next; // consumers cache by object identity
-            count += 1;
-            if (count > 1) backoff.reset(); // a server that ends each stream early is retried with backoff
-            yield* onSuccess();
-          }
-        } catch (error) {
-          if (signal.aborted) return;
-          failure = messageOf(error);
-        }
-      }
-      if (signal.aborted) return;
-      yield* onFailure(failure);
-      await backoff.wait(signal).catch(() => {}); // rejects only when aborted
+    const following = follow().catch((error) => ended.abort(error));
+    try {
+      yield* state.changes(untilEnded);
+      ended.signal.throwIfAborted();
+    } finally {
+      ended.abort();
+      clearTimeout(grace);
+      await following;
     }
   };
 }

@@ -9,7 +9,7 @@ import { createRecordingLog, freePort, silentLog } from "../../program/testing.t
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import { createCertificate } from "../../tls/certificate.ts";
 import { TEST_SERVER } from "../../tls/testing.ts";
-import type { PoolServer } from "../inventory.ts";
+import type { ObservedServer } from "../inventory.ts";
 import { createServerSource } from "./server_source.ts";
 import { startInventoryServer, TEST_IDENTITY } from "./testing.ts";
 
@@ -21,9 +21,9 @@ function follow(address: string, interval = 300, log = silentLog) {
   const states = createServerSource({ ...TEST_IDENTITY, interval, log })(address, stop.signal)[Symbol.asyncIterator]();
   return {
     stop: () => stop.abort(),
-    next: async (): Promise<PoolServer | undefined> => (await states.next()).value,
+    next: async (): Promise<ObservedServer | undefined> => (await states.next()).value,
     /** Returns the first following state that `matches`. */
-    async until(matches: (server: PoolServer) => boolean): Promise<PoolServer> {
+    async until(matches: (server: ObservedServer) => boolean): Promise<ObservedServer> {
       for (;;) {
         const { done, value } = await states.next();
         if (done) throw new Error("The source has ended");
@@ -37,8 +37,8 @@ function follow(address: string, interval = 300, log = silentLog) {
   };
 }
 
-const isReachable = ({ reachable }: PoolServer) => reachable;
-const isUnreachable = ({ reachable }: PoolServer) => !reachable;
+const isReachable = ({ reachable }: ObservedServer) => reachable;
+const isUnreachable = ({ reachable }: ObservedServer) => !reachable;
 
 test.concurrent("createServerSource() yields a server's GPUs, keeps them when it crashes, and yields them again when it returns", async () => {
   const port = await freePort();
@@ -116,7 +116,10 @@ test.concurrent("createServerSource() keeps a server reachable after one broken 
   const address = `127.0.0.1:${server.port}`;
   await using followed = follow(address, 6000);
   expect(await followed.until(isReachable)).toMatchObject({ gpus: [{ memoryMb: 1 }] });
-  expect(await followed.next()).toMatchObject({ reachable: true, gpus: [{ memoryMb: 2 }] });
+  expect(await followed.next()).toMatchObject({ reachable: true, failing: true, gpus: [{ memoryMb: 1 }] });
+  const next = await followed.next();
+  expect(next).toMatchObject({ reachable: true, gpus: [{ memoryMb: 2 }] });
+  expect(next?.failing).toBeUndefined();
 });
 
 test.concurrent("createServerSource() keeps a server reachable during a restart with several failed connections", async () => {
@@ -124,8 +127,9 @@ test.concurrent("createServerSource() keeps a server reachable during a restart 
   const first = await startInventoryServer({ port, gpus: 1 });
   await using followed = follow(first.address, 12_000);
   await followed.until(({ gpus }) => gpus?.length === 1);
-  const next = followed.next();
   await first[Symbol.asyncDispose]();
+  expect(await followed.next()).toMatchObject({ reachable: true, failing: true });
+  const next = followed.next();
   await using starting = await startTcpServer((socket) => socket.destroy(), port);
   for (let attempt = 0; attempt < 3; attempt++) await starting.connections.next();
   await starting[Symbol.asyncDispose]();
@@ -175,6 +179,7 @@ test.concurrent("without an identity, a server that accepts connections is reach
   const states = source(address, stop.signal)[Symbol.asyncIterator]();
   expect((await states.next()).value).toEqual({ address, reachable: true, foreign: true });
   await server[Symbol.asyncDispose]();
+  expect((await states.next()).value).toEqual({ address, reachable: true, failing: true, foreign: true });
   expect((await states.next()).value).toEqual({ address, reachable: false, foreign: true });
   stop.abort();
 });

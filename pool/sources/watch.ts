@@ -15,8 +15,10 @@ import {
 
 export interface WatchOptions {
   tls: TlsIdentity;
-  /** Longest time until the first message, and between two messages, in ms. */
+  /** Longest time between two messages, in ms. */
   messageTimeout: number;
+  /** Longest time until the first message, in ms. By default the same. */
+  firstTimeout?: number;
   /** Called with each message: what is left out of its inventory. */
   onFaults?: (faults: readonly InventoryFault[]) => void;
   /** Limits how fast messages are read. Watches of the same server share it. */
@@ -26,6 +28,9 @@ export interface WatchOptions {
 
 /** Shortest heartbeat interval that servers accept, in ms. */
 const MIN_HEARTBEAT_INTERVAL = 100;
+
+/** Heartbeats tell that the connection works. */
+const NO_PINGS = { pingIntervalMs: Number.POSITIVE_INFINITY };
 
 /** The call, with the inventory in its encoded form: in both messages it is the field 1. No bytes: it is that of the message before. */
 const WATCH = { ...PoolService.method.watchInventory, output: BytesValueSchema };
@@ -53,18 +58,17 @@ export function createMessagePace(): MessagePace {
 /**
  * Watches one server over `bitfusion.pool.v1`. Yields its inventory at each change and heartbeat. Does not return.
  *
- * @throws if the connection or the stream ends, no message arrives within `messageTimeout` ms, or the signal is
- * aborted.
+ * @throws if the connection or the stream ends, no message arrives in time, or the signal is aborted.
  */
 export async function* watchServer(
   address: string,
-  { tls, messageTimeout, onFaults, pace = createMessagePace(), signal }: WatchOptions,
+  { tls, messageTimeout, firstTimeout = messageTimeout, onFaults, pace = createMessagePace(), signal }: WatchOptions,
 ): AsyncGenerator<ReportedInventory> {
-  using channel = connectTls(address, tls);
+  using channel = connectTls(address, tls, NO_PINGS);
   const timedOut = new AbortController();
-  const failure = `No message for ${Math.round(messageTimeout)} ms`;
-  const startTimer = () => setTimeout(() => timedOut.abort(new DOMException(failure, "TimeoutError")), messageTimeout);
-  let timer = startTimer();
+  const startTimer = (time: number) =>
+    setTimeout(() => timedOut.abort(new DOMException(`No message for ${Math.round(time)} ms`, "TimeoutError")), time);
+  let timer = startTimer(firstTimeout);
   let last: ReportedInventory | undefined;
   try {
     const heartbeatInterval = durationFromMs(Math.max(MIN_HEARTBEAT_INTERVAL, Math.round(messageTimeout / 3)));
@@ -82,7 +86,7 @@ export async function* watchServer(
       }
       yield last;
       await pace(size, signal);
-      timer = startTimer();
+      timer = startTimer(messageTimeout);
     }
     throw new Error("The server ended the stream");
   } catch (error) {
