@@ -37,7 +37,7 @@ const CONNECTION_ERRORS: Readonly<Record<string, (host: string) => string>> = {
 export function createRequest(config: KubeConfig, server: string): KubernetesRequest {
   return async (path, options = {}) => {
     const { method = "GET", query = {}, body, contentType = "application/json", timeout, signal } = options;
-    const url = new URL(path, server);
+    const url = new URL(server.replace(/\/+$/, "") + path); // a server behind a proxy may have a path of its own
     url.search = new URLSearchParams(query).toString();
     const request = new RequestContext(url.href, HttpMethod[method]);
     if (body !== undefined) {
@@ -73,6 +73,7 @@ export async function fetchWithTls(config: KubeConfig, request: RequestContext, 
     ...(typeof body === "string" ? { body } : {}),
     signal,
     tls: await tlsOptions(config),
+    ...proxyOption(config),
   };
 
   /** Throws what happened instead of an answer. */
@@ -123,6 +124,14 @@ type TlsOptions = NonNullable<BunFetchRequestInit["tls"]>;
 async function tlsOptions(config: KubeConfig): Promise<TlsOptions> {
   const options: Parameters<KubeConfig["applyToHTTPSOptions"]>[0] = {};
   await config.applyToHTTPSOptions(options);
-  const { ca, cert, key, rejectUnauthorized } = options;
-  return { ca, cert, key, rejectUnauthorized: rejectUnauthorized ?? true } as TlsOptions;
+  const { ca, cert, key, rejectUnauthorized, servername } = options;
+  return { ca, cert, key, rejectUnauthorized: rejectUnauthorized ?? true, servername } as TlsOptions;
+}
+
+/** `proxy-url` of a kubeconfig. @throws {Error} if Bun cannot use it. */
+function proxyOption(config: KubeConfig): { proxy?: string } {
+  const { proxyUrl: proxy } = config.getCurrentCluster() ?? {};
+  if (!proxy) return {};
+  if (/^https?:/.test(proxy)) return { proxy };
+  throw new Error(`Cannot use proxy-url "${proxy}" of the kubeconfig: expected an http or https URL`);
 }

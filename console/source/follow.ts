@@ -55,7 +55,7 @@ async function followResource(
     });
     if (signal.aborted) return;
     if (place?.path === undefined) {
-      report({ resource, objects: [], unread: place?.unread });
+      report(place ? { resource, unread: place.unread } : { resource, objects: [] });
       await sleep(retryAfter, signal);
       continue;
     }

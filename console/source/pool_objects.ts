@@ -1,23 +1,23 @@
+import type { DeviceTaintRule } from "../../kubernetes/objects/device_taint_rule.ts";
+import type { Event } from "../../kubernetes/objects/event.ts";
 import type { Node } from "../../kubernetes/objects/node.ts";
 import type { Pod } from "../../kubernetes/objects/pod.ts";
 import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import type { ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
-import type { DeviceTaintRule } from "../objects/device_taint_rule.ts";
-import type { KubernetesEvent } from "../objects/event.ts";
 
-/** The objects of the API server that say who has which GPU, who waits, and why. */
+/** The objects of the API server that say who has which GPU, who waits, and why. A list that is absent could not be read. */
 export interface PoolObjects {
-  /** Those of the driver. */
+  /** Those of the driver. Empty if they could not be read. */
   readonly slices: readonly ResourceSlice[];
-  /** Those that request GPUs of the pool, or hold some. */
+  /** Those that request GPUs of the pool, or hold some. Empty if they could not be read. */
   readonly claims: readonly ResourceClaim[];
   /** Those that use claims, or should get some. */
-  readonly pods: readonly Pod[];
-  /** The warnings of pods. */
-  readonly events: readonly KubernetesEvent[];
-  readonly taintRules: readonly DeviceTaintRule[];
-  /** Empty unless they were asked for. */
-  readonly nodes: readonly Node[];
+  readonly pods?: readonly Pod[];
+  /** The warnings about pods, and about owners whose pods are refused. */
+  readonly events?: readonly Event[];
+  readonly taintRules?: readonly DeviceTaintRule[];
+  /** Absent unless they were asked for. */
+  readonly nodes?: readonly Node[];
 }
 
 /** The objects as far as they could be read. */

@@ -30,14 +30,15 @@ export function resourcesOf({ nodes = false }: Pick<ReadOptions, "nodes">): read
 /** The objects of a resource, or why there are none. */
 export interface ReadResult {
   readonly resource: Resource;
-  readonly objects: readonly ApiObject[];
+  /** Absent if none could be read. */
+  readonly objects?: readonly ApiObject[];
   readonly unread?: Unread | undefined;
 }
 
 /** The state that results of all resources amount to. */
 export function stateOf(results: readonly ReadResult[]): PoolState {
-  const objects: PoolObjects = { slices: [], claims: [], pods: [], events: [], taintRules: [], nodes: [] };
-  for (const result of results) Object.assign(objects, { [result.resource.kind]: result.objects });
+  const read = results.flatMap(({ resource, objects }) => (objects ? [[resource.kind, objects]] : []));
+  const objects: PoolObjects = { slices: [], claims: [], ...Object.fromEntries(read) };
   return { objects, unread: results.flatMap(({ unread }) => unread ?? []) };
 }
 
@@ -45,7 +46,7 @@ async function readResource(resource: Resource, options: ReadOptions, signal: Ab
   const place = await findPlace(resource, options, signal);
   if (!place) return { resource, objects: [] };
   const { unread } = place;
-  if (place.path === undefined) return { resource, objects: [], unread };
+  if (place.path === undefined) return { resource, unread };
   return { resource, objects: [...place.objects.values()], unread };
 }
 

@@ -40,6 +40,7 @@ function fill({ store }: SimulatedApiServer): void {
   store.put("/api/v1/namespaces/team/events/a", event("Pod", "Warning"));
   store.put("/api/v1/namespaces/team/events/b", event("Pod", "Normal"));
   store.put("/api/v1/namespaces/team/events/c", event("Job", "Warning"));
+  store.put("/api/v1/namespaces/team/events/d", { ...event("Job", "Warning"), reason: "FailedCreate" });
 }
 
 const keysOf = (objects: readonly { metadata: { namespace?: string; name: string } }[]) =>
@@ -49,21 +50,20 @@ test("readPool() returns the objects of the pool in all namespaces, without mana
   const { request } = await start();
   const { objects, unread } = await readPool({ request }, signal);
   expect(unread).toEqual([]);
-  expect(Object.values(objects).map(keysOf)).toEqual([
-    ["bitfusion-0"],
-    ["team/ours", "away/ours"],
-    ["team/train"],
-    ["team/a"],
-    [],
-    [],
+  expect(Object.entries(objects).map(([kind, list]) => [kind, keysOf(list)])).toEqual([
+    ["slices", ["bitfusion-0"]],
+    ["claims", ["team/ours", "away/ours"]],
+    ["pods", ["team/train"]],
+    ["events", ["team/a", "team/d"]],
+    ["taintRules", []],
   ]);
-  expect(objects.pods[0]?.metadata).not.toContainKey("managedFields");
+  expect(objects.pods?.[0]?.metadata).not.toContainKey("managedFields");
 });
 
 test("readPool() of a namespace reads the claims, pods and events of this namespace only", async () => {
   const { request } = await start();
   const { objects } = await readPool({ request, namespace: "away" }, signal);
-  expect([keysOf(objects.slices), keysOf(objects.claims), keysOf(objects.pods)]).toEqual([
+  expect([keysOf(objects.slices), keysOf(objects.claims), keysOf(objects.pods ?? [])]).toEqual([
     ["bitfusion-0"],
     ["away/ours"],
     [],
@@ -87,7 +87,7 @@ test("readPool() names the right that is missing, and returns what it may read",
 test("readPool() reads one namespace where it may not read all, and says so", async () => {
   const { request } = await start((path) => (path === "/api/v1/pods" ? forbidden("no") : undefined));
   const { objects, unread } = await readPool({ request, insteadOfAll: "team" }, signal);
-  expect(keysOf(objects.pods)).toEqual(["team/train"]);
+  expect(keysOf(objects.pods ?? [])).toEqual(["team/train"]);
   expect(unread.map(({ kind, insteadOfAll, message }) => [kind, insteadOfAll, message.slice(0, 52)])).toEqual([
     ["pods", "team", "Cannot list pods in all namespaces: you lack the rig"],
   ]);
@@ -97,7 +97,7 @@ test("readPool() reads DeviceTaintRules of Kubernetes 1.36, and does without tho
   const missing = () => Response.json({ message: "the server could not find the requested resource" }, { status: 404 });
   const { api, request } = await start((path) => (path.includes("/v1/devicetaintrules") ? missing() : undefined));
   api.store.put("/apis/resource.k8s.io/v1beta2/devicetaintrules/x", { spec: { taint: {} } });
-  expect(keysOf((await readPool({ request }, signal)).objects.taintRules)).toEqual(["x"]);
+  expect(keysOf((await readPool({ request }, signal)).objects.taintRules ?? [])).toEqual(["x"]);
   const { request: older } = await start((path) => (path.includes("/devicetaintrules") ? missing() : undefined));
   expect(await readPool({ request: older }, signal)).toMatchObject({ unread: [], objects: { taintRules: [] } });
 });

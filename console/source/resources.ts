@@ -1,3 +1,5 @@
+import { DEVICE_TAINT_RULES } from "../../kubernetes/objects/device_taint_rule.ts";
+import { EVENTS, type Event } from "../../kubernetes/objects/event.ts";
 import { NODES } from "../../kubernetes/objects/node.ts";
 import { PODS, type Pod } from "../../kubernetes/objects/pod.ts";
 import { RESOURCE_CLAIMS, type ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
@@ -5,8 +7,6 @@ import { RESOURCE_SLICES } from "../../kubernetes/objects/resource_slice.ts";
 import type { ApiObject } from "../../kubernetes/watch.ts";
 import { DEVICE_CLASS, DRIVER, DRIVER_SLICES } from "../../pool/driver.ts";
 import { POD_CLAIMS_ANNOTATION } from "../../pool/pod_claims.ts";
-import { DEVICE_TAINT_RULES } from "../objects/device_taint_rule.ts";
-import { EVENTS } from "../objects/event.ts";
 import type { PoolObjects } from "./pool_objects.ts";
 
 /** How the objects of a kind are read. */
@@ -49,8 +49,8 @@ export const RESOURCES: readonly Resource[] = [
     name: "events",
     isNamespaced: true,
     paths: [EVENTS],
-    query: { fieldSelector: "involvedObject.kind=Pod,type=Warning" },
-    isOfPool: all,
+    query: { fieldSelector: "type=Warning" },
+    isOfPool: isAboutPods,
   },
   {
     kind: "taintRules",
@@ -88,4 +88,8 @@ function isPoolClaim({ spec, status }: ResourceClaim): boolean {
 
 function isPoolPod({ metadata: { annotations }, spec }: Pod): boolean {
   return annotations?.[POD_CLAIMS_ANNOTATION] !== undefined || (spec.resourceClaims?.length ?? 0) > 0;
+}
+
+function isAboutPods({ involvedObject, reason }: Event): boolean {
+  return involvedObject.kind === "Pod" || reason === "FailedCreate";
 }

@@ -1,6 +1,14 @@
 import type { ApiObject } from "../watch.ts";
 import type { DeviceTaint } from "./resource_slice.ts";
 
+/**
+ * The paths of the collection of all DeviceTaintRules, the best version first. It is GA in Kubernetes 1.37. In 1.36 it is beta and off by
+ * default, and earlier versions have none.
+ */
+export const DEVICE_TAINT_RULES: readonly string[] = ["v1", "v1beta2"].map(
+  (version) => `/apis/resource.k8s.io/${version}/devicetaintrules`,
+);
+
 /** The fields of a DeviceTaintRule (k8s.io/api/resource/v1) that the programs use: a taint that an administrator gives to devices. */
 export interface DeviceTaintRule extends ApiObject {
   readonly spec: {

@@ -1,5 +1,8 @@
 import type { ApiObject } from "../watch.ts";
 
+/** Path of the collection of all Events. */
+export const EVENTS = "/api/v1/events";
+
 /** The fields of an Event (k8s.io/api/core/v1) that the programs read. */
 export interface Event extends ApiObject {
   readonly involvedObject: {

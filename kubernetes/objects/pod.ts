@@ -12,6 +12,8 @@ export interface Pod extends ApiObject {
     readonly creationTimestamp?: string;
     readonly deletionTimestamp?: string;
     readonly annotations?: Readonly<Record<string, string>>;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly ownerReferences?: readonly OwnerReference[];
   };
   readonly spec: {
     readonly nodeName?: string;
