@@ -7,6 +7,7 @@ import { createControllerMetrics } from "../controller/metrics.ts";
 import { SETTINGS as CONTROLLER_SETTINGS } from "../controller/settings.ts";
 import { createDriverMetrics } from "../plugin/driver/metrics.ts";
 import { createPluginMetrics } from "../plugin/metrics.ts";
+import { createRoundTrips } from "../plugin/round_trips.ts";
 import { SETTINGS as PLUGIN_SETTINGS } from "../plugin/settings.ts";
 import { Configuration as ServerConfiguration } from "../server/configuration/configuration.ts";
 import { createServerMetrics } from "../server/metrics/metrics.ts";
@@ -82,6 +83,7 @@ export async function metricsReference(): Promise<string> {
   const [devicePlugin, driver] = [new Registry(), new Registry()];
   createPluginMetrics({ registry: devicePlugin, units: () => undefined, heldUnits: async () => [] });
   createDriverMetrics({ registry: driver, preparedClaims: async () => 0 });
+  createRoundTrips(driver);
   const programs: Readonly<Record<string, Registry>> = {
     Webhook: createWebhookMetrics({ poolUnits: () => undefined }).registry,
     Controller: createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 }).registry,

@@ -8,6 +8,8 @@ export interface EventRecorderOptions {
   request: KubernetesRequest;
   /** Name of the program, such as bitfusion-webhook. */
   component: string;
+  /** Whether the count of an event that exists goes up. This needs the rights to get and patch events. By default true. */
+  countsRepeats?: boolean;
 }
 
 /** The object that an event is about. */
@@ -31,7 +33,7 @@ export interface RecordedEvent {
 
 /**
  * Records an event (k8s.io/api/core/v1) in the object's namespace. If the same event exists, its count goes up instead,
- * also if another replica recorded it.
+ * also if another replica recorded it; a recorder that does not count leaves it as it is.
  *
  * @throws {KubernetesError}
  */
@@ -43,7 +45,7 @@ const MAX_MESSAGE = 1024;
 const MAX_NAME = 253;
 
 /** Creates the recorder of a program. */
-export function createEventRecorder({ request, component }: EventRecorderOptions): EventRecorder {
+export function createEventRecorder({ request, component, countsRepeats = true }: EventRecorderOptions): EventRecorder {
   return async ({ object, type, reason, message: text }) => {
     const message = escapeControls(text).slice(0, MAX_MESSAGE);
     const collection = `/api/v1/namespaces/${object.namespace}/events`;
@@ -67,7 +69,7 @@ export function createEventRecorder({ request, component }: EventRecorderOptions
       await request(collection, { method: "POST", body });
     } catch (error) {
       if (!isStatus(error, 409)) throw error;
-      await countAgain(`${collection}/${name}`, now);
+      if (countsRepeats) await countAgain(`${collection}/${name}`, now);
     }
   };
 

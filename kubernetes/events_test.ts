@@ -63,6 +63,14 @@ test("createEventRecorder() increments the count of an event that exists, also i
   expect(events().map(({ count }) => count)).toEqual([3]);
 });
 
+test("createEventRecorder() leaves an event that exists as it is if it does not count repeats, and needs no right to read it", async () => {
+  const { api, events, request } = await start();
+  const record = createEventRecorder({ request, component: "bitfusion-driver", countsRepeats: false });
+  for (let times = 0; times < 2; times += 1) await record(event);
+  expect(events().map(({ count }) => count)).toEqual([1]);
+  expect(new Set(api.requests)).toEqual(new Set(["POST /api/v1/namespaces/bitfusion-system/events"]));
+});
+
 test.each<[difference: string, other: RecordedEvent]>([
   ["another message", { ...event, message: "x" }],
   ["another reason", { ...event, reason: "Other" }],

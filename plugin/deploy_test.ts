@@ -35,13 +35,14 @@ test("the DaemonSet runs on every node, and is among the last to be evicted", as
   expect(spec).toMatchObject({ priorityClassName: "system-node-critical", tolerations: [{ operator: "Exists" }] });
 });
 
-test("the plugin's service account may only get ResourceClaims, ResourceSlices and pods, and write the driver's entries in the status of claims", async () => {
+test("the plugin's service account may only get ResourceClaims, ResourceSlices and pods, create events, and write the driver's entries in the status of claims", async () => {
   const documents = parseAllDocuments(await read("service_account.yaml")).map((document) => document.toJS());
   const rules = documents.flatMap(({ rules = [] }) => rules);
   expect(rules).toEqual([
     { apiGroups: ["resource.k8s.io"], resources: ["resourceclaims"], verbs: ["get"] },
     { apiGroups: ["resource.k8s.io"], resources: ["resourceslices"], verbs: ["get"] },
     { apiGroups: [""], resources: ["pods"], verbs: ["get"] },
+    { apiGroups: [""], resources: ["events"], verbs: ["create"] },
     { apiGroups: ["resource.k8s.io"], resources: ["resourceclaims/status"], verbs: ["patch"] },
     {
       apiGroups: ["resource.k8s.io"],

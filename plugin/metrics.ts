@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import { countUnits, type UnitList } from "./devices.ts";
 import type { HeldUnits } from "./held_units.ts";
+import { createRoundTrips, type RoundTrips } from "./round_trips.ts";
 
 /** The metrics that the device plugin sets. */
 export interface PluginMetrics {
@@ -8,8 +9,7 @@ export interface PluginMetrics {
   readonly listUpdates: Counter;
   /** In seconds. */
   readonly allocations: Histogram<"result">;
-  /** In seconds. */
-  readonly roundTrips: Histogram<"server">;
+  readonly roundTrips: RoundTrips;
 }
 
 export interface PluginMetricsOptions {
@@ -75,12 +75,6 @@ export function createPluginMetrics({ registry, units, heldUnits }: PluginMetric
       buckets: [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 1],
       registers,
     }),
-    roundTrips: new Histogram({
-      name: "bitfusion_pool_round_trip_seconds",
-      help: "Time until a pool server accepts a TCP connection from this node: one network round trip.",
-      labelNames: ["server"],
-      buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1],
-      registers,
-    }),
+    roundTrips: createRoundTrips(registry),
   };
 }

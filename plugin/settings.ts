@@ -5,7 +5,15 @@ import { DRIVER } from "../pool/driver.ts";
 import { POOL_SETTINGS, serversOf } from "../pool/servers/pool_settings.ts";
 import { EXPECTED_SERVERS, type ServerEntry } from "../pool/servers/server_entry.ts";
 import { ConfigError } from "../program/config_error.ts";
-import { type Environment, integer, port, readEnvironment, seconds, setting } from "../program/environment.ts";
+import {
+  type Environment,
+  integer,
+  milliseconds,
+  port,
+  readEnvironment,
+  seconds,
+  setting,
+} from "../program/environment.ts";
 import type { PoolPart } from "./devices.ts";
 
 export interface PluginSettings {
@@ -30,6 +38,8 @@ export interface PluginSettings {
   readonly nodeName: string;
   /** How long the driver renews the leases of a claim without an answer from the API server about it, in ms. */
   readonly outageTime: number;
+  /** The round trip to a pool server above which the driver warns the pods that use it, in ms. 0: never. */
+  readonly slowRoundTrip: number;
   readonly metricsPort: number;
 }
 
@@ -110,6 +120,10 @@ export const SETTINGS = {
     v.optional(seconds({ min: 0.1, max: 604_800 }), "3600"),
     "Seconds for which the driver renews the leases of a claim without an answer from the API server about it. After them, the pod loses its GPUs until there is an answer. An upgrade of the API server must not take longer; a node that is cut off from it holds its GPUs for as long",
   ),
+  SLOW_ROUND_TRIP: setting(
+    v.optional(milliseconds({ min: 0, max: 900 }), "2"),
+    "With claims. Milliseconds: where the round trip from this node to a pool server takes longer, the driver warns the pods that use its GPUs by an event. 0: never",
+  ),
   METRICS_PORT: setting(v.optional(port(), "0"), "Port of `/livez`, `/readyz` and `/metrics`; 0 for any free one"),
 };
 
@@ -142,6 +156,7 @@ export function readSettings(environment: Environment): PluginSettings {
     cdiDirectory: env.CDI_DIR,
     nodeName: env.NODE_NAME ?? hostname(),
     outageTime: env.API_OUTAGE_TIME,
+    slowRoundTrip: env.SLOW_ROUND_TRIP,
     metricsPort: env.METRICS_PORT,
   };
 }

@@ -45,15 +45,26 @@ export function integer({ min, max }: { min: number; max: number }) {
 }
 
 /** A setting that is a time in seconds, with decimals allowed. The output is in whole ms. */
-export function seconds({ min, max }: { min: number; max: number }) {
-  const expected = `expected seconds from ${min} to ${max}`;
+export function seconds(range: { min: number; max: number }) {
+  return v.pipe(
+    decimal("seconds", range),
+    v.transform((value) => Math.round(value * 1000)),
+  );
+}
+
+/** A setting that is a time in ms, with decimals allowed. */
+export function milliseconds(range: { min: number; max: number }) {
+  return decimal("milliseconds", range);
+}
+
+function decimal(unit: string, { min, max }: { min: number; max: number }) {
+  const expected = `expected ${unit} from ${min} to ${max}`;
   return v.pipe(
     v.string(expected),
     v.regex(/^\d+(\.\d+)?$/, expected),
     v.transform(Number),
     v.minValue(min, expected),
     v.maxValue(max, expected),
-    v.transform((value) => Math.round(value * 1000)),
   );
 }
 

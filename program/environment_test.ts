@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import * as v from "valibot";
 import { ConfigError } from "./config_error.ts";
-import { type Environment, integer, port, readEnvironment, seconds } from "./environment.ts";
+import { type Environment, integer, milliseconds, port, readEnvironment, seconds } from "./environment.ts";
 
 const ENTRIES = {
   NAME: v.string("expected a name"),
@@ -9,6 +9,18 @@ const ENTRIES = {
   INTERVAL: v.optional(seconds({ min: 0.5, max: 60 }), "10"),
   PORT: v.optional(port(), "0"),
 };
+
+test.each<[string, number | string]>([
+  ["0", 0],
+  ["0.25", 0.25],
+  ["900", 900],
+  ["900.1", 'Cannot use LIMIT="900.1": expected milliseconds from 0 to 900'],
+  ["2ms", 'Cannot use LIMIT="2ms": expected milliseconds from 0 to 900'],
+])("milliseconds() takes %s as %p", (text, expected) => {
+  const read = () => readEnvironment({ LIMIT: milliseconds({ min: 0, max: 900 }) }, { LIMIT: text }).LIMIT;
+  if (typeof expected === "number") expect(read()).toBe(expected);
+  else expect(read).toThrow(new ConfigError(expected));
+});
 
 test.each<[string, Environment, object]>([
   ["returns the defaults", { NAME: "a" }, { NAME: "a", COUNT: 3, INTERVAL: 10_000, PORT: 0 }],

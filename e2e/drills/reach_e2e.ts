@@ -1,6 +1,7 @@
 import { afterAll, expect } from "bun:test";
-import { setEnvironment } from "../steps/installation.ts";
+import { setEnvironment, setNodeEnvironment } from "../steps/installation.ts";
 import { apply, get, kubectl, WORKERS, waitFor, waitForSuccess } from "../steps/kubectl.ts";
+import { pluginMetrics } from "../steps/node_plugin.ts";
 import { pod, share, sharePod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
 
@@ -71,4 +72,42 @@ scenario(
     expect(await nodeOf(namespace, "elsewhere")).toBe(NODE_B);
   },
   { timeout: 300_000 },
+);
+
+/** The servers whose round trip a node has measured and shows. */
+async function measuredServers(node: string): Promise<string[]> {
+  return [...(await pluginMetrics(node))].flatMap(([series, count]) => {
+    const [, server] = /^bitfusion_pool_round_trip_seconds_count\{server="(.*)"\}$/.exec(series) ?? [];
+    return server !== undefined && count > 0 ? server : [];
+  });
+}
+
+scenario(
+  "a node measures the path to the servers of its leases only, and a pod whose path is slow gets an event",
+  async (namespace) => {
+    const inNamespace = ["-n", namespace];
+    const server = "bitfusion-pool-b:56001";
+    const filter = "server.hostname=bitfusion-pool-b";
+    const command = ["sleep", "3600"];
+    await setNodeEnvironment("SLOW_ROUND_TRIP=0.001"); // no path is that fast
+    try {
+      await apply(sharePod({ namespace, name: "holder", num: 1, percent: 30, filter, node: NODE_A, command }));
+      await kubectl("wait", ...inNamespace, "pod/holder", "--for=condition=Ready", "--timeout=120s");
+      const selector = "--field-selector=involvedObject.name=holder,reason=SlowRoundTrip";
+      const events = async () =>
+        (await get<{ items: { count: number; message: string }[] }>("events", ...inNamespace, selector)).items;
+      await waitFor("the event", async () => (await events()).length > 0);
+      expect((await events()).map(({ count }) => count)).toEqual([1]);
+      expect((await events())[0]?.message).toMatch(
+        /^The round trip to pool server bitfusion-pool-b:56001 takes [\d.]+ ms, more than the 0.001 ms of SLOW_ROUND_TRIP: /,
+      );
+      expect(await measuredServers(NODE_A)).toEqual([server]);
+      expect(await measuredServers(NODE_B)).toEqual([]);
+      await kubectl("delete", ...inNamespace, "pod/holder", "--now");
+      await waitFor("the end of the measurements", async () => (await measuredServers(NODE_A)).length === 0);
+    } finally {
+      await setNodeEnvironment("SLOW_ROUND_TRIP-");
+    }
+  },
+  { timeout: 400_000 },
 );

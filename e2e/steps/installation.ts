@@ -65,3 +65,10 @@ export async function setEnvironment(deployment: string, setting: string): Promi
   await kubectl("set", "env", "-n", "bitfusion-system", `deployment/${deployment}`, setting);
   await waitForRollout(`deployment/${deployment}`, "bitfusion-system");
 }
+
+/** Sets or removes a variable of the program of the nodes. Waits until its old pods are removed. */
+export async function setNodeEnvironment(setting: string): Promise<void> {
+  const [program, namespace] = ["daemonset/bitfusion-device-plugin", "bitfusion-node"];
+  await kubectl("set", "env", "-n", namespace, program, setting);
+  await waitForRollout(program, namespace);
+}

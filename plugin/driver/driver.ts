@@ -1,6 +1,7 @@
 import { rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Registry } from "prom-client";
+import { createEventRecorder } from "../../kubernetes/events.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import { waitForApiServer } from "../../kubernetes/wait_for_api_server.ts";
 import { DRIVER } from "../../pool/driver.ts";
@@ -10,6 +11,7 @@ import { createKeyedMutex } from "../../program/keyed_mutex.ts";
 import { createLatest, type Latest } from "../../program/latest.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import { clampTimeout } from "../../program/timers.ts";
+import { createRoundTrips } from "../round_trips.ts";
 import type { PluginSettings } from "../settings.ts";
 import { createConfirmedClaims } from "./claims/confirmed_claims.ts";
 import { createClaimReader, createPodReader, createSliceReader } from "./claims/readers.ts";
@@ -21,6 +23,8 @@ import { runStatusWriter } from "./health/status_writer.ts";
 import { createKeeper } from "./keep.ts";
 import { type RegistrationState, runDriverLifecycle } from "./lifecycle.ts";
 import { createDriverMetrics } from "./metrics.ts";
+import { watchPaths } from "./paths/path_watch.ts";
+import { createSlowPathEvents } from "./paths/slow_path_events.ts";
 import { createPreparer } from "./prepare.ts";
 import { createDriverService } from "./service.ts";
 import { runSweeper } from "./sweep.ts";
@@ -42,6 +46,7 @@ export interface DriverOptions {
     | "servers"
     | "nodeName"
     | "outageTime"
+    | "slowRoundTrip"
   >;
   /** The pool's token, once it has been read. */
   token: Latest<Token>;
@@ -68,6 +73,9 @@ export function createDriver({ settings, token, request, registry, log: parent }
       () => Number.NaN,
     );
   const metrics = createDriverMetrics({ registry, preparedClaims });
+  // With units, the device plugin measures all servers.
+  const roundTrips = allocation === "claims" ? createRoundTrips(registry) : undefined;
+  const limit = settings.slowRoundTrip;
   let state: RegistrationState = "waiting";
   let hasAnswered = false;
   return {
@@ -104,7 +112,10 @@ export function createDriver({ settings, token, request, registry, log: parent }
       const period = clampTimeout(settings.outageTime / 4);
       const sweeper = runSweeper({ files, preparer, readClaim, mutex, log, period, signal });
       const statusWriter = runStatusWriter({ health, readClaim, request, log, signal });
-      await Promise.all([lifecycle, untilAnswered, keeper.run(signal), sweeper, statusWriter]);
+      const record = createEventRecorder({ request, component: "bitfusion-driver", countsRepeats: false });
+      const onSlow = createSlowPathEvents({ readClaim, readPod, record, node, limit, log });
+      const pathWatch = roundTrips && watchPaths({ health, roundTrips, limit, onSlow, log, signal });
+      await Promise.all([lifecycle, untilAnswered, keeper.run(signal), sweeper, statusWriter, pathWatch]);
       for (const folder of [recordDirectory, driverDirectory]) await removeIfEmpty(folder, log);
     },
   };

@@ -124,6 +124,7 @@ async function startNode({ pool: servers }: NodeOptions = {}) {
         servers: pool.map(({ address }) => ({ address })),
         nodeName: node,
         outageTime,
+        slowRoundTrip: 0,
         allocation,
       },
       token: createLatest({ tls: TEST_CLIENT }),
