@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { readFile } from "node:fs/promises";
 import { parse } from "yaml";
-import { type Connection, type Endpoint, isAllowed, type NetworkPolicy } from "./records/network_policies.ts";
+import { type Connection, type Endpoint, isAllowed, type NetworkPolicy } from "../kubernetes/network_policies.ts";
 import { readManifests } from "./steps/manifests.ts";
 
 const manifests = await readManifests(".");

@@ -1,8 +1,8 @@
 // Runs last: it looks at what the programs have done during the other tests.
 import { beforeAll, expect, test } from "bun:test";
+import { isAllowed, type NetworkPolicy } from "../../kubernetes/network_policies.ts";
 import { readAuditLog, readConnectionLog } from "../cluster/records.ts";
 import { connectionsOf, type PlacedPod, parseFlows } from "../records/connections.ts";
-import { isAllowed, type NetworkPolicy } from "../records/network_policies.ts";
 import {
   checkedRights,
   describeRight,

@@ -1,4 +1,4 @@
-import type { Connection, Endpoint } from "./network_policies.ts";
+import type { Connection, Endpoint } from "../../kubernetes/network_policies.ts";
 
 /** A new connection that a node has seen. */
 export interface Flow {
