@@ -5,6 +5,7 @@ import { escapeControls } from "../../program/text/quote.ts";
 import { completionCommands } from "./completion/command.ts";
 import type { KubectlContext } from "./context.ts";
 import { cordonCommands } from "./cordon/command.ts";
+import { explainCommand } from "./explain/command.ts";
 import { podsCommand } from "./pods/command.ts";
 import { poolCommand } from "./pool/command.ts";
 import { UserError } from "./user_error.ts";
@@ -40,7 +41,7 @@ function createProgram(context: KubectlContext): Command {
 It uses your kubeconfig and your rights, and says which right is missing. Colors are for terminals only; NO_COLOR turns them off.
 Exits with 0, with 1 after an error, and with 130 after an interrupt. The help of a command names others.`,
     );
-  program.addCommand(poolCommand(context)).addCommand(podsCommand(context));
+  program.addCommand(poolCommand(context)).addCommand(podsCommand(context)).addCommand(explainCommand(context));
   for (const command of cordonCommands(context)) program.addCommand(command);
   program.addCommand(
     new Command("version")

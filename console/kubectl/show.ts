@@ -8,6 +8,7 @@ import { viewPool } from "../view/view.ts";
 import type { KubectlContext } from "./context.ts";
 import { commandLog } from "./log.ts";
 import type { OutputFormat } from "./options.ts";
+import type { Terminal } from "./output/terminal.ts";
 import { UserError } from "./user_error.ts";
 
 /** What a command can show of the pool. */
@@ -24,8 +25,10 @@ export interface ShowOptions {
   watch?: boolean | undefined;
 }
 
-/** Clears a terminal. */
-const CLEAR = "\u001b[2J\u001b[3J\u001b[H";
+/** What clears a terminal; nothing for any other output. */
+export function clearScreen({ isInteractive }: Terminal): string {
+  return isInteractive ? "\u001b[2J\u001b[3J\u001b[H" : "";
+}
 
 /** Shows the pool once, or after each change. @throws {UserError} if nothing of it can be read. */
 export async function showPool(
@@ -40,7 +43,9 @@ export async function showPool(
     const warnings = warningsOf(view, state.unread);
     const text = format(view, state, { output, watch, presentation });
     if (watch && terminal.isInteractive && (output === "table" || output === "wide")) {
-      terminal.write([CLEAR, text, ...warnings.map((line) => `${terminal.colors.yellow(line)}\n`)].join(""));
+      terminal.write(
+        [clearScreen(terminal), text, ...warnings.map((line) => `${terminal.colors.yellow(line)}\n`)].join(""),
+      );
       return;
     }
     terminal.write(text);
@@ -100,7 +105,7 @@ function format(
 }
 
 /** JSON or YAML. In a stream, JSON has one line for each document, and YAML a line between two. */
-function formatDocument(document: object, output: "json" | "yaml", isStream = false): string {
+export function formatDocument(document: object, output: "json" | "yaml", isStream = false): string {
   if (output === "yaml") return `${isStream ? "---\n" : ""}${stringify(document, { aliasDuplicateObjects: false })}`;
   return `${isStream ? JSON.stringify(document) : JSON.stringify(document, undefined, 2)}\n`;
 }
