@@ -41,7 +41,7 @@ export function createInventorySource(
     const ownGpus = createGpuOwners();
     const losses = createGathering(times.losses);
     const returns = createGathering(times.returns);
-    let published: readonly PoolServer[] = [];
+    let published: readonly PoolServer[] | undefined;
     let timer: ReturnType<typeof setTimeout> | undefined;
 
     /** Publishes the inventory when the state of every server is known. */
@@ -61,7 +61,8 @@ export function createInventorySource(
         if (!change || waits[change] === 0) entry.published = withoutFailing(entry.server, entry.published);
         return entry.published as PoolServer;
       });
-      if (states.length === published.length && states.every((server, index) => server === published[index])) return;
+      const before = published;
+      if (states.length === before?.length && states.every((server, index) => server === before[index])) return;
       published = states;
       const owned = ownGpus(states);
       for (const [address, ids] of owned.repeats) followed.get(address)?.onFaults(ids.map(repeatFault));

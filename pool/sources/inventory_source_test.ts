@@ -276,3 +276,9 @@ test("createInventorySource() yields two servers with their GPUs, and an unreach
   }
   throw new Error("No inventory");
 });
+
+test("createInventorySource() yields an empty pool if there are no servers", async () => {
+  const { observe } = createSettableServers();
+  const inventories = createInventorySource(() => [[]], observe, silentLog)(AbortSignal.timeout(5000));
+  expect((await inventories[Symbol.asyncIterator]().next()).value).toEqual({ servers: [] });
+});
