@@ -27,6 +27,8 @@ export interface DataPlaneOptions {
   ledger: Ledger;
   /** The server's GPUs now. */
   gpus: () => readonly ServerGpu[];
+  /** Called with the time that a lease has used GPUs, in GPU seconds. */
+  onUse: (lease: Lease, gpuSeconds: number) => void;
   /** Called when the process of a lease is ended because it keeps more memory than its share. */
   onProcessEnded: (lease: Lease) => void;
   log: Logger;
@@ -42,7 +44,7 @@ export interface DataPlane extends AsyncDisposable {
 
 /** @throws {ConfigError} if the machine does not let the processes be isolated, or the gate's port is in use. */
 export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlane> {
-  const { configuration, gatePort, host, tls, ledger, gpus, onProcessEnded, log } = options;
+  const { configuration, gatePort, host, tls, ledger, gpus, onUse, onProcessEnded, log } = options;
   const ended = await prepareIsolation(configuration);
   if (ended > 0) log.warn("Ended the data-plane processes of an earlier run", { processes: ended });
   await using stack = new AsyncDisposableStack();
@@ -55,6 +57,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     gpus,
     leaseOf: (pid) => processes.leaseOf(uidOf(pid) ?? -1),
     toleranceMb: configuration.memoryTolerance,
+    onUse,
     end(lease, reason) {
       processes.stop(lease.id, reason);
       onProcessEnded(lease);

@@ -115,6 +115,7 @@ test.skipIf(!CAN_ISOLATE)("a gate whose port is in use is named", async () => {
     tls: TEST_SERVER,
     ledger,
     gpus: () => [],
+    onUse() {},
     onProcessEnded() {},
     log: silentLog,
   };

@@ -104,6 +104,7 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
     onChange: () => {
       saving = store?.save(ledger);
     },
+    onEnded: (lease) => metrics.countHeld(lease),
   });
   for (const lease of (await store?.load(ledger)) ?? []) if (mayHold(lease, clients, gpus)) ledger.restore(lease);
   if (store) {
@@ -116,11 +117,13 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
   const usesOf = (leaseId: string) => dataPlane?.use.usesOf(leaseId) ?? [];
   const metrics = createServerMetrics({
     leases: ledger.leases,
+    now: ledger.now,
     usesOf,
     memoryOf: (gpuId) => currentGpus().find(({ id }) => id === gpuId)?.memoryMb ?? 0,
   });
-  const common = { host, tls, ledger, gpus: currentGpus, onProcessEnded: metrics.countEnded, log };
-  const dataPlane = dataPlaneOptions && stack.use(await openDataPlane({ ...dataPlaneOptions, ...common }));
+  const common = { host, tls, ledger, gpus: currentGpus, log };
+  const counts = { onUse: metrics.countUse, onProcessEnded: metrics.countEnded };
+  const dataPlane = dataPlaneOptions && stack.use(await openDataPlane({ ...dataPlaneOptions, ...common, ...counts }));
   const reportDrain = createDrainReport({ now: ledger.now, log });
   function checkLeases(): void {
     endExpired(ledger, log);

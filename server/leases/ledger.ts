@@ -61,6 +61,8 @@ export interface LedgerOptions {
   newSecret: () => string;
   /** Called when a lease was granted or has ended. */
   onChange?: () => void;
+  /** Called before `onChange` when a lease has ended. */
+  onEnded?: (lease: Lease) => void;
 }
 
 /** The leases on one server's GPUs. Together they never hold more than 100 percent of a GPU. */
@@ -95,6 +97,7 @@ export function createLedger({
   newId,
   newSecret,
   onChange = () => {},
+  onEnded = () => {},
 }: LedgerOptions): Ledger {
   const leases = new Map<string, Lease>();
   const ends = new Map<string, AbortController>();
@@ -122,6 +125,7 @@ export function createLedger({
     leases.delete(id);
     ends.get(id)?.abort();
     ends.delete(id);
+    onEnded(lease);
     onChange();
     return lease;
   }

@@ -16,6 +16,7 @@ const LABELS = 'client="cluster-a",namespace="team-a",pod="tr\\"ain",container="
 test("createServerMetrics() tells the share and the use of each lease, added for each container", async () => {
   const { registry } = createServerMetrics({
     leases: () => [LEASE, { ...LEASE, id: "2" }],
+    now: () => 0,
     usesOf: (id) => [{ gpuId: "GPU-a", memoryMb: id === "1" ? 1500 : 500, utilization: 25 }],
     memoryOf: () => 16_000,
   });
@@ -28,6 +29,7 @@ test("createServerMetrics() tells the share and the use of each lease, added for
 test("createServerMetrics() leaves out what is not known, and never tells secrets", async () => {
   const { registry } = createServerMetrics({
     leases: () => [LEASE],
+    now: () => 0,
     usesOf: () => [{ gpuId: "GPU-a", memoryMb: 0 }],
     memoryOf: () => 16_000,
   });
@@ -38,9 +40,30 @@ test("createServerMetrics() leaves out what is not known, and never tells secret
 });
 
 test("createServerMetrics() counts processes that were ended, by client and namespace", async () => {
-  const metrics = createServerMetrics({ leases: () => [], usesOf: () => [], memoryOf: () => 0 });
+  const metrics = createServerMetrics({ leases: () => [], now: () => 0, usesOf: () => [], memoryOf: () => 0 });
   metrics.countEnded(LEASE);
   expect(await metrics.registry.metrics()).toContain(
     'bitfusion_server_ended_processes_total{client="cluster-a",namespace="team-a"} 1',
   );
+});
+
+test("createServerMetrics() counts the time that leases hold and use GPUs, also of those that have ended", async () => {
+  let now = 60_000;
+  const leases = [
+    { ...LEASE, grantedAt: 0, gpus: [{ gpuId: "GPU-a", units: 25 }] }, // from before this run
+    { ...LEASE, id: "2", grantedAt: 70_000, gpus: ["GPU-a", "GPU-b"].map((gpuId) => ({ gpuId, units: 50 })) },
+  ];
+  const metrics = createServerMetrics({ leases: () => leases, now: () => now, usesOf: () => [], memoryOf: () => 0 });
+  const counted = async (name: string) => {
+    const line = (await metrics.registry.metrics()).split("\n").find((line) => line.startsWith(`${name}{`));
+    return line?.replace(`${name}{client="cluster-a",namespace="team-a"} `, "");
+  };
+  now = 100_000;
+  expect(await counted("bitfusion_server_held_gpu_seconds_total")).toBe(String(40 * 0.25 + 30));
+  metrics.countHeld(leases.pop() ?? LEASE);
+  now = 110_000;
+  expect(await counted("bitfusion_server_held_gpu_seconds_total")).toBe(String(50 * 0.25 + 30));
+  metrics.countUse(LEASE, 1.5);
+  metrics.countUse(LEASE, 2);
+  expect(await counted("bitfusion_server_used_gpu_seconds_total")).toBe("3.5");
 });

@@ -14,6 +14,8 @@ export interface UseWatchOptions {
   leaseOf: (pid: number) => string | undefined;
   /** How much memory a lease may use of each of its GPUs beyond its share, in MB. */
   toleranceMb: number;
+  /** Called at each reading with the time that a lease has used GPUs since the last one, in GPU seconds. */
+  onUse: (lease: Lease, gpuSeconds: number) => void;
   /** Ends the process of a lease. The reason is one sentence for its user. */
   end: (lease: Lease, reason: string) => void;
   log: Logger;
@@ -27,9 +29,10 @@ export interface UseWatch {
   usesOf(leaseId: string): readonly GpuUse[];
 }
 
-export function createUseWatch({ ledger, gpus, leaseOf, toleranceMb, end, log }: UseWatchOptions): UseWatch {
+export function createUseWatch({ ledger, gpus, leaseOf, toleranceMb, onUse, end, log }: UseWatchOptions): UseWatch {
   let uses: ReadonlyMap<string, readonly GpuUse[]> = new Map();
   let overuse: readonly Overuse[] = [];
+  let readAt: number | undefined;
   const silent = new Set<string>();
 
   function readingsOf({ id, gpus: shares }: Lease): MemoryReading[] {
@@ -53,11 +56,20 @@ export function createUseWatch({ ledger, gpus, leaseOf, toleranceMb, end, log }:
     }
   }
 
+  function tellUse(leases: readonly Lease[], now: number): void {
+    const elapsed = (now - (readAt ?? now)) / 1000;
+    readAt = now;
+    for (const lease of leases) {
+      for (const { utilization = 0 } of uses.get(lease.id) ?? []) onUse(lease, (utilization / 100) * elapsed);
+    }
+  }
+
   return {
     read(readings, now = performance.now()) {
       warn(readings);
       const leases = ledger.leases();
       uses = usesOfLeases(leases, readings, leaseOf);
+      tellUse(leases, now);
       overuse = nextOveruse(overuse, leases.flatMap(readingsOf), now);
       const lasting = overuse.filter((each) => isLasting(each, now));
       overuse = overuse.filter((each) => lasting.every(({ leaseId }) => leaseId !== each.leaseId));

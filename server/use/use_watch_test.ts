@@ -18,11 +18,13 @@ function startWatch() {
   });
   const ended: [lease: string, reason: string][] = [];
   const lines: string[] = [];
+  const used: [lease: string, gpuSeconds: number][] = [];
   const watch = createUseWatch({
     ledger,
     gpus: () => gpus,
     leaseOf: String,
     toleranceMb: 500,
+    onUse: ({ id }, gpuSeconds) => used.push([id, gpuSeconds]),
     end: ({ id }, reason) => ended.push([id, reason]),
     log: createRecordingLog(lines),
   });
@@ -35,6 +37,7 @@ function startWatch() {
     watch,
     ended,
     lines,
+    used,
     claim(percent: number): Lease {
       const owner = { namespace: "default", pod: "a", container: "main" };
       const result = ledger.claim({ holder: TEST_HOLDER, owner, share: { gpus: 1, percent } });
@@ -99,4 +102,13 @@ test("nothing is known of a lease's use while the GPUs are not read", () => {
   expect(watch.usesOf(id)).toEqual([{ gpuId: "gpu/0", ...use }]);
   read(1);
   expect(watch.usesOf(id)).toEqual([]);
+});
+
+test("each reading tells how long a lease has used its GPUs since the last one", () => {
+  const { claim, read, used } = startWatch();
+  const { id } = claim(50);
+  const pid = Number(id);
+  read(2, [{ pid, memoryMb: 100, utilization: 40 }]);
+  read(1, [{ pid, memoryMb: 100 }]); // the GPU does not tell it
+  expect(used).toEqual([0, 0.4, 0].map((gpuSeconds) => [id, gpuSeconds]));
 });
