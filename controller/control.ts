@@ -5,9 +5,10 @@ import { readNamespaceOwner } from "../kubernetes/namespace_owner.ts";
 import { waitForApiServer } from "../kubernetes/wait_for_api_server.ts";
 import { waitForClaimSupport } from "../pool/allocation/claim_support.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
-import { createTokenSource } from "../pool/token/token_source.ts";
+import { createTokenSource, type TokenSource } from "../pool/token/token_source.ts";
 import { serveProbes } from "../program/http/probes.ts";
 import type { ProgramContext } from "../program/run.ts";
+import { expiryOf } from "../tls/key_pair.ts";
 import { findMissing } from "./api_support.ts";
 import { createLeaderWork, type LeaderWork } from "./leader_work.ts";
 import { isUninstaller, LEASE, undoCommand } from "./lease.ts";
@@ -79,7 +80,13 @@ export async function control({ environment, log, signal }: ProgramContext): Pro
   waitingFor = undefined;
 
   const record = createEventRecorder({ request, component: NAME });
-  const token = createTokenSource({ folder: tokenFolder, connect: async () => request, log });
+  const tokens = createTokenSource({ folder: tokenFolder, connect: async () => request, log });
+  const token: TokenSource = async function* (signal) {
+    for await (const token of tokens(signal)) {
+      if (token.tls) metrics.tokenExpiry.set(expiryOf(token.tls.cert));
+      yield token;
+    }
+  };
   const inventory = createPoolSource(servers ?? [], { interval, token, log });
   status = "another replica leads";
   await lead(async (untilLost) => {

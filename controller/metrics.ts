@@ -10,6 +10,8 @@ export interface ControllerMetrics {
   readonly podClaims: Counter<"result">;
   readonly endedLeases: Counter;
   readonly leading: Gauge;
+  /** When the client certificate of the pool's token expires, in seconds since the epoch. */
+  readonly tokenExpiry: Gauge;
 }
 
 export interface ControllerMetricsOptions {
@@ -76,6 +78,11 @@ export function createControllerMetrics({ supply, waitingClaims }: ControllerMet
     leading: new Gauge({
       name: `${PREFIX}_leading`,
       help: "1 while this replica holds the Lease.",
+      registers,
+    }),
+    tokenExpiry: new Gauge({
+      name: `${PREFIX}_token_expiry_timestamp_seconds`,
+      help: "When the client certificate in the pool's token expires, in seconds since the epoch. 0 while none was read: only the replica that leads reads it.",
       registers,
     }),
   };

@@ -89,8 +89,13 @@ export async function metricsReference(): Promise<string> {
     Controller: createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 }).registry,
     "Device plugin": devicePlugin,
     Driver: driver,
-    "Pool server": createServerMetrics({ leases: () => [], now: () => 0, usesOf: () => [], memoryOf: () => 0 })
-      .registry,
+    "Pool server": createServerMetrics({
+      cert: () => "",
+      leases: () => [],
+      now: () => 0,
+      usesOf: () => [],
+      memoryOf: () => 0,
+    }).registry,
   };
   const sections: string[] = [];
   for (const [program, registry] of Object.entries(programs)) {

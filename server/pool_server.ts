@@ -116,6 +116,7 @@ export async function startServer(options: PoolServerOptions): Promise<PoolServe
   const currentGpus = () => currentState().gpus;
   const usesOf = (leaseId: string) => dataPlane?.use.usesOf(leaseId) ?? [];
   const metrics = createServerMetrics({
+    cert: () => tls.cert,
     leases: ledger.leases,
     now: ledger.now,
     usesOf,

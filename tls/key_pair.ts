@@ -37,6 +37,11 @@ export function findPairProblem(cert: string, key: string): { wrong: "cert" | "k
   }
 }
 
+/** When the first certificate in PEM expires, in seconds since the epoch. */
+export function expiryOf(cert: string): number {
+  return new X509Certificate(cert).validToDate.getTime() / 1000;
+}
+
 /**
  * Whether a certificate needs no renewal: it matches its key and all of `hosts` (DNS names and IP addresses), and is in
  * the first two thirds of its lifetime.

@@ -10,6 +10,7 @@ import { createTokenSource } from "../pool/token/token_source.ts";
 import { UNITS_PER_GPU } from "../pool/units.ts";
 import { serveProbes } from "../program/http/probes.ts";
 import { type ProgramContext, runProgram } from "../program/run.ts";
+import { expiryOf } from "../tls/key_pair.ts";
 import type { KnownPool } from "./capacity/capacity.ts";
 import { writeCaBundles } from "./certificates/ca_bundles.ts";
 import { type CertificateSource, createFileSource, createSecretSource } from "./certificates/certificate_source.ts";
@@ -96,6 +97,7 @@ await runProgram(PROGRAM, async ({ environment, log, writeLine, signal }) => {
   const serve = async () => {
     for await (const certificate of certificateSource(interruptible, settings, log)(signal)) {
       const port = await server.use(certificate);
+      metrics.certificateExpiry.set(expiryOf(certificate.cert));
       isServing = true;
       log.info("Serving", { port, metricsPort: probes.port });
     }

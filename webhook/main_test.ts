@@ -145,9 +145,12 @@ test("the webhook serves HTTPS with TLS files, exports metrics, and exits with s
   expect(await mutate(port, other.ca).then(String, String)).toContain("certificate");
   const get = (path: string) => fetch(`http://localhost:${metricsPort}${path}`).then((response) => response.text());
   expect(await get("/readyz")).toBe("ok: ALLOCATION=units\n");
-  expect(await get("/metrics")).toContain(
+  const metrics = await get("/metrics");
+  expect(metrics).toContain(
     'bitfusion_webhook_review_duration_seconds_count{webhook="mutate",result="patched",reason="injected"} 1',
   );
+  const [, expiry] = /^bitfusion_webhook_certificate_expiry_timestamp_seconds (.*)$/m.exec(metrics) ?? [];
+  expect(Number(expiry) * 1000).toBeGreaterThan(Date.now());
   child.kill("SIGTERM");
   expect(await child.exited).toBe(0);
   expect(await new Response(child.stderr).text()).toBe("");

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Registry } from "prom-client";
 import { memoryOfUnits, UNITS_PER_GPU } from "../../pool/units.ts";
+import { expiryOf } from "../../tls/key_pair.ts";
 import type { Lease } from "../leases/ledger.ts";
 import type { GpuUse } from "../use/lease_use.ts";
 
@@ -15,6 +16,8 @@ export interface ServerMetrics {
 }
 
 export interface ServerMetricsOptions {
+  /** The server's certificate now, in PEM. */
+  cert: () => string;
   leases: () => readonly Lease[];
   /** The current time in ms, of the clock of the leases. */
   now: () => number;
@@ -30,7 +33,7 @@ const BYTES_PER_MB = 1_000_000;
 type ClientLabels = Record<"client" | "namespace", string>;
 type LeaseLabels = Record<"client" | "namespace" | "pod" | "container", string>;
 
-export function createServerMetrics({ leases, now, usesOf, memoryOf }: ServerMetricsOptions): ServerMetrics {
+export function createServerMetrics({ cert, leases, now, usesOf, memoryOf }: ServerMetricsOptions): ServerMetrics {
   const registry = new Registry();
   const registers = [registry];
   const labelNames = ["client", "namespace", "pod", "container", "gpu"] as const;
@@ -69,6 +72,14 @@ export function createServerMetrics({ leases, now, usesOf, memoryOf }: ServerMet
     "Part of the time in which the process of a lease has used a GPU, 0 to 1, by client and container. Absent for MIG devices.",
     ({ id }) => usesOf(id).map(({ gpuId, utilization }) => ({ gpuId, value: utilization && utilization / 100 })),
   );
+  new Gauge({
+    name: `${PREFIX}_certificate_expiry_timestamp_seconds`,
+    help: "When the server's certificate expires, in seconds since the epoch.",
+    registers,
+    collect() {
+      this.set(expiryOf(cert()));
+    },
+  });
   const startedAt = now();
   const timeOfEnded = new Map<string, { labels: ClientLabels; gpuSeconds: number }>();
 

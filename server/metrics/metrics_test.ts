@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test";
+import { X509Certificate } from "node:crypto";
+import { TEST_SERVER } from "../../tls/testing.ts";
 import { createServerMetrics } from "./metrics.ts";
 
 const OWNER = { namespace: "team-a", pod: 'tr"ain', container: "main" };
@@ -15,6 +17,7 @@ const LABELS = 'client="cluster-a",namespace="team-a",pod="tr\\"ain",container="
 
 test("createServerMetrics() tells the share and the use of each lease, added for each container", async () => {
   const { registry } = createServerMetrics({
+    cert: () => TEST_SERVER.cert,
     leases: () => [LEASE, { ...LEASE, id: "2" }],
     now: () => 0,
     usesOf: (id) => [{ gpuId: "GPU-a", memoryMb: id === "1" ? 1500 : 500, utilization: 25 }],
@@ -28,6 +31,7 @@ test("createServerMetrics() tells the share and the use of each lease, added for
 
 test("createServerMetrics() leaves out what is not known, and never tells secrets", async () => {
   const { registry } = createServerMetrics({
+    cert: () => TEST_SERVER.cert,
     leases: () => [LEASE],
     now: () => 0,
     usesOf: () => [{ gpuId: "GPU-a", memoryMb: 0 }],
@@ -39,8 +43,28 @@ test("createServerMetrics() leaves out what is not known, and never tells secret
   expect(text).not.toContain("secret");
 });
 
+test("createServerMetrics() tells when the certificate expires", async () => {
+  const metrics = createServerMetrics({
+    cert: () => TEST_SERVER.cert,
+    leases: () => [],
+    now: () => 0,
+    usesOf: () => [],
+    memoryOf: () => 0,
+  });
+  const seconds = new X509Certificate(TEST_SERVER.cert).validToDate.getTime() / 1000;
+  expect(await metrics.registry.metrics()).toContain(
+    `bitfusion_server_certificate_expiry_timestamp_seconds ${seconds}`,
+  );
+});
+
 test("createServerMetrics() counts processes that were ended, by client and namespace", async () => {
-  const metrics = createServerMetrics({ leases: () => [], now: () => 0, usesOf: () => [], memoryOf: () => 0 });
+  const metrics = createServerMetrics({
+    cert: () => TEST_SERVER.cert,
+    leases: () => [],
+    now: () => 0,
+    usesOf: () => [],
+    memoryOf: () => 0,
+  });
   metrics.countEnded(LEASE);
   expect(await metrics.registry.metrics()).toContain(
     'bitfusion_server_ended_processes_total{client="cluster-a",namespace="team-a"} 1',
@@ -53,7 +77,13 @@ test("createServerMetrics() counts the time that leases hold and use GPUs, also 
     { ...LEASE, grantedAt: 0, gpus: [{ gpuId: "GPU-a", units: 25 }] }, // from before this run
     { ...LEASE, id: "2", grantedAt: 70_000, gpus: ["GPU-a", "GPU-b"].map((gpuId) => ({ gpuId, units: 50 })) },
   ];
-  const metrics = createServerMetrics({ leases: () => leases, now: () => now, usesOf: () => [], memoryOf: () => 0 });
+  const metrics = createServerMetrics({
+    cert: () => TEST_SERVER.cert,
+    leases: () => leases,
+    now: () => now,
+    usesOf: () => [],
+    memoryOf: () => 0,
+  });
   const counted = async (name: string) => {
     const line = (await metrics.registry.metrics()).split("\n").find((line) => line.startsWith(`${name}{`));
     return line?.replace(`${name}{client="cluster-a",namespace="team-a"} `, "");

@@ -5,6 +5,8 @@ export interface WebhookMetrics {
   readonly registry: Registry;
   /** Duration of each review, in seconds. */
   readonly reviews: Histogram<"webhook" | "result" | "reason">;
+  /** When the certificate that is served expires, in seconds since the epoch. */
+  readonly certificateExpiry: Gauge;
   readonly catalogueReloads: Counter<"result">;
   readonly tokenCopies: Counter<"operation">;
 }
@@ -33,6 +35,11 @@ export function createMetrics({ poolUnits }: WebhookMetricsOptions): WebhookMetr
       help: "Duration of admission reviews by webhook, result and reason.",
       labelNames: ["webhook", "result", "reason"],
       buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
+      registers,
+    }),
+    certificateExpiry: new Gauge({
+      name: "bitfusion_webhook_certificate_expiry_timestamp_seconds",
+      help: "When the certificate that is served expires, in seconds since the epoch. 0 while there is none.",
       registers,
     }),
     catalogueReloads: new Counter({
