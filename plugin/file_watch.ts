@@ -25,6 +25,12 @@ export interface FileWatch {
    * @throws {DirectoryDeletedError}
    */
   untilFound<T extends {}>(directory: string, check: () => Promise<T | undefined>, signal: AbortSignal): Promise<T>;
+  /**
+   * Returns when the signal is aborted.
+   *
+   * @throws {DirectoryDeletedError} within two seconds after this directory was deleted on the node.
+   */
+  untilDeleted(directory: string, signal: AbortSignal): Promise<void>;
 }
 
 /**
@@ -84,6 +90,12 @@ export function createFileWatch({ log, watch: watchFile = watch }: FileWatchOpti
         if (foundAfter !== undefined) return foundAfter;
         await sleep(SETTLE, undefined, { signal });
       }
+    },
+    async untilDeleted(directory, signal) {
+      const never = async () => undefined;
+      await fileWatch.untilFound(directory, never, signal).catch((error) => {
+        if (!signal.aborted) throw error;
+      });
     },
   };
   return fileWatch;

@@ -11,11 +11,12 @@ import { createKeyedMutex } from "../../program/keyed_mutex.ts";
 import { createLatest, type Latest } from "../../program/latest.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import { clampTimeout } from "../../program/timers.ts";
+import { createFileWatch } from "../file_watch.ts";
 import { createRoundTrips } from "../round_trips.ts";
 import type { PluginSettings } from "../settings.ts";
 import { createConfirmedClaims } from "./claims/confirmed_claims.ts";
 import { createClaimReader, createPodReader, createSliceReader } from "./claims/readers.ts";
-import { createClaimFiles } from "./files/claim_files.ts";
+import { type ClaimFiles, createClaimFiles } from "./files/claim_files.ts";
 import type { PreparedClaim } from "./files/prepared_claim.ts";
 import { createHealthService } from "./health/device_health.ts";
 import type { NodeHealth } from "./health/lease_health.ts";
@@ -32,7 +33,11 @@ import { runSweeper } from "./sweep.ts";
 export interface Driver {
   /** What the driver still waits for. Undefined if it is ready. */
   notReady(): string | undefined;
-  /** Returns when the signal is aborted. Then nothing of the driver is left on the node, but the files of prepared claims. */
+  /**
+   * Returns when the signal is aborted. Then nothing of the driver is left on the node, but the files of prepared claims.
+   *
+   * @throws {DirectoryDeletedError} if a directory was deleted on the node.
+   */
   run(signal: AbortSignal): Promise<void>;
 }
 
@@ -94,6 +99,9 @@ export function createDriver({ settings, token, request, registry, log: parent }
       await files.removeUnfinished().catch((error) => {
         log.warn("Cannot remove unfinished files of claims", { reason: messageOf(error) });
       });
+      await exposeClaims(files, log, signal).catch((error) => {
+        log.warn("Cannot restore CDI files", { reason: messageOf(error) });
+      });
       const lifecycle = runDriverLifecycle({
         registryDirectory: pluginsRegistryDirectory,
         driverDirectory,
@@ -115,10 +123,27 @@ export function createDriver({ settings, token, request, registry, log: parent }
       const record = createEventRecorder({ request, component: "bitfusion-driver", countsRepeats: false });
       const onSlow = createSlowPathEvents({ readClaim, readPod, record, node, limit, log });
       const pathWatch = roundTrips && watchPaths({ health, roundTrips, limit, onSlow, log, signal });
-      await Promise.all([lifecycle, untilAnswered, keeper.run(signal), sweeper, statusWriter, pathWatch]);
+      const untilDeleted = createFileWatch({ log }).untilDeleted(cdiDirectory, signal);
+      const parts = [lifecycle, untilAnswered, keeper.run(signal), sweeper, statusWriter, pathWatch, untilDeleted];
+      await Promise.all(parts);
       for (const folder of [recordDirectory, driverDirectory]) await removeIfEmpty(folder, log);
     },
   };
+}
+
+/**
+ * Restores the CDI files of all recorded claims before the kubelet finds the driver: their folder is empty after a restart of the node. The keeper does
+ * the same later, once it has a token.
+ */
+async function exposeClaims(files: ClaimFiles, log: Logger, signal: AbortSignal): Promise<void> {
+  for (const uid of await files.list()) {
+    try {
+      const claim = await files.read(uid);
+      if (claim) await files.expose(claim, signal);
+    } catch (error) {
+      if (!signal.aborted) log.warn("Cannot restore the CDI file of a claim", { uid, reason: messageOf(error) });
+    }
+  }
 }
 
 /** A folder that has records of claims, or a socket of another instance, stays. Whoever needs it creates it again. */

@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from "bun:test";
 import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
@@ -15,11 +16,13 @@ import {
 } from "../../kubernetes/simulated/dra_kubelet.ts";
 import type { Allocation } from "../../pool/allocation/allocation.ts";
 import { deviceName } from "../../pool/device_name.ts";
-import { createLatest } from "../../program/latest.ts";
+import type { Token } from "../../pool/token/token.ts";
+import { createLatest, type Latest } from "../../program/latest.ts";
 import { createRecordingLog } from "../../program/testing.ts";
 import type { PluginInfo } from "../../proto/gen/pluginregistration/v1/api_pb.ts";
 import { type PoolServerOptions, type RunningPoolServer, startPoolServer } from "../../server/testing.ts";
 import { TEST_CLIENT } from "../../tls/testing.ts";
+import { DirectoryDeletedError } from "../file_watch.ts";
 import type { ClaimId } from "./claims/claim.ts";
 import { createDriver } from "./driver.ts";
 import { createClaimFiles } from "./files/claim_files.ts";
@@ -109,10 +112,14 @@ async function startNode({ pool: servers }: NodeOptions = {}) {
     allocation = "claims",
     node = "node-1",
     outageTime = 3_600_000,
+    token = createLatest<Token>({ tls: TEST_CLIENT }),
+    cdiDirectory = directories.cdi,
   }: {
     allocation?: Allocation;
     node?: string;
     outageTime?: number;
+    token?: Latest<Token>;
+    cdiDirectory?: string;
   } = {}) {
     const registry = new Registry();
     const lines: string[] = [];
@@ -120,14 +127,14 @@ async function startNode({ pool: servers }: NodeOptions = {}) {
       settings: {
         pluginsRegistryDirectory: directories.registry,
         driverDirectory: directories.driver,
-        cdiDirectory: directories.cdi,
+        cdiDirectory,
         servers: pool.map(({ address }) => ({ address })),
         nodeName: node,
         outageTime,
         slowRoundTrip: 0,
         allocation,
       },
-      token: createLatest({ tls: TEST_CLIENT }),
+      token,
       request,
       registry,
       log: createRecordingLog(lines),
@@ -138,8 +145,12 @@ async function startNode({ pool: servers }: NodeOptions = {}) {
       stop.abort();
       return ended;
     };
-    cleanups.push(end);
-    return { ...driver, registry, lines, end };
+    cleanups.push(() =>
+      end().catch((error) => {
+        if (!(error instanceof DirectoryDeletedError)) throw error;
+      }),
+    );
+    return { ...driver, registry, lines, ended, end };
   }
 
   async function startKubelet(options: Omit<SimulatedDraKubeletOptions, "directory"> = {}) {
@@ -891,6 +902,30 @@ test("an emptied CDI directory, and lost records, are restored with the same lea
   await rm(join(node.directories.driver, "claims"), { recursive: true });
   await until(async () => Bun.deepEquals(await proofsFor(node.directories.cdi, claim).catch(() => {}), proofs));
   expect(proofsOf(server)).toEqual(proofs);
+});
+
+test("after a restart of the node, CDI files are back before the kubelet finds the driver, without API server and token", async () => {
+  const node = await startNode();
+  const claims = [node.addClaim("train"), node.addClaim("eval")];
+  await leaveFiles(node.directories, ...claims);
+  for (const name of fileNames(...claims)) await rm(join(node.directories.cdi, name));
+  node.control.onRequest = unavailable;
+  const kubelet = await node.startKubelet({
+    async onInfo() {
+      expect(await namesIn(node.directories.cdi)).toEqual(fileNames(...claims));
+    },
+  });
+  node.startDriver({ token: createLatest<Token>() });
+  await untilRegistered(kubelet);
+});
+
+test("the driver ends when its CDI folder was deleted on the node, so that its restart mounts the new one", async () => {
+  const node = await startNode();
+  const folder = openSync(node.directories.cdi, "r"); // keeps the deleted folder accessible, as a mount does
+  cleanups.push(() => closeSync(folder));
+  const { ended } = node.startDriver({ cdiDirectory: `/proc/self/fd/${folder}` });
+  await rm(node.directories.cdi, { recursive: true });
+  expect(await ended.catch(String)).toContain("was deleted on the node");
 });
 
 test("the CDI file of a claim that is gone is removed, though its record is lost", async () => {

@@ -35,6 +35,8 @@ export interface ClaimFiles {
    * @param ca the CAs of the pool servers, in PEM.
    */
   write(claim: PreparedClaim, ca: string, signal: AbortSignal): Promise<void>;
+  /** Writes the CDI file, without which no container starts with the claim, unless it is there. Throws once the signal is aborted. */
+  expose(claim: Pick<PreparedClaim, "namespace" | "name" | "uid" | "shares">, signal: AbortSignal): Promise<void>;
   /** Removes the CDI file: no container starts with the claim any more. */
   withdraw(uid: string): Promise<void>;
   /** Removes all files. No error if the claim has none. */
@@ -77,6 +79,16 @@ export function createClaimFiles({ cdiDirectory, recordDirectory }: ClaimFilesOp
     return readWith(path, parseRecord);
   }
 
+  async function expose(
+    claim: Pick<PreparedClaim, "namespace" | "name" | "uid" | "shares">,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { cdi, folder } = pathsOf(claim.uid);
+    await mkdir(cdiDirectory, { recursive: true });
+    const devices = claim.shares.map(({ device }) => device);
+    await writeFile(cdi, formatCdiSpec(claim, devices, folder), 0o644, signal);
+  }
+
   return {
     list,
     async listUnrecorded() {
@@ -86,7 +98,7 @@ export function createClaimFiles({ cdiDirectory, recordDirectory }: ClaimFilesOp
     identify: (uid) => readWith(pathsOf(uid).cdi, parseCdiSpec),
     read,
     async write(claim, ca, signal) {
-      const { cdi, record, folder } = pathsOf(claim.uid);
+      const { record, folder } = pathsOf(claim.uid);
       await mkdir(recordDirectory, { recursive: true });
       await chmod(recordDirectory, 0o700); // whatever the umask
       await writeFile(record, formatRecord(claim), 0o600, signal);
@@ -94,10 +106,9 @@ export function createClaimFiles({ cdiDirectory, recordDirectory }: ClaimFilesOp
       await chmod(folder, 0o755); // the containers' users are unknown
       await writeFile(join(folder, LEASE_FILES.ca), ca, 0o444, signal);
       await writeFile(join(folder, LEASE_FILES.leases), formatLeases(claim), 0o444, signal);
-      await mkdir(cdiDirectory, { recursive: true });
-      const devices = claim.shares.map(({ device }) => device);
-      await writeFile(cdi, formatCdiSpec(claim, devices, folder), 0o644, signal);
+      await expose(claim, signal);
     },
+    expose,
     async withdraw(uid) {
       await rm(pathsOf(uid).cdi, { force: true });
     },
