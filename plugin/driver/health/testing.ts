@@ -8,10 +8,10 @@ const ADDRESS = "gpu-a:56001";
 /** When the lease was granted and renewed. */
 export const RENEWED_AT = Date.parse("2026-11-29T12:00:00Z");
 
-/** A claim with a lease on the GPU `a/0` that was renewed just now. */
-export function claimHealth(health: Partial<LeaseHealth> = {}, uid = "uid-1"): ClaimHealth {
+/** A claim with a lease on a GPU that was renewed just now. */
+export function claimHealth(health: Partial<LeaseHealth> = {}, uid = "uid-1", gpuId = "a/0"): ClaimHealth {
   const leaseId = `lease-of-${uid}`;
-  const device = deviceName("a/0");
+  const device = deviceName(gpuId);
   const claim: PreparedClaim = {
     namespace: "team",
     name: "train",
@@ -24,7 +24,7 @@ export function claimHealth(health: Partial<LeaseHealth> = {}, uid = "uid-1"): C
       {
         address: ADDRESS,
         requestId: "r-1",
-        gpuIds: ["a/0"],
+        gpuIds: [gpuId],
         units: 50,
         leaseId,
         secret: "hidden",
@@ -33,6 +33,6 @@ export function claimHealth(health: Partial<LeaseHealth> = {}, uid = "uid-1"): C
       },
     ],
   };
-  const gpus = [{ id: "a/0", healthy: true }];
+  const gpus = [{ id: gpuId, healthy: true }];
   return { claim, leases: new Map([[leaseId, { checkedAt: RENEWED_AT, renewedAt: RENEWED_AT, gpus, ...health }]]) };
 }
