@@ -117,7 +117,7 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
         leaseEnder.run(untilEnded),
         removeOldTemplates({ request, log }, untilEnded),
         markReadyNodes({ request, namespace: driverNamespace, log }, untilEnded),
-        reportWaitingPods({ claims, supply, record, log, signal: untilEnded }),
+        reportWaitingPods({ claims, supply, nodesOf: podClaims.nodesOf, record, log, signal: untilEnded }),
       ];
       try {
         await Promise.all(parts.map((part) => part.finally(() => ended.abort()))); // the first part that ends stops the others

@@ -1,6 +1,7 @@
 import { hasEnded, type Pod, requestedByPod } from "../../kubernetes/objects/pod.ts";
 import { MAX_GPUS_PER_CLAIM, RESOURCE_NAME } from "../../pool/driver.ts";
 import { POD_CLAIMS_ANNOTATION, type PodClaim, parsePodClaims, unitsOfClaims } from "../../pool/pod_claims.ts";
+import { type NodeChoice, nodeChoiceOf } from "../../pool/requests/reach.ts";
 import { messageOf } from "../../program/log/log.ts";
 
 /** A pod that the scheduler has not bound yet, and that needs claims. */
@@ -10,6 +11,8 @@ export interface PendingPod {
   readonly uid: string;
   /** The claims that it needs, or why it gets none. */
   readonly claims: readonly PodClaim[] | { readonly refused: string };
+  /** The nodes that it selects. Undefined: any. */
+  readonly nodes: NodeChoice | undefined;
 }
 
 /** Reduces a pod to what its claims need. Undefined for a pod that needs no claims, or no claims any more. */
@@ -17,7 +20,7 @@ export function summarizePod(pod: Pod): PendingPod | undefined {
   const { namespace, name, uid = "", deletionTimestamp, annotations = {} } = pod.metadata;
   const text = annotations[POD_CLAIMS_ANNOTATION];
   if (text === undefined || deletionTimestamp || pod.spec.nodeName || hasEnded(pod)) return undefined;
-  return { namespace, name, uid, claims: readClaims(pod, text) };
+  return { namespace, name, uid, claims: readClaims(pod, text), nodes: nodeChoiceOf(pod.spec) };
 }
 
 /** A tenant can write the annotation: it must match the pod, whose units are what the tenant's quota counts. */

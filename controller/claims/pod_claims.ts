@@ -9,6 +9,7 @@ import { type ObjectChange, watchObjects } from "../../kubernetes/watch.ts";
 import { CLAIM_ANNOTATIONS } from "../../pool/driver.ts";
 import { formatFilter } from "../../pool/filter.ts";
 import type { PodClaim } from "../../pool/pod_claims.ts";
+import type { NodeChoice } from "../../pool/requests/reach.ts";
 import { formatShare } from "../../pool/share.ts";
 import { createBackoff } from "../../program/backoff.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
@@ -32,6 +33,8 @@ export interface PodClaims {
   run(signal: AbortSignal): Promise<void>;
   /** Restores a claim that was deleted while its pod still needs it. */
   onClaimDeleted(key: string): void;
+  /** The nodes that a pod selects. Undefined: any, or the pod is not known. */
+  nodesOf(pod: { readonly namespace: string; readonly name: string; readonly uid: string }): NodeChoice | undefined;
 }
 
 /** Requests that are sent at the same time. */
@@ -147,6 +150,10 @@ export function createPodClaims({ request, claims, record, log, metrics }: PodCl
         for (const key of [...pods.keys()]) stop(key);
         await Promise.allSettled(running);
       }
+    },
+    nodesOf({ namespace, name, uid }) {
+      const pod = pods.get(`${namespace}/${name}`)?.pod;
+      return pod?.uid === uid ? pod.nodes : undefined;
     },
     onClaimDeleted(claim) {
       const key = podKeys.get(claim);

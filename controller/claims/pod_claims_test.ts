@@ -158,6 +158,16 @@ test.each<[string, Pod, string]>([
   expect(await results()).toContain('{result="refused"} 1');
 });
 
+test("createPodClaims() knows the nodes that a waiting pod selects", async () => {
+  const { put, get, until, claims, podClaims } = await start();
+  const waiting = pod([podClaim("c-1")]);
+  put(podPath(waiting), { ...waiting, spec: { ...waiting.spec, nodeSelector: { zone: "a" } } } as Pod);
+  await until(() => claims().length === 1);
+  const { uid = "" } = get<Pod>(podPath(waiting))?.metadata ?? {};
+  expect(podClaims.nodesOf({ namespace: "team", name: "train", uid })).toEqual([{ zone: ["a"] }]);
+  expect(podClaims.nodesOf({ namespace: "team", name: "train", uid: "another" })).toBeUndefined();
+});
+
 test("createPodClaims() leaves pods alone that are scheduled, ended, being deleted or without the annotation", async () => {
   const { put, until, claims } = await start();
   const bound = pod([podClaim("bound")], { name: "bound", nodeName: "node-1" });

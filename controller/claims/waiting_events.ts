@@ -5,11 +5,14 @@ import { shortageChecks } from "../../pool/requests/shortage_checks.ts";
 import type { GpuSupply } from "../../pool/requests/supply.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { ClaimIndex } from "./claim_index.ts";
+import type { PodClaims } from "./pod_claims.ts";
 
 export interface WaitingEventsOptions {
   claims: ClaimIndex;
   /** The published GPUs. Undefined while they are not known. */
   supply: () => readonly GpuSupply[] | undefined;
+  /** The nodes that a pod selects. Undefined: any. */
+  nodesOf?: PodClaims["nodesOf"];
   record: EventRecorder;
   log: Logger;
   /** How long a pod must wait before it gets an event, in ms. */
@@ -61,12 +64,12 @@ interface WaitingState {
 
 async function report(
   due: readonly [WaitingPod, WaitingState][],
-  { supply, record, log, signal }: WaitingEventsOptions,
+  { supply, nodesOf, record, log, signal }: WaitingEventsOptions,
   nextCheck: () => number,
 ): Promise<void> {
   const gpus = supply();
   if (!gpus) return;
-  const shortages = createShortages(gpus);
+  const shortages = createShortages(gpus, nodesOf);
   let events = 0;
   for (const [pod, state] of due) {
     if (shortages.computed >= MAX_SHORTAGES) return; // the others are checked in the next round
@@ -83,14 +86,15 @@ async function report(
 }
 
 /** Computes what pods lack, each shortage once. Between two of them, the event loop runs. */
-function createShortages(gpus: readonly GpuSupply[]) {
+function createShortages(gpus: readonly GpuSupply[], nodesOf: PodClaims["nodesOf"] = () => undefined) {
   const known = new Map<string, string | undefined>();
   return {
     get computed() {
       return known.size;
     },
-    async of({ claims }: WaitingPod): Promise<string | undefined> {
-      for (const { key, describe, inMessage } of shortageChecks(claims, gpus)) {
+    async of({ namespace, pod: { name, uid }, claims }: WaitingPod): Promise<string | undefined> {
+      const nodes = nodesOf({ namespace, name, uid });
+      for (const { key, describe, inMessage } of shortageChecks(claims, gpus, nodes)) {
         if (!known.has(key)) {
           if (known.size > 0) await yieldToEventLoop();
           known.set(key, describe());

@@ -53,6 +53,20 @@ function report(waiting: readonly ResourceClaim[], options: Partial<WaitingEvent
   };
 }
 
+test("reportWaitingPods() counts only GPUs that the nodes of a pod reach", async () => {
+  const nodes = {
+    nodeSelectorTerms: [{ matchExpressions: [{ key: "zone", operator: "In", values: ["b"] }] }],
+  } as const;
+  await using reporting = report([claim("c", { units: 60, namespace: "team", pod: "train" })], {
+    supply: () => [{ attributes: { memoryMb: 16_000 }, isTainted: false, held: 0, free: 100, nodes }],
+    nodesOf: ({ uid }) => (uid === "uid-train" ? [{ zone: ["a"] }] : undefined),
+  });
+  const [event] = await reporting.until(1);
+  expect(event?.message).toBe(
+    "Waiting for the pool: needs 60 % of one GPU; the nodes that the pod selects reach no GPU of the pool",
+  );
+});
+
 test("reportWaitingPods() records once what a waiting pod lacks, and again when that changes", async () => {
   await using reporting = report([claim("c", { units: 60, namespace: "team", pod: "train" })]);
   await reporting.until(1);

@@ -63,10 +63,13 @@ scenario(
     expect(await nodeOf(namespace, "pair")).toBe(NODE_A);
 
     const containers = [{ name: "main", command: ["printenv", "BITFUSION_GPUS"], resources: share(2, 100) }];
-    await apply(pod({ namespace, name: "elsewhere", mode: "yes", containers, node: NODE_B }));
-    await waitFor("the Event of the scheduler", async () =>
-      (await kubectl("describe", "pod", "elsewhere", "-n", namespace)).includes("FailedScheduling"),
-    );
+    const elsewhere = pod({ namespace, name: "elsewhere", mode: "yes", containers });
+    await apply({ ...elsewhere, spec: { ...elsewhere.spec, nodeSelector: { [ZONE]: "b" } } });
+    const reason = "the pool has only 1; the nodes that the pod selects reach only 1 of the pool's 3 GPUs";
+    await waitFor("the events", async () => {
+      const description = await kubectl("describe", "pod", "elsewhere", "-n", namespace);
+      return description.includes(reason) && description.includes("FailedScheduling");
+    });
     await setServers("bitfusion-pool-a:56001", `bitfusion-pool-b:56001 ${ZONE}=b`); // now all nodes reach it
     await waitForSuccess(namespace, "elsewhere");
     expect(await nodeOf(namespace, "elsewhere")).toBe(NODE_B);

@@ -17,6 +17,9 @@ export interface Pod extends ApiObject {
   };
   readonly spec: {
     readonly nodeName?: string;
+    /** Labels that the node must have, with their values. */
+    readonly nodeSelector?: Readonly<Record<string, string>>;
+    readonly affinity?: Affinity;
     /** From its PriorityClass; 0 if absent. */
     readonly priority?: number;
     /** While it has some, the scheduler does not look at the pod. */
@@ -27,6 +30,21 @@ export interface Pod extends ApiObject {
     readonly resourceClaims?: readonly PodResourceClaim[];
   };
   readonly status?: PodStatus;
+}
+
+/** One of the terms must fit the node, with all of its expressions. */
+interface Affinity {
+  readonly nodeAffinity?: {
+    readonly requiredDuringSchedulingIgnoredDuringExecution?: {
+      readonly nodeSelectorTerms: readonly {
+        readonly matchExpressions?: readonly {
+          readonly key: string;
+          readonly operator: string;
+          readonly values?: readonly string[];
+        }[];
+      }[];
+    };
+  };
 }
 
 export interface Container {

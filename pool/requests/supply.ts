@@ -1,4 +1,4 @@
-import type { Device, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
+import type { Device, NodeSelector, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import { attributesOfDevice, type DeviceAttributes } from "../attributes.ts";
 import { deviceKey, type HeldUnits } from "../claims/device_key.ts";
 import { UNITS_PER_GPU } from "../units.ts";
@@ -11,6 +11,8 @@ export interface GpuSupply {
   readonly held: number;
   /** Units that the scheduler can still allocate. 0 if the GPU is tainted. */
   readonly free: number;
+  /** The nodes that reach it. Undefined: not known. */
+  readonly nodes?: NodeSelector | undefined;
 }
 
 /** Creates a function that lists the published GPUs. Attributes are computed once per device object. */
@@ -28,7 +30,8 @@ export function createSupply(): (slices: Iterable<ResourceSlice>, held: HeldUnit
         const units = held.get(deviceKey(spec.pool.name, device.name)) ?? 0;
         const tainted = isTainted(device);
         const free = tainted ? 0 : Math.max(0, UNITS_PER_GPU - units);
-        supply.push({ attributes: attributesOf(device), isTainted: tainted, held: units, free });
+        const nodes = device.nodeSelector ?? spec.nodeSelector;
+        supply.push({ attributes: attributesOf(device), isTainted: tainted, held: units, free, nodes });
       }
     }
     return supply;
