@@ -6,9 +6,10 @@ import { completionCommands } from "./completion/command.ts";
 import type { KubectlContext } from "./context.ts";
 import { cordonCommands } from "./cordon/command.ts";
 import { explainCommand } from "./explain/command.ts";
+import { fitsCommand } from "./fits/command.ts";
 import { podsCommand } from "./pods/command.ts";
 import { poolCommand } from "./pool/command.ts";
-import { UserError } from "./user_error.ts";
+import { SilentExit, UserError } from "./user_error.ts";
 
 /**
  * Runs `kubectl bitfusion` with these arguments.
@@ -22,6 +23,7 @@ export async function runKubectl(args: readonly string[], context: KubectlContex
     return signal.aborted ? INTERRUPTED : 0;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode; // Commander has printed the reason
+    if (error instanceof SilentExit) return error.status;
     if (signal.aborted) return INTERRUPTED;
     terminal.warn(`error: ${escapeControls(messageOf(error))}`);
     return error instanceof UserError ? error.status : 1;
@@ -41,7 +43,11 @@ function createProgram(context: KubectlContext): Command {
 It uses your kubeconfig and your rights, and says which right is missing. Colors are for terminals only; NO_COLOR turns them off.
 Exits with 0, with 1 after an error, and with 130 after an interrupt. The help of a command names others.`,
     );
-  program.addCommand(poolCommand(context)).addCommand(podsCommand(context)).addCommand(explainCommand(context));
+  program
+    .addCommand(poolCommand(context))
+    .addCommand(podsCommand(context))
+    .addCommand(explainCommand(context))
+    .addCommand(fitsCommand(context));
   for (const command of cordonCommands(context)) program.addCommand(command);
   program.addCommand(
     new Command("version")

@@ -72,7 +72,7 @@ function refuseNothing({ unread }: PoolState): void {
 }
 
 /** What is wrong with the pool, or could not be read: one line each. */
-function warningsOf({ problems }: PoolView, unread: readonly Unread[]): string[] {
+export function warningsOf({ problems }: PoolView, unread: readonly Unread[]): string[] {
   const parts = unread.map(({ kind, message, insteadOfAll }) => {
     const what = insteadOfAll === undefined ? WITHOUT[kind] : `Only those of the namespace ${insteadOfAll} count`;
     return `Warning: ${message}. ${what}`;

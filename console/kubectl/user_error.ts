@@ -9,3 +9,14 @@ export class UserError extends Error {
     this.status = status;
   }
 }
+
+/** Ends the program with a status after it has said why. */
+export class SilentExit extends Error {
+  override name = "SilentExit";
+  readonly status: number;
+
+  constructor(status: number) {
+    super(`Exit status ${status}`);
+    this.status = status;
+  }
+}

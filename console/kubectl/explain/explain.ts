@@ -6,7 +6,6 @@ import { type WayStep, wayOfPod } from "../../view/way.ts";
 import { explainNoShare } from "./admission.ts";
 import type { PodFacts } from "./facts.ts";
 import { checkGate } from "./gate.ts";
-import { unitQuotas } from "./quota.ts";
 import type { Finding, Step, StepName, StepState } from "./steps.ts";
 
 /** The way of a pod to its GPUs, with what is missing and what to do. */
@@ -75,9 +74,8 @@ function quotaOf({ pod, quotas }: PodFacts): Finding {
   const units = requestedByPod(pod, RESOURCE_NAME);
   if (!quotas)
     return { state: "unknown", text: "You may not list the ResourceQuotas: the pod exists, so none refused it" };
-  const counting = unitQuotas(quotas);
-  if (counting.length === 0) return { state: "ok", text: "No ResourceQuota counts units in this namespace" };
-  const texts = counting.map(({ name, used, hard }) => `${used} of ${hard} units of the quota ${name} are used`);
+  if (quotas.length === 0) return { state: "ok", text: "No ResourceQuota counts units in this namespace" };
+  const texts = quotas.map(({ name, used, hard }) => `${used} of ${hard} units of the quota ${name} are used`);
   return { state: "ok", text: `Counts ${units} units: ${texts.join(", ")}` };
 }
 

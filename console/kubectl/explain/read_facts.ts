@@ -10,7 +10,7 @@ import { describeFailure } from "../../source/unread.ts";
 import type { PoolView } from "../../view/types.ts";
 import { UserError } from "../user_error.ts";
 import type { PodFacts } from "./facts.ts";
-import type { ResourceQuota } from "./quota.ts";
+import { readUnitQuotas } from "./quota.ts";
 import { podsOfTarget, type Target } from "./target.ts";
 
 export interface ReadFactsOptions {
@@ -60,7 +60,7 @@ export async function readFacts(
   const { nodeName } = pod.spec;
   const [namespaceObject, quotas, policies, node] = await Promise.all([
     orUndefined(object<Pod>(`/api/v1/namespaces/${encodeURIComponent(namespace)}`)),
-    orUndefined(list<ResourceQuota>(request, inNamespace("/api/v1/resourcequotas", namespace), signal)),
+    readUnitQuotas(namespace, { request, signal }),
     orUndefined(
       list<NetworkPolicy & ApiObject>(
         request,
