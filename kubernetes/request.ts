@@ -52,7 +52,7 @@ export function createRequest(config: KubeConfig, server: string): KubernetesReq
 
 /**
  * Sends a request of the client library. Its own transport loses the TLS settings on Bun (oven-sh/bun#21492). A request
- * that the API server is too busy for (429) is sent again after the time that the server names, while time is left.
+ * that the API server is too busy for (429) is sent again after the time in its header Retry-After, while time is left.
  *
  * @returns a response whose body fails with an error that names the call, too.
  * @throws {KubernetesError} on every status code that is not 2xx.
@@ -92,7 +92,7 @@ export async function fetchWithTls(config: KubeConfig, request: RequestContext, 
     if (response.ok) return new Response(response.body && withErrors(response.body, fail), response);
     const error = toKubernetesError(call, response.status, await response.text().catch(fail));
     const delay = retryAfter(response.headers);
-    if (response.status !== 429 || performance.now() + delay >= end) throw error;
+    if (response.status !== 429 || delay === undefined || performance.now() + delay >= end) throw error;
     await sleep(delay, undefined, { signal }).catch(() => {
       if (caller?.aborted && caller.reason?.name !== "TimeoutError") throw caller.reason;
       throw error;
@@ -100,9 +100,14 @@ export async function fetchWithTls(config: KubeConfig, request: RequestContext, 
   }
 }
 
-/** The time to wait before a request is sent again, in ms. API Priority and Fairness answers `Retry-After: 1`. */
-function retryAfter(headers: Headers): number {
-  const seconds = Number(headers.get("Retry-After") ?? 1);
+/**
+ * The time to wait before a request is sent again, in ms. API Priority and Fairness answers `Retry-After: 1`. Undefined without the header, as for
+ * an eviction that a disruption budget does not allow: the server does not ask for another try.
+ */
+function retryAfter(headers: Headers): number | undefined {
+  const header = headers.get("Retry-After");
+  if (header === null) return undefined;
+  const seconds = Number(header);
   return (Number.isFinite(seconds) && seconds >= 0 ? seconds : 1) * 1000;
 }
 

@@ -84,6 +84,12 @@ test("a request that the API server is too busy for is sent again after the time
   expect(requests).toHaveLength(3);
 });
 
+test("a request that is refused with 429 and no Retry-After is not sent again", async () => {
+  const { request, requests } = await start(() => Response.json({ message: "a budget" }, { status: 429 }));
+  expect(await request("/api/v1/pods").catch(String)).toBe("KubernetesError: GET /api/v1/pods answered 429: a budget");
+  expect(requests).toHaveLength(1);
+});
+
 test.each([
   ["its time limit", () => ({ timeout: 500 })],
   ["its signal", () => ({ signal: AbortSignal.timeout(50) })],
