@@ -25,8 +25,7 @@ const NAME = "bitfusion-controller";
  */
 export async function control({ environment, log, signal }: ProgramContext): Promise<void> {
   const settings = readSettings(environment);
-  const { servers, tokenFolder, allocation, interval, evictAfter, namespace, driverNamespace, identity, metricsPort } =
-    settings;
+  const { servers, tokenFolder, allocation, interval, namespace, identity, metricsPort } = settings;
   const { request } = connectKubernetes();
   let work: LeaderWork | undefined;
   const metrics = createControllerMetrics({
@@ -93,7 +92,9 @@ export async function control({ environment, log, signal }: ProgramContext): Pro
     status = servers ? "leading" : "nothing is published: no pool server is configured";
     metrics.leading.set(1);
     if (!servers) log.warn("No pool server is configured: GPUs that are published get no new pods");
-    work = createLeaderWork({ request, owner, driverNamespace, inventory, token, evictAfter, record, log, metrics });
+    const { driverNamespace, evictAfter, preemption } = settings;
+    const policy = { evictAfter, preemption };
+    work = createLeaderWork({ request, owner, driverNamespace, inventory, token, ...policy, record, log, metrics });
     try {
       await work.run(untilLost);
     } finally {

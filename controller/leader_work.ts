@@ -12,12 +12,15 @@ import type { Logger } from "../program/log/log.ts";
 import { type ClaimSummary, createClaimIndex, summarizeClaim } from "./claims/claim_index.ts";
 import { losesShares } from "./claims/claim_state.ts";
 import { removeOldTemplates } from "./claims/old_templates.ts";
+import type { PendingPod } from "./claims/pending_pod.ts";
 import { createPodClaims } from "./claims/pod_claims.ts";
 import { reportWaitingPods } from "./claims/waiting_events.ts";
+import { createFollowed } from "./followed.ts";
 import { describeForeign } from "./foreign_servers.ts";
 import { createLeaseEnder } from "./leases/lease_ender.ts";
 import type { ControllerMetrics } from "./metrics.ts";
-import { markReadyNodes } from "./nodes/ready_nodes.ts";
+import { type FollowedNode, markReadyNodes } from "./nodes/ready_nodes.ts";
+import { preemptPods } from "./priorities/preempt.ts";
 import { createSliceReconciler } from "./slices/reconcile.ts";
 import { createSliceStore } from "./slices/slice_store.ts";
 
@@ -32,9 +35,11 @@ export interface LeaderWorkOptions {
   token: TokenSource;
   /** How long a GPU may have a problem before the pods that hold it are evicted, in ms. Undefined: pods are never evicted. */
   evictAfter?: number | undefined;
+  /** Whether pods of lower priority are evicted for pods that wait for units. */
+  preemption: boolean;
   record: EventRecorder;
   log: Logger;
-  metrics: Pick<ControllerMetrics, "writes" | "writeFailures" | "podClaims" | "endedLeases">;
+  metrics: Omit<ControllerMetrics, "registry" | "leading">;
 }
 
 /** The work of the replica that leads. */
@@ -45,15 +50,28 @@ export interface LeaderWork {
   problem(): string | undefined;
   /** Number of claims that wait for units. */
   waitingClaims(): number;
-  /** Publishes the pool, creates the claims of pods, ends leases without a claim, and reports waiting pods. Returns when the signal is aborted. */
+  /** Publishes the pool, creates the claims of pods, ends leases without a claim, reports waiting pods, and preempts pods. Returns when the signal is aborted. */
   run(signal: AbortSignal): Promise<void>;
 }
 
 /** Creates the work for one term of leadership. It starts without knowledge of the pool and the cluster. */
 export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
-  const { request, owner, driverNamespace, inventory: source, token, evictAfter, record, log, metrics } = options;
+  const {
+    request,
+    owner,
+    driverNamespace,
+    inventory: source,
+    token,
+    evictAfter,
+    preemption,
+    record,
+    log,
+    metrics,
+  } = options;
   const slices = createSliceStore();
   const claims = createClaimIndex();
+  const pending = createFollowed<PendingPod>();
+  const nodes = createFollowed<FollowedNode>();
   const supplyOf = createSupply();
   let inventory: Inventory | undefined;
   const reconciler = createSliceReconciler({
@@ -68,7 +86,7 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
     metrics,
   });
   const leaseEnder = createLeaseEnder({ request, token, claims, log, metrics });
-  const podClaims = createPodClaims({ request, claims, record, log, metrics });
+  const podClaims = createPodClaims({ request, claims, pending, record, log, metrics });
   const problem = () => inventory && describeForeign(inventory);
   const supply = () => (slices.isSynced && claims.isSynced ? supplyOf(slices.slices.values(), claims.held) : undefined);
 
@@ -116,8 +134,11 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
         podClaims.run(untilEnded),
         leaseEnder.run(untilEnded),
         removeOldTemplates({ request, log }, untilEnded),
-        markReadyNodes({ request, namespace: driverNamespace, log }, untilEnded),
+        markReadyNodes({ request, namespace: driverNamespace, nodes, log }, untilEnded),
         reportWaitingPods({ claims, supply, nodesOf: podClaims.nodesOf, record, log, signal: untilEnded }),
+        ...(preemption
+          ? [preemptPods({ request, claims, pending, nodes, supply, record, log, metrics }, untilEnded)]
+          : []),
       ];
       try {
         await Promise.all(parts.map((part) => part.finally(() => ended.abort()))); // the first part that ends stops the others

@@ -71,6 +71,7 @@ async function start(
       token: async function* () {
         yield { tls: TEST_CLIENT };
       },
+      preemption: true,
       record: async () => {},
       log: createRecordingLog(lines),
       metrics,

@@ -9,6 +9,8 @@ export interface ControllerMetrics {
   readonly writeFailures: Counter<"operation">;
   readonly podClaims: Counter<"result">;
   readonly endedLeases: Counter;
+  readonly preemptions: Counter<"result">;
+  readonly preemptionVictims: Counter;
   readonly leading: Gauge;
   /** When the client certificate of the pool's token expires, in seconds since the epoch. */
   readonly tokenExpiry: Gauge;
@@ -73,6 +75,17 @@ export function createControllerMetrics({ supply, waitingClaims }: ControllerMet
     endedLeases: new Counter({
       name: `${PREFIX}_ended_leases_total`,
       help: "Leases on pool servers that were ended because their claim was gone or allocated again.",
+      registers,
+    }),
+    preemptions: new Counter({
+      name: `${PREFIX}_preemption_attempts_total`,
+      help: "Attempts to make room for a pod of higher priority by result: evicted, or blocked (a disruption budget or a policy protects one of the victims).",
+      labelNames: ["result"],
+      registers,
+    }),
+    preemptionVictims: new Counter({
+      name: `${PREFIX}_preemption_victims_total`,
+      help: "Pods that were evicted for pods of higher priority.",
       registers,
     }),
     leading: new Gauge({

@@ -15,6 +15,8 @@ export interface ControllerSettings {
   readonly interval: number;
   /** How long a GPU may have a problem before the pods that hold it are evicted, in ms. Undefined: pods are never evicted. */
   readonly evictAfter?: number;
+  /** Whether pods of lower priority are evicted for pods that wait for units. */
+  readonly preemption: boolean;
   readonly metricsPort: number;
   /** Namespace of the Lease. */
   readonly namespace: string;
@@ -45,6 +47,10 @@ export const SETTINGS = {
     ),
     "Seconds that a GPU may be unreachable or unhealthy before the pods that hold it are evicted, or `never`",
   ),
+  PREEMPTION: setting(
+    v.optional(v.picklist(["on", "off"], "expected on or off"), "on"),
+    "`on`: pods that wait for units preempt pods of lower priority that hold them. `off`: no pod is evicted for another",
+  ),
   METRICS_PORT: setting(v.optional(port(), "0"), "Port of `/livez`, `/readyz` and `/metrics`; 0 for any free one"),
   POD_NAMESPACE: setting(
     v.optional(v.string(), "bitfusion-system"),
@@ -65,6 +71,7 @@ export function readSettings(environment: Environment): ControllerSettings {
     allocation: env.ALLOCATION,
     interval: env.INTERVAL,
     ...(env.EVICT_AFTER === "never" ? {} : { evictAfter: env.EVICT_AFTER }),
+    preemption: env.PREEMPTION === "on",
     metricsPort: env.METRICS_PORT,
     namespace: env.POD_NAMESPACE,
     driverNamespace: env.DRIVER_NAMESPACE,

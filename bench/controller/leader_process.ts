@@ -27,6 +27,7 @@ if (import.meta.main) {
   const work = createLeaderWork({
     request,
     owner: { apiVersion: "v1", kind: "Namespace", name: "bitfusion-system", uid: "bench" },
+    preemption: true,
     driverNamespace: "bitfusion-node",
     inventory: createPoolSource(
       POOL_SERVERS.split(",").map((address) => ({ address })),

@@ -56,6 +56,7 @@ function startLeader(request: KubernetesRequest) {
   const work = createLeaderWork({
     request: countingRequest,
     owner: { apiVersion: "v1", kind: "Namespace", name: "bitfusion-system", uid: "bench" },
+    preemption: true,
     driverNamespace: "bitfusion-node",
     inventory: (signal) => inventory.changes(signal),
     token: async function* () {}, // its servers do not exist

@@ -9,6 +9,8 @@ import { type ClaimState, stateOf } from "./claim_state.ts";
 export interface ClaimSummary {
   /** Units of the driver's devices, by {@link deviceKey}. */
   readonly held: HeldUnits;
+  /** The uids of the pods that it is reserved for. */
+  readonly consumers: readonly string[];
   readonly waiting: WaitingClaim | undefined;
   readonly state: ClaimState;
 }
@@ -16,6 +18,8 @@ export interface ClaimSummary {
 /** Who holds units of the pool, and who waits for some. It follows a watch without copying what has not changed. */
 export interface ClaimIndex {
   readonly held: HeldUnits;
+  /** All claims that hold or wait for units, by namespace/name. */
+  readonly claims: ReadonlyMap<string, ClaimSummary>;
   /** By namespace/name of the claim. */
   readonly waiting: ReadonlyMap<string, WaitingClaim>;
   /** The state of a claim that holds or waits for units, by namespace/name. */
@@ -53,6 +57,9 @@ export function createClaimIndex(): ClaimIndex {
 
   return {
     held,
+    get claims() {
+      return summaries;
+    },
     waiting,
     state: (key) => summaries.get(key)?.state,
     get isSynced() {
@@ -79,5 +86,6 @@ export function createClaimIndex(): ClaimIndex {
 export function summarizeClaim(claim: ResourceClaim): ClaimSummary | undefined {
   const held = heldBy(claim);
   const waiting = waitingClaim(claim);
-  return held.size > 0 || waiting ? { held, waiting, state: stateOf(claim) } : undefined;
+  const consumers = claim.status?.reservedFor?.map(({ uid }) => uid) ?? [];
+  return held.size > 0 || waiting ? { held, consumers, waiting, state: stateOf(claim) } : undefined;
 }

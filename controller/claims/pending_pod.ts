@@ -3,6 +3,7 @@ import { MAX_GPUS_PER_CLAIM, RESOURCE_NAME } from "../../pool/driver.ts";
 import { POD_CLAIMS_ANNOTATION, type PodClaim, parsePodClaims, unitsOfClaims } from "../../pool/pod_claims.ts";
 import { type NodeChoice, nodeChoiceOf } from "../../pool/requests/reach.ts";
 import { messageOf } from "../../program/log/log.ts";
+import { readScheduling, type Scheduling } from "./scheduling.ts";
 
 /** A pod that the scheduler has not bound yet, and that needs claims. */
 export interface PendingPod {
@@ -13,6 +14,7 @@ export interface PendingPod {
   readonly claims: readonly PodClaim[] | { readonly refused: string };
   /** The nodes that it selects. Undefined: any. */
   readonly nodes: NodeChoice | undefined;
+  readonly scheduling: Scheduling;
 }
 
 /** Reduces a pod to what its claims need. Undefined for a pod that needs no claims, or no claims any more. */
@@ -20,7 +22,8 @@ export function summarizePod(pod: Pod): PendingPod | undefined {
   const { namespace, name, uid = "", deletionTimestamp, annotations = {} } = pod.metadata;
   const text = annotations[POD_CLAIMS_ANNOTATION];
   if (text === undefined || deletionTimestamp || pod.spec.nodeName || hasEnded(pod)) return undefined;
-  return { namespace, name, uid, claims: readClaims(pod, text), nodes: nodeChoiceOf(pod.spec) };
+  const [claims, nodes, scheduling] = [readClaims(pod, text), nodeChoiceOf(pod.spec), readScheduling(pod)];
+  return { namespace, name, uid, claims, nodes, scheduling };
 }
 
 /** A tenant can write the annotation: it must match the pod, whose units are what the tenant's quota counts. */

@@ -13,6 +13,7 @@ import type { NodeChoice } from "../../pool/requests/reach.ts";
 import { formatShare } from "../../pool/share.ts";
 import { createBackoff } from "../../program/backoff.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
+import type { Followed } from "../followed.ts";
 import type { ControllerMetrics } from "../metrics.ts";
 import type { ClaimIndex } from "./claim_index.ts";
 import { claimSpec } from "./claim_spec.ts";
@@ -22,6 +23,8 @@ export interface PodClaimsOptions {
   request: KubernetesRequest;
   /** The claims that exist, as far as they are known. */
   claims: Pick<ClaimIndex, "waiting">;
+  /** Gets the pods that are not bound yet. */
+  pending: Pick<Followed<PendingPod>, "apply">;
   record: EventRecorder;
   log: Logger;
   metrics: Pick<ControllerMetrics, "podClaims">;
@@ -45,7 +48,7 @@ const MAX_DELAY = 60_000;
 
 const CONTROLLER = "bitfusion-controller";
 
-export function createPodClaims({ request, claims, record, log, metrics }: PodClaimsOptions): PodClaims {
+export function createPodClaims({ request, claims, pending, record, log, metrics }: PodClaimsOptions): PodClaims {
   const limit = pLimit(CONCURRENCY);
   const running = new Set<Promise<void>>();
   const pods = new Map<string, { readonly pod: PendingPod; readonly stop: AbortController }>();
@@ -145,7 +148,10 @@ export function createPodClaims({ request, claims, record, log, metrics }: PodCl
       const query = { fieldSelector: "spec.nodeName=" };
       try {
         const watch = { request, path: PODS, query, transform: summarizePod, log };
-        for await (const change of watchObjects<Pod, PendingPod>(watch, signal)) apply(change);
+        for await (const change of watchObjects<Pod, PendingPod>(watch, signal)) {
+          pending.apply(change);
+          apply(change);
+        }
       } finally {
         for (const key of [...pods.keys()]) stop(key);
         await Promise.allSettled(running);

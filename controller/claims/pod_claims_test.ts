@@ -7,6 +7,7 @@ import { createObjectStore } from "../../kubernetes/simulated/objects.ts";
 import { formatPodClaims, type PodClaim } from "../../pool/pod_claims.ts";
 import { createLatest } from "../../program/latest.ts";
 import { silentLog } from "../../program/testing.ts";
+import { createFollowed } from "../followed.ts";
 import { createControllerMetrics } from "../metrics.ts";
 import { createPodClaims } from "./pod_claims.ts";
 
@@ -34,6 +35,7 @@ async function start(
   const podClaims = createPodClaims({
     request,
     claims: { waiting: new Map() },
+    pending: createFollowed(),
     record: async (event) => events.set([...(events.current ?? []), event]),
     log: silentLog,
     metrics,

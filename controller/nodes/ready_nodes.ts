@@ -6,18 +6,24 @@ import { watchObjects } from "../../kubernetes/watch.ts";
 import { createBackoff } from "../../program/backoff.ts";
 import { createLatest } from "../../program/latest.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
-import { createFollowed } from "./followed.ts";
+import { createFollowed, type Followed } from "../followed.ts";
 import { type MarkChanges, missingMarks, type NodeMarks, readMarks, writeMarks } from "./node_marks.ts";
+import { type NodePlacement, readPlacement } from "./placement.ts";
 import { createReleasedNodes } from "./released_nodes.ts";
 
 export interface ReadyNodesOptions {
   request: KubernetesRequest;
   /** The namespace of the driver's pods. */
   namespace: string;
+  /** Gets all nodes. */
+  nodes: Followed<FollowedNode>;
   log: Logger;
   /** Time between two looks at the pods of nodes whose kubelet has forgotten a device plugin, in ms. */
   period?: number;
 }
+
+/** What the controller keeps of a node. */
+export type FollowedNode = NodeMarks & NodePlacement;
 
 /** The label of the driver's pods (plugin/deploy/daemonset.yaml). */
 const DRIVER_PODS = "app.kubernetes.io/name=bitfusion-device-plugin";
@@ -32,13 +38,11 @@ const CONCURRENCY = 10;
  * more. Failures are retried with backoff. Returns when the signal is aborted.
  */
 export async function markReadyNodes(
-  { request, namespace, log, period }: ReadyNodesOptions,
+  { request, namespace, nodes, log, period }: ReadyNodesOptions,
   signal: AbortSignal,
 ): Promise<void> {
   /** The nodes of the driver's Ready pods, by the pods' keys. */
   const readyPods = createFollowed<string>();
-  /** The marks of all nodes, by their names. */
-  const nodes = createFollowed<NodeMarks>();
   const version = createLatest(0);
   const onChange = () => version.set((version.current ?? 0) + 1);
 
@@ -60,8 +64,9 @@ export async function markReadyNodes(
   }
 
   async function followNodes(): Promise<void> {
-    const watch = { request, path: NODES, transform: readMarks, log };
-    for await (const change of watchObjects<Node, NodeMarks>(watch, signal)) {
+    const transform = (node: Node) => ({ ...readMarks(node), ...readPlacement(node) });
+    const watch = { request, path: NODES, transform, log };
+    for await (const change of watchObjects<Node, FollowedNode>(watch, signal)) {
       if (!nodes.apply(change)) continue;
       if (change.type === "put") released.note(change.key, change.object.capacity);
       if (change.type === "replace") for (const [node, { capacity }] of change.objects) released.note(node, capacity);
@@ -69,12 +74,14 @@ export async function markReadyNodes(
     }
   }
 
-  async function mark(node: string, marks: NodeMarks, missing: MarkChanges): Promise<void> {
+  async function mark(node: string, marks: FollowedNode, missing: MarkChanges): Promise<void> {
     // Before the write: the watch may report it only after the next round, and a later change before the write is answered.
     const { label = marks.hasLabel, capacity } = missing;
-    const written: NodeMarks = capacity
-      ? { hasLabel: label, capacity: "own", isAllocatable: true }
-      : { ...marks, hasLabel: label };
+    const written: FollowedNode = {
+      ...marks,
+      hasLabel: label,
+      ...(capacity ? { capacity: "own", isAllocatable: true } : {}),
+    };
     nodes.apply({ type: "put", key: node, object: written });
     await writeMarks(request, node, missing, signal).catch((error) => {
       nodes.apply({ type: "put", key: node, object: marks });

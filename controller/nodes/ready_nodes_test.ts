@@ -3,6 +3,7 @@ import { NODES, type Node } from "../../kubernetes/objects/node.ts";
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
 import { createObjectStore } from "../../kubernetes/simulated/objects.ts";
 import { silentLog } from "../../program/testing.ts";
+import { createFollowed } from "../followed.ts";
 import { markReadyNodes } from "./ready_nodes.ts";
 
 const LABEL = "bitfusion.io/driver-ready";
@@ -24,7 +25,10 @@ async function start(nodes: Readonly<Record<string, object>>, onRequest?: (reque
   cleanups.push(() => api[Symbol.asyncDispose]());
   const { request } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const stop = new AbortController();
-  const ended = markReadyNodes({ request, namespace: "bitfusion-node", log: silentLog, period: 20 }, stop.signal);
+  const ended = markReadyNodes(
+    { request, namespace: "bitfusion-node", nodes: createFollowed(), log: silentLog, period: 20 },
+    stop.signal,
+  );
   cleanups.push(async () => {
     stop.abort();
     await ended;

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
-import type { Device, NodeSelector, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
+import type { NodeSelector } from "../../kubernetes/objects/node_selector.ts";
+import type { Device, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import { READY_NODE_LABEL } from "../../pool/driver.ts";
 import type { NodeLabels } from "../../pool/servers/server_entry.ts";
 

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import type { NodeSelector, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
+import type { NodeSelector } from "../../kubernetes/objects/node_selector.ts";
+import type { ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import { splitDeviceKey } from "../../pool/claims/device_key.ts";
 import { deviceName } from "../../pool/device_name.ts";
 import type { PoolServer } from "../../pool/inventory.ts";

@@ -44,6 +44,7 @@ async function startPublished(onRequest?: (request: Request) => Response | undef
     createLeaderWork({
       request,
       owner: OWNER,
+      preemption: true,
       driverNamespace: "bitfusion-node",
       inventory: (signal) => createLatest(inventoryOf(server("s:1", [gpu("a")]))).changes(signal),
       token: createLatest<Token>().changes,

@@ -1,4 +1,5 @@
 import type { ApiObject } from "../watch.ts";
+import type { NodeSelector } from "./node_selector.ts";
 import type { OwnerReference } from "./owner_reference.ts";
 import { parseInteger } from "./quantity.ts";
 
@@ -10,6 +11,7 @@ export interface Pod extends ApiObject {
   readonly metadata: ApiObject["metadata"] & {
     readonly namespace: string;
     readonly creationTimestamp?: string;
+    /** When the pod must have ended: the time of the deletion and its grace period. */
     readonly deletionTimestamp?: string;
     readonly annotations?: Readonly<Record<string, string>>;
     readonly labels?: Readonly<Record<string, string>>;
@@ -19,7 +21,9 @@ export interface Pod extends ApiObject {
     readonly nodeName?: string;
     /** Labels that the node must have, with their values. */
     readonly nodeSelector?: Readonly<Record<string, string>>;
-    readonly affinity?: Affinity;
+    readonly affinity?: {
+      readonly nodeAffinity?: { readonly requiredDuringSchedulingIgnoredDuringExecution?: NodeSelector };
+    };
     /** From its PriorityClass; 0 if absent. */
     readonly priority?: number;
     /** While it has some, the scheduler does not look at the pod. */
@@ -28,23 +32,20 @@ export interface Pod extends ApiObject {
     readonly containers: readonly Container[];
     readonly volumes?: readonly Volume[];
     readonly resourceClaims?: readonly PodResourceClaim[];
+    readonly preemptionPolicy?: "PreemptLowerPriority" | "Never";
+    readonly tolerations?: readonly Toleration[];
   };
   readonly status?: PodStatus;
 }
 
-/** One of the terms must fit the node, with all of its expressions. */
-interface Affinity {
-  readonly nodeAffinity?: {
-    readonly requiredDuringSchedulingIgnoredDuringExecution?: {
-      readonly nodeSelectorTerms: readonly {
-        readonly matchExpressions?: readonly {
-          readonly key: string;
-          readonly operator: string;
-          readonly values?: readonly string[];
-        }[];
-      }[];
-    };
-  };
+/** The taints that a pod tolerates. */
+export interface Toleration {
+  /** All keys, if it is absent or empty; the operator is then `Exists`. */
+  readonly key?: string;
+  readonly operator?: "Equal" | "Exists" | "Lt" | "Gt";
+  readonly value?: string;
+  /** All effects, if it is absent or empty. */
+  readonly effect?: string;
 }
 
 export interface Container {
@@ -86,6 +87,7 @@ export interface PodResourceClaim {
 
 export interface PodStatus {
   readonly phase?: "Pending" | "Running" | "Succeeded" | "Failed";
+  readonly startTime?: string;
   readonly conditions?: readonly PodCondition[];
   /** Why the pod failed. */
   readonly message?: string;

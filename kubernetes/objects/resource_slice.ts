@@ -1,4 +1,5 @@
 import type { ApiObject } from "../watch.ts";
+import type { NodeSelector } from "./node_selector.ts";
 import type { OwnerReference } from "./owner_reference.ts";
 
 /** Path of the collection of all ResourceSlices. */
@@ -19,17 +20,6 @@ export interface ResourceSlice extends ApiObject {
     readonly perDeviceNodeSelection?: boolean;
     readonly devices?: readonly Device[];
   };
-}
-
-/** One of the terms must match, with all of its expressions (k8s.io/api/core/v1). */
-export interface NodeSelector {
-  readonly nodeSelectorTerms: readonly {
-    readonly matchExpressions?: readonly {
-      readonly key: string;
-      readonly operator: "Exists" | "In";
-      readonly values?: readonly string[];
-    }[];
-  }[];
 }
 
 export interface Device {

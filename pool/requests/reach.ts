@@ -1,5 +1,5 @@
+import type { NodeSelector } from "../../kubernetes/objects/node_selector.ts";
 import type { Pod } from "../../kubernetes/objects/pod.ts";
-import type { NodeSelector } from "../../kubernetes/objects/resource_slice.ts";
 
 /** The values that labels of a pod's node may have, by label. The pod accepts a node that fits one of the terms. */
 export type NodeChoice = readonly Readonly<Record<string, readonly string[]>>[];

@@ -1,14 +1,14 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import type { NodeRequirement, NodeSelector } from "../../kubernetes/objects/node_selector.ts";
 import type { Pod } from "../../kubernetes/objects/pod.ts";
-import type { NodeSelector } from "../../kubernetes/objects/resource_slice.ts";
 import { claim } from "../claims/testing.ts";
 import { waitingClaim } from "../claims/waiting_claim.ts";
 import { mayReach, type NodeChoice, nodeChoiceOf } from "./reach.ts";
 import { shortageChecks } from "./shortage_checks.ts";
 import type { GpuSupply } from "./supply.ts";
 
-type Expression = { key: string; operator: string; values?: string[] };
+type Expression = NodeRequirement;
 
 function podSpec(nodeSelector: Record<string, string>, ...terms: Expression[][]): Pod["spec"] {
   const nodeSelectorTerms = terms.map((matchExpressions) => ({ matchExpressions }));

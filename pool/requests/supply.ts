@@ -1,4 +1,5 @@
-import type { Device, NodeSelector, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
+import type { NodeSelector } from "../../kubernetes/objects/node_selector.ts";
+import type { Device, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import { attributesOfDevice, type DeviceAttributes } from "../attributes.ts";
 import { deviceKey, type HeldUnits } from "../claims/device_key.ts";
 import { UNITS_PER_GPU } from "../units.ts";
@@ -15,8 +16,14 @@ export interface GpuSupply {
   readonly nodes?: NodeSelector | undefined;
 }
 
+/** A published GPU with what the scheduler knows it by. */
+export interface PublishedGpu extends GpuSupply {
+  /** Its {@link deviceKey}. */
+  readonly key: string;
+}
+
 /** Creates a function that lists the published GPUs. Attributes are computed once per device object. */
-export function createSupply(): (slices: Iterable<ResourceSlice>, held: HeldUnits) => GpuSupply[] {
+export function createSupply(): (slices: Iterable<ResourceSlice>, held: HeldUnits) => PublishedGpu[] {
   const cache = new WeakMap<Device, DeviceAttributes>();
   const attributesOf = (device: Device) => {
     const attributes = cache.get(device) ?? attributesOfDevice(device);
@@ -24,14 +31,15 @@ export function createSupply(): (slices: Iterable<ResourceSlice>, held: HeldUnit
     return attributes;
   };
   return (slices, held) => {
-    const supply: GpuSupply[] = [];
+    const supply: PublishedGpu[] = [];
     for (const { spec } of slices) {
       for (const device of spec.devices ?? []) {
-        const units = held.get(deviceKey(spec.pool.name, device.name)) ?? 0;
+        const key = deviceKey(spec.pool.name, device.name);
+        const units = held.get(key) ?? 0;
         const tainted = isTainted(device);
         const free = tainted ? 0 : Math.max(0, UNITS_PER_GPU - units);
         const nodes = device.nodeSelector ?? spec.nodeSelector;
-        supply.push({ attributes: attributesOf(device), isTainted: tainted, held: units, free, nodes });
+        supply.push({ key, nodes, attributes: attributesOf(device), isTainted: tainted, held: units, free });
       }
     }
     return supply;

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
-import type { ObjectChange } from "../../kubernetes/watch.ts";
+import type { ObjectChange } from "../kubernetes/watch.ts";
 
 /** Objects that a watch reports, by their keys. */
 export interface Followed<T> {

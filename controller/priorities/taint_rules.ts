@@ -1,0 +1,34 @@
+import { isStatus } from "../../kubernetes/error.ts";
+import { appliesTo, DEVICE_TAINT_RULES, type DeviceTaintRule } from "../../kubernetes/objects/device_taint_rule.ts";
+import type { KubernetesRequest } from "../../kubernetes/request.ts";
+import { listObjects } from "../../kubernetes/watch.ts";
+import { splitDeviceKey } from "../../pool/claims/device_key.ts";
+import { DRIVER } from "../../pool/driver.ts";
+import type { PublishedGpu } from "../../pool/requests/supply.ts";
+
+/**
+ * Lists the rules by which administrators keep pods from devices. None on an API server without them.
+ *
+ * @throws {KubernetesError}
+ */
+export async function listTaintRules(request: KubernetesRequest, signal: AbortSignal): Promise<DeviceTaintRule[]> {
+  for (const path of DEVICE_TAINT_RULES) {
+    const transform = (rule: DeviceTaintRule) => rule;
+    try {
+      const { objects } = await listObjects<DeviceTaintRule, DeviceTaintRule>({ request, path, transform }, signal);
+      return [...objects.values()];
+    } catch (error) {
+      if (!isStatus(error, 404)) throw error;
+    }
+  }
+  return [];
+}
+
+/** The GPUs that new pods get. Claims of the controller tolerate no taint. */
+export function withoutTainted(gpus: readonly PublishedGpu[], rules: readonly DeviceTaintRule[]): PublishedGpu[] {
+  const repelling = rules.filter(({ spec }) => spec.taint.effect !== "None");
+  return gpus.filter(({ key, isTainted }) => {
+    const device = { driver: DRIVER, ...splitDeviceKey(key) };
+    return !isTainted && !repelling.some((rule) => appliesTo(rule, device));
+  });
+}
