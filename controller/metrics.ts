@@ -1,6 +1,7 @@
-import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { Counter, Gauge, Registry } from "prom-client";
 import type { GpuSupply } from "../pool/requests/supply.ts";
 import { UNITS_PER_GPU } from "../pool/units.ts";
+import { collectProcessMetrics } from "../program/process_metrics.ts";
 
 /** The metrics that the controller sets, and their registry. */
 export interface ControllerMetrics {
@@ -28,7 +29,7 @@ const PREFIX = "bitfusion_controller";
 export function createControllerMetrics({ supply, waitingClaims }: ControllerMetricsOptions): ControllerMetrics {
   const registry = new Registry();
   const registers = [registry];
-  collectDefaultMetrics({ register: registry });
+  collectProcessMetrics(registry);
   new Gauge({
     name: `${PREFIX}_units`,
     help: "Units of the published GPUs by pool server and state: held by claims, free, or tainted (neither).",

@@ -1,12 +1,13 @@
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { collectDefaultMetrics, Registry } from "prom-client";
+import { Registry } from "prom-client";
 import type { KubernetesRequest } from "../kubernetes/request.ts";
 import type { Token } from "../pool/token/token.ts";
 import { createTokenSource } from "../pool/token/token_source.ts";
 import type { Environment } from "../program/environment.ts";
 import { serveProbes } from "../program/http/probes.ts";
 import { createLatest } from "../program/latest.ts";
+import { collectProcessMetrics } from "../program/process_metrics.ts";
 import { runProgram } from "../program/run.ts";
 import { createDevicePlugin } from "./device_plugin.ts";
 import type { Driver, DriverOptions } from "./driver/driver.ts";
@@ -27,7 +28,7 @@ await runProgram("device-plugin", async ({ environment, log, signal }) => {
   const settings = readSettings(environment);
   const { allocation, servers, tokenFolder: folder, resourceName, metricsPort } = settings;
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
+  collectProcessMetrics(registry);
   const token = createLatest<Token>();
   const devicePlugin = allocation === "units" ? createDevicePlugin({ settings, token, registry, log }) : undefined;
   const driver = await loadDriver({ settings, token, registry, log }, environment);

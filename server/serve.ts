@@ -2,13 +2,14 @@ import { X509Certificate } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { collectDefaultMetrics, type Registry } from "prom-client";
+import type { Registry } from "prom-client";
 import { ConfigError } from "../program/config_error.ts";
 import { readEnvironment } from "../program/environment.ts";
 import { listenOn } from "../program/http/listen.ts";
 import { serveProbes } from "../program/http/probes.ts";
 import { createLatest } from "../program/latest.ts";
 import type { Logger } from "../program/log/log.ts";
+import { collectProcessMetrics } from "../program/process_metrics.ts";
 import type { ProgramContext } from "../program/run.ts";
 import { isUsable, type TlsIdentity } from "../tls/key_pair.ts";
 import { partsForRestart } from "./configuration/configuration.ts";
@@ -115,7 +116,7 @@ async function openMetrics(
   metrics: Registry,
   log: Logger,
 ): Promise<AsyncDisposable> {
-  collectDefaultMetrics({ register: metrics });
+  collectProcessMetrics(metrics);
   const setting = `metrics.host="${host}" and metrics.port`;
   const probes = await serveProbes({ host, port, setting, notReady: () => undefined, metrics });
   log.info("Metrics served", { host, port: probes.port });

@@ -1,4 +1,5 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { collectProcessMetrics } from "../../program/process_metrics.ts";
 
 /** The metrics that the webhook sets, and their registry. */
 export interface WebhookMetrics {
@@ -19,7 +20,7 @@ export interface WebhookMetricsOptions {
 export function createMetrics({ poolUnits }: WebhookMetricsOptions): WebhookMetrics {
   const registry = new Registry();
   const registers = [registry];
-  collectDefaultMetrics({ register: registry });
+  collectProcessMetrics(registry);
   new Gauge({
     name: "bitfusion_webhook_pool_units",
     help: "Units of the complete pool, NaN while unknown.",
