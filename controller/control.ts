@@ -5,6 +5,7 @@ import { readNamespaceOwner } from "../kubernetes/namespace_owner.ts";
 import { waitForApiServer } from "../kubernetes/wait_for_api_server.ts";
 import { waitForClaimSupport } from "../pool/allocation/claim_support.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
+import { createWatchedServers } from "../pool/sources/watched_servers.ts";
 import { createTokenSource, type TokenSource } from "../pool/token/token_source.ts";
 import { serveProbes } from "../program/http/probes.ts";
 import type { ProgramContext } from "../program/run.ts";
@@ -86,15 +87,17 @@ export async function control({ environment, log, signal }: ProgramContext): Pro
       yield token;
     }
   };
-  const inventory = createPoolSource(servers ?? [], { interval, token, log });
+  const watched = createWatchedServers();
+  const inventory = createPoolSource(servers ?? [], { interval, token, log, watched });
   status = "another replica leads";
   await lead(async (untilLost) => {
     status = servers ? "leading" : "nothing is published: no pool server is configured";
     metrics.leading.set(1);
     if (!servers) log.warn("No pool server is configured: GPUs that are published get no new pods");
     const { driverNamespace, evictAfter, preemption } = settings;
+    const pool = { inventory, clientOf: watched.client };
     const policy = { evictAfter, preemption };
-    work = createLeaderWork({ request, owner, driverNamespace, inventory, token, ...policy, record, log, metrics });
+    work = createLeaderWork({ request, owner, driverNamespace, ...pool, ...policy, record, log, metrics });
     try {
       await work.run(untilLost);
     } finally {

@@ -7,7 +7,7 @@ import { watchObjects } from "../kubernetes/watch.ts";
 import { DRIVER_SLICES } from "../pool/driver.ts";
 import type { Inventory, InventorySource } from "../pool/inventory.ts";
 import { createSupply, type GpuSupply } from "../pool/requests/supply.ts";
-import type { TokenSource } from "../pool/token/token_source.ts";
+import type { PoolClient } from "../pool/sources/pool_servers.ts";
 import type { Logger } from "../program/log/log.ts";
 import { type ClaimSummary, createClaimIndex, summarizeClaim } from "./claims/claim_index.ts";
 import { losesShares } from "./claims/claim_state.ts";
@@ -21,6 +21,7 @@ import { createLeaseEnder } from "./leases/lease_ender.ts";
 import type { ControllerMetrics } from "./metrics.ts";
 import { type FollowedNode, markReadyNodes } from "./nodes/ready_nodes.ts";
 import { preemptPods } from "./priorities/preempt.ts";
+import { serversOf } from "./slices/device_servers.ts";
 import { createSliceReconciler } from "./slices/reconcile.ts";
 import { createSliceStore } from "./slices/slice_store.ts";
 
@@ -31,8 +32,8 @@ export interface LeaderWorkOptions {
   /** The namespace of the driver's pods. */
   driverNamespace: string;
   inventory: InventorySource;
-  /** The pool's token. */
-  token: TokenSource;
+  /** A client of a server. Undefined while the server does not answer. */
+  clientOf: (address: string) => PoolClient | undefined;
   /** How long a GPU may have a problem before the pods that hold it are evicted, in ms. Undefined: pods are never evicted. */
   evictAfter?: number | undefined;
   /** Whether pods of lower priority are evicted for pods that wait for units. */
@@ -61,7 +62,7 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
     owner,
     driverNamespace,
     inventory: source,
-    token,
+    clientOf,
     evictAfter,
     preemption,
     record,
@@ -85,7 +86,7 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
     log,
     metrics,
   });
-  const leaseEnder = createLeaseEnder({ request, token, claims, log, metrics });
+  const leaseEnder = createLeaseEnder({ request, clientOf, claims, log, metrics });
   const podClaims = createPodClaims({ request, claims, pending, record, log, metrics });
   const problem = () => inventory && describeForeign(inventory);
   const supply = () => (slices.isSynced && claims.isSynced ? supplyOf(slices.slices.values(), claims.held) : undefined);
@@ -111,8 +112,10 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
     const watch = { request, path: RESOURCE_CLAIMS, transform: summarizeClaim, log };
     for await (const change of watchObjects<ResourceClaim, ClaimSummary>(watch, signal)) {
       const before = change.type === "replace" ? undefined : claims.state(change.key);
+      const devices = change.type === "replace" ? [] : claims.devices(change.key);
       const released = claims.apply(change);
-      if (change.type === "replace" || losesShares(before, claims.state(change.key))) leaseEnder.trigger();
+      if (change.type === "replace") leaseEnder.trigger();
+      else if (losesShares(before, claims.state(change.key))) leaseEnder.trigger(serversOf(devices, slices.slices));
       if (change.type === "delete") podClaims.onClaimDeleted(change.key);
       if (change.type === "replace") reconciler.trigger();
       else reconciler.onReleased(released);

@@ -10,6 +10,7 @@ import { deviceName } from "../pool/device_name.ts";
 import type { Inventory, InventorySource } from "../pool/inventory.ts";
 import { createPoolSource } from "../pool/sources/pool_source.ts";
 import { followPublishedPool } from "../pool/sources/published_pool.ts";
+import { testClientOf } from "../pool/sources/testing.ts";
 import type { Token } from "../pool/token/token.ts";
 import { createLatest } from "../program/latest.ts";
 import { createRecordingLog, silentLog } from "../program/testing.ts";
@@ -68,9 +69,7 @@ async function start(
       owner,
       driverNamespace: "bitfusion-node",
       inventory: source,
-      token: async function* () {
-        yield { tls: TEST_CLIENT };
-      },
+      clientOf: testClientOf,
       preemption: true,
       record: async () => {},
       log: createRecordingLog(lines),

@@ -3,6 +3,7 @@ import { createControllerMetrics } from "../../controller/metrics.ts";
 import { connectKubernetes } from "../../kubernetes/client.ts";
 import { createEventRecorder } from "../../kubernetes/events.ts";
 import { createPoolSource } from "../../pool/sources/pool_source.ts";
+import { createWatchedServers } from "../../pool/sources/watched_servers.ts";
 import { createTokenSource } from "../../pool/token/token_source.ts";
 import { silentLog } from "../../program/testing.ts";
 
@@ -24,6 +25,7 @@ if (import.meta.main) {
   const { POOL_SERVERS = "", POOL_TOKEN: folder } = process.env;
   const { request } = connectKubernetes();
   const token = createTokenSource({ folder, connect: async () => request, log: silentLog });
+  const watched = createWatchedServers();
   const work = createLeaderWork({
     request,
     owner: { apiVersion: "v1", kind: "Namespace", name: "bitfusion-system", uid: "bench" },
@@ -31,9 +33,9 @@ if (import.meta.main) {
     driverNamespace: "bitfusion-node",
     inventory: createPoolSource(
       POOL_SERVERS.split(",").map((address) => ({ address })),
-      { interval: 10_000, token, log: silentLog },
+      { interval: 10_000, token, log: silentLog, watched },
     ),
-    token,
+    clientOf: watched.client,
     record: createEventRecorder({ request, component: "bench" }),
     log: silentLog,
     metrics: createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 }),

@@ -59,7 +59,7 @@ function startLeader(request: KubernetesRequest) {
     preemption: true,
     driverNamespace: "bitfusion-node",
     inventory: (signal) => inventory.changes(signal),
-    token: async function* () {}, // its servers do not exist
+    clientOf: () => undefined, // its servers do not exist
     record: async () => {},
     log: silentLog,
     metrics: createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 }),

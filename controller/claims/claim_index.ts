@@ -24,6 +24,8 @@ export interface ClaimIndex {
   readonly waiting: ReadonlyMap<string, WaitingClaim>;
   /** The state of a claim that holds or waits for units, by namespace/name. */
   state(key: string): ClaimState | undefined;
+  /** The keys of the devices that a claim holds, by namespace/name of the claim. */
+  devices(key: string): readonly string[];
   /** Whether all claims are known. */
   readonly isSynced: boolean;
   /** Applies a change, and returns the keys of devices that no claim holds any more. */
@@ -62,6 +64,7 @@ export function createClaimIndex(): ClaimIndex {
     },
     waiting,
     state: (key) => summaries.get(key)?.state,
+    devices: (key) => [...(summaries.get(key)?.held.keys() ?? [])],
     get isSynced() {
       return isSynced;
     },

@@ -2,13 +2,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isObjectNotFound } from "../../kubernetes/error.ts";
 import { claimPath, type ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
+import { addressAttributes } from "../../pool/attributes.ts";
 import type { PoolServer } from "../../pool/inventory.ts";
 import type { ClaimAllocation } from "../../pool/lease.ts";
-import { createPoolServers, type PoolClient } from "../../pool/sources/pool_servers.ts";
-import type { Token } from "../../pool/token/token.ts";
-import type { TokenSource } from "../../pool/token/token_source.ts";
+import { createTurns } from "../../pool/sources/pacing/turns.ts";
+import type { PoolClient } from "../../pool/sources/pool_servers.ts";
 import { createBackoff } from "../../program/backoff.ts";
-import { createLatest } from "../../program/latest.ts";
+import { createLatest, type Latest } from "../../program/latest.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { ClaimIndex } from "../claims/claim_index.ts";
 import { type ClaimState, stateOf } from "../claims/claim_state.ts";
@@ -18,13 +18,13 @@ import { reasonToEnd } from "./reason_to_end.ts";
 
 export interface LeaseEnderOptions {
   request: KubernetesRequest;
-  /** The pool's token. */
-  token: TokenSource;
+  /** A client of a server. Undefined while the server does not answer: its leases are checked when it does. */
+  clientOf: (address: string) => PoolClient | undefined;
   /** What the watch of claims has told. */
   claims: Pick<ClaimIndex, "isSynced" | "state">;
   log: Logger;
   metrics: Pick<ControllerMetrics, "endedLeases">;
-  /** Longest time between two checks of a server's leases, in ms. */
+  /** Longest time between two checks of a server's leases, in ms. By default {@link PERIOD}. */
   period?: number;
 }
 
@@ -35,17 +35,24 @@ export interface LeaseEnderOptions {
 export interface LeaseEnder {
   /** Uses these servers from now on. */
   setServers(servers: readonly PoolServer[]): void;
-  /** Checks all leases soon: a claim has lost an allocation. Calls before the next check are merged. */
-  trigger(): void;
+  /**
+   * Checks leases soon: a claim has lost an allocation. Calls before the next check are merged.
+   *
+   * @param servers the attribute `server` of those where the leases can be; by default all
+   */
+  trigger(servers?: ReadonlySet<string>): void;
   /** Returns when the signal is aborted. */
   run(signal: AbortSignal): Promise<void>;
 }
 
-/** Nothing is missed for longer, whatever the watch has told: a minute. */
-const PERIOD = 60_000;
+/** Nothing is missed for longer, whatever the watch has told: a minute, and in a large pool so long that only four servers a second are checked. */
+const PERIOD = { min: 60_000, perServer: 250 };
 
-/** Shortest time between two checks of one server, and of any, in ms: where many pods end, their leases are checked together. */
-const MIN_PERIOD = { server: 500, any: 5 };
+/** Shortest time between two checks of one server, in ms: where many pods end, their leases are checked together. */
+const MIN_PERIOD = 500;
+
+/** How many servers are checked at the same time, and when another one is although they have not answered, in ms. */
+const CHECKS = { count: 8, longest: 500 };
 
 /** Limit of one call to a pool server, in ms. */
 const CALL_TIMEOUT = 5000;
@@ -57,10 +64,10 @@ const RETRY = { initial: 500, max: 10_000 };
 const MAX_READS = 1000;
 
 export function createLeaseEnder(options: LeaseEnderOptions): LeaseEnder {
-  const { request, token: tokens, claims, log, metrics, period = PERIOD } = options;
+  const { request, clientOf, claims, log, metrics, period } = options;
   const servers = createLatest<readonly PoolServer[]>();
-  const triggered = createLatest({});
-  const followed = new Map<string, AbortController>();
+  const followed = new Map<string, Followed>();
+  const checks = createTurns(CHECKS);
 
   /** The watch may lag behind a driver. Only what the API server says now ends a lease: that of a running pod must stay. */
   async function readState({ namespace, name }: ClaimAllocation, signal: AbortSignal): Promise<ClaimState | undefined> {
@@ -92,58 +99,59 @@ export function createLeaseEnder(options: LeaseEnderOptions): LeaseEnder {
   }
 
   /** Checks the leases of a server again and again. */
-  async function follow(server: string, clientOf: () => PoolClient, signal: AbortSignal): Promise<void> {
-    for await (const _ of triggered.changes(signal, period)) {
+  async function follow(server: string, { triggered }: Followed, signal: AbortSignal): Promise<void> {
+    const longest = period ?? Math.max(PERIOD.min, PERIOD.perServer * (servers.current?.length ?? 0));
+    const ownPeriod = longest * (0.75 + Math.random() / 4); // else all servers would be checked at the same time
+    for await (const _ of triggered.changes(signal, ownPeriod)) {
       const backoff = createBackoff(RETRY);
       let logged: string | undefined;
-      for (;;) {
-        const failure = await Promise.try(() => check(server, clientOf(), signal)).then(() => undefined, messageOf);
-        if (signal.aborted) return;
-        if (failure === undefined) break;
-        if (failure !== logged) log.warn("Cannot check the leases of a pool server", { server, reason: failure });
-        logged = failure;
+      while (!signal.aborted) {
+        const client = clientOf(server);
+        if (client) {
+          using _turn = await checks.take(signal);
+          const failure = await check(server, client, signal).then(() => undefined, messageOf);
+          if (failure === undefined || signal.aborted) break;
+          if (failure !== logged) log.warn("Cannot check the leases of a pool server", { server, reason: failure });
+          logged = failure;
+        }
         await backoff.wait(signal).catch(() => {}); // rejects only when aborted
       }
-      const pause = Math.max(MIN_PERIOD.server, MIN_PERIOD.any * followed.size);
-      await sleep(pause, undefined, { signal }).catch(() => {}); // rejects only when aborted
+      await sleep(MIN_PERIOD, undefined, { signal }).catch(() => {}); // rejects only when aborted
     }
   }
 
   return {
     setServers: (next) => servers.set(next),
-    trigger: () => triggered.set({}),
+    trigger(chosen) {
+      for (const { triggered, attribute } of followed.values()) if (chosen?.has(attribute) ?? true) triggered.set({});
+    },
     async run(signal) {
-      const ended = new AbortController();
-      const untilEnded = AbortSignal.any([signal, ended.signal]);
-      const token = createLatest<Token>();
-      using pool = createPoolServers({ servers: [], token });
-      const running: Promise<void>[] = [];
-      const followToken = async () => {
-        for await (const next of tokens(untilEnded)) token.set(next);
-      };
-      const followServers = async () => {
-        await pool.ready(untilEnded);
-        for await (const current of servers.changes(untilEnded)) {
-          const addresses = new Set(current.filter(({ foreign }) => !foreign).map(({ address }) => address));
-          for (const [address, stop] of followed) {
-            if (addresses.has(address)) continue;
-            stop.abort();
-            followed.delete(address);
-          }
-          for (const address of addresses) {
-            if (followed.has(address)) continue;
-            const stop = new AbortController();
-            followed.set(address, stop);
-            running.push(follow(address, () => pool.client(address), AbortSignal.any([untilEnded, stop.signal])));
-          }
+      const running = new Set<Promise<void>>();
+      for await (const current of servers.changes(signal)) {
+        const addresses = new Set(current.filter(({ foreign }) => !foreign).map(({ address }) => address));
+        for (const [address, { stop }] of followed) {
+          if (addresses.has(address)) continue;
+          stop.abort();
+          followed.delete(address);
         }
-      };
-      try {
-        await Promise.all([followToken(), followServers()]);
-      } finally {
-        ended.abort();
-        await Promise.allSettled(running);
+        for (const address of addresses) {
+          if (followed.has(address)) continue;
+          const { server: attribute } = addressAttributes(address);
+          const entry = { attribute, triggered: createLatest({}), stop: new AbortController() };
+          followed.set(address, entry);
+          const following = follow(address, entry, AbortSignal.any([signal, entry.stop.signal]));
+          running.add(following);
+          void following.finally(() => running.delete(following));
+        }
       }
+      await Promise.allSettled(running);
     },
   };
+}
+
+interface Followed {
+  /** The attribute `server` of its GPUs. */
+  readonly attribute: string;
+  readonly triggered: Latest<object>;
+  readonly stop: AbortController;
 }

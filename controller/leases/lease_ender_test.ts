@@ -2,10 +2,10 @@ import { afterEach, expect, test } from "bun:test";
 import { once } from "node:events";
 import { claimPath, type ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
+import { testClientOf } from "../../pool/sources/testing.ts";
 import { createLatest } from "../../program/latest.ts";
 import { createRecordingLog } from "../../program/testing.ts";
 import { type PoolServerOptions, type RunningPoolServer, startPoolServer, TEST_HOLDER } from "../../server/testing.ts";
-import { TEST_CLIENT } from "../../tls/testing.ts";
 import { type ClaimState, stateOf } from "../claims/claim_state.ts";
 import { createControllerMetrics } from "../metrics.ts";
 import { server as serverState } from "../testing.ts";
@@ -70,9 +70,7 @@ async function start(servers: readonly RunningPoolServer[], { onRequest, period 
   const state = { isSynced: true };
   const ender = createLeaseEnder({
     request,
-    token: async function* () {
-      yield { tls: TEST_CLIENT };
-    },
+    clientOf: testClientOf,
     claims: {
       get isSynced() {
         return state.isSynced;
@@ -175,6 +173,21 @@ test("no lease is ended while the API server does not answer, or the claims are 
   expect(idsOf(server)).toEqual([id]);
   await ended;
   expect(failures).toBeLessThan(0);
+});
+
+test("only the leases of the named servers are checked", async () => {
+  const [named, other] = [await startPool(), await startPool({ hostname: "other" })];
+  const { run, trigger } = await start([named, other]);
+  const atStart = [takeLease(named, "gone"), takeLease(other, "gone")];
+  run();
+  for (const { ended } of atStart) await ended;
+  const { id } = takeLease(other, "gone");
+  for (let round = 0; round < 2; round++) {
+    const { ended } = takeLease(named, "gone");
+    trigger(new Set([named.address]));
+    await ended;
+  }
+  expect(idsOf(other)).toEqual([id]);
 });
 
 test("a server that is away delays no other, and its leases are checked when it is back", async () => {

@@ -4,7 +4,6 @@ import type { Node } from "../../kubernetes/objects/node.ts";
 import { RESOURCE_SLICES } from "../../kubernetes/objects/resource_slice.ts";
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
 import { claim } from "../../pool/claims/testing.ts";
-import type { Token } from "../../pool/token/token.ts";
 import { createLatest } from "../../program/latest.ts";
 import { silentLog } from "../../program/testing.ts";
 import { createLeaderWork } from "../leader_work.ts";
@@ -47,7 +46,7 @@ async function startPublished(onRequest?: (request: Request) => Response | undef
       preemption: true,
       driverNamespace: "bitfusion-node",
       inventory: (signal) => createLatest(inventoryOf(server("s:1", [gpu("a")]))).changes(signal),
-      token: createLatest<Token>().changes,
+      clientOf: () => undefined,
       record: async () => {},
       log: silentLog,
       metrics: createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 }),

@@ -4,8 +4,8 @@ import type { Logger } from "../../program/log/log.ts";
 import { deviceName } from "../device_name.ts";
 import type { Inventory, InventorySource, ObservedServer, PoolServer, ServerSource } from "../inventory.ts";
 import type { NodeLabels, ServerEntry } from "../servers/server_entry.ts";
-import { createGathering } from "./gather.ts";
 import { createGpuOwners } from "./gpu_owners.ts";
+import { createGathering } from "./pacing/gather.ts";
 import { createFaultLog, type InventoryFault } from "./reported_inventory.ts";
 
 /** Yields the pool servers, without duplicates, and again at each change. It may end after the first list. */

@@ -40,7 +40,8 @@ export function createPoolSource(
         : () => [servers],
       createServerSource({ ...options, tls: () => token.current?.tls }),
       log,
-      { losses: period / 3, returns: period / 10 },
+      // Heartbeats of servers that die together stop within half an interval. With timeout and grace, a loss is told within two.
+      { losses: period * 0.6, returns: period / 10 },
     );
     try {
       for await (const _ of token.changes(untilEnded)) break;

@@ -1,14 +1,16 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
+import type { GrpcChannel } from "../../grpc/client.ts";
 import { createBackoff } from "../../program/backoff.ts";
 import { createLatest } from "../../program/latest.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { TlsIdentity } from "../../tls/key_pair.ts";
 import type { ObservedServer, ServerSource } from "../inventory.ts";
+import { createTurns } from "./pacing/turns.ts";
 import { measureConnectTime } from "./probe.ts";
 import { createFaultLog, type ReportedInventory } from "./reported_inventory.ts";
-import { createTurns } from "./turns.ts";
 import { createMessagePace, watchServer } from "./watch.ts";
+import type { WatchedServers } from "./watched_servers.ts";
 
 export interface ServerSourceOptions {
   /** How often a server is polled, in ms. A crash, a hang and a recovery are detected within twice this time. */
@@ -18,6 +20,8 @@ export interface ServerSourceOptions {
   log: Logger;
   /** Called each time that the server accepts a connection, with the network round-trip time in ms. */
   onRoundTrip?: (address: string, time: number) => void;
+  /** Gets the connections on which the servers are watched, for other calls. */
+  watched?: WatchedServers;
 }
 
 /**
@@ -33,11 +37,11 @@ const DIALS = { count: 32, longest: 500 };
  * `bitfusion.pool.v1`; a server whose watch fails is unreachable, whatever it answers. Without an identity the server is
  * foreign, as Bitfusion's own are: it is reachable if it accepts connections.
  */
-export function createServerSource({ interval, tls, log, onRoundTrip }: ServerSourceOptions): ServerSource {
-  // A dead server is unreachable after one period or message timeout, and the grace: after one interval.
+export function createServerSource({ interval, tls, log, onRoundTrip, watched }: ServerSourceOptions): ServerSource {
   const period = (interval * 2) / 3;
   const connectTimeout = interval / 2;
-  const messageTimeout = (interval * 2) / 3;
+  // Heartbeats come twice in an interval: each costs the same as a message, and a thousand servers send them.
+  const messageTimeout = (interval * 3) / 4;
   /** How long a server must fail before it is unreachable: it may only be restarting. */
   const failureGrace = interval / 3;
   const dials = createTurns(DIALS);
@@ -88,10 +92,11 @@ export function createServerSource({ interval, tls, log, onRoundTrip }: ServerSo
       let count = 0;
       try {
         const timeouts = { messageTimeout, firstTimeout: shortenFirst(messageTimeout) };
-        const options = { ...timeouts, tls: identity, onFaults, pace, signal: untilEnded };
+        const onAnswer = watched && ((channel: GrpcChannel) => watched.add(address, channel));
+        const options = { ...timeouts, tls: identity, onAnswer, onFaults, pace, signal: untilEnded };
         for await (const next of watchServer(address, options)) {
-          dial[Symbol.dispose]();
           count += 1;
+          if (count === 1) dial[Symbol.dispose]();
           if (count === 2) backoff.reset(); // a server that ends each stream early is retried with backoff
           if (count > 1 && next === reported) continue;
           if (!isDeepStrictEqual(next, reported)) reported = next; // consumers cache by object identity

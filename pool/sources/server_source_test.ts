@@ -12,6 +12,7 @@ import { TEST_SERVER } from "../../tls/testing.ts";
 import type { ObservedServer } from "../inventory.ts";
 import { createServerSource } from "./server_source.ts";
 import { startInventoryServer, TEST_IDENTITY } from "./testing.ts";
+import { createWatchedServers } from "./watched_servers.ts";
 
 const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };
 
@@ -193,7 +194,7 @@ test.concurrent("createServerSource() says why a server is not reachable", async
   for await (const _ of source(closing.address, AbortSignal.timeout(4000))) break;
   for await (const _ of source(`127.0.0.1:${await freePort()}`, AbortSignal.timeout(4000))) break;
   expect(lines).toEqual([
-    "Pool server is not reachable: No message for 1000 ms",
+    "Pool server is not reachable: No message for 1125 ms",
     "Pool server is not reachable: [aborted] Client network socket disconnected before secure TLS connection was established",
     "Pool server is not reachable: It accepts no connections",
   ]);
@@ -262,6 +263,19 @@ test.concurrent("createServerSource() reports the round-trip time of each connec
   stop.abort();
   await following;
   expect(Math.min(...times)).toBeGreaterThan(0);
+});
+
+test.concurrent("createServerSource() lends the connection of a watch to other calls, until the watch ends", async () => {
+  const server = await startInventoryServer({ gpus: 2 });
+  const watched = createWatchedServers();
+  const source = createServerSource({ ...TEST_IDENTITY, interval: 300, log: silentLog, watched });
+  for await (const { failing } of source(server.address, AbortSignal.timeout(4000))) {
+    if (failing) break;
+    const { inventory } = (await watched.client(server.address)?.getInventory({})) ?? {};
+    expect(inventory?.gpus).toHaveLength(2);
+    await server[Symbol.asyncDispose]();
+  }
+  expect(watched.client(server.address)).toBeUndefined();
 });
 
 test.concurrent("createServerSource() ends with the signal and closes its connections", async () => {

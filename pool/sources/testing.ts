@@ -5,9 +5,16 @@ import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { TlsIdentity } from "../../tls/key_pair.ts";
 import { TEST_CLIENT, TEST_SERVER } from "../../tls/testing.ts";
 import type { Gpu, ServerFacts } from "../inventory.ts";
+import type { Token } from "../token/token.ts";
+import { createPoolServers, type PoolClient } from "./pool_servers.ts";
 
 /** The options of a source with the identity that the servers of tests accept. */
 export const TEST_IDENTITY = { tls: () => TEST_CLIENT };
+
+const connections = createPoolServers({ servers: [], token: createLatest<Token>({ tls: TEST_CLIENT }) });
+
+/** A client of a server of tests, on a connection of its own. */
+export const testClientOf = (address: string): PoolClient => connections.client(address);
 
 export interface InventoryServerOptions {
   /** TCP port; 0 selects a free port. */

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { BytesValueSchema, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { createAsyncIterable } from "@connectrpc/connect/protocol";
-import { connectTls } from "../../grpc/client.ts";
+import { connectTls, type GrpcChannel } from "../../grpc/client.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { TlsIdentity } from "../../tls/key_pair.ts";
 import {
@@ -15,10 +15,12 @@ import {
 
 export interface WatchOptions {
   tls: TlsIdentity;
-  /** Longest time between two messages, in ms. */
+  /** Longest time between two messages, in ms. The server sends one in two thirds of it. */
   messageTimeout: number;
   /** Longest time until the first message, in ms. By default the same. */
   firstTimeout?: number;
+  /** Called with the connection when the server has answered. What it returns is disposed when the watch ends. */
+  onAnswer?: ((channel: GrpcChannel) => Disposable) | undefined;
   /** Called with each message: what is left out of its inventory. */
   onFaults?: (faults: readonly InventoryFault[]) => void;
   /** Limits how fast messages are read. Watches of the same server share it. */
@@ -60,23 +62,24 @@ export function createMessagePace(): MessagePace {
  *
  * @throws if the connection or the stream ends, no message arrives in time, or the signal is aborted.
  */
-export async function* watchServer(
-  address: string,
-  { tls, messageTimeout, firstTimeout = messageTimeout, onFaults, pace = createMessagePace(), signal }: WatchOptions,
-): AsyncGenerator<ReportedInventory> {
-  using channel = connectTls(address, tls, NO_PINGS);
+export async function* watchServer(address: string, options: WatchOptions): AsyncGenerator<ReportedInventory> {
+  const { tls, messageTimeout, firstTimeout = messageTimeout, onAnswer, onFaults, signal } = options;
+  const { pace = createMessagePace() } = options;
+  using resources = new DisposableStack();
+  const channel = resources.use(connectTls(address, tls, NO_PINGS));
   const timedOut = new AbortController();
   const startTimer = (time: number) =>
     setTimeout(() => timedOut.abort(new DOMException(`No message for ${Math.round(time)} ms`, "TimeoutError")), time);
   let timer = startTimer(firstTimeout);
   let last: ReportedInventory | undefined;
   try {
-    const heartbeatInterval = durationFromMs(Math.max(MIN_HEARTBEAT_INTERVAL, Math.round(messageTimeout / 3)));
+    const heartbeatInterval = durationFromMs(Math.max(MIN_HEARTBEAT_INTERVAL, Math.round((messageTimeout * 2) / 3)));
     const untilEnd = AbortSignal.any([signal, timedOut.signal]);
     const request = createAsyncIterable([{ heartbeatInterval }]);
     const { message } = await channel.transport.stream(WATCH, untilEnd, undefined, undefined, request);
     for await (const { value } of message) {
       clearTimeout(timer); // the time in which no message is read is not the server's
+      if (!last && onAnswer) resources.use(onAnswer(channel));
       let size = 0;
       if (!last || value.length > 0) {
         const { inventory, gpus } = decode(value);
