@@ -13,7 +13,8 @@ export interface Driver extends AsyncDisposable {
   waitUntilRegistered(signal: AbortSignal): Promise<void>;
 }
 
-export async function startDriver({ folder, kubeconfig, servers }: ProgramOptions): Promise<Driver> {
+export async function startDriver(options: ProgramOptions & { nodeName?: string }): Promise<Driver> {
+  const { folder, kubeconfig, servers, nodeName } = options;
   const [registry, driver, cdiDirectory] = ["registry", "driver", "cdi"].map((name) => join(folder, name)) as [
     string,
     string,
@@ -30,6 +31,7 @@ export async function startDriver({ folder, kubeconfig, servers }: ProgramOption
         PLUGINS_REGISTRY_DIR: registry,
         DRIVER_DIR: driver,
         CDI_DIR: cdiDirectory,
+        ...(nodeName === undefined ? {} : { NODE_NAME: nodeName }),
       },
       ready: "Started",
     }),
