@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { basename, join } from "node:path";
 import * as v from "valibot";
 import { parse, stringify } from "yaml";
+import { SETTINGS as PAGE } from "../console/page/settings.ts";
 import { SETTINGS as CONTROLLER } from "../controller/settings.ts";
 import { SETTINGS as PLUGIN } from "../plugin/settings.ts";
 import { Configuration, parseConfiguration } from "../server/configuration/configuration.ts";
@@ -17,9 +18,12 @@ test.each(Object.entries(await references()).map(([path, content]) => [basename(
   },
 );
 
-test.each(Object.entries({ ...CONTROLLER, ...PLUGIN, ...SERVER, ...WEBHOOK }))("%s has a description", (_, schema) => {
-  expect(v.getDescription(schema as v.GenericSchema)).toMatch(/^[`A-Z].*[^.]$/);
-});
+test.each(Object.entries({ ...CONTROLLER, ...PAGE, ...PLUGIN, ...SERVER, ...WEBHOOK }))(
+  "%s has a description",
+  (_, schema) => {
+    expect(v.getDescription(schema as v.GenericSchema)).toMatch(/^[`A-Z].*[^.]$/);
+  },
+);
 
 test.each(fieldsOf(Configuration))(
   "the field $name of a pool server's configuration has a description",

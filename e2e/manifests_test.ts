@@ -155,6 +155,32 @@ test.skipIf(!Bun.which("kubectl"))("the component for units changes nothing but 
   ]);
 });
 
+test("the console has no right but to read what its page shows, and runs as its namespace demands", async () => {
+  const objects = await readManifests("console/page/deploy");
+  expect(grantedRights(objects).map(describeRight).sort()).toEqual(
+    [
+      "devicetaintrules.resource.k8s.io",
+      "events",
+      "pods",
+      "resourceclaims.resource.k8s.io",
+      "resourceslices.resource.k8s.io",
+    ]
+      .flatMap((resource) => [`bitfusion-console: list ${resource}`, `bitfusion-console: watch ${resource}`])
+      .sort(),
+  );
+  const { metadata, spec } = objects.find(({ kind }) => kind === "Deployment") as Manifest;
+  expect(standardOf(metadata.namespace ?? "")).toBe("restricted");
+  const [container] = spec.template.spec.containers;
+  expect(container.securityContext).toMatchObject({
+    allowPrivilegeEscalation: false,
+    capabilities: { drop: ["ALL"] },
+    readOnlyRootFilesystem: true,
+    runAsNonRoot: true,
+    seccompProfile: { type: "RuntimeDefault" },
+  });
+  expect(Object.keys(container.resources.limits).sort()).toEqual(["ephemeral-storage", "memory"]);
+});
+
 function describe({ kind, metadata: { name } }: Manifest): string {
   return `${kind} ${name}`;
 }

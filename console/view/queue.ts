@@ -44,7 +44,7 @@ export function waitingPods(input: QueueInput): WaitingPod[] {
   const entries = [...podsInQueue(input), ...claimsInQueue(input)].sort(inTurn);
   const shortageOf = createShortages(input.supply);
   return entries.map(({ namespace, name, uid, pod, since, claims, requests, missing }) => {
-    const shortage = claims.length === 0 ? undefined : shortageOf(claims);
+    const shortage = shortageOf(claims);
     return {
       namespace,
       pod: name,
@@ -142,26 +142,34 @@ const byAge = byTexts<Entry>(
   ({ name }) => name,
 );
 
+/** What the pool lacks for a pod. */
+interface Shortage {
+  /** Whether it was computed. */
+  readonly isKnown: boolean;
+  /** Undefined: nothing, as far as it is known. */
+  readonly text?: string;
+}
+
 /** Computes what pods lack, each shortage once. */
-function createShortages(supply: readonly GpuSupply[]): (claims: readonly WaitingClaim[]) => string | undefined {
+function createShortages(supply: readonly GpuSupply[]): (claims: readonly WaitingClaim[]) => Shortage {
   const known = new Map<string, string | undefined>();
   return (claims) => {
     for (const { key, describe, inMessage } of shortageChecks(claims, supply)) {
       if (!known.has(key)) {
-        if (known.size >= MAX_SHORTAGES) return undefined;
+        if (known.size >= MAX_SHORTAGES) return { isKnown: false };
         known.set(key, describe());
       }
       const shortage = known.get(key);
-      if (shortage !== undefined) return foreignText(inMessage(shortage));
+      if (shortage !== undefined) return { isKnown: true, text: foreignText(inMessage(shortage)) };
     }
-    return undefined;
+    return { isKnown: claims.length > 0 };
   };
 }
 
 interface Known {
   readonly pod: Pod | undefined;
   readonly missing: readonly string[];
-  readonly shortage: string | undefined;
+  readonly shortage: Shortage;
   readonly events: readonly Event[];
 }
 
@@ -171,8 +179,8 @@ function reasonsOf({ pod, missing, shortage, events }: Known): string[] {
   const reasons = [
     ...(gates.length > 0 ? [`held back by the scheduling gates ${gates.join(", ")}`] : []),
     ...missing,
-    ...(shortage === undefined ? [] : [shortage]),
-    ...eventReasons(events, shortage === undefined ? [] : ["WaitingForPool"]),
+    ...(shortage.text === undefined ? [] : [shortage.text]),
+    ...eventReasons(events, shortage.isKnown ? ["WaitingForPool"] : []), // the event may be older
     ...(condition?.message ? [`scheduler: ${condition.message}`] : []),
   ];
   return [...new Set(reasons.map(foreignText))];

@@ -296,6 +296,24 @@ test("viewPool() tells what events say about a waiting pod, without control char
   expect(queue[0]?.reasons).toEqual(["its claim train does not exist yet", "The pod gets no claims: \\u001b[2J"]);
 });
 
+test("viewPool() tells what the pool lacks now, and not what the controller told earlier", () => {
+  const events = [event("WaitingForPool", "Waiting for the pool: needs 50 % of one GPU; the freest has 0 %")];
+  const pods = [pod("train", { message: "0/1 nodes are available" })];
+  const { queue } = viewOf({ slices: SLICES, claims: [claim("train")], pods, events });
+  expect(queue[0]?.reasons).toEqual(["scheduler: 0/1 nodes are available"]);
+});
+
+test("viewPool() computes a hundred shortages, and tells the events of the other pods", () => {
+  const names = Array.from({ length: 102 }, (_, index) => `pod-${String(index).padStart(3, "0")}`);
+  const claims = names.map((name, index) => claim(name, { units: 1 + (index % 100), count: 3 + (index % 3) }));
+  const events = names.map((name) =>
+    event("WaitingForPool", `${name} waits`, { involvedObject: { kind: "Pod", namespace: "team", name } }),
+  );
+  const { queue } = viewOf({ slices: SLICES, claims, pods: names.map((name) => pod(name)), events });
+  const told = queue.filter(({ reasons }) => reasons.some((reason) => reason.endsWith(" waits")));
+  expect(told.map((each) => each.pod)).toEqual(["pod-100", "pod-101"]);
+});
+
 test("viewPool() tells whose pods are refused because of their share", () => {
   const involvedObject = { kind: "ReplicaSet", namespace: "team", name: "web" };
   const denied = 'admission webhook "mutate.bitfusion.io" denied the request: no client';

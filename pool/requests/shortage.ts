@@ -98,5 +98,5 @@ function describeFree(
   if (count === 1) return `the freest has ${free[0]} %`;
   const freest = free.slice(0, Math.min(count, MAX_LISTED)).map((each) => `${each} %`);
   const which = isOneServer ? "the freest of one server have" : "the freest have";
-  return `${available === 0 ? "none has" : `only ${available} has`} that now: ${which} ${freest.join(" and ")}`;
+  return `${available === 0 ? "none has" : `only ${available} ${available === 1 ? "has" : "have"}`} that now: ${which} ${freest.join(" and ")}`;
 }
