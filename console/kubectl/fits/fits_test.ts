@@ -98,7 +98,7 @@ test("fits ends with 2 if pods would wait, and says how many find room", async (
   expect(stdout).toContain("4 of 6 pods find room now\n");
   const whole = await fits([job({ gpus: 3, percent: 100 })]);
   expect(whole.stdout).toContain(
-    "0 of 1 pods find room now: a pod needs 100 % of each of 3 different GPUs; only 2 has that now: the freest have 100 % and 100 % and 40 %",
+    "0 of 1 pods find room now: a pod needs 100 % of each of 3 different GPUs; only 2 have that now: the freest have 100 % and 100 % and 40 %",
   );
 });
 
