@@ -18,7 +18,7 @@ const created = (await readFile(".gitignore", "utf8")).split("\n").filter((line)
 /** Programs of the machine of a pool server. */
 const HOST_PROGRAMS = [
   ...["apt-get", "chmod", "chown", "curl", "install", "journalctl", "ldd", "nvidia-modprobe", "nvidia-smi"],
-  ...["systemctl", "timeout", "unzip", "useradd"],
+  ...["sudo", "systemctl", "timeout", "unzip", "useradd"],
 ];
 
 test("README contains the exact commands that the cluster tests run", () => {
