@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { toMarkdown } from "./common/table.ts";
 import { benchController } from "./controller/controller.ts";
 import { benchPlanning } from "./controller/planning.ts";
+import { benchPreempting } from "./controller/preempting.ts";
 import { benchGate } from "./gate/gate.ts";
 import { benchPacking } from "./packing/packing.ts";
 import { benchPlugin } from "./plugin/plugin.ts";
@@ -14,7 +15,7 @@ type Table = Record<string, string>[];
 type Bench = (options: { reviews: number }) => Promise<Table[]>;
 
 const BENCHES: Record<string, Bench> = {
-  controller: async () => [benchPlanning(), await benchController()],
+  controller: async () => [benchPlanning(), benchPreempting(), await benchController()],
   gate: benchGate,
   packing: benchPacking,
   plugin: benchPlugin,

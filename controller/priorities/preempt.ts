@@ -39,8 +39,8 @@ export interface PreemptionOptions {
 const MAX_DECISIONS = 30;
 const MAX_VICTIMS = 20;
 
-/** After a round, the next one waits for this many times the time that the decisions took: they take at most 5 % of a core. */
-const REST = 20;
+/** After a round, the next one waits for this many times the time that the decisions took: they take at most 10 % of a core. */
+const REST = 9;
 
 /**
  * Evicts pods for pods of higher priority that wait for their units, as kube-scheduler does for other resources: it does not for devices (KEP-5690).

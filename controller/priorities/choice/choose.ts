@@ -45,7 +45,9 @@ export function chooseVictims(
 /** A choice with what the pod will get. Where that takes too long to find out, it is all that the victims release: nobody else counts on it. */
 function complete(requests: readonly GpuRequest[], gpus: readonly KeyedGpu[], victims: readonly Holder[]): Choice {
   const released = releasedBy(victims);
-  const places = findPlaces({ priority: 0, requests }, withUnits(gpus, released), NOBODY);
+  const least = Math.min(...requests.map(({ units }) => units));
+  const usable = withUnits(gpus, released).filter(({ free }) => free >= least);
+  const places = findPlaces({ priority: 0, requests }, usable, NOBODY);
   return { victims, taken: places?.taken ?? released };
 }
 
