@@ -71,13 +71,14 @@ function refuseNothing({ unread }: PoolState): void {
   if (first && isUnread("slices") && isUnread("claims") && isUnread("pods")) throw new UserError(first.message);
 }
 
-/** What is wrong with the pool, or could not be read: one line each. */
+/** What is wrong with the pool, or could not be read: one line each. Without all slices and claims, nobody can tell whether they agree. */
 export function warningsOf({ problems }: PoolView, unread: readonly Unread[]): string[] {
   const parts = unread.map(({ kind, message, insteadOfAll }) => {
     const what = insteadOfAll === undefined ? WITHOUT[kind] : `Only those of the namespace ${insteadOfAll} count`;
     return `Warning: ${message}. ${what}`;
   });
-  return [...parts, ...problems.map((problem) => `Warning: ${problem}`)].map(escapeControls);
+  const isIncomplete = unread.some(({ kind }) => kind === "slices" || kind === "claims");
+  return [...parts, ...(isIncomplete ? [] : problems.map((problem) => `Warning: ${problem}`))].map(escapeControls);
 }
 
 /** What the output lacks without objects. */

@@ -103,6 +103,13 @@ test("pool shows what may be read, marks what is not known, and names the missin
     "Warning: Cannot list resourceclaims.resource.k8s.io in all namespaces: you lack the right",
   );
   expect(stderr).toEndWith("docs/kubectl.md#rights. Only those of the namespace team count\n");
+  await using slicesHidden = startCluster(
+    CLUSTER,
+    refuse((path) => path.endsWith("/resourceslices")),
+  );
+  const hidden = await slicesHidden.run("pods");
+  expect(hidden.stdout).toMatch(/\ntrain +main +60 /);
+  expect(hidden.stderr.match(/Warning/g)).toHaveLength(1); // and none that no GPU is published
   await using blind = startCluster(
     CLUSTER,
     refuse((path) => path.endsWith("/resourceclaims")),

@@ -98,6 +98,23 @@ test("connect() gets a token from a plugin, which is told the version of its API
   expect(seen.map(({ authorization }) => authorization)).toEqual(["Bearer token-1"]);
 });
 
+test("connect() sends the token of an OIDC provider", async () => {
+  const { url, seen } = startServer();
+  const encode = (object: object) => Buffer.from(JSON.stringify(object)).toString("base64url");
+  const token = `${encode({ alg: "none" })}.${encode({ exp: Math.floor(Date.now() / 1000) + 600 })}.x`;
+  const config = {
+    "client-id": "kubectl",
+    "client-secret": "x",
+    "id-token": token,
+    "idp-issuer-url": "https://idp.example",
+    "refresh-token": "x",
+  };
+  const user = { "auth-provider": { name: "oidc", config } };
+  const { request } = connect({ kubeconfig: await writeKubeconfig({ oidc: { url, user } }) });
+  await request("/api/v1/pods");
+  expect(seen.map(({ authorization }) => authorization)).toEqual([`Bearer ${token}`]);
+});
+
 test("connect() checks the certificate of the server against tls-server-name", async () => {
   const { ca, cert, key } = await createCertificate(["kubernetes.default"], Date.now());
   const { url } = startServer({ cert, key });

@@ -6,15 +6,13 @@ import { createTerminal } from "./terminal.ts";
 
 test("formatTable() aligns columns without borders, and escapes what others wrote", () => {
   const red = (text: string) => `\u001b[31m${text}\u001b[39m`;
-  expect(
-    formatTable(
-      ["NAME", "STATE"],
-      [
-        ["gpu-1", { text: "ok", style: red }],
-        ["\u001b[2Jx", "unhealthy"],
-      ],
-    ),
-  ).toBe("NAME         STATE\ngpu-1        \u001b[31mok\u001b[39m\n\\u001b[2Jx   unhealthy\n");
+  const rows = [
+    ["gpu-1", { text: "ok", style: red }],
+    ["\u001b[2Jx", { text: "\u0007un", style: red }],
+  ];
+  expect(formatTable(["NAME", "STATE"], rows)).toBe(
+    "NAME         STATE\ngpu-1        \u001b[31mok\u001b[39m\n\\u001b[2Jx   \u001b[31m\\u0007un\u001b[39m\n",
+  );
 });
 
 test("formatBar() shows the part, and never nothing for something", () => {

@@ -16,13 +16,23 @@ const NO_BORDERS = Object.fromEntries(
     .map((name) => [name, ""]),
 );
 
+/** Rows that the library lays out at a time: its time grows with their square. */
+const BLOCK = 20;
+
 /** Formats a table without borders, as kubectl does. It ends with a newline. */
 export function formatTable(head: readonly string[], rows: readonly (readonly Cell[])[]): string {
   const style = { head: [], border: [], "padding-left": 0, "padding-right": 0 };
-  const table = new Table({ chars: { ...NO_BORDERS, middle: "   " }, style });
-  table.push([...head], ...rows.map((row) => row.map(formatCell)));
-  const lines = table.toString().split("\n");
-  return `${lines.map((line) => line.trimEnd()).join("\n")}\n`;
+  const lines = [head, ...rows].map((row) => row.map(formatCell));
+  const colWidths = head.map((_, column) =>
+    lines.reduce((width, row) => Math.max(width, Bun.stringWidth(row[column] ?? "")), 0),
+  );
+  let text = "";
+  for (let start = 0; start < lines.length; start += BLOCK) {
+    const table = new Table({ chars: { ...NO_BORDERS, middle: "   " }, style, colWidths });
+    table.push(...lines.slice(start, start + BLOCK));
+    for (const line of table.toString().split("\n")) text += `${line.trimEnd()}\n`;
+  }
+  return text;
 }
 
 function formatCell(cell: Cell): string {
