@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { messageOf } from "../program/log/log.ts";
 import { compile } from "../program/processes/compile.ts";
 import { freePort } from "../program/testing.ts";
@@ -14,6 +15,7 @@ import { startWebhook } from "./programs/webhook.ts";
 import { showAdmission } from "./steps/admission.ts";
 import type { Demo } from "./steps/demo.ts";
 import { showFailure } from "./steps/failure.ts";
+import { servePage } from "./steps/page.ts";
 import { showPool } from "./steps/pool.ts";
 import { showRun } from "./steps/run.ts";
 import { showSharing } from "./steps/share.ts";
@@ -30,9 +32,14 @@ const CONCLUSION = `
 Clusters without claims by capacity (before Kubernetes 1.36) share the pool by counted units: see docs/sharing.md.
 To see all this on a real cluster, run: bun run e2e`;
 
+interface Options {
+  /** Whether the page is served instead, until the signal is aborted. */
+  readonly withPage: boolean;
+}
+
 /** Starts everything, and shows each step from the pool to a pod's end. */
-async function demo(folder: string, stop: AbortSignal): Promise<void> {
-  console.log(INTRODUCTION);
+async function demo(folder: string, { withPage }: Options, stop: AbortSignal): Promise<void> {
+  if (!withPage) console.log(INTRODUCTION);
   await using resources = new AsyncDisposableStack();
   const ended = new AbortController();
   const signal = AbortSignal.any([stop, ended.signal]);
@@ -71,7 +78,8 @@ async function demo(folder: string, stop: AbortSignal): Promise<void> {
     },
   });
   const context = { servers, store, webhook, driver, node, hostRoot, signal };
-  const parts = [tell(context), controlPlane.run(signal), node.run(signal)];
+  const told = withPage ? webhook.waitUntilReady(signal).then(() => servePage(context, kubeconfig)) : tell(context);
+  const parts = [told, controlPlane.run(signal), node.run(signal)];
   try {
     await Promise.all(parts.map((part) => part.finally(() => ended.abort()))); // the first part that ends stops the others
   } finally {
@@ -99,17 +107,19 @@ async function createPool(folder: string) {
   return { token, servers };
 }
 
+const { values } = parseArgs({ options: { page: { type: "boolean", default: false } } });
 const stop = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.on(signal, () => stop.abort(new Error(`Received ${signal}`)));
 }
 const folder = await mkdtemp(join(tmpdir(), "bf-"));
 try {
-  await demo(folder, stop.signal);
+  await demo(folder, { withPage: values.page }, stop.signal);
 } catch (error) {
   const cause = stop.signal.aborted ? stop.signal.reason : error; // an abort surfaces as many different errors
-  console.error(`demo: ${messageOf(cause)}`);
-  process.exitCode = 1;
+  const isOver = values.page && stop.signal.aborted; // nothing else ends the page
+  if (!isOver) console.error(`demo: ${messageOf(cause)}`);
+  process.exitCode = isOver ? 0 : 1;
 } finally {
   await rm(folder, { recursive: true, force: true });
 }

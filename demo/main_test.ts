@@ -65,6 +65,9 @@ test.concurrent("the demo follows pods from their creation to their end, and a s
     "REASON FROM MESSAGE",
     "WaitingForPool bitfusion-controller Waiting for the pool: needs 60 % of one GPU; the freest has 40 %",
   );
+  expectSection("3 GPUs on 2 servers: 180 of 300 units held (60 %), 120 free, 0 blocked");
+  expect(output).toMatch(/\n team train-1 main 60 gpu-server-[ab]\S* \S+ \S+ \d+s ready\n/);
+  expect(output).toMatch(/\n team train-4 \d+s 60 % of one GPU needs 60 % of one GPU; the freest has 40 %\n/);
   expectSection("train-2 Succeeded -", `train-3 Running ${third}`, `train-4 Running ${second}`);
   expectSection(leases, lease("train-1", first), lease("train-3", third), `${lease("train-4", second)}\n`);
   const failed = `name: ${gpus.get("gpu-server-b/0")}`;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import { PODS, type Pod, podPath } from "../../kubernetes/objects/pod.ts";
 import type { DeviceAllocation, ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
+import { formatTime } from "../../kubernetes/objects/time.ts";
 import { claimOf } from "../../kubernetes/simulated/pods.ts";
 import { admit } from "../cluster/admission.ts";
 import { waitFor } from "../wait_for.ts";
@@ -19,7 +20,8 @@ export async function readManifest(name?: string): Promise<Pod> {
 /** Creates a pod as `kubectl apply` does. Returns it as the API server stores it. */
 export async function createPod({ store, webhook }: Demo, pod: Pod): Promise<Pod> {
   const path = podPath(pod);
-  store.put(path, await admit(pod, webhook));
+  const { metadata, ...admitted } = await admit(pod, webhook);
+  store.put(path, { ...admitted, metadata: { ...metadata, creationTimestamp: formatTime(Date.now()) } });
   return store.get<Pod>(path) as Pod;
 }
 

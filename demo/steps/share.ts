@@ -4,6 +4,7 @@ import { waitFor } from "../wait_for.ts";
 import type { Demo } from "./demo.ts";
 import { gpuIdOf, showLeases } from "./leases.ts";
 import { createPod, devicesOf, finishTraining, readManifest, waitForPhase } from "./pods.ts";
+import { showView } from "./view.ts";
 
 const NAMES = ["train-1", "train-2", "train-3", "train-4"] as const;
 const [FIRST, SECOND, THIRD, FOURTH] = NAMES;
@@ -28,6 +29,7 @@ export async function showSharing(number: number, demo: Demo): Promise<void> {
   explain(`The controller tells ${FOURTH} after five seconds why it waits (kubectl describe pod ${FOURTH}):`);
   const { reason, reportingComponent, message } = await waitForEvent(demo, FOURTH);
   table(["REASON", "FROM", "MESSAGE"], [[reason, reportingComponent, message]]);
+  showView(demo);
 
   explain(`${SECOND} ends, and ${FOURTH} gets its GPU:`);
   await finishTraining(demo, SECOND);
