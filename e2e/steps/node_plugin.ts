@@ -1,5 +1,5 @@
 import { exec } from "./exec.ts";
-import { get, kubectl } from "./kubectl.ts";
+import { get, kubectl, waitFor } from "./kubectl.ts";
 import { parseMetrics } from "./metrics.ts";
 
 const NAMESPACE = "bitfusion-node";
@@ -49,6 +49,19 @@ export function driverSockets(node: string): Promise<string[]> {
 async function socketsIn(node: string, directory: string): Promise<string[]> {
   const names = await exec(["docker", "exec", node, "ls", directory]);
   return names.split("\n").filter((name) => name.startsWith("bitfusion.io-"));
+}
+
+/** Restarts the kubelet of a node. Does not wait until it is ready. */
+export async function restartKubelet(node: string): Promise<void> {
+  await exec(["docker", "exec", node, "systemctl", "restart", "kubelet"]);
+}
+
+/** Waits until the device plugin on a node listens on a socket that is not in `before`. */
+export async function waitForNewSocket(node: string, before: readonly string[]): Promise<void> {
+  await waitFor("a new socket of the plugin", async () => {
+    const names = await pluginSockets(node).catch(() => []); // the kubelet may not have created the directory yet
+    return names.some((name) => !before.includes(name));
+  });
 }
 
 /** Kills the device plugin and the driver on a node, like a crash. The kubelet restarts it. */

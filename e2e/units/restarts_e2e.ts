@@ -4,7 +4,14 @@ import { POOL_UNITS } from "../cluster/pool.ts";
 import { exec } from "../steps/exec.ts";
 import { INSTALL_TIMEOUT, install } from "../steps/installation.ts";
 import { apply, get, kubectl, WORKERS, waitFor, waitForSuccess, waitForUnits } from "../steps/kubectl.ts";
-import { heldUnits, killPlugin, pluginMetrics, pluginSockets } from "../steps/node_plugin.ts";
+import {
+  heldUnits,
+  killPlugin,
+  pluginMetrics,
+  pluginSockets,
+  restartKubelet,
+  waitForNewSocket,
+} from "../steps/node_plugin.ts";
 import { pod, share, sharePod } from "../steps/pods.ts";
 import { scenario } from "../steps/scenario.ts";
 
@@ -21,8 +28,8 @@ scenario(
     await startHolder(namespace);
     for (let restart = 0; restart < 25; restart++) {
       const before = await pluginSockets(node);
-      await restartKubelet();
-      await waitForNewSocket(before);
+      await restartKubelet(node);
+      await waitForNewSocket(node, before);
     }
     await waitForUnits("allocatable", POOL_UNITS, { nodes: [node] });
     await assertHolderIsUntouched(namespace);
@@ -37,8 +44,8 @@ scenario(
     await startHolder(namespace);
     for (const alsoKubelet of [false, true]) {
       const before = await pluginSockets(node);
-      await Promise.all([killPlugin(node), alsoKubelet ? restartKubelet() : undefined]);
-      await waitForNewSocket(before);
+      await Promise.all([killPlugin(node), alsoKubelet ? restartKubelet(node) : undefined]);
+      await waitForNewSocket(node, before);
       await waitForUnits("allocatable", POOL_UNITS, { nodes: [node] });
       await assertHolderIsUntouched(namespace);
     }
@@ -136,7 +143,7 @@ scenario("the plugin re-registers when the device-plugins directory is recreated
   await exec(["docker", "exec", node, "systemctl", "stop", "kubelet"]);
   await exec(["docker", "exec", node, "rm", "-r", "/var/lib/kubelet/device-plugins"]);
   await exec(["docker", "exec", node, "systemctl", "start", "kubelet"]);
-  await waitForNewSocket(before);
+  await waitForNewSocket(node, before);
   await waitForUnits("allocatable", POOL_UNITS, { nodes: [node] });
   await apply(sharePod({ namespace, name: "after", num: 1, percent: 50, node }));
   await waitForSuccess(namespace, "after");
@@ -164,16 +171,4 @@ async function assertHolderIsUntouched(namespace: string): Promise<void> {
   const held = () => heldUnits(node, namespace, "holder");
   await waitFor("the restarted kubelet to report the held units", async () => Object.keys(await held()).length > 0);
   expect(await held()).toEqual(HELD);
-}
-
-async function restartKubelet(): Promise<void> {
-  await exec(["docker", "exec", node, "systemctl", "restart", "kubelet"]);
-}
-
-/** Waits until the plugin listens on a socket that is not in `before`. */
-async function waitForNewSocket(before: readonly string[]): Promise<void> {
-  await waitFor("a new socket of the plugin", async () => {
-    const names = await pluginSockets(node).catch(() => []); // the kubelet may not have created the directory yet
-    return names.some((name) => !before.includes(name));
-  });
 }
