@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { CLUSTER } from "../steps/kubectl.ts";
 import { diagnose } from "./diagnostics.ts";
 import { buildImages, loadImages } from "./images.ts";
-import { install } from "./install.ts";
+import { createSecret, install } from "./install.ts";
 import { createCluster, deleteCluster } from "./kind.ts";
 import { SERVERS, startPool } from "./pool.ts";
 import { recordConnections, recordRequests } from "./records.ts";
@@ -13,16 +13,20 @@ import { recordConnections, recordRequests } from "./records.ts";
 export const CLUSTER_CONFIG = "kind/cluster.yaml";
 
 export interface ClusterRunOptions {
-  /** Keeps the cluster and the pool for inspection. */
+  /** Keeps the cluster and the pool for inspection. Ryuk must be off. */
   keep?: boolean;
   /** The kind configuration, in YAML. Default: {@link CLUSTER_CONFIG}. */
   config?: string;
+  /** The image of the nodes. Default: that of the environment, or of the installed kind. */
+  nodeImage?: string | undefined;
+  /** Whether to install everything. If not, the cluster has only the pool's token: the tests install. Default: true. */
+  installs?: boolean;
   /** Records the requests and connections of the programs. */
   record?: boolean;
   signal: AbortSignal;
 }
 
-/** A cluster with everything installed as README describes. */
+/** A cluster. Unless {@link ClusterRunOptions.installs} is false, everything is installed as README describes. */
 export interface ClusterRun {
   /** Path of the cluster's kubeconfig. */
   readonly kubeconfig: string;
@@ -30,13 +34,21 @@ export interface ClusterRun {
   logProgress(step: string): void;
 }
 
-/** Runs `work` on a new kind cluster with pool servers outside it. Removes both unless `keep`. Returns the result. */
+/**
+ * Runs `work` on a new kind cluster with pool servers outside it, which replaces that of an earlier run. Removes both unless `keep`. Returns the
+ * result.
+ */
 export async function withCluster<T>(
-  { keep = false, config, record = false, signal }: ClusterRunOptions,
+  {
+    keep = false,
+    config,
+    nodeImage = process.env.KIND_NODE_IMAGE,
+    installs = true,
+    record = false,
+    signal,
+  }: ClusterRunOptions,
   work: (run: ClusterRun) => Promise<T>,
 ): Promise<T> {
-  // Ryuk removes the containers of a crashed run. It would also remove those to keep.
-  if (keep) process.env.TESTCONTAINERS_RYUK_DISABLED = "true";
   const folder = await mkdtemp(join(tmpdir(), "bitfusion-e2e-"));
   const kubeconfig = join(folder, "kubeconfig");
   const start = performance.now();
@@ -45,15 +57,24 @@ export async function withCluster<T>(
   try {
     logProgress("building images and creating the cluster");
     const kindConfig = config ?? (await readFile(CLUSTER_CONFIG, "utf8"));
-    const cluster = { name: CLUSTER, kubeconfig, config: record ? recordRequests(kindConfig) : kindConfig };
+    const cluster = {
+      name: CLUSTER,
+      kubeconfig,
+      config: record ? recordRequests(kindConfig) : kindConfig,
+      image: nodeImage,
+    };
     await runConcurrently(signal, buildImages, (signal) => createCluster({ ...cluster, signal }));
     if (record) await recordConnections();
-    logProgress("starting the pool servers");
-    await using _pool = await startPool({ keep });
-    logProgress("loading images");
-    await loadImages(CLUSTER, signal);
-    logProgress("installing");
-    await install(kubeconfig, signal).catch(async (error) => {
+    logProgress("starting the pool servers and loading images");
+    await using resources = new AsyncDisposableStack();
+    await runConcurrently(
+      signal,
+      (signal) => loadImages(CLUSTER, signal),
+      async () => void resources.use(await startPool({ keep })),
+    );
+    logProgress(installs ? "installing" : "creating the token");
+    const prepare = installs ? install : createSecret;
+    await prepare({ env: { KUBECONFIG: kubeconfig }, signal }).catch(async (error) => {
       await diagnose("install", { kubeconfig });
       throw error;
     });

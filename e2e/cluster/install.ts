@@ -19,12 +19,20 @@ export async function testCatalogue(): Promise<string> {
  *
  * @throws {ExecError} if a command fails.
  */
-export async function install(kubeconfig: string, signal: AbortSignal): Promise<void> {
-  const options = { env: { KUBECONFIG: kubeconfig }, signal };
-  const run = (command: string) => exec(command.split(" "), options);
-  await run(INSTALL);
+export async function install(options: ExecOptions): Promise<void> {
+  await run(INSTALL, options);
   await addClient(options);
-  for (const command of [CREATE_SECRET, ...ROLLOUT]) await run(command);
+  await createSecret(options);
+  for (const command of ROLLOUT) await run(command, options);
+}
+
+/** Creates the Secret with the pool's token, as README does. @throws {ExecError} */
+export async function createSecret(options: ExecOptions): Promise<void> {
+  await run(CREATE_SECRET, options);
+}
+
+async function run(command: string, options: ExecOptions): Promise<void> {
+  await exec(command.split(" "), options);
 }
 
 /** Adds the client of the tests' data plane to the catalogue of the webhook, and restarts it. Does not wait until it is ready. */

@@ -6,13 +6,14 @@ export interface ClusterOptions {
   kubeconfig: string;
   /** The kind configuration, in YAML. Host paths are relative to the working directory. */
   config: string;
+  /** The image of the nodes, which decides the version of Kubernetes. Default: that of the installed kind. */
+  image?: string | undefined;
   signal: AbortSignal;
 }
 
 /** Creates a cluster. Replaces a cluster that an earlier run left behind. */
-export async function createCluster({ name, kubeconfig, config, signal }: ClusterOptions): Promise<void> {
+export async function createCluster({ name, kubeconfig, config, image, signal }: ClusterOptions): Promise<void> {
   await deleteCluster(name, kubeconfig);
-  const image = process.env.KIND_NODE_IMAGE;
   const options = ["--name", name, "--config", "-", "--kubeconfig", kubeconfig, "--wait", "180s"];
   await exec(["kind", "create", "cluster", ...options, ...(image ? ["--image", image] : [])], {
     stdin: config,

@@ -24,12 +24,14 @@ export async function install(allocation: keyof typeof KUSTOMIZATIONS): Promise<
   await Promise.all(PROGRAMS.map(([program, namespace]) => waitForRollout(program, namespace)));
 }
 
-async function installed(): Promise<keyof typeof KUSTOMIZATIONS> {
-  const { webhooks } = await get<{ webhooks: { sideEffects: string }[] }>(
-    "mutatingwebhookconfiguration",
-    "bitfusion-webhook",
+/** Undefined if nothing is installed. */
+async function installed(): Promise<keyof typeof KUSTOMIZATIONS | undefined> {
+  const { items } = await get<{ items: { webhooks: { sideEffects: string }[] }[] }>(
+    "mutatingwebhookconfigurations",
+    "--field-selector=metadata.name=bitfusion-webhook",
   );
-  return webhooks[0]?.sideEffects === "None" ? "claims" : "units"; // only with units does the webhook write
+  const [webhook] = items.flatMap(({ webhooks }) => webhooks);
+  return webhook && (webhook.sideEffects === "None" ? "claims" : "units"); // only with units does the webhook write
 }
 
 /** Waits until all pods of a program are new, and its old pods are removed. @throws {ExecError} after two minutes. */
