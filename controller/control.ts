@@ -31,7 +31,7 @@ export async function control({ environment, log, signal }: ProgramContext): Pro
   let work: LeaderWork | undefined;
   const metrics = createControllerMetrics({
     supply: () => work?.supply(),
-    waitingClaims: () => work?.waitingClaims() ?? 0,
+    waitingClaims: () => work?.waitingClaims() ?? [],
   });
   let status = "starting";
   let isWithdrawn = false;

@@ -4,6 +4,7 @@ import { RESOURCE_CLAIMS, type ResourceClaim } from "../kubernetes/objects/resou
 import { RESOURCE_SLICES, type ResourceSlice } from "../kubernetes/objects/resource_slice.ts";
 import type { KubernetesRequest } from "../kubernetes/request.ts";
 import { watchObjects } from "../kubernetes/watch.ts";
+import type { WaitingClaim } from "../pool/claims/waiting_claim.ts";
 import { DRIVER_SLICES } from "../pool/driver.ts";
 import type { Inventory, InventorySource } from "../pool/inventory.ts";
 import { createSupply, type GpuSupply } from "../pool/requests/supply.ts";
@@ -49,8 +50,8 @@ export interface LeaderWork {
   supply(): readonly GpuSupply[] | undefined;
   /** Why GPUs of the pool cannot be published, and what to do. Undefined if all can. */
   problem(): string | undefined;
-  /** Number of claims that wait for units. */
-  waitingClaims(): number;
+  /** The claims that wait for units. */
+  waitingClaims(): readonly WaitingClaim[];
   /** Publishes the pool, creates the claims of pods, ends leases without a claim, reports waiting pods, and preempts pods. Returns when the signal is aborted. */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -125,7 +126,7 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
   return {
     supply,
     problem,
-    waitingClaims: () => claims.waiting.size,
+    waitingClaims: () => [...claims.waiting.values()],
     async run(signal) {
       const ended = new AbortController();
       const untilEnded = AbortSignal.any([signal, ended.signal]);

@@ -396,8 +396,10 @@ test("the metrics show units by server and state, waiting claims and writes", as
   const unreachable = server("t:1", [gpu("b")], { reachable: false });
   inventory.set(inventoryOf(server("s:1", [gpu("a")]), unreachable));
   await until((list) => names(list).length === 2);
-  await waitUntil(() => work.supply()?.length === 2 && work.waitingClaims() === 1);
+  await waitUntil(() => work.supply()?.length === 2 && work.waitingClaims().length === 1);
   const lines = (await metrics.registry.metrics()).split("\n");
+  const [, wait] = /^bitfusion_controller_longest_wait_seconds (\d+\.\d+)$/m.exec(lines.join("\n")) ?? [];
+  expect(Number(wait)).toBeCloseTo((Date.now() - Date.parse("2026-11-01T00:00:00Z")) / 1000, -1);
   expect(lines.filter((line) => /^bitfusion_controller_(units|waiting|slice_writes)/.test(line))).toEqual([
     'bitfusion_controller_units{server="s:1",state="held"} 30',
     'bitfusion_controller_units{server="s:1",state="free"} 70',

@@ -1,4 +1,5 @@
 import { Counter, Gauge, Registry } from "prom-client";
+import type { WaitingClaim } from "../pool/claims/waiting_claim.ts";
 import type { GpuSupply } from "../pool/requests/supply.ts";
 import { UNITS_PER_GPU } from "../pool/units.ts";
 import { collectProcessMetrics } from "../program/process_metrics.ts";
@@ -20,8 +21,8 @@ export interface ControllerMetrics {
 export interface ControllerMetricsOptions {
   /** The published GPUs. Undefined while this replica does not lead. */
   supply: () => readonly GpuSupply[] | undefined;
-  /** Number of claims that wait. */
-  waitingClaims: () => number;
+  /** The claims that wait for units. */
+  waitingClaims: () => readonly Pick<WaitingClaim, "createdAt">[];
 }
 
 const PREFIX = "bitfusion_controller";
@@ -50,7 +51,17 @@ export function createControllerMetrics({ supply, waitingClaims }: ControllerMet
     help: "Claims that wait for units of the pool.",
     registers,
     collect() {
-      this.set(waitingClaims());
+      this.set(waitingClaims().length);
+    },
+  });
+  new Gauge({
+    name: `${PREFIX}_longest_wait_seconds`,
+    help: "How long the oldest claim that waits for units of the pool has existed. 0 if none waits.",
+    registers,
+    collect() {
+      const now = Date.now();
+      const waits = waitingClaims().map(({ createdAt }) => (now - createdAt) / 1000);
+      this.set(waits.reduce((longest, wait) => Math.max(longest, wait), 0));
     },
   });
   return {

@@ -38,7 +38,7 @@ if (import.meta.main) {
     clientOf: watched.client,
     record: createEventRecorder({ request, component: "bench" }),
     log: silentLog,
-    metrics: createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 }),
+    metrics: createControllerMetrics({ supply: () => undefined, waitingClaims: () => [] }),
   });
   void work.run(new AbortController().signal);
 
@@ -57,7 +57,7 @@ if (import.meta.main) {
       cpu: (user + system) / 1000,
       memory: process.memoryUsage().rss,
       stall,
-      waitingClaims: work.waitingClaims(),
+      waitingClaims: work.waitingClaims().length,
       held: work.supply()?.reduce((sum, { held }) => sum + held, 0) ?? 0,
     };
     console.log(JSON.stringify(report));

@@ -89,7 +89,7 @@ function createWaiting(shares: number, priority: number): { pending: PendingPod[
     };
     return {
       pending: { namespace: "high", name: uid, uid, claims: [claim], nodes: undefined, scheduling },
-      waiting: { namespace: "high", description: uid, pod, request },
+      waiting: { namespace: "high", createdAt: index, description: uid, pod, request },
     };
   });
   return { pending: pods.map(({ pending }) => pending), waiting: pods.map(({ waiting }) => waiting) };

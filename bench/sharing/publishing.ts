@@ -62,7 +62,7 @@ function startLeader(request: KubernetesRequest) {
     clientOf: () => undefined, // its servers do not exist
     record: async () => {},
     log: silentLog,
-    metrics: createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 }),
+    metrics: createControllerMetrics({ supply: () => undefined, waitingClaims: () => [] }),
   });
   const ended = work.run(stop.signal);
   return {

@@ -92,6 +92,7 @@ test("summarizeClaim() returns the request of a waiting claim, and its pod", () 
   const annotations = { "bitfusion.io/share": "2x8000mb", "bitfusion-client/filter": "device.name=T4\tserver.addr=s" };
   expect(summarizeClaim(claim("c", { count: 2, units: 50, annotations, pod: "train" }))?.waiting).toEqual({
     namespace: "team",
+    createdAt: Date.parse("2026-11-01T00:00:00Z"),
     description: "claim c",
     pod: { apiVersion: "v1", kind: "Pod", name: "train", uid: "uid-train" },
     request: {

@@ -31,7 +31,7 @@ async function start(
   cleanups.push(() => api[Symbol.asyncDispose]());
   const { request } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const events = createLatest<readonly RecordedEvent[]>([]);
-  const metrics = createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 });
+  const metrics = createControllerMetrics({ supply: () => undefined, waitingClaims: () => [] });
   const podClaims = createPodClaims({
     request,
     claims: { waiting: new Map() },

@@ -66,7 +66,7 @@ async function start(servers: readonly RunningPoolServer[], { onRequest, period 
   const { request } = await connectWithKubeconfig(kubeconfigOf(api.url));
   const watched = new Map<string, ClaimState>();
   const lines: string[] = [];
-  const metrics = createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 });
+  const metrics = createControllerMetrics({ supply: () => undefined, waitingClaims: () => [] });
   const state = { isSynced: true };
   const ender = createLeaseEnder({
     request,

@@ -132,7 +132,7 @@ async function start({ holders, waiting, onEviction, rules = [] }: Options) {
   const lines: string[] = [];
   const rounds = createLatest(0);
   const supplyOf = createSupply();
-  const metrics = createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 });
+  const metrics = createControllerMetrics({ supply: () => undefined, waitingClaims: () => [] });
   const stop = new AbortController();
   const ended = preemptPods(
     {

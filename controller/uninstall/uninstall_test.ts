@@ -49,7 +49,7 @@ async function startPublished(onRequest?: (request: Request) => Response | undef
       clientOf: () => undefined,
       record: async () => {},
       log: silentLog,
-      metrics: createControllerMetrics({ supply: () => undefined, waitingClaims: () => 0 }),
+      metrics: createControllerMetrics({ supply: () => undefined, waitingClaims: () => [] }),
     });
   const stop = new AbortController();
   const lease = { request, namespace: "bitfusion-system", name: "bitfusion-controller", identity: "replica" };

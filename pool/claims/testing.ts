@@ -26,6 +26,7 @@ export function claim(name: string, options: ClaimOptions = {}): ResourceClaim {
   });
   return {
     metadata: {
+      creationTimestamp: "2026-11-01T00:00:00Z",
       name,
       namespace,
       annotations,

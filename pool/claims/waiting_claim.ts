@@ -12,6 +12,8 @@ import { UNITS_PER_GPU } from "../units.ts";
 /** A claim that the scheduler has not allocated yet. */
 export interface WaitingClaim {
   readonly namespace: string;
+  /** ms since the epoch. */
+  readonly createdAt: number;
   /** What the claim is for, in messages: `the claim of main`. */
   readonly description: string;
   /** The pod that the claim was created for. */
@@ -44,6 +46,7 @@ export function waitingClaim({ metadata, spec, status }: ResourceClaim): Waiting
   } = annotations;
   return {
     namespace,
+    createdAt: Date.parse(metadata.creationTimestamp ?? ""),
     description: describeClaim(metadata.name, containers),
     pod: ownerReferences?.find(({ kind, name }) => kind === "Pod" && isObjectName(name)),
     request: {
