@@ -232,6 +232,24 @@ test("createLeaderWork() removes a GPU that left the pool once its last claim is
   expect(writes.current).toHaveLength(3);
 });
 
+test("createLeaderWork() writes four slices at the same time", async () => {
+  const four = Promise.withResolvers<void>();
+  let [open, most] = [0, 0];
+  const { inventory, startLeader, until } = await start(async ({ method, url }) => {
+    if (method !== "POST" || !url.includes("resourceslices")) return undefined;
+    most = Math.max(most, ++open);
+    if (open === 4) four.resolve();
+    await four.promise;
+    open -= 1;
+    return undefined;
+  });
+  startLeader();
+  const gpus = Array.from({ length: 5 * 64 }, (_, index) => gpu(`gpu-${index}`));
+  inventory.set(inventoryOf(server("s:1", gpus)));
+  await until((list) => list.length === 5);
+  expect(most).toBe(4);
+});
+
 test("createLeaderWork() retries a write that fails", async () => {
   const failures = [500, 409, 503];
   const { inventory, startLeader, until, writes, lines } = await start(({ method }) => {

@@ -1,3 +1,4 @@
+import pLimit from "p-limit";
 import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import type { HeldUnits } from "../../pool/claims/device_key.ts";
@@ -40,12 +41,16 @@ export interface SliceReconciler {
 /** First and longest time before a failed write of a slice is tried again, in ms. */
 const RETRY = { initial: 200, max: 60_000 };
 
+/** Requests that are sent at the same time. */
+const CONCURRENCY = 4;
+
 /** setTimeout() cannot wait longer than about 24.8 days; an early plan does no harm. */
 const MAX_TIMEOUT = 3_600_000;
 
 export function createSliceReconciler(options: SliceReconcilerOptions): SliceReconciler {
   const { request, owner, inventory, slices, held, evictAfter, now, log, metrics } = options;
   const planSlices = createSlicePlanner(owner);
+  const limit = pLimit(CONCURRENCY);
   const triggered = createLatest({});
   const failures = createFailures(now);
   let warned: ReadonlyMap<string, string> = new Map();
@@ -61,14 +66,13 @@ export function createSliceReconciler(options: SliceReconcilerOptions): SliceRec
     warnAbout(plan.leftOut);
     const writes = writesOf(plan);
     failures.forgetOthers(writes.map(({ name }) => name));
-    for (const write of writes) {
-      if (signal.aborted) break;
-      if (!failures.isWaiting(write.name)) await run(write, signal);
-    }
+    const due = writes.filter(({ name }) => !failures.isWaiting(name));
+    await Promise.all(due.map((write) => limit(run, write, signal)));
     return Math.min(plan.nextEviction ?? Number.POSITIVE_INFINITY, failures.nextRetry());
   }
 
   async function run(write: SliceWrite, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
     const { operation, name, desired } = write;
     try {
       const change = await write.run(request, signal);
