@@ -1,4 +1,4 @@
-import { chmod, copyFile, mkdir, rm, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { $ } from "bun";
 import { type Archive, archiveName, EXECUTABLE } from "./krew.ts";
@@ -10,17 +10,21 @@ const ROOT = resolve(import.meta.dir, "../../..");
 const OPTIONS = ["--minify", "--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"];
 
 /** What kubectl runs to complete the plugin's arguments. */
+const COMPLETE_EXECUTABLE = "kubectl_complete-bitfusion";
+
 const COMPLETE_SCRIPT = `#!/bin/sh
 exec ${EXECUTABLE} __complete "$@"
 `;
 
 /**
- * Compiles the plugin for a platform, and packs it with its licence. Bun's own executable of another platform comes from npm.
+ * Compiles the plugin for a platform, in a folder of its own, with the script that completes its arguments. Bun's own executable of another
+ * platform comes from npm.
  *
- * @param folder of the archive. The executable is in its folder `<os>-<arch>`.
- * @throws {Error} if the plugin cannot be compiled or packed.
+ * @param folder gets the folder `<os>-<arch>`
+ * @returns the path of that folder
+ * @throws {Error} if the plugin cannot be compiled.
  */
-export async function buildArchive(platform: Platform, folder: string): Promise<Archive> {
+export async function compilePlugin(platform: Platform, folder: string): Promise<string> {
   const output = join(folder, platformName(platform));
   await rm(output, { recursive: true, force: true });
   await mkdir(output, { recursive: true });
@@ -29,17 +33,21 @@ export async function buildArchive(platform: Platform, folder: string): Promise<
   const source = join(ROOT, "console/kubectl/main.ts");
   const options = [...OPTIONS, `--target=${bunTarget(platform)}`, `--compile-executable-path=${bun}`];
   await $`${process.execPath} build ${source} --compile ${options} --outfile ${executable}`.cwd(ROOT).quiet();
-  await copyFile(join(ROOT, "LICENSE"), join(output, "LICENSE"));
-  const files = [executableName(platform, EXECUTABLE), "LICENSE"];
   if (platform.os !== "windows") {
-    const script = join(output, "kubectl_complete-bitfusion");
+    const script = join(output, COMPLETE_EXECUTABLE);
     await writeFile(script, COMPLETE_SCRIPT);
     await chmod(script, 0o755);
-    files.push("kubectl_complete-bitfusion");
   }
+  return output;
+}
+
+/** {@link compilePlugin}, and packs the result with the licence. @throws {Error} if the plugin cannot be compiled or packed. */
+export async function buildArchive(platform: Platform, folder: string): Promise<Archive> {
+  const output = await compilePlugin(platform, folder);
+  await copyFile(join(ROOT, "LICENSE"), join(output, "LICENSE"));
   const file = archiveName(platform);
   const path = join(folder, file);
-  await $`tar -czf ${path} -C ${output} ${files}`.quiet();
+  await $`tar -czf ${path} -C ${output} ${(await readdir(output)).sort()}`.quiet();
   const sha256 = new Bun.CryptoHasher("sha256").update(await Bun.file(path).arrayBuffer()).digest("hex");
   return { platform, file, sha256 };
 }
