@@ -57,7 +57,7 @@ async function withoutPath<T>(servers: readonly string[], work: () => Promise<T>
 }
 
 scenario(
-  "the status of a pod and of its claim tell that the server of its GPU is away, and that it is back",
+  "the status and the events of a pod, and the status of its claim, tell that the server of its GPU is away, and that it is back",
   async (namespace) => {
     const filter = `server.hostname=${SERVER_B}`;
     await apply(sharePod({ namespace, name: "holder", num: 1, percent: 30, filter, node, command: KEEP_RUNNING }));
@@ -65,6 +65,18 @@ scenario(
     const isHealthy = async () =>
       (await healthOf(namespace, "holder")).every((line) => line.startsWith("Healthy: GPU bitfusion-pool-b:"));
     await waitFor("a healthy GPU", isHealthy);
+    const hasEvent = (reason: string, part: string) => async () => {
+      const selector = `involvedObject.name=holder,reason=${reason}`;
+      const { items } = await get<{ items: { message: string }[] }>(
+        "events",
+        "-n",
+        namespace,
+        "--field-selector",
+        selector,
+      );
+      return items.some(({ message }) => message.includes(part));
+    };
+    await waitFor("the event of the GPU", hasEvent("HoldsGPUs", "Holds 30 % of "));
     const hasCondition = (status: string, reason: string) => async () =>
       ((await claimIn(namespace)).status.devices ?? []).some(({ conditions }) =>
         conditions.some((condition) => condition.status === status && condition.reason === reason),
@@ -80,11 +92,13 @@ scenario(
         ),
       );
       await waitFor("the state of the lease", hasCondition("False", "LeaseNotRenewed"));
+      await waitFor("the event of the loss", hasEvent("GPUsLost", `${SERVER_B}:56001`));
     } finally {
       await exec(["docker", "start", SERVER_B]);
     }
     await waitFor("a healthy GPU", isHealthy);
     await waitFor("the state of the lease", hasCondition("True", "LeaseHeld"));
+    await waitFor("the event of the return", hasEvent("GPUsRecovered", "All GPUs can be used again"));
   },
   { timeout: 400_000 },
 );

@@ -15,7 +15,10 @@ import { createFileWatch } from "../file_watch.ts";
 import { createRoundTrips } from "../round_trips.ts";
 import type { PluginSettings } from "../settings.ts";
 import { createConfirmedClaims } from "./claims/confirmed_claims.ts";
+import { createConsumerFinder } from "./claims/consumers.ts";
 import { createClaimReader, createPodReader, createSliceReader } from "./claims/readers.ts";
+import { createHeldEvents } from "./events/held_events.ts";
+import { reportLosses } from "./events/loss_events.ts";
 import { type ClaimFiles, createClaimFiles } from "./files/claim_files.ts";
 import type { PreparedClaim } from "./files/prepared_claim.ts";
 import { createHealthService } from "./health/device_health.ts";
@@ -102,10 +105,13 @@ export function createDriver({ settings, token, request, registry, log: parent }
       await exposeClaims(files, log, signal).catch((error) => {
         log.warn("Cannot restore CDI files", { reason: messageOf(error) });
       });
+      const record = createEventRecorder({ request, component: "bitfusion-driver", countsRepeats: false });
+      const findConsumers = createConsumerFinder({ readClaim: createClaimReader(request), readPod, node });
+      await using heldEvents = createHeldEvents({ findConsumers, readSlice, record, log, signal });
       const lifecycle = runDriverLifecycle({
         registryDirectory: pluginsRegistryDirectory,
         driverDirectory,
-        service: createDriverService({ preparer, mutex, log, metrics }),
+        service: createDriverService({ preparer, mutex, onPrepared: heldEvents.tell, log, metrics }),
         health: createHealthService(health),
         log,
         metrics,
@@ -120,11 +126,20 @@ export function createDriver({ settings, token, request, registry, log: parent }
       const period = clampTimeout(settings.outageTime / 4);
       const sweeper = runSweeper({ files, preparer, readClaim, mutex, log, period, signal });
       const statusWriter = runStatusWriter({ health, readClaim, request, log, signal });
-      const record = createEventRecorder({ request, component: "bitfusion-driver", countsRepeats: false });
-      const onSlow = createSlowPathEvents({ readClaim, readPod, record, node, limit, log });
+      const onSlow = createSlowPathEvents({ findConsumers, record, limit, log });
       const pathWatch = roundTrips && watchPaths({ health, roundTrips, limit, onSlow, log, signal });
+      const losses = reportLosses({ health, findConsumers, record, log }, signal);
       const untilDeleted = createFileWatch({ log }).untilDeleted(cdiDirectory, signal);
-      const parts = [lifecycle, untilAnswered, keeper.run(signal), sweeper, statusWriter, pathWatch, untilDeleted];
+      const parts = [
+        lifecycle,
+        untilAnswered,
+        keeper.run(signal),
+        sweeper,
+        statusWriter,
+        losses,
+        pathWatch,
+        untilDeleted,
+      ];
       await Promise.all(parts);
       for (const folder of [recordDirectory, driverDirectory]) await removeIfEmpty(folder, log);
     },

@@ -31,12 +31,19 @@ async function startDriver(folder: string, stack: AsyncDisposableStack): Promise
   await mkdir(directories.registryDirectory);
   const kubelet = stack.use(await startSimulatedDraKubelet({ directory: directories.registryDirectory }));
   const metrics = createDriverMetrics({ registry: new Registry(), preparedClaims: async () => 0 });
-  const preparer = { prepare: async () => [], unprepare: async () => {} };
+  const prepared = { claim: { ...claimHealth().claim, shares: [] }, isNew: false };
+  const preparer = { prepare: async () => prepared, unprepare: async () => {} };
   const unhealthy = claimHealth({ gpus: [{ id: "a/0", healthy: false, problem: "xid-79" }] });
   const stop = new AbortController();
   const running = runDriverLifecycle({
     ...directories,
-    service: createDriverService({ preparer, mutex: createKeyedMutex(), log: silentLog, metrics }),
+    service: createDriverService({
+      preparer,
+      mutex: createKeyedMutex(),
+      onPrepared: () => {},
+      log: silentLog,
+      metrics,
+    }),
     health: createHealthService(createLatest<NodeHealth>(new Map([[unhealthy.claim.uid, unhealthy]]))),
     log: silentLog,
     metrics,

@@ -8,7 +8,6 @@ import {
   allocatedShares,
   type ClaimId,
   formatClaim,
-  type GpuShare,
   type ReadClaim,
   type ReadPod,
   type ReadSlice,
@@ -40,9 +39,15 @@ export interface Preparer {
    *
    * @throws {Error} names the claim, and why it cannot be prepared.
    */
-  prepare(claim: ClaimId, signal: AbortSignal): Promise<readonly GpuShare[]>;
+  prepare(claim: ClaimId, signal: AbortSignal): Promise<Prepared>;
   /** Releases the leases of a claim and removes its files. A lease whose server cannot be reached expires by itself. */
   unprepare(uid: string): Promise<void>;
+}
+
+export interface Prepared {
+  readonly claim: PreparedClaim;
+  /** Whether it got new leases. */
+  readonly isNew: boolean;
 }
 
 /** The kubelet waits for 45 s. */
@@ -51,7 +56,7 @@ const PREPARE_TIMEOUT = 30_000;
 export function createPreparer(options: PreparerOptions): Preparer {
   const { files, pool, node, readClaim, readPod, readSlice, onPrepared, timeout = PREPARE_TIMEOUT, log } = options;
 
-  async function prepare(claim: ClaimId, signal: AbortSignal): Promise<readonly GpuShare[]> {
+  async function prepare(claim: ClaimId, signal: AbortSignal): Promise<Prepared> {
     signal.throwIfAborted(); // it may have waited for the mutex
     let current: ResourceClaim | undefined;
     let uncovered: string | undefined;
@@ -60,7 +65,7 @@ export function createPreparer(options: PreparerOptions): Preparer {
       uncovered = current && (await findUncovered(current, { readClaim, readPod }, signal));
     } catch (error) {
       signal.throwIfAborted();
-      return preparedShares(claim, error);
+      return { claim: await preparedBefore(claim, error), isNew: false };
     }
     const shares = allocatedShares(current, claim);
     if (uncovered) throw new Error(`Claim ${formatClaim(claim)}: ${uncovered}`);
@@ -68,7 +73,7 @@ export function createPreparer(options: PreparerOptions): Preparer {
     const prepared = await readRecord(claim.uid);
     if (prepared?.node === node && isPreparedFor(shares, prepared)) {
       await files.write(prepared, pool.ca(), signal); // the CDI file may be gone
-      return shares;
+      return { claim: prepared, isNew: false };
     }
     if (prepared) await release(prepared); // the claim was allocated again
     const containers = containersOf(current);
@@ -85,7 +90,7 @@ export function createPreparer(options: PreparerOptions): Preparer {
       throw error;
     }
     onPrepared(taken);
-    return shares;
+    return { claim: taken, isNew: true };
   }
 
   /** The record of a claim. One that cannot be read is written anew: the leases follow from the claim. */
@@ -97,10 +102,10 @@ export function createPreparer(options: PreparerOptions): Preparer {
   }
 
   /**
-   * The shares in the claim's record, for the time in which the API server does not answer. A prepared claim is not allocated again, and
+   * The claim's record, for the time in which the API server does not answer. A prepared claim is not allocated again, and
    * the kubelet has just read the claim itself.
    */
-  async function preparedShares(claim: ClaimId, failure: unknown): Promise<readonly GpuShare[]> {
+  async function preparedBefore(claim: ClaimId, failure: unknown): Promise<PreparedClaim> {
     const prepared = await files.read(claim.uid).catch(() => undefined);
     if (!prepared || formatClaim(prepared) !== formatClaim(claim)) {
       throw new Error(`Claim ${formatClaim(claim)}: cannot read it from the API server`, { cause: failure });
@@ -109,7 +114,7 @@ export function createPreparer(options: PreparerOptions): Preparer {
       ...claim,
       reason: messageOf(failure),
     });
-    return prepared.shares;
+    return prepared;
   }
 
   async function release({ namespace, name, uid, leases }: ClaimId & Pick<PreparedClaim, "leases">): Promise<void> {

@@ -3,8 +3,9 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import type { KeyedMutex } from "../../program/keyed_mutex.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { DeviceSchema, DRAPlugin } from "../../proto/gen/dra/v1/api_pb.ts";
-import type { ClaimId, GpuShare } from "./claims/claim.ts";
+import type { ClaimId } from "./claims/claim.ts";
 import { cdiDeviceName } from "./files/cdi.ts";
+import type { PreparedClaim } from "./files/prepared_claim.ts";
 import type { DriverMetrics } from "./metrics.ts";
 import type { Preparer } from "./prepare.ts";
 
@@ -12,6 +13,8 @@ export interface DriverServiceOptions {
   preparer: Preparer;
   /** By the uid of a claim. */
   mutex: KeyedMutex;
+  /** Called after each call with the claims that got new leases: those of one pod. */
+  onPrepared: (claims: readonly PreparedClaim[]) => void;
   log: Logger;
   metrics: Pick<DriverMetrics, "claims">;
 }
@@ -20,7 +23,7 @@ type Call = "prepare" | "unprepare";
 
 /** `v1.DRAPlugin`: a claim is prepared once its CDI file exists. An error of one claim does not affect the others. */
 export function createDriverService(options: DriverServiceOptions): ServiceImpl<typeof DRAPlugin> {
-  const { preparer, mutex, log, metrics } = options;
+  const { preparer, mutex, onPrepared, log, metrics } = options;
 
   /** The results for all claims, by uid. */
   async function runAll<Result>(call: Call, claims: readonly ClaimId[], run: (claim: ClaimId) => Promise<Result>) {
@@ -48,8 +51,15 @@ export function createDriverService(options: DriverServiceOptions): ServiceImpl<
 
   return {
     async nodePrepareResources({ claims }, { signal }) {
-      const run = async (claim: ClaimId) => ({ devices: toDevices(claim, await preparer.prepare(claim, signal)) });
-      return { claims: await runAll("prepare", claims, run) };
+      const fresh: PreparedClaim[] = [];
+      const run = async (id: ClaimId) => {
+        const { claim, isNew } = await preparer.prepare(id, signal);
+        if (isNew) fresh.push(claim);
+        return { devices: toDevices(claim) };
+      };
+      const results = await runAll("prepare", claims, run);
+      onPrepared(fresh);
+      return { claims: results };
     },
     async nodeUnprepareResources({ claims }) {
       const run = async ({ uid }: ClaimId) => {
@@ -62,7 +72,7 @@ export function createDriverService(options: DriverServiceOptions): ServiceImpl<
 }
 
 /** The devices of a claim, each with its CDI device. */
-function toDevices({ uid }: ClaimId, shares: readonly GpuShare[]): MessageInitShape<typeof DeviceSchema>[] {
+function toDevices({ uid, shares }: PreparedClaim): MessageInitShape<typeof DeviceSchema>[] {
   return shares.map(({ request, pool, device, shareId }) => ({
     requestNames: [request],
     poolName: pool,

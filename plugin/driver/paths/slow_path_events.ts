@@ -1,15 +1,12 @@
 import type { EventRecorder } from "../../../kubernetes/events.ts";
 import { type Logger, messageOf } from "../../../program/log/log.ts";
-import type { ReadClaim, ReadPod } from "../claims/claim.ts";
+import type { FindConsumers } from "../claims/consumers.ts";
 import type { PreparedClaim } from "../files/prepared_claim.ts";
 import type { SlowPath } from "./path_watch.ts";
 
 export interface SlowPathEventsOptions {
-  readClaim: ReadClaim;
-  readPod: ReadPod;
+  findConsumers: FindConsumers;
   record: EventRecorder;
-  /** Name of the node. */
-  node: string;
   /** SLOW_ROUND_TRIP, in ms. */
   limit: number;
   log: Logger;
@@ -33,7 +30,7 @@ const PAUSE = 30_000;
  * the pods of one claim at most: a path can be slow for many nodes at the same time.
  */
 export function createSlowPathEvents(options: SlowPathEventsOptions) {
-  const { readClaim, readPod, record, node, limit, log, now = () => performance.now() } = options;
+  const { findConsumers, record, limit, log, now = () => performance.now() } = options;
   const told = new Map<string, Told>();
   /** When a pod got its last event, by uid. */
   const lastEvents = new Map<string, number>();
@@ -41,18 +38,15 @@ export function createSlowPathEvents(options: SlowPathEventsOptions) {
   /** Tells the pods that use a claim on this node, and adds them to those that know. Returns whether some have to wait. */
   async function tell({ address, roundTrip }: SlowPath, claim: PreparedClaim, pods: Set<string>, signal: AbortSignal) {
     let isPostponed = false;
-    const stored = await readClaim(claim, signal);
-    const consumers = stored?.metadata.uid === claim.uid ? (stored.status?.reservedFor ?? []) : [];
-    for (const { resource, name, uid } of consumers) {
-      if (resource !== "pods" || pods.has(uid)) continue;
-      const pod = await readPod({ namespace: claim.namespace, name }, signal);
-      if (pod?.metadata.uid !== uid || pod.spec.nodeName !== node) continue;
+    for (const object of await findConsumers(claim, signal)) {
+      const { uid } = object;
+      if (pods.has(uid)) continue;
       if (lastEvents.has(uid)) {
         isPostponed = true;
         continue;
       }
       await record({
-        object: { kind: "Pod", apiVersion: "v1", namespace: claim.namespace, name, uid },
+        object,
         type: "Warning",
         reason: "SlowRoundTrip",
         message: describeSlowPath({ address, roundTrip }, limit),

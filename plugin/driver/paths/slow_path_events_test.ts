@@ -3,6 +3,7 @@ import type { RecordedEvent } from "../../../kubernetes/events.ts";
 import type { Pod } from "../../../kubernetes/objects/pod.ts";
 import type { ResourceClaim } from "../../../kubernetes/objects/resource_claim.ts";
 import { createRecordingLog } from "../../../program/testing.ts";
+import { createConsumerFinder } from "../claims/consumers.ts";
 import { claimHealth } from "../health/testing.ts";
 import type { SlowPath } from "./path_watch.ts";
 import { createSlowPathEvents } from "./slow_path_events.ts";
@@ -20,20 +21,22 @@ function start({ claims, pods }: Node) {
   const lines: string[] = [];
   const control = { time: 0, refused: new Set<string>() };
   const tellPods = createSlowPathEvents({
-    readClaim: async ({ name }) => {
-      const reservedFor = claims[name]?.map((pod) => ({ resource: "pods", name: pod, uid: `uid-of-${pod}` }));
-      return reservedFor && ({ metadata: { name, uid: name }, spec: {}, status: { reservedFor } } as ResourceClaim);
-    },
-    readPod: async ({ namespace, name }) => {
-      const nodeName = pods[name];
-      const metadata = { namespace, name, uid: `uid-of-${name}` };
-      return nodeName === undefined ? undefined : ({ metadata, spec: { nodeName, containers: [] } } satisfies Pod);
-    },
+    findConsumers: createConsumerFinder({
+      readClaim: async ({ name }) => {
+        const reservedFor = claims[name]?.map((pod) => ({ resource: "pods", name: pod, uid: `uid-of-${pod}` }));
+        return reservedFor && ({ metadata: { name, uid: name }, spec: {}, status: { reservedFor } } as ResourceClaim);
+      },
+      readPod: async ({ namespace, name }) => {
+        const nodeName = pods[name];
+        const metadata = { namespace, name, uid: `uid-of-${name}` };
+        return nodeName === undefined ? undefined : ({ metadata, spec: { nodeName, containers: [] } } satisfies Pod);
+      },
+      node: "node-1",
+    }),
     record: async (event) => {
       if (control.refused.has(event.object.name)) throw new Error("exceeded quota");
       events.push(event);
     },
-    node: "node-1",
     limit: 2,
     log: createRecordingLog(lines),
     now: () => control.time,
