@@ -3,6 +3,7 @@ import { escapeControls } from "../../program/text/quote.ts";
 import { followPool } from "../source/follow.ts";
 import type { PoolState, Unread } from "../source/pool_objects.ts";
 import { type ReadOptions, readPool } from "../source/read.ts";
+import { describeForbidden } from "../source/unread.ts";
 import type { PoolView } from "../view/types.ts";
 import { viewPool } from "../view/view.ts";
 import type { KubectlContext } from "./context.ts";
@@ -71,24 +72,33 @@ function refuseNothing({ unread }: PoolState): void {
   if (first && isUnread("slices") && isUnread("claims") && isUnread("pods")) throw new UserError(first.message);
 }
 
-/** What is wrong with the pool, or could not be read: one line each. Without all slices and claims, nobody can tell whether they agree. */
+/** What is wrong with the pool, or could not be read: one line each, and one for all rights that are missing. */
 export function warningsOf({ problems }: PoolView, unread: readonly Unread[]): string[] {
-  const parts = unread.map(({ kind, message, insteadOfAll }) => {
-    const what = insteadOfAll === undefined ? WITHOUT[kind] : `Only those of the namespace ${insteadOfAll} count`;
-    return `Warning: ${message}. ${what}`;
-  });
-  const isIncomplete = unread.some(({ kind }) => kind === "slices" || kind === "claims");
-  return [...parts, ...(isIncomplete ? [] : problems.map((problem) => `Warning: ${problem}`))].map(escapeControls);
+  const [forbidden = [], others = []] = [true, false].map((each) =>
+    unread.filter(({ isForbidden }) => isForbidden === each),
+  );
+  const reasons: (readonly [reason: string, about: readonly Unread[]])[] = others.map((each) => [each.message, [each]]);
+  const [first] = forbidden;
+  if (first) {
+    const resources = forbidden.map(({ resource }) => resource);
+    reasons.unshift([forbidden.length === 1 ? first.message : describeForbidden(resources), forbidden]);
+  }
+  const parts = reasons.map(([reason, about]) => [`${reason}.`, ...new Set(about.map(describeLack))].join(" "));
+  return [...parts, ...problems].map((text) => `Warning: ${escapeControls(text)}`);
 }
 
 /** What the output lacks without objects. */
+function describeLack({ kind, insteadOfAll }: Unread): string {
+  return insteadOfAll === undefined ? WITHOUT[kind] : `Only the namespace ${insteadOfAll} counts.`;
+}
+
 const WITHOUT: Readonly<Record<Unread["kind"], string>> = {
-  slices: "GPUs that nobody holds are missing here",
-  claims: "Who holds GPUs is not known here",
-  pods: "Pods that have no claim yet are missing here",
-  events: "Reasons that only events tell are missing here",
-  taintRules: "GPUs that an administrator has cordoned look free here",
-  nodes: "The state of nodes is missing here",
+  slices: "GPUs that you do not hold are missing here.",
+  claims: "Who holds GPUs is not known here.",
+  pods: "Pods that have no claim yet are missing here.",
+  events: "Reasons that only events tell are missing here.",
+  taintRules: "GPUs that an administrator has cordoned look free here.",
+  nodes: "The state of nodes is missing here.",
 };
 
 function format(

@@ -102,14 +102,21 @@ test("pool shows what may be read, marks what is not known, and names the missin
   expect(stderr).toStartWith(
     "Warning: Cannot list resourceclaims.resource.k8s.io in all namespaces: you lack the right",
   );
-  expect(stderr).toEndWith("docs/kubectl.md#rights. Only those of the namespace team count\n");
+  expect(stderr).toEndWith("docs/kubectl.md#rights. Only the namespace team counts.\n");
   await using slicesHidden = startCluster(
     CLUSTER,
     refuse((path) => path.endsWith("/resourceslices")),
   );
   const hidden = await slicesHidden.run("pods");
   expect(hidden.stdout).toMatch(/\ntrain +main +60 /);
+  expect(hidden.stdout).not.toContain("the pool has none"); // which nobody can tell
   expect(hidden.stderr.match(/Warning/g)).toHaveLength(1); // and none that no GPU is published
+  expect((await slicesHidden.run("pool")).stdout).toStartWith("The GPUs of the pool are not known");
+  const both = (path: string) => path.endsWith("/resourceslices") || path === "/api/v1/pods";
+  await using restricted = startCluster(CLUSTER, refuse(both));
+  expect((await restricted.run("pods")).stderr).toBe(
+    "Warning: You lack the right to list resourceslices.resource.k8s.io and pods in all namespaces. Ask an administrator for the ClusterRole bitfusion-pool-viewer: docs/kubectl.md#rights. GPUs that you do not hold are missing here. Only the namespace team counts.\n",
+  );
   await using blind = startCluster(
     CLUSTER,
     refuse((path) => path.endsWith("/resourceclaims")),

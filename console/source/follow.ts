@@ -6,7 +6,7 @@ import type { Logger } from "../../program/log/log.ts";
 import type { PoolState, Unread } from "./pool_objects.ts";
 import { findPlace, keepIf, type ReadOptions, type ReadResult, resourcesOf, stateOf } from "./read.ts";
 import type { Resource } from "./resources.ts";
-import { describeFailure } from "./unread.ts";
+import { describeFailure, isForbidden } from "./unread.ts";
 
 export interface FollowOptions extends ReadOptions {
   log: Logger;
@@ -84,7 +84,10 @@ async function watchPlace(
   const onOutcome = (error: unknown) => {
     const message = error === undefined ? undefined : describeFailure(`watch ${resource.name}`, error);
     if (message === failure?.message) return;
-    failure = message === undefined ? undefined : { kind: resource.kind, resource: resource.name, message };
+    failure =
+      message === undefined
+        ? undefined
+        : { kind: resource.kind, resource: resource.name, isForbidden: isForbidden(error), message };
     tell();
   };
   const { query = {}, isOfPool } = resource;

@@ -7,10 +7,12 @@ import type { ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 
 /** The objects of the API server that say who has which GPU, who waits, and why. A list that is absent could not be read. */
 export interface PoolObjects {
-  /** Those of the driver. Empty if they could not be read. */
-  readonly slices: readonly ResourceSlice[];
+  /** Those of the driver. */
+  readonly slices?: readonly ResourceSlice[];
   /** Those that request GPUs of the pool, or hold some. Empty if they could not be read. */
   readonly claims: readonly ResourceClaim[];
+  /** Whether only the claims of one namespace, or none, could be read instead of all. */
+  readonly lacksClaims: boolean;
   /** Those that use claims, or should get some. */
   readonly pods?: readonly Pod[];
   /** The warnings about pods, and about owners whose pods are refused. */
@@ -19,6 +21,9 @@ export interface PoolObjects {
   /** Absent unless they were asked for. */
   readonly nodes?: readonly Node[];
 }
+
+/** The lists of {@link PoolObjects}. */
+export type PoolKind = Exclude<keyof PoolObjects, "lacksClaims">;
 
 /** The objects as far as they could be read. */
 export interface PoolState {
@@ -29,11 +34,13 @@ export interface PoolState {
 
 /** Objects that could not be read, or only those of one namespace. */
 export interface Unread {
-  readonly kind: keyof PoolObjects;
+  readonly kind: PoolKind;
   /** Such as resourceslices.resource.k8s.io. */
   readonly resource: string;
   /** The namespace whose objects were read instead of all. Undefined: none were read. */
   readonly insteadOfAll?: string;
+  /** Whether a right is missing. */
+  readonly isForbidden: boolean;
   /** A sentence that says why, and what to do. */
   readonly message: string;
 }

@@ -38,8 +38,10 @@ export interface ReadResult {
 /** The state that results of all resources amount to. */
 export function stateOf(results: readonly ReadResult[]): PoolState {
   const read = results.flatMap(({ resource, objects }) => (objects ? [[resource.kind, objects]] : []));
-  const objects: PoolObjects = { slices: [], claims: [], ...Object.fromEntries(read) };
-  return { objects, unread: results.flatMap(({ unread }) => unread ?? []) };
+  const unread = results.flatMap((result) => result.unread ?? []);
+  const lacksClaims = unread.some(({ kind }) => kind === "claims");
+  const objects: PoolObjects = { claims: [], lacksClaims, ...Object.fromEntries(read) };
+  return { objects, unread };
 }
 
 async function readResource(resource: Resource, options: ReadOptions, signal: AbortSignal): Promise<ReadResult> {
@@ -71,7 +73,8 @@ export async function findPlace(
     return await listVersions(resource, request, scope, signal);
   } catch (error) {
     if (signal.aborted) throw error;
-    const unread: Unread = { kind, resource: name, message: describeFailure(what, error) };
+    const message = describeFailure(what, error);
+    const unread: Unread = { kind, resource: name, isForbidden: isForbidden(error), message };
     if (!isNamespaced || scope !== undefined || insteadOfAll === undefined || !isForbidden(error)) return { unread };
     try {
       const place = await listVersions(resource, request, insteadOfAll, signal);

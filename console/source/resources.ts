@@ -7,11 +7,11 @@ import { RESOURCE_SLICES } from "../../kubernetes/objects/resource_slice.ts";
 import type { ApiObject } from "../../kubernetes/watch.ts";
 import { DEVICE_CLASS, DRIVER, DRIVER_SLICES } from "../../pool/driver.ts";
 import { POD_CLAIMS_ANNOTATION } from "../../pool/pod_claims.ts";
-import type { PoolObjects } from "./pool_objects.ts";
+import type { PoolKind } from "./pool_objects.ts";
 
 /** How the objects of a kind are read. */
 export interface Resource {
-  readonly kind: keyof PoolObjects;
+  readonly kind: PoolKind;
   /** Such as resourceslices.resource.k8s.io, as kubectl and RBAC name it. */
   readonly name: string;
   readonly isNamespaced: boolean;
@@ -26,7 +26,7 @@ export interface Resource {
 
 const all = () => true;
 
-/** In the order of {@link PoolObjects}. */
+/** In the order of PoolObjects. */
 export const RESOURCES: readonly Resource[] = [
   {
     kind: "slices",

@@ -31,6 +31,12 @@ export function describeFailure(what: string, error: unknown, role: string = VIE
   return `Cannot ${what}: ${messageOf(error)}`;
 }
 
+/** Says in one sentence that rights are missing. @param resources such as `pods` */
+export function describeForbidden(resources: readonly string[]): string {
+  const listed = new Intl.ListFormat("en-GB").format(resources);
+  return `You lack the right to list ${listed} in all namespaces. Ask an administrator for the ClusterRole ${VIEWER_ROLE}: ${RIGHTS}`;
+}
+
 /** The API server's own words, without the call in front of them. */
 function reasonOf(error: unknown): string {
   return messageOf(error).replace(/^\S+ \S+ answered \d+: /, "");

@@ -17,7 +17,8 @@ export interface QueueInput {
   readonly claims: ReadonlyMap<string, ResourceClaim>;
   readonly pods: PodIndex;
   readonly events: EventIndex;
-  readonly supply: readonly GpuSupply[];
+  /** Undefined if it is not known: only the scheduler and the controller can then say what a pod lacks. */
+  readonly supply: readonly GpuSupply[] | undefined;
 }
 
 /**
@@ -151,9 +152,10 @@ interface Shortage {
 }
 
 /** Computes what pods lack, each shortage once. */
-function createShortages(supply: readonly GpuSupply[]): (claims: readonly WaitingClaim[]) => Shortage {
+function createShortages(supply: readonly GpuSupply[] | undefined): (claims: readonly WaitingClaim[]) => Shortage {
   const known = new Map<string, string | undefined>();
   return (claims) => {
+    if (!supply) return { isKnown: false };
     for (const { key, describe, inMessage } of shortageChecks(claims, supply)) {
       if (!known.has(key)) {
         if (known.size >= MAX_SHORTAGES) return { isKnown: false };

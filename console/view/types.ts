@@ -7,8 +7,10 @@ import type { DeviceAttributes } from "../../pool/attributes.ts";
 
 /** What the API server says. A collection that is absent could not be read. */
 export interface ClusterObjects {
-  readonly slices: Iterable<ResourceSlice>;
+  readonly slices?: Iterable<ResourceSlice> | undefined;
   readonly claims: Iterable<ResourceClaim>;
+  /** Whether only some of the claims could be read, or none: nobody knows then what is free. */
+  readonly lacksClaims?: boolean;
   readonly pods?: Iterable<Pod> | undefined;
   readonly events?: Iterable<Event> | undefined;
   readonly taintRules?: Iterable<DeviceTaintRule> | undefined;

@@ -14,9 +14,10 @@ import { byTexts } from "./text.ts";
 import type { ClusterObjects, GpuView, HeldShare, PoolView } from "./types.ts";
 
 /** The pool as people see it, from what the API server says. The result depends on the objects alone, and not on their order. */
-export function viewPool({ slices, claims, pods, events, taintRules }: ClusterObjects): PoolView {
+export function viewPool({ slices, claims, lacksClaims = false, pods, events, taintRules }: ClusterObjects): PoolView {
   const problems: string[] = [];
-  const sliceList = [...slices].sort(byTexts(({ metadata }) => metadata.name));
+  const isComplete = slices !== undefined && !lacksClaims;
+  const sliceList = [...(slices ?? [])].sort(byTexts(({ metadata }) => metadata.name));
   const published = publishedDevices(sliceList, problems);
   const podIndex = indexPods(pods);
   const claimsByKey = new Map([...claims].map((claim) => [keyOf(claim), claim]));
@@ -33,7 +34,8 @@ export function viewPool({ slices, claims, pods, events, taintRules }: ClusterOb
   });
   const servers = groupByServer([...publishedGpus, ...unpublishedGpus]);
 
-  problems.push(...publicationProblems(sliceList, published), ...gpuProblems([...publishedGpus, ...unpublishedGpus]));
+  if (slices) problems.push(...publicationProblems(sliceList, published));
+  if (isComplete) problems.push(...gpuProblems([...publishedGpus, ...unpublishedGpus]));
   return {
     servers,
     holders,
@@ -41,7 +43,7 @@ export function viewPool({ slices, claims, pods, events, taintRules }: ClusterOb
       claims: claimsByKey,
       pods: podIndex,
       events: indexEvents(eventList),
-      supply: publishedGpus.map(toSupply),
+      supply: isComplete ? publishedGpus.map(toSupply) : undefined,
     }),
     refusals: refusalsIn(eventList),
     problems: problems.sort(),

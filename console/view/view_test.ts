@@ -328,3 +328,14 @@ test("viewPool() tells whose pods are refused because of their share", () => {
     { namespace: "team", kind: "ReplicaSet", name: "web", message: denied, lastSeen: TIME, count: 3 },
   ]);
 });
+
+test("viewPool() claims no shortage and no disagreement where it cannot see all slices and claims", () => {
+  const objects = {
+    claims: [claim("big", { units: 100 }), claim("train", { held: [["bitfusion-0/a", 50]] })],
+    pods: [pod("big")],
+  };
+  expect(viewPool(objects)).toMatchObject({ problems: [], queue: [{ pod: "big", reasons: [] }] });
+  const slices = [slice("bitfusion-0", [device("a", "s:1")])];
+  expect(viewPool({ ...objects, slices, lacksClaims: true }).queue[0]?.reasons).toEqual([]);
+  expect(viewPool({ ...objects, slices }).queue[0]?.reasons).toEqual(["needs 100 % of one GPU; the freest has 50 %"]);
+});

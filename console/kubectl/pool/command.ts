@@ -21,7 +21,13 @@ A unit is one percent of one GPU. Free units are those that new pods can get now
       { read: { request, insteadOfAll: namespace }, output, watch },
       {
         table: (view, state, wide) =>
-          poolTable(view, { terminal: context.terminal, now: context.now(), wide, claims: knowledgeOfClaims(state) }),
+          poolTable(view, {
+            terminal: context.terminal,
+            now: context.now(),
+            wide,
+            claims: knowledgeOfClaims(state),
+            hasSlices: state.objects.slices !== undefined,
+          }),
         document: ({ servers, totals, problems }) => ({ kind: "Pool", totals, servers, problems }),
         names: ({ servers }) => servers.flatMap(({ gpus }) => gpus.map(({ id }) => `gpu/${id}`)),
       },

@@ -14,6 +14,8 @@ export interface PoolTableOptions {
   wide: boolean;
   /** What of the claims could be read. Without them, nobody knows what is held. */
   claims: Knowledge;
+  /** Whether the slices could be read, which say what GPUs there are. Default: they could. */
+  hasSlices?: boolean;
 }
 
 /** Whether all claims could be read, some or none. */
@@ -38,7 +40,8 @@ export function poolTable({ servers, totals }: PoolView, options: PoolTableOptio
   return `${summary(totals, options)}\n\n${formatTable(columns, rows)}`;
 }
 
-function summary(totals: PoolView["totals"], { claims }: PoolTableOptions): string {
+function summary(totals: PoolView["totals"], { claims, hasSlices = true }: PoolTableOptions): string {
+  if (!hasSlices) return "The GPUs of the pool are not known, only those that pods hold";
   const { gpus, servers, totalUnits, heldUnits, freeUnits, blockedUnits } = totals;
   const what = `${count(gpus, "GPU")} on ${count(servers, "server")}`;
   if (claims === "none") return `${what}: ${totalUnits} units; how many are held is not known`;
