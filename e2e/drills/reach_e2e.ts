@@ -94,7 +94,7 @@ scenario(
     const command = ["sleep", "3600"];
     await setNodeEnvironment("SLOW_ROUND_TRIP=0.001"); // no path is that fast
     try {
-      await apply(sharePod({ namespace, name: "holder", num: 1, percent: 30, filter, node: NODE_A, command }));
+      await apply(sharePod({ namespace, name: "holder", num: 1, percent: 30, filter, node: NODE_B, command }));
       await kubectl("wait", ...inNamespace, "pod/holder", "--for=condition=Ready", "--timeout=120s");
       const selector = "--field-selector=involvedObject.name=holder,reason=SlowRoundTrip";
       const events = async () =>
@@ -104,10 +104,10 @@ scenario(
       expect((await events())[0]?.message).toMatch(
         /^The round trip to pool server bitfusion-pool-b:56001 takes [\d.]+ ms, more than the 0.001 ms of SLOW_ROUND_TRIP: /,
       );
-      expect(await measuredServers(NODE_A)).toEqual([server]);
-      expect(await measuredServers(NODE_B)).toEqual([]);
+      expect(await measuredServers(NODE_B)).toEqual([server]);
+      expect(await measuredServers(NODE_A)).toEqual([]);
       await kubectl("delete", ...inNamespace, "pod/holder", "--now");
-      await waitFor("the end of the measurements", async () => (await measuredServers(NODE_A)).length === 0);
+      await waitFor("the end of the measurements", async () => (await measuredServers(NODE_B)).length === 0);
     } finally {
       await setNodeEnvironment("SLOW_ROUND_TRIP-");
     }
