@@ -52,11 +52,21 @@ function volume(name: string, path: string, readOnly: boolean): object {
   return { name, hostPath: path, mountPath: path, readOnly, pathType: "DirectoryOrCreate" };
 }
 
-/** Makes each node record the connections of its pods, until it restarts. */
+/** Records connections, also after a restart of the node. The buffer, in bytes, holds the events of a burst. */
+const CONNECTION_UNIT = `[Service]
+ExecStart=conntrack -E -e NEW -o timestamp -b 8388608
+StandardOutput=append:${CONNECTION_LOG}
+StandardError=append:${CONNECTION_LOG}
+
+[Install]
+WantedBy=multi-user.target
+`;
+
+/** Makes each node record the connections of its pods. */
 export async function recordConnections(): Promise<void> {
-  // The buffer, in bytes, holds the events of a burst.
-  const record = `exec conntrack -E -e NEW -o timestamp -b 8388608 > ${CONNECTION_LOG} 2>&1`;
-  await Promise.all(NODES.map((node) => exec(["docker", "exec", "-d", node, "sh", "-c", record])));
+  const start = "cat > /etc/systemd/system/connections.service && systemctl enable --now connections";
+  const record = (node: string) => exec(["docker", "exec", "-i", node, "sh", "-c", start], { stdin: CONNECTION_UNIT });
+  await Promise.all(NODES.map(record));
 }
 
 /** The audit log of the API server: one JSON object per line. */
