@@ -2,8 +2,9 @@ import { expect } from "bun:test";
 import { CUDA } from "../cluster/images.ts";
 import { leasesOf } from "../records/pool_log.ts";
 import { cudaContainer, cudaPod, gpusOfLease, waitForGpus } from "../steps/cuda.ts";
-import { apply, kubectl, waitFor, waitForSuccess } from "../steps/kubectl.ts";
-import type { PodManifest } from "../steps/pods.ts";
+import { apply, kubectl, waitForSuccess } from "../steps/kubectl.ts";
+import { workload } from "../steps/pods.ts";
+import { podOf } from "../steps/running_pods.ts";
 import { scenario } from "../steps/scenario.ts";
 
 // Containers without a command, whose image has an entrypoint and a libcuda.so.1 of its own.
@@ -20,34 +21,6 @@ const WORKLOADS = [
   { kind: "StatefulSet", name: "store", num: 1, percent: 10 },
   { kind: "Job", name: "train", num: 2, percent: 5 },
 ] as const;
-
-/** A workload whose pods are as this one. */
-function workload(
-  kind: (typeof WORKLOADS)[number]["kind"],
-  { metadata: { annotations, ...metadata }, spec }: PodManifest,
-) {
-  const labels = { app: metadata.name };
-  const template = { metadata: { annotations, labels }, spec };
-  if (kind === "Job") return { apiVersion: "batch/v1", kind, metadata, spec: { template } };
-  const service = kind === "StatefulSet" ? { serviceName: metadata.name } : {};
-  const running = { ...template, spec: { ...spec, restartPolicy: "Always" } };
-  return {
-    apiVersion: "apps/v1",
-    kind,
-    metadata,
-    spec: { ...service, selector: { matchLabels: labels }, template: running },
-  };
-}
-
-/** The name of the pod of a workload, once it has been created. */
-async function podOf(namespace: string, name: string): Promise<string> {
-  let pod = "";
-  await waitFor(`the pod of ${name}`, async () => {
-    pod = (await kubectl("get", "pods", "-n", namespace, "-l", `app=${name}`, "-o", "name")).trim();
-    return pod !== "";
-  });
-  return pod.replace("pod/", "");
-}
 
 scenario.concurrent(
   "a Deployment, a StatefulSet and a Job reach exactly their own GPUs, in a restricted namespace",

@@ -129,3 +129,21 @@ export function sharePod({
 }: SharePodOptions): PodManifest {
   return pod({ mode: "yes", containers: [{ name: "main", command, resources: share(num, percent) }], ...rest });
 }
+
+/** A workload whose pods are as this one, with the label `app`. Those of a Job must end, and those of the others always run again. */
+export function workload(
+  kind: "Deployment" | "StatefulSet" | "Job",
+  { metadata: { annotations, ...metadata }, spec }: PodManifest,
+) {
+  const labels = { app: metadata.name };
+  const template = { metadata: { annotations, labels }, spec };
+  if (kind === "Job") return { apiVersion: "batch/v1", kind, metadata, spec: { template } };
+  const service = kind === "StatefulSet" ? { serviceName: metadata.name } : {};
+  const running = { ...template, spec: { ...spec, restartPolicy: "Always" } };
+  return {
+    apiVersion: "apps/v1",
+    kind,
+    metadata,
+    spec: { ...service, selector: { matchLabels: labels }, template: running },
+  };
+}

@@ -1,6 +1,6 @@
 import { expect } from "bun:test";
 import { exec } from "./exec.ts";
-import { apply, get, kubectl } from "./kubectl.ts";
+import { apply, get, kubectl, waitFor } from "./kubectl.ts";
 import { sharePod } from "./pods.ts";
 
 const KEEP_RUNNING = ["sleep", "3600"];
@@ -26,6 +26,16 @@ export interface StartedPod {
 export async function startPod({ namespace, name, node }: StartedPod): Promise<void> {
   await apply(sharePod({ namespace, name, num: 1, percent: 5, command: KEEP_RUNNING, ...(node ? { node } : {}) }));
   await kubectl("wait", "-n", namespace, `pod/${name}`, "--for=condition=Ready", "--timeout=120s");
+}
+
+/** The name of the pod of a workload, once it has been created. */
+export async function podOf(namespace: string, name: string): Promise<string> {
+  let pod = "";
+  await waitFor(`the pod of ${name}`, async () => {
+    pod = (await kubectl("get", "pods", "-n", namespace, "-l", `app=${name}`, "-o", "name")).trim();
+    return pod !== "";
+  });
+  return pod.replace("pod/", "");
 }
 
 /** The published GPUs. */
