@@ -31,7 +31,7 @@ const BOTH_GPUS_OF_A = { num: 2, percent: 100, filter: `server.hostname=${SERVER
 const KEEP_RUNNING = ["sleep", "3600"];
 const OUT_OF_SERVICE = "node.kubernetes.io/out-of-service";
 
-/** Longest time from the end of a pod until the next one runs with its GPU, in ms. The kubelet repeats a failed Prepare after 10 s and more. */
+/** Longest time from the end of a pod until the next one runs with its GPU, in ms. The kubelet repeats a failed Prepare after 60 to 90 s. */
 const HANDOVER = 10_000;
 
 /** Waits until the pods of an ended one is ready. Returns how long that took, in ms. */

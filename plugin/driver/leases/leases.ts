@@ -14,7 +14,7 @@ import { CALL_TIMEOUT, type GpuLocation, type LocateOptions, locateGpus } from "
 
 /**
  * How long units that are not free are asked for again, in ms. The scheduler has given them to this claim, so the controller is about to end a lease of
- * the claim that had them before. The kubelet would try again only after 10 s and more.
+ * the claim that had them before. The kubelet would try again only after 60 to 90 s.
  */
 const PATIENCE = 5000;
 
