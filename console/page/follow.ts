@@ -28,11 +28,8 @@ export interface PagePool {
   run(signal: AbortSignal): Promise<void>;
 }
 
-/** Shortest time between two views, in ms. */
+/** Shortest pause after a view, in ms. It lasts as long as the view took, if that is more: the program uses half a core at most. */
 const MIN_PAUSE = 100;
-
-/** The most of its time that the program spends on views: one part in this many. */
-const LEISURE = 4;
 
 export function createPagePool({ request, log, onState }: PagePoolOptions): PagePool {
   const history = createHistory();
@@ -62,7 +59,7 @@ export function createPagePool({ request, log, onState }: PagePoolOptions): Page
       state = next;
       view = viewPool(next.objects);
       show(Date.now());
-      const pause = Math.max(MIN_PAUSE, (performance.now() - start) * LEISURE);
+      const pause = Math.max(MIN_PAUSE, performance.now() - start);
       await sleep(pause, undefined, { signal }).catch(() => {}); // rejects only when aborted
     }
   }

@@ -49,7 +49,9 @@ export function createGrid({ model, onChoose }: GridOptions): Grid {
   const rows = new Map<string, Row>();
   const cells = new Map<string, Cell>();
   let query = "";
+  /** The cell that Tab reaches: the first one, until a user chooses another. */
   let entry: HTMLElement | undefined;
+  let isChosen = false;
 
   function rowOf(server: string): Row {
     const known = rows.get(server);
@@ -78,7 +80,6 @@ export function createGrid({ model, onChoose }: GridOptions): Grid {
     const row = rowOf(gpu.server);
     row.gpus.add(key);
     insertSorted(row.cells, element, cell.sortKey);
-    if (!entry) setEntry(element);
     return cell;
   }
 
@@ -87,7 +88,7 @@ export function createGrid({ model, onChoose }: GridOptions): Grid {
     if (!cell) return;
     cells.delete(key);
     cell.element.remove();
-    if (cell.element === entry) setEntry(cells.values().next().value?.element);
+    if (cell.element === entry) isChosen = false;
     rows.get(cell.server)?.gpus.delete(key);
   }
 
@@ -108,8 +109,7 @@ export function createGrid({ model, onChoose }: GridOptions): Grid {
       return segment;
     });
     bar.replaceChildren(...segments);
-    const state = STATES[gpu.state];
-    setText(label, state === undefined ? `${gpu.held} %` : `${gpu.held} % · ${state}`);
+    setText(label, labelOf(gpu));
     element.setAttribute("aria-label", describe(gpu));
   }
 
@@ -136,8 +136,8 @@ export function createGrid({ model, onChoose }: GridOptions): Grid {
     }
     const shown = query === "" ? rows.size : [...rows.values()].filter(({ element }) => !element.hidden).length;
     setText(count, query === "" ? String(rows.size) : `${shown} of ${rows.size}`);
-    if (entry?.closest<HTMLElement>(".row")?.hidden)
-      setEntry(find<HTMLElement>("#grid").querySelector<HTMLElement>(VISIBLE) ?? undefined);
+    const isHidden = entry?.closest<HTMLElement>(".row")?.hidden;
+    if (!isChosen || isHidden) setEntry(grid.querySelector<HTMLElement>(VISIBLE) ?? undefined);
   }
 
   function matches(server: string, row: Row): boolean {
@@ -161,16 +161,21 @@ export function createGrid({ model, onChoose }: GridOptions): Grid {
     entry = element;
   }
 
+  function choose(element: HTMLElement): void {
+    isChosen = true;
+    setEntry(element);
+  }
+
   function moveTo(element: HTMLElement | undefined | null): void {
     if (!element) return;
-    setEntry(element);
+    choose(element);
     element.focus();
   }
 
   grid.addEventListener("click", ({ target }) => {
     const cell = (target as Element).closest<HTMLElement>(".gpu");
     if (!cell) return;
-    setEntry(cell);
+    choose(cell);
     onChoose(cell.dataset.key ?? "");
   });
   grid.addEventListener("keydown", (event) => {
@@ -244,14 +249,16 @@ function shownRow(row: HTMLElement, direction: "nextElementSibling" | "previousE
 }
 
 /** What a screen reader says about a GPU. */
-function describe({ id, model, held, total, state, shares }: GpuRow): string {
-  const holders = shares.map(({ namespace, pod, claim, units }) => `${namespace}/${pod || claim} ${units} %`);
-  return [
-    `${id}, ${model}`,
-    `${held} of ${total} units held`,
-    ...(STATES[state] === undefined ? [] : [STATES[state]]),
-    ...(holders.length > 0 ? [`by ${holders.join(", ")}`] : []),
-  ].join("; ");
+function describe(gpu: GpuRow): string {
+  const holders = gpu.shares.map(({ namespace, pod, claim, units }) => `${namespace}/${pod || claim} ${units} %`);
+  const held = holders.length > 0 ? `held by ${holders.join(", ")}` : "held by nobody";
+  return `${gpu.id}, ${gpu.model}; ${labelOf(gpu)}; ${held}`;
+}
+
+/** What is written on a GPU. */
+function labelOf({ held, state }: GpuRow): string {
+  const problem = STATES[state];
+  return problem === undefined ? `${held} %` : `${held} % · ${problem}`;
 }
 
 /** Inserts an element where its sort key belongs. Most are inserted at the end. */
