@@ -8,6 +8,7 @@ import packageJson from "../package.json";
 import { CREATE_SECRET, CREATE_TOKEN, DELETE, INSTALL, REMOVE_COPIES, ROLLOUT, WITHDRAW } from "./cluster/commands.ts";
 import { IMAGES } from "./cluster/images.ts";
 import { SERVERS } from "./cluster/pool.ts";
+import { KUEUE_VERSION } from "./kueue/image.ts";
 
 const readme = await readFile("README.md", "utf8");
 const guides = await Promise.all([...new Glob("docs/*.md").scanSync()].map((path) => readFile(path, "utf8")));
@@ -40,6 +41,12 @@ test("README builds the images and starts the pool servers of the cluster tests"
       `docker run -d --network kind --user "$(id -u):$(id -g)" -v "$PWD/kind:/etc/bitfusion:ro" --name ${name} -e CONFIG_FILE=/etc/bitfusion/${configuration} bitfusion-server:0.1.0`,
     );
   }
+});
+
+test("docs/kueue.md installs the release of Kueue that the cluster tests build", async () => {
+  const guide = await readFile("docs/kueue.md", "utf8");
+  expect(guide).toContain(`/kueue/releases/download/${KUEUE_VERSION}/`);
+  expect(guide).toContain(`Kueue ${KUEUE_VERSION.slice(1)} `);
 });
 
 test.each([...new Set([readme, ...guides].flatMap(commandsIn))])("documented command exists: %s", (command) => {
