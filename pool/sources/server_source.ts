@@ -30,7 +30,7 @@ export interface ServerSourceOptions {
 const FIRST_STATE_TIMEOUT = 2000;
 
 /** Handshakes take processor time: with more at once, none would be ready in time where a thousand servers are dialed. */
-const DIALS = { count: 32, longest: 500 };
+const DIALS = { count: 32, longest: FIRST_STATE_TIMEOUT };
 
 /**
  * Creates a source for the state of one server. With an identity, it watches the GPUs of the server over
