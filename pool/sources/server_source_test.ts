@@ -17,7 +17,7 @@ import { createWatchedServers } from "./watched_servers.ts";
 const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };
 
 /** Follows the server at an address until disposal. */
-function follow(address: string, interval = 300, log = silentLog) {
+function follow(address: string, interval = 600, log = silentLog) {
   const stop = new AbortController();
   const states = createServerSource({ ...TEST_IDENTITY, interval, log })(address, stop.signal)[Symbol.asyncIterator]();
   return {
@@ -235,6 +235,7 @@ test.concurrent("createServerSource() yields a server that hangs as unreachable 
     const tls = ${JSON.stringify(TEST_SERVER)};
     console.log(JSON.stringify({ port: (await startInventoryServer({ tls })).port }));`;
   await using child = Bun.spawn([process.execPath, "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+  using _killed = { [Symbol.dispose]: () => child.kill("SIGKILL") }; // a stopped process does not end by SIGTERM
   const address = `127.0.0.1:${await portOf(child.stdout)}`;
   await using server = follow(address);
   const state = await server.until(({ gpus }) => gpus !== undefined);
@@ -268,7 +269,7 @@ test.concurrent("createServerSource() reports the round-trip time of each connec
 test.concurrent("createServerSource() lends the connection of a watch to other calls, until the watch ends", async () => {
   const server = await startInventoryServer({ gpus: 2 });
   const watched = createWatchedServers();
-  const source = createServerSource({ ...TEST_IDENTITY, interval: 300, log: silentLog, watched });
+  const source = createServerSource({ ...TEST_IDENTITY, interval: 3000, log: silentLog, watched });
   for await (const { failing } of source(server.address, AbortSignal.timeout(4000))) {
     if (failing) break;
     const { inventory } = (await watched.client(server.address)?.getInventory({})) ?? {};
