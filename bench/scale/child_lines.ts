@@ -5,7 +5,7 @@ export interface LineProcess extends AsyncDisposable {
   ask<T>(line?: string): Promise<T>;
   /** Returns the next line that the process writes. */
   next<T>(): Promise<T>;
-  signal(name: "SIGKILL" | "SIGSTOP"): void;
+  signal(name: "SIGKILL" | "SIGSTOP" | "SIGCONT"): void;
 }
 
 /** Starts `bun FILE`. */
@@ -33,7 +33,11 @@ export function startLineProcess(file: string): LineProcess {
   };
 }
 
-async function* readLines(stream: ReadableStream<Uint8Array<ArrayBuffer>>, file: string): AsyncGenerator<string, void> {
+/** Yields the complete lines of a stream. @throws {Error} if it ends within a line. */
+export async function* readLines(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  file: string,
+): AsyncGenerator<string, void> {
   let rest = "";
   for await (const text of stream.pipeThrough(new TextDecoderStream())) {
     const lines = (rest + text).split("\n");

@@ -4,10 +4,11 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { kubeconfigOf } from "../../kubernetes/simulated/api_server.ts";
 import { writeTestToken } from "../../pool/token/testing.ts";
+import { createLatest } from "../../program/latest.ts";
 import { compile } from "../../program/processes/compile.ts";
 import { cpuTime, residentMemory } from "../common/process_usage.ts";
 import type { ApiAddress } from "./api_process.ts";
-import { startLineProcess } from "./child_lines.ts";
+import { readLines, startLineProcess } from "./child_lines.ts";
 import { type ServerGroup, startSimulatedPool } from "./simulated_pool.ts";
 import { createSliceRecord, type SliceRecord } from "./slice_record.ts";
 
@@ -19,6 +20,8 @@ const INTERVAL = 10;
 const SETTLE = 10_000;
 /** How long the controller is measured at rest, in ms. */
 const REST = 60_000;
+/** How long the controller may take to know all servers, in ms. */
+const TIMEOUT = 120_000;
 /** As in controller/deploy/deployment.yaml. */
 const MEMORY_LIMIT = 512 * 2 ** 20;
 /** Limits with 1,000 servers: share of a core, bytes. */
@@ -80,9 +83,9 @@ async function benchSize(servers: number, files: ScaleFiles): Promise<Record<str
     await controller.exited;
     startedAt = Date.now();
     controller = await start();
-    await controller.leading;
-    await sleep(SETTLE);
-    await record.update();
+    await controller.follows(servers);
+    rows.push(["restart to all servers known", seconds(Date.now() - startedAt)]);
+    await record.settle(SETTLE);
     rows.push(["writes after a restart", String(record.writes.length - known)]);
 
     const [closed, silent] = pool.single;
@@ -91,6 +94,7 @@ async function benchSize(servers: number, files: ScaleFiles): Promise<Record<str
     const [closedRack, silentRack] = pool.racks;
     rows.push(["a tenth of the servers ended", await measureDeath(record, closedRack, "SIGKILL")]);
     rows.push(["a tenth of the servers silent", await measureDeath(record, silentRack, "SIGSTOP")]);
+    rows.push(["the same servers answer again", await measureDeath(record, silentRack, "SIGCONT")]);
     rows.push(["RSS at the end", `${((await residentMemory(controller.pid)) / 1e6).toFixed(0)} MB`]);
   } finally {
     controller.kill("SIGKILL");
@@ -99,18 +103,18 @@ async function benchSize(servers: number, files: ScaleFiles): Promise<Record<str
   return rows.map(([what, value]) => ({ "": what, [`${servers} servers`]: value }));
 }
 
-/** Lets the servers of a group die, and returns when the last of their GPUs had its taint, and how often slices were written. */
+/** Lets the servers of a group die, or continue, and returns when the last of their GPUs had, or had lost, its taint, and how often slices were written. */
 async function measureDeath(
   record: SliceRecord,
   { hostnames, process }: ServerGroup,
-  signal: "SIGKILL" | "SIGSTOP",
+  signal: "SIGKILL" | "SIGSTOP" | "SIGCONT",
 ): Promise<string> {
   const known = record.writes.length;
   const slices = record.slicesOf(hostnames);
   const at = Date.now();
   process.signal(signal);
-  const isTainted = () => record.count(hostnames).tainted === hostnames.length * GPUS_PER_SERVER;
-  const taintedAt = await record.waitFor("the taints", isTainted);
+  const expected = signal === "SIGCONT" ? 0 : hostnames.length * GPUS_PER_SERVER;
+  const taintedAt = await record.waitFor("the taints", () => record.count(hostnames).tainted === expected);
   await record.settle((INTERVAL * 1000) / 2);
   const time = (taintedAt - at) / (2 * INTERVAL * 1000);
   const writes = record.writes.length - known;
@@ -126,8 +130,8 @@ async function describeWrites(record: SliceRecord): Promise<string> {
 interface ControllerProcess {
   readonly pid: number;
   readonly exited: Promise<number>;
-  /** Resolves once it leads. */
-  readonly leading: Promise<void>;
+  /** Resolves once this number of servers is reachable. */
+  follows(servers: number): Promise<void>;
   kill(signal: NodeJS.Signals): void;
 }
 
@@ -148,18 +152,22 @@ async function startController(
     },
     stdio: ["ignore", "pipe", "inherit"],
   });
-  const leading = Promise.withResolvers<void>();
+  const reachable = createLatest(0);
   const readLog = async () => {
-    const decoder = new TextDecoder();
-    for await (const chunk of child.stdout) {
-      const text = decoder.decode(chunk, { stream: true });
-      if (text.includes('"Leading"')) leading.resolve();
+    for await (const line of readLines(child.stdout, "the controller")) {
+      if (line.includes('"Pool server is reachable"')) reachable.set((reachable.current ?? 0) + 1);
     }
-    leading.reject(new Error("The controller ended"));
   };
-  leading.promise.catch(() => {}); // awaited by those who need it
-  void readLog();
-  return { pid: child.pid, exited: child.exited, leading: leading.promise, kill: (signal) => child.kill(signal) };
+  void readLog().catch(() => {}); // it was killed within a line
+  return {
+    pid: child.pid,
+    exited: child.exited,
+    async follows(servers) {
+      for await (const count of reachable.changes(AbortSignal.timeout(TIMEOUT))) if (count >= servers) return;
+      throw new Error(`Waited ${TIMEOUT / 1000} s for ${servers} servers: ${reachable.current} are reachable`);
+    },
+    kill: (signal) => child.kill(signal),
+  };
 }
 
 /** Returns the largest resident memory that a process ever had, in bytes. */

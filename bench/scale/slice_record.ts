@@ -38,6 +38,14 @@ export function createSliceRecord(api: LineProcess): SliceRecord {
     }
   }
 
+  function count(hostnames?: readonly string[]): ReturnType<SliceRecord["count"]> {
+    const names = hostnames && new Set(hostnames);
+    const devices = [...slices.values()]
+      .flatMap((slice) => slice.devices)
+      .filter(({ hostname }) => names?.has(hostname) ?? true);
+    return { devices: devices.length, tainted: devices.filter(({ isTainted }) => isTainted).length };
+  }
+
   return {
     writes,
     slices,
@@ -50,7 +58,8 @@ export function createSliceRecord(api: LineProcess): SliceRecord {
         await update();
         if (isMet()) return writes.at(-1)?.at ?? Number.NaN;
       }
-      throw new Error(`Waited ${timeout / 1000} s for ${what}`);
+      const state = JSON.stringify({ slices: slices.size, writes: writes.length, ...count(), requests });
+      throw new Error(`Waited ${timeout / 1000} s for ${what}: ${state}`);
     },
     async settle(quiet) {
       for (let before = -1; before !== writes.length; await update()) {
@@ -58,13 +67,7 @@ export function createSliceRecord(api: LineProcess): SliceRecord {
         await sleep(quiet);
       }
     },
-    count(hostnames) {
-      const names = hostnames && new Set(hostnames);
-      const devices = [...slices.values()]
-        .flatMap((slice) => slice.devices)
-        .filter(({ hostname }) => names?.has(hostname) ?? true);
-      return { devices: devices.length, tainted: devices.filter(({ isTainted }) => isTainted).length };
-    },
+    count,
     slicesOf(hostnames) {
       const names = new Set(hostnames);
       return [...slices.values()].filter(({ devices }) => devices.some(({ hostname }) => names.has(hostname))).length;
