@@ -1,4 +1,4 @@
-import { parseQuantity } from "../kubernetes/objects/quantity.ts";
+import { parseQuantity } from "../kubernetes/formats/quantity.ts";
 import type { DeviceAllocation, DeviceRequest, ResourceClaim } from "../kubernetes/objects/resource_claim.ts";
 import type { Device, ResourceSlice } from "../kubernetes/objects/resource_slice.ts";
 

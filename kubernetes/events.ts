@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { escapeControls } from "../program/text/quote.ts";
 import { isStatus } from "./error.ts";
-import { formatTime } from "./objects/time.ts";
+import { formatTime } from "./formats/time.ts";
 import type { KubernetesRequest } from "./request.ts";
 
 export interface EventRecorderOptions {

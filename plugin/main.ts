@@ -9,10 +9,10 @@ import { serveProbes } from "../program/http/probes.ts";
 import { createLatest } from "../program/latest.ts";
 import { collectProcessMetrics } from "../program/process_metrics.ts";
 import { runProgram } from "../program/run.ts";
-import { createDevicePlugin } from "./device_plugin.ts";
 import type { Driver, DriverOptions } from "./driver/driver.ts";
-import { forgetLeftoverUnits } from "./held_units.ts";
 import { readSettings } from "./settings.ts";
+import { createDevicePlugin } from "./units/device_plugin.ts";
+import { forgetLeftoverUnits } from "./units/held_units.ts";
 
 /** The token of the service account of a pod. */
 const TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token";

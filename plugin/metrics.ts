@@ -1,7 +1,7 @@
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
-import { countUnits, type UnitList } from "./devices.ts";
-import type { HeldUnits } from "./held_units.ts";
 import { createRoundTrips, type RoundTrips } from "./round_trips.ts";
+import { countUnits, type UnitList } from "./units/devices.ts";
+import type { HeldUnits } from "./units/held_units.ts";
 
 /** The metrics that the device plugin sets. */
 export interface PluginMetrics {

@@ -14,7 +14,7 @@ import {
   seconds,
   setting,
 } from "../program/environment.ts";
-import type { PoolPart } from "./devices.ts";
+import type { PoolPart } from "./units/devices.ts";
 
 export interface PluginSettings {
   readonly socketName: string;

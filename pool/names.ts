@@ -1,4 +1,4 @@
-import { isDnsSubdomain } from "../kubernetes/objects/dns.ts";
+import { isDnsSubdomain } from "../kubernetes/formats/dns.ts";
 
 /** Whether a text can be the name of an object in Kubernetes: a DNS subdomain. */
 export function isObjectName(text: string): boolean {

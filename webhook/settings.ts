@@ -1,6 +1,6 @@
 import * as v from "valibot";
-import { isDnsSubdomain } from "../kubernetes/objects/dns.ts";
-import { gpuMemory } from "../kubernetes/objects/gpu_memory.ts";
+import { isDnsSubdomain } from "../kubernetes/formats/dns.ts";
+import { gpuMemory } from "../kubernetes/formats/gpu_memory.ts";
 import { allocation } from "../pool/allocation/allocation.ts";
 import { POOL_TOKEN } from "../pool/servers/pool_settings.ts";
 import { poolServers } from "../pool/servers/server_entry.ts";

@@ -1,6 +1,6 @@
 import { mkdtemp } from "node:fs/promises";
 import { join } from "node:path";
-import { listUnits, unitIds } from "../../plugin/devices.ts";
+import { listUnits, unitIds } from "../../plugin/units/devices.ts";
 import { startInventoryServer } from "../../pool/sources/testing.ts";
 import { writeTestToken } from "../../pool/token/testing.ts";
 import { cpuTime, residentMemory } from "../common/process_usage.ts";

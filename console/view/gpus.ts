@@ -1,5 +1,5 @@
+import { parseInteger } from "../../kubernetes/formats/quantity.ts";
 import { appliesTo, type DeviceTaintRule } from "../../kubernetes/objects/device_taint_rule.ts";
-import { parseInteger } from "../../kubernetes/objects/quantity.ts";
 import type { Device, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import { attributesOfDevice, type DeviceAttributes } from "../../pool/attributes.ts";
 import { deviceKey } from "../../pool/claims/device_key.ts";

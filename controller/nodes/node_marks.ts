@@ -1,6 +1,6 @@
 import { ignoreStatus } from "../../kubernetes/error.ts";
+import { parseQuantity } from "../../kubernetes/formats/quantity.ts";
 import { NODES, type Node } from "../../kubernetes/objects/node.ts";
-import { parseQuantity } from "../../kubernetes/objects/quantity.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
 import { READY_NODE_LABEL, RESOURCE_NAME } from "../../pool/driver.ts";
 

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
+import { parseQuantity } from "../../kubernetes/formats/quantity.ts";
 import { containsFields } from "../../kubernetes/objects/contains_fields.ts";
 import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
-import { parseQuantity } from "../../kubernetes/objects/quantity.ts";
 import type { Device, DeviceCapacity, ResourceSlice } from "../../kubernetes/objects/resource_slice.ts";
 import { DRIVER, POOL_GPUS_ANNOTATION } from "../../pool/driver.ts";
 import { formatSelection } from "./node_selection.ts";

@@ -1,5 +1,5 @@
+import { formatTime } from "../../kubernetes/formats/time.ts";
 import type { Device, DeviceTaint } from "../../kubernetes/objects/resource_slice.ts";
-import { formatTime } from "../../kubernetes/objects/time.ts";
 import { GONE_TAINT } from "../../pool/driver.ts";
 
 /** Why new pods must not get a GPU. */

@@ -1,9 +1,9 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parse } from "yaml";
+import { formatTime } from "../../kubernetes/formats/time.ts";
 import { PODS, type Pod, podPath } from "../../kubernetes/objects/pod.ts";
 import type { DeviceAllocation, ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
-import { formatTime } from "../../kubernetes/objects/time.ts";
 import { claimOf } from "../../kubernetes/simulated/pods.ts";
 import { admit } from "../cluster/admission.ts";
 import { waitFor } from "../wait_for.ts";

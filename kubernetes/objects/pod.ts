@@ -1,7 +1,7 @@
+import { parseInteger } from "../formats/quantity.ts";
 import type { ApiObject } from "../watch.ts";
 import type { NodeSelector } from "./node_selector.ts";
 import type { OwnerReference } from "./owner_reference.ts";
-import { parseInteger } from "./quantity.ts";
 
 /** Path of the collection of all pods. */
 export const PODS = "/api/v1/pods";

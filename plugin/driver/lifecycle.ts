@@ -10,8 +10,8 @@ import { DRAResourceHealth } from "../../proto/gen/drahealth/v1/api_pb.ts";
 import { DRAResourceHealth as DRAResourceHealthOf136 } from "../../proto/gen/drahealth/v1alpha1/api_pb.ts";
 import { Registration } from "../../proto/gen/pluginregistration/v1/api_pb.ts";
 import { assertNotDeleted, createFileWatch, type FileWatch, fileIdentity } from "../file_watch.ts";
-import { checkSocketDirectory, removeStaleSockets, uniqueSocketName } from "../plugin_sockets.ts";
-import { keepRegistered } from "../registration_loop.ts";
+import { checkSocketDirectory, removeStaleSockets, uniqueSocketName } from "../units/plugin_sockets.ts";
+import { keepRegistered } from "../units/registration_loop.ts";
 import type { DriverMetrics } from "./metrics.ts";
 
 /**

@@ -1,4 +1,4 @@
-import { parseInteger } from "../../kubernetes/objects/quantity.ts";
+import { parseInteger } from "../../kubernetes/formats/quantity.ts";
 import type { DeviceAllocation, ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import { DRIVER } from "../driver.ts";
 import { UNITS_PER_GPU } from "../units.ts";

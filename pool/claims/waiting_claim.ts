@@ -1,5 +1,5 @@
+import { parseInteger } from "../../kubernetes/formats/quantity.ts";
 import type { OwnerReference } from "../../kubernetes/objects/owner_reference.ts";
-import { parseInteger } from "../../kubernetes/objects/quantity.ts";
 import type { ResourceClaim, ResourceClaimSpec } from "../../kubernetes/objects/resource_claim.ts";
 import { shorten } from "../../program/text/quote.ts";
 import { CLAIM_ANNOTATIONS, DEVICE_CLASS, MAX_FILTERS, SERVER_ATTRIBUTE } from "../driver.ts";

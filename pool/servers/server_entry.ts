@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import * as v from "valibot";
-import { isLabelKey, LABEL_VALUE } from "../../kubernetes/objects/label.ts";
+import { isLabelKey, LABEL_VALUE } from "../../kubernetes/formats/label.ts";
 import { EXPECTED_ADDRESS, isAddress } from "../address.ts";
 
 /** Labels of nodes, with their values. */

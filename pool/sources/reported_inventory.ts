@@ -1,7 +1,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import * as v from "valibot";
-import { LABEL_VALUE } from "../../kubernetes/objects/label.ts";
+import { LABEL_VALUE } from "../../kubernetes/formats/label.ts";
 import type { Logger } from "../../program/log/log.ts";
 import { describeIssue } from "../../program/text/describe_issue.ts";
 import { type Inventory as InventoryMessage, InventorySchema } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { gpuMemory } from "../../kubernetes/objects/gpu_memory.ts";
+import { gpuMemory } from "../../kubernetes/formats/gpu_memory.ts";
 import { DataPlaneBuild, DataPlaneName } from "../../pool/requests/data_plane.ts";
 import { setting } from "../../program/environment.ts";
 import { isLimiterVariable, LIMITS, type Limiter as LimiterConfiguration } from "./limiter.ts";

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { gpuMemory } from "../../kubernetes/objects/gpu_memory.ts";
+import { gpuMemory } from "../../kubernetes/formats/gpu_memory.ts";
 import { wholeNumber } from "../../program/configuration/fields.ts";
 import { setting } from "../../program/environment.ts";
 

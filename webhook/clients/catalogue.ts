@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path/posix";
 import * as v from "valibot";
-import { bytesOf } from "../../kubernetes/objects/quantity.ts";
+import { bytesOf } from "../../kubernetes/formats/quantity.ts";
 import { DataPlaneBuild, DataPlaneName } from "../../pool/requests/data_plane.ts";
 import { ConfigError } from "../../program/config_error.ts";
 import { parseFile } from "../../program/configuration/parse_file.ts";

@@ -1,4 +1,4 @@
-import { parseInteger } from "../../kubernetes/objects/quantity.ts";
+import { parseInteger } from "../../kubernetes/formats/quantity.ts";
 import type { Share } from "../../pool/share.ts";
 import { unitsOf } from "../../pool/units.ts";
 import { quote } from "../../program/text/quote.ts";

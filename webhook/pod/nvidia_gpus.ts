@@ -1,4 +1,4 @@
-import { parseInteger } from "../../kubernetes/objects/quantity.ts";
+import { parseInteger } from "../../kubernetes/formats/quantity.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
 import { quote } from "../../program/text/quote.ts";
 import { ANNOTATIONS, NVIDIA_GPU, SHARE_LIMITS, UNITS } from "./keys.ts";

@@ -1,4 +1,4 @@
-import { ONE, parseInteger, parseQuantity } from "../../kubernetes/objects/quantity.ts";
+import { ONE, parseInteger, parseQuantity } from "../../kubernetes/formats/quantity.ts";
 import { MAX_AMOUNT, type Share } from "../../pool/share.ts";
 import { UNITS_PER_GPU } from "../../pool/units.ts";
 import { quote } from "../../program/text/quote.ts";

@@ -1,5 +1,5 @@
+import { bytesOf, formatMebibytes } from "../../kubernetes/formats/quantity.ts";
 import { totalOfPod } from "../../kubernetes/objects/pod.ts";
-import { bytesOf, formatMebibytes } from "../../kubernetes/objects/quantity.ts";
 import type { CopiedClient } from "../clients/catalogue.ts";
 import { type Container, containersOf, type Pod } from "../pod/pod.ts";
 import { Refusal } from "../pod/refusal.ts";

@@ -1,4 +1,4 @@
-import { parseInteger } from "../../../kubernetes/objects/quantity.ts";
+import { parseInteger } from "../../../kubernetes/formats/quantity.ts";
 import type { KubernetesRequest } from "../../../kubernetes/request.ts";
 import { type ApiObject, listObjects } from "../../../kubernetes/watch.ts";
 import { RESOURCE_NAME } from "../../../pool/driver.ts";

@@ -1,4 +1,4 @@
-import { formatTime } from "../../../kubernetes/objects/time.ts";
+import { formatTime } from "../../../kubernetes/formats/time.ts";
 import type { HistoryRow, Rows } from "./wire.ts";
 
 /** Time between two samples, in ms. */

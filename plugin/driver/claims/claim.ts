@@ -1,5 +1,5 @@
+import { parseInteger } from "../../../kubernetes/formats/quantity.ts";
 import type { Pod } from "../../../kubernetes/objects/pod.ts";
-import { parseInteger } from "../../../kubernetes/objects/quantity.ts";
 import type { DeviceAllocation, ResourceClaim } from "../../../kubernetes/objects/resource_claim.ts";
 import type { ResourceSlice } from "../../../kubernetes/objects/resource_slice.ts";
 import { DRIVER } from "../../../pool/driver.ts";

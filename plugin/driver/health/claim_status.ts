@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
+import { formatTime } from "../../../kubernetes/formats/time.ts";
 import type { Condition, DeviceStatus, ResourceClaim } from "../../../kubernetes/objects/resource_claim.ts";
-import { formatTime } from "../../../kubernetes/objects/time.ts";
 import { DRIVER } from "../../../pool/driver.ts";
 import type { ClaimHealth } from "./lease_health.ts";
 import { type ShareHealth, sharesOf } from "./share_health.ts";

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { ConnectError } from "@connectrpc/connect";
-import { formatTime } from "../../../kubernetes/objects/time.ts";
+import { formatTime } from "../../../kubernetes/formats/time.ts";
 import { deviceName } from "../../../pool/device_name.ts";
 import type { Gpu } from "../../../pool/inventory.ts";
 import { type ClaimAllocation, MAX_RENEWALS } from "../../../pool/lease.ts";

@@ -1,5 +1,5 @@
+import { parseQuantity } from "../../../kubernetes/formats/quantity.ts";
 import { containsFields } from "../../../kubernetes/objects/contains_fields.ts";
-import { parseQuantity } from "../../../kubernetes/objects/quantity.ts";
 import type { CopiedClient } from "../../clients/catalogue.ts";
 import { memoize } from "../../fast/memoize.ts";
 import type { JsonObject } from "../../pod/json_object.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { parseQuantity } from "../../../kubernetes/objects/quantity.ts";
+import { parseQuantity } from "../../../kubernetes/formats/quantity.ts";
 import type { JsonObject } from "../../pod/json_object.ts";
 import type { Container } from "../../pod/pod.ts";
 import { gpu, injected, NUM, names, PERCENT, pod } from "../../testing.ts";

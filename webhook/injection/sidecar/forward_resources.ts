@@ -1,4 +1,4 @@
-import { parseQuantity } from "../../../kubernetes/objects/quantity.ts";
+import { parseQuantity } from "../../../kubernetes/formats/quantity.ts";
 import { containersOf, type Pod } from "../../pod/pod.ts";
 
 /**

@@ -7,14 +7,14 @@ import {
   type SimulatedKubelet,
   type SimulatedKubeletOptions,
   startSimulatedKubelet,
-} from "../kubernetes/simulated/kubelet.ts";
-import { createBackoff } from "../program/backoff.ts";
-import { createLatest } from "../program/latest.ts";
-import { silentLog } from "../program/testing.ts";
-import type { Device, RegisterRequest } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+} from "../../kubernetes/simulated/kubelet.ts";
+import { createBackoff } from "../../program/backoff.ts";
+import { createLatest } from "../../program/latest.ts";
+import { silentLog } from "../../program/testing.ts";
+import type { Device, RegisterRequest } from "../../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+import { createPluginMetrics } from "../metrics.ts";
 import { listUnits, type UnitList } from "./devices.ts";
 import { type LifecycleOptions, runLifecycle } from "./lifecycle.ts";
-import { createPluginMetrics } from "./metrics.ts";
 
 /*
  * The kubelet's rules for device plugins, from its source (pkg/kubelet/cm/devicemanager) and its own tests

@@ -1,6 +1,6 @@
-import { SHORT_NAME_LENGTH, shortName } from "../pool/device_name.ts";
-import type { Inventory, PoolServer } from "../pool/inventory.ts";
-import { UNITS_PER_GPU } from "../pool/units.ts";
+import { SHORT_NAME_LENGTH, shortName } from "../../pool/device_name.ts";
+import type { Inventory, PoolServer } from "../../pool/inventory.ts";
+import { UNITS_PER_GPU } from "../../pool/units.ts";
 
 /** The units of one GPU, as the plugin lists them to the kubelet. */
 export interface GpuUnits {

@@ -1,11 +1,11 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
-import type { Latest } from "../program/latest.ts";
-import type { Logger } from "../program/log/log.ts";
-import { type DevicePlugin, DevicePluginOptionsSchema } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+import type { Latest } from "../../program/latest.ts";
+import type { Logger } from "../../program/log/log.ts";
+import { type DevicePlugin, DevicePluginOptionsSchema } from "../../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+import type { PluginMetrics } from "../metrics.ts";
 import { countUnits, gpuOf, type UnitList } from "./devices.ts";
 import { encodeList } from "./encoding.ts";
-import type { PluginMetrics } from "./metrics.ts";
 
 export interface DevicePluginServiceOptions {
   /** The current list. Nothing is sent before there is one. */

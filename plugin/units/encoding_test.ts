@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import { ListAndWatchResponseSchema } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+import { ListAndWatchResponseSchema } from "../../proto/gen/deviceplugin/v1beta1/api_pb.ts";
 import { unitIds } from "./devices.ts";
 import { encodeList } from "./encoding.ts";
 

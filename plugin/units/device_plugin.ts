@@ -1,15 +1,15 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Registry } from "prom-client";
-import { createPoolSource } from "../pool/sources/pool_source.ts";
-import { staticSource } from "../pool/sources/static_source.ts";
-import type { Token } from "../pool/token/token.ts";
-import { createLatest, type Latest } from "../program/latest.ts";
-import { type Logger, messageOf } from "../program/log/log.ts";
+import { createPoolSource } from "../../pool/sources/pool_source.ts";
+import { staticSource } from "../../pool/sources/static_source.ts";
+import type { Token } from "../../pool/token/token.ts";
+import { createLatest, type Latest } from "../../program/latest.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
+import { createPluginMetrics } from "../metrics.ts";
+import type { PluginSettings } from "../settings.ts";
 import { listUnits, type UnitList } from "./devices.ts";
 import { readHeldUnits } from "./held_units.ts";
 import { runLifecycle } from "./lifecycle.ts";
-import { createPluginMetrics } from "./metrics.ts";
-import type { PluginSettings } from "./settings.ts";
 
 /** A part of the program. */
 export interface DevicePlugin {

@@ -1,9 +1,9 @@
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createClient } from "@connectrpc/connect";
-import { connectUnix } from "../grpc/client.ts";
-import { type Logger, messageOf } from "../program/log/log.ts";
-import { PodResourcesLister } from "../proto/gen/podresources/v1/api_pb.ts";
+import { connectUnix } from "../../grpc/client.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
+import { PodResourcesLister } from "../../proto/gen/podresources/v1/api_pb.ts";
 
 /** The units that one container holds. */
 export interface HeldUnits {

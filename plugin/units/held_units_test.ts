@@ -3,9 +3,9 @@ import { mkdtempDisposable } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { serveGrpc } from "../grpc/server.ts";
-import { createRecordingLog } from "../program/testing.ts";
-import { type ContainerResourcesSchema, PodResourcesLister } from "../proto/gen/podresources/v1/api_pb.ts";
+import { serveGrpc } from "../../grpc/server.ts";
+import { createRecordingLog } from "../../program/testing.ts";
+import { type ContainerResourcesSchema, PodResourcesLister } from "../../proto/gen/podresources/v1/api_pb.ts";
 import { forgetLeftoverUnits, readHeldUnits } from "./held_units.ts";
 
 const RESOURCE = "bitfusion.io/gpu";

@@ -1,7 +1,7 @@
 import { readdir, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { ConfigError } from "../program/config_error.ts";
+import { ConfigError } from "../../program/config_error.ts";
 
 /** Longest path of a unix socket in bytes: sizeof(sun_path) without the final NUL (unix(7)). */
 const MAX_SOCKET_PATH = 107;

@@ -1,6 +1,6 @@
 import { create, type UnknownField } from "@bufbuild/protobuf";
 import { WireType } from "@bufbuild/protobuf/wire";
-import { type ListAndWatchResponse, ListAndWatchResponseSchema } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+import { type ListAndWatchResponse, ListAndWatchResponseSchema } from "../../proto/gen/deviceplugin/v1beta1/api_pb.ts";
 import { type GpuUnits, unitIds } from "./devices.ts";
 
 /**

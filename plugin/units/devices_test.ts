@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { create, toBinary } from "@bufbuild/protobuf";
-import type { Gpu, PoolServer } from "../pool/inventory.ts";
-import { ListAndWatchResponseSchema } from "../proto/gen/deviceplugin/v1beta1/api_pb.ts";
+import type { Gpu, PoolServer } from "../../pool/inventory.ts";
+import { ListAndWatchResponseSchema } from "../../proto/gen/deviceplugin/v1beta1/api_pb.ts";
 import { countUnits, gpuOf, listUnits, MAX_UNITS, type UnitList, unitIds } from "./devices.ts";
 
 function gpu(id: string, healthy = true): Gpu {

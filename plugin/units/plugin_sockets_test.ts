@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { chmod, mkdtempDisposable, readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { serveGrpc } from "../grpc/server.ts";
+import { serveGrpc } from "../../grpc/server.ts";
 
 test("removeStaleSockets() keeps a socket that it may not connect to: somebody may listen there", async () => {
   await using folder = await mkdtempDisposable(join(tmpdir(), "sockets-"));

@@ -1,7 +1,7 @@
 import type { Counter } from "prom-client";
-import type { Backoff } from "../program/backoff.ts";
-import { type Logger, messageOf } from "../program/log/log.ts";
-import { DirectoryDeletedError } from "./file_watch.ts";
+import type { Backoff } from "../../program/backoff.ts";
+import { type Logger, messageOf } from "../../program/log/log.ts";
+import { DirectoryDeletedError } from "../file_watch.ts";
 
 export interface RegistrationLoopOptions {
   log: Logger;

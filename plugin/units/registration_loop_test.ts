@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { Counter, Registry } from "prom-client";
-import { createRecordingLog, silentLog } from "../program/testing.ts";
+import { createRecordingLog, silentLog } from "../../program/testing.ts";
 import { keepRegistered } from "./registration_loop.ts";
 
 const registrations = new Counter({
