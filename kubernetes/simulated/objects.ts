@@ -81,6 +81,7 @@ export function createObjectStore({ defaults = (object) => object }: ObjectStore
           send({ type: "ERROR", object: { kind: "Status", code: 410, message: "too old resource version" } });
           return controller.close();
         }
+        controller.enqueue("\n"); // Bun sends the headers with the first bytes of a body, and an API server at once
         const listener: Listener = (event) => {
           const type = typeInSelection(url, event);
           if (type) send({ type, object: event.object });
