@@ -60,6 +60,20 @@ test.each(PROGRAMS)("the %s lets others reach its ports only", (name) => {
   }
 });
 
+test("the policies admit nobody to the page of the console", async () => {
+  const [deployment] = (await readManifests("console/page/deploy")).filter(({ kind }) => kind === "Deployment");
+  const { metadata, spec } = deployment?.spec.template ?? {};
+  const ports: { name: string; containerPort: number }[] = spec.containers[0].ports;
+  const numbers = Object.fromEntries(ports.map(({ name, containerPort }) => [name, containerPort]));
+  const to = pod("10.244.1.9", "bitfusion-system", metadata.labels, numbers);
+  expect(numbers).toEqual({ http: 8000, metrics: 8080 });
+  for (const from of [TENANT, API_SERVER, pod("10.244.0.8", "ingress-nginx")]) {
+    expect(isAllowed(policies, tcp(from, to, 8000))).toBe(false);
+    expect(isAllowed(policies, tcp(from, to, 8080))).toBe(true);
+  }
+  expect(isAllowed(policies, tcp(to, API_SERVER, 6443))).toBe(true);
+});
+
 test("the policies restrict no pod of others", () => {
   expect(isAllowed(policies, tcp(TENANT, pod("10.244.2.8", "tenant"), 5432))).toBe(true);
 });
