@@ -168,6 +168,34 @@ test("viewPool() shows a share whose pod is gone as ending, but not if pods coul
   expect([states([]), states(undefined)]).toEqual([["ending"], ["ready"]]);
 });
 
+test("viewPool() tells apart two shares of one GPU that a claim holds", () => {
+  const train = claim("train", {
+    held: [
+      [A, 10],
+      [A, 20],
+    ],
+    ready: "True",
+  });
+  const devices = train.status?.devices?.map((each, index) =>
+    index === 0
+      ? each
+      : { ...each, conditions: each.conditions.map((ready) => ({ ...ready, status: "False" as const })) },
+  );
+  const claims = [{ ...train, status: { ...train.status, ...(devices ? { devices } : {}) } }];
+  const { holders } = viewOf({ slices: SLICES, claims, pods: [pod("train", { node: "node-1", phase: "Running" })] });
+  expect(holders.map(({ units, state }) => [units, state])).toEqual([
+    [10, "ready"],
+    [20, "failing"],
+  ]);
+});
+
+test("viewPool() does not take a new pod for an earlier one of the same name", () => {
+  const train = pod("train", { node: "node-1", phase: "Running" });
+  const successor = { ...train, metadata: { ...train.metadata, uid: "uid-new" } };
+  const { holders } = viewOf({ slices: SLICES, claims: [claim("train", { held: [[A, 60]] })], pods: [successor] });
+  expect(holders.map(({ state, node }) => [state, node])).toEqual([["ending", ""]]);
+});
+
 test("viewPool() tells waiting pods by priority and age, with what the pool lacks", () => {
   const { queue } = viewOf({
     slices: SLICES,

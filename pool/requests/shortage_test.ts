@@ -135,6 +135,14 @@ test("describeJointShortage() says what two requests for GPUs of one server lack
   );
 });
 
+test("a taint without effect leaves a GPU to new pods", () => {
+  const taints = [{ key: "example.com/note", effect: "None", timeAdded: "1970-01-01T00:00:00Z" } as const];
+  const devices = [{ ...device("a", "s:1", "Tesla T4", 16_000), taints }];
+  const [slice] = slices;
+  const supply = createSupply()(slice ? [{ ...slice, spec: { ...slice.spec, devices } }] : [], new Map());
+  expect(supply.map(({ isTainted, free }) => [isTainted, free])).toEqual([[false, 100]]);
+});
+
 test("describeShortage() does not count a GPU that is too small for a memory share", () => {
   const annotations = { ...share("1x4800mb"), ...filtered("device.phy-memory=8000") };
   expect(shortageOf({ units: 30, annotations }, {})).toEndWith("the pool has none");

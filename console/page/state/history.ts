@@ -4,8 +4,8 @@ import type { HistoryRow, Rows } from "./wire.ts";
 /** Time between two samples, in ms. */
 export const SAMPLE_INTERVAL = 15_000;
 
-/** Number of samples: those of an hour. */
-const MAX_SAMPLES = 240;
+/** How long samples are kept, in ms. */
+const SPAN = 3_600_000;
 
 /** The use of the pool over the last hour. It is lost with the program. */
 export interface History {
@@ -20,7 +20,7 @@ export function createHistory(): History {
     add(sample, now) {
       samples.set(formatTime(now), sample);
       for (const time of samples.keys()) {
-        if (samples.size <= MAX_SAMPLES && Date.parse(time) > now - MAX_SAMPLES * SAMPLE_INTERVAL) break;
+        if (Date.parse(time) > now - SPAN) break; // they are in the order of time
         samples.delete(time);
       }
     },
