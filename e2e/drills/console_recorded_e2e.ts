@@ -90,7 +90,7 @@ test("a keyboard reaches a GPU, its holder and the way of that pod, and comes ba
   await dialog.getByRole("button", { name: "vision/serve-0" }).press("Enter");
   const way = page.getByRole("dialog", { name: "Pod vision/serve-0" });
   const steps = way.getByRole("listitem");
-  await steps.filter({ hasText: "containers" }).waitFor();
+  await steps.filter({ hasText: "Admitted" }).waitFor();
   expect(await steps.count()).toBe(6);
   expect(await steps.first().textContent()).toContain("Admitted with 800 units of bitfusion.io/gpu");
   await page.keyboard.press("Escape");

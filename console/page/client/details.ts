@@ -37,6 +37,7 @@ export function createDetails(model: Model): Details {
   function open(next: Subject): void {
     subject = next;
     drawn = undefined;
+    setBody(); // that of another subject must not stand below this title
     draw();
     if (!dialog.open) dialog.showModal();
     title.focus();
