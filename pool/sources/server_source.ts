@@ -79,12 +79,20 @@ export function createServerSource({ interval, tls, log, onRoundTrip, watched }:
     function onFailure(reason: string): void {
       failure = reason;
       if (!state.current) update({ reachable: false });
-      if (!state.current?.reachable || state.current.failing) return;
+      if (!state.current?.reachable || grace) return;
       update({ reachable: true, failing: true });
-      grace = setTimeout(() => update({ reachable: false }), failureGrace);
+      grace = setTimeout(() => {
+        grace = undefined;
+        update({ reachable: false });
+      }, failureGrace);
+    }
+    /** Of servers that die together, the last is late before the first is unreachable: so all become known together. */
+    function onLate(): void {
+      if (state.current?.reachable) update({ reachable: true, failing: true });
     }
     function onSuccess(): void {
       clearTimeout(grace);
+      grace = undefined;
       update({ reachable: true });
     }
     async function watch(identity: TlsIdentity): Promise<void> {
@@ -93,12 +101,12 @@ export function createServerSource({ interval, tls, log, onRoundTrip, watched }:
       try {
         const timeouts = { messageTimeout, firstTimeout: shortenFirst(messageTimeout) };
         const onAnswer = watched && ((channel: GrpcChannel) => watched.add(address, channel));
-        const options = { ...timeouts, tls: identity, onAnswer, onFaults, pace, signal: untilEnded };
+        const options = { ...timeouts, tls: identity, onAnswer, onLate, onFaults, pace, signal: untilEnded };
         for await (const next of watchServer(address, options)) {
           count += 1;
           if (count === 1) dial[Symbol.dispose]();
           if (count === 2) backoff.reset(); // a server that ends each stream early is retried with backoff
-          if (count > 1 && next === reported) continue;
+          if (count > 1 && next === reported && !state.current?.failing) continue;
           if (!isDeepStrictEqual(next, reported)) reported = next; // consumers cache by object identity
           onSuccess();
         }

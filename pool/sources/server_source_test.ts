@@ -123,6 +123,31 @@ test.concurrent("createServerSource() keeps a server reachable after one broken 
   expect(next?.failing).toBeUndefined();
 });
 
+test.concurrent("a server whose heartbeat is late is failing until it comes", async () => {
+  const isLate = Promise.withResolvers<void>();
+  let calls = 0;
+  await using server = await serveGrpc({
+    listen: { port: 0, tls: TEST_SERVER },
+    drain: 50,
+    routes: (router) =>
+      router.service(PoolService, {
+        async *watchInventory(_, { signal }) {
+          calls += 1;
+          yield { inventory: { hostname: "a", gpus: [GPU] } };
+          await isLate.promise;
+          yield {};
+          await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+        },
+      }),
+  });
+  await using followed = follow(`127.0.0.1:${server.port}`, 1200);
+  expect(await followed.until(isReachable)).toMatchObject({ gpus: [{ id: "a" }] });
+  expect(await followed.next()).toMatchObject({ reachable: true, failing: true });
+  isLate.resolve();
+  const next = await followed.next();
+  expect([next?.reachable, next?.failing, calls]).toEqual([true, undefined, 1]);
+});
+
 test.concurrent("createServerSource() keeps a server reachable during a restart with several failed connections", async () => {
   const port = await freePort();
   const first = await startInventoryServer({ port, gpus: 1 });

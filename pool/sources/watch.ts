@@ -21,6 +21,8 @@ export interface WatchOptions {
   firstTimeout?: number;
   /** Called with the connection when the server has answered. What it returns is disposed when the watch ends. */
   onAnswer?: ((channel: GrpcChannel) => Disposable) | undefined;
+  /** Called when a heartbeat is overdue, before the watch ends for it. */
+  onLate?: () => void;
   /** Called with each message: what is left out of its inventory. */
   onFaults?: (faults: readonly InventoryFault[]) => void;
   /** Limits how fast messages are read. Watches of the same server share it. */
@@ -63,20 +65,29 @@ export function createMessagePace(): MessagePace {
  * @throws if the connection or the stream ends, no message arrives in time, or the signal is aborted.
  */
 export async function* watchServer(address: string, options: WatchOptions): AsyncGenerator<ReportedInventory> {
-  const { tls, messageTimeout, firstTimeout = messageTimeout, onAnswer, onFaults, signal } = options;
+  const { tls, messageTimeout, firstTimeout = messageTimeout, onAnswer, onLate, onFaults, signal } = options;
   const { pace = createMessagePace() } = options;
   using resources = new DisposableStack();
   const channel = resources.use(connectTls(address, tls, NO_PINGS));
   const timedOut = new AbortController();
-  const startTimer = (time: number) => {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const startTimer = (time: number, onEnd: () => void) => {
     const due = performance.now() + time;
-    return setTimeout(() => {
-      const isLate = performance.now() - due > time / 4; // this program was stopped: messages may wait to be read
-      if (isLate) timer = startTimer(time);
-      else timedOut.abort(new DOMException(`No message for ${Math.round(time)} ms`, "TimeoutError"));
+    timer = setTimeout(() => {
+      if (performance.now() - due > messageTimeout / 4)
+        startTimer(time, onEnd); // this program was stopped: messages may wait to be read
+      else onEnd();
     }, time);
   };
-  let timer = startTimer(firstTimeout);
+  const timeOut = (time: number) =>
+    timedOut.abort(new DOMException(`No message for ${Math.round(time)} ms`, "TimeoutError"));
+  const lateAfter = (messageTimeout * 3) / 4;
+  const startMessageTimer = () =>
+    startTimer(lateAfter, () => {
+      onLate?.();
+      startTimer(messageTimeout - lateAfter, () => timeOut(messageTimeout));
+    });
+  startTimer(firstTimeout, () => timeOut(firstTimeout));
   let last: ReportedInventory | undefined;
   try {
     const heartbeatInterval = durationFromMs(Math.max(MIN_HEARTBEAT_INTERVAL, Math.round((messageTimeout * 2) / 3)));
@@ -95,7 +106,7 @@ export async function* watchServer(address: string, options: WatchOptions): Asyn
       }
       yield last;
       await pace(size, signal);
-      timer = startTimer(messageTimeout);
+      startMessageTimer();
     }
     throw new Error("The server ended the stream");
   } catch (error) {

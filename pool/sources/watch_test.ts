@@ -47,6 +47,25 @@ test.each([
   },
 );
 
+test("watchServer() tells that a heartbeat is overdue, before it ends", async () => {
+  await using server = await serveGrpc({
+    listen: { port: 0, tls: TEST_SERVER },
+    drain: 50,
+    routes: (router) =>
+      router.service(PoolService, {
+        async *watchInventory(_, { signal }) {
+          yield { inventory: { hostname: "a", gpus: [GPU] } };
+          await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+        },
+      }),
+  });
+  const events: (string | undefined)[] = [];
+  const onLate = () => void events.push("late");
+  const options = { tls: TEST_CLIENT, messageTimeout: 200, onLate, signal: AbortSignal.timeout(4000) };
+  events.push(await failure(watchServer(`127.0.0.1:${server.port}`, options)));
+  expect(events).toEqual(["late", expect.stringContaining("No message for 200 ms")]);
+});
+
 test("watchServer() goes on after a time in which this program was stopped", async () => {
   await using server = await startInventoryServer();
   let count = 0;
