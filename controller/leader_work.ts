@@ -15,6 +15,7 @@ import { losesShares } from "./claims/claim_state.ts";
 import { removeOldTemplates } from "./claims/old_templates.ts";
 import type { PendingPod } from "./claims/pending_pod.ts";
 import { createPodClaims } from "./claims/pod_claims.ts";
+import { applyTaintRules, listTaintRules } from "./claims/taint_rules.ts";
 import { reportWaitingPods } from "./claims/waiting_events.ts";
 import { createFollowed } from "./followed.ts";
 import { describeForeign } from "./foreign_servers.ts";
@@ -130,6 +131,10 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
     async run(signal) {
       const ended = new AbortController();
       const untilEnded = AbortSignal.any([signal, ended.signal]);
+      const supplyWithRules = async () => {
+        const gpus = supply();
+        return gpus && applyTaintRules(gpus, await listTaintRules(request, untilEnded));
+      };
       const parts = [
         followInventory(untilEnded),
         followSlices(untilEnded),
@@ -139,7 +144,14 @@ export function createLeaderWork(options: LeaderWorkOptions): LeaderWork {
         leaseEnder.run(untilEnded),
         removeOldTemplates({ request, log }, untilEnded),
         markReadyNodes({ request, namespace: driverNamespace, nodes, log }, untilEnded),
-        reportWaitingPods({ claims, supply, nodesOf: podClaims.nodesOf, record, log, signal: untilEnded }),
+        reportWaitingPods({
+          claims,
+          supply: supplyWithRules,
+          nodesOf: podClaims.nodesOf,
+          record,
+          log,
+          signal: untilEnded,
+        }),
         ...(preemption
           ? [preemptPods({ request, claims, pending, nodes, supply, record, log, metrics }, untilEnded)]
           : []),

@@ -9,8 +9,8 @@ import type { PodClaims } from "./pod_claims.ts";
 
 export interface WaitingEventsOptions {
   claims: ClaimIndex;
-  /** The published GPUs. Undefined while they are not known. */
-  supply: () => readonly GpuSupply[] | undefined;
+  /** The published GPUs, with the taints of rules. Undefined while they are not known. */
+  supply: () => Promise<readonly GpuSupply[] | undefined>;
   /** The nodes that a pod selects. Undefined: any. */
   nodesOf?: PodClaims["nodesOf"];
   record: EventRecorder;
@@ -38,8 +38,9 @@ const MAX_SHORTAGES = 30;
  * signal is aborted.
  */
 export async function reportWaitingPods(options: WaitingEventsOptions): Promise<void> {
-  const { claims, gracePeriod = 5000, interval = 30_000, period = 1000, signal } = options;
+  const { claims, log, gracePeriod = 5000, interval = 30_000, period = 1000, signal } = options;
   const states = new Map<string, WaitingState>();
+  let logged: string | undefined;
   while (!signal.aborted) {
     await sleep(period, undefined, { signal }).catch(() => {}); // rejects only when aborted
     const now = performance.now();
@@ -51,7 +52,12 @@ export async function reportWaitingPods(options: WaitingEventsOptions): Promise<
       states.set(key, state);
       if (state.checkAt <= now) due.push([pod, state]);
     }
-    if (due.length > 0 && !signal.aborted) await report(due, options, () => performance.now() + interval);
+    if (due.length === 0 || signal.aborted) continue;
+    const failure = await report(due, options, () => performance.now() + interval).then(() => undefined, messageOf);
+    if (failure !== undefined && failure !== logged && !signal.aborted) {
+      log.warn("Cannot find out what pods wait for", { reason: failure });
+    }
+    logged = failure;
   }
 }
 
@@ -67,7 +73,7 @@ async function report(
   { supply, nodesOf, record, log, signal }: WaitingEventsOptions,
   nextCheck: () => number,
 ): Promise<void> {
-  const gpus = supply();
+  const gpus = await supply();
   if (!gpus) return;
   const shortages = createShortages(gpus, nodesOf);
   let events = 0;

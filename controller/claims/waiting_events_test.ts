@@ -3,7 +3,7 @@ import type { RecordedEvent } from "../../kubernetes/events.ts";
 import type { ResourceClaim } from "../../kubernetes/objects/resource_claim.ts";
 import { claim } from "../../pool/claims/testing.ts";
 import { createLatest } from "../../program/latest.ts";
-import { silentLog } from "../../program/testing.ts";
+import { createRecordingLog, silentLog } from "../../program/testing.ts";
 import { createClaimIndex, summarizeClaim } from "./claim_index.ts";
 import { reportWaitingPods, type WaitingEventsOptions } from "./waiting_events.ts";
 
@@ -21,7 +21,7 @@ function report(waiting: readonly ResourceClaim[], options: Partial<WaitingEvent
   waiting.forEach(add);
   const ended = reportWaitingPods({
     claims,
-    supply: () => {
+    supply: async () => {
       supplyReads.set((supplyReads.current ?? 0) + 1);
       return [{ attributes: { memoryMb: 16_000 }, isTainted: false, held: 100 - pool.free, free: pool.free }];
     },
@@ -58,7 +58,7 @@ test("reportWaitingPods() counts only GPUs that the nodes of a pod reach", async
     nodeSelectorTerms: [{ matchExpressions: [{ key: "zone", operator: "In", values: ["b"] }] }],
   } as const;
   await using reporting = report([claim("c", { units: 60, namespace: "team", pod: "train" })], {
-    supply: () => [{ attributes: { memoryMb: 16_000 }, isTainted: false, held: 0, free: 100, nodes }],
+    supply: async () => [{ attributes: { memoryMb: 16_000 }, isTainted: false, held: 0, free: 100, nodes }],
     nodesOf: ({ uid }) => (uid === "uid-train" ? [{ zone: ["a"] }] : undefined),
   });
   const [event] = await reporting.until(1);
@@ -178,7 +178,7 @@ test("reportWaitingPods() looks at a limited number of claims of a pod: owner re
     held: 70,
     free: 30,
   };
-  await using reporting = report(many, { supply: () => [gpu], interval: 60_000 });
+  await using reporting = report(many, { supply: async () => [gpu], interval: 60_000 });
   const [event] = await reporting.until(1);
   expect(event?.message).toBe(
     "Waiting for the pool: needs 32 × 1 % of one GPU at the same time; the only GPU has 30 %",
@@ -199,4 +199,18 @@ test("reportWaitingPods() continues when an event cannot be recorded", async () 
   const waiting = [claim("one", { units: 60, pod: "one" }), claim("other", { units: 60, pod: "other" })];
   await using _ = report(waiting, { record: () => results.shift()?.() ?? Promise.resolve() });
   await recorded.promise;
+});
+
+test("reportWaitingPods() goes on after a failure, which it logs once", async () => {
+  const lines: string[] = [];
+  let failures = 3;
+  await using reporting = report([claim("c", { units: 60 })], {
+    supply: async () => {
+      if (failures-- > 0) throw new Error("The API server is away");
+      return [{ attributes: { memoryMb: 16_000 }, isTainted: false, held: 70, free: 30 }];
+    },
+    log: createRecordingLog(lines),
+  });
+  await reporting.until(1);
+  expect(lines).toEqual([expect.stringMatching(/^Cannot find out what pods wait for: .*The API server is away/)]);
 });

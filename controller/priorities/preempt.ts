@@ -9,6 +9,7 @@ import { createBackoff } from "../../program/backoff.ts";
 import { type Logger, messageOf } from "../../program/log/log.ts";
 import type { ClaimIndex } from "../claims/claim_index.ts";
 import type { PendingPod } from "../claims/pending_pod.ts";
+import { applyTaintRules, listTaintRules } from "../claims/taint_rules.ts";
 import { createFollowed, type Followed } from "../followed.ts";
 import type { ControllerMetrics } from "../metrics.ts";
 import type { NodePlacement } from "../nodes/placement.ts";
@@ -17,7 +18,6 @@ import { type EvictionResult, evictPod } from "./evict.ts";
 import { readHoldings } from "./holders.ts";
 import { createMemory } from "./memory.ts";
 import { type Preemption, planPreemptions } from "./plan.ts";
-import { listTaintRules, withoutTainted } from "./taint_rules.ts";
 import { readWaiters, type Waiter } from "./waiters.ts";
 
 export interface PreemptionOptions {
@@ -69,7 +69,7 @@ export async function preemptPods(options: PreemptionOptions, signal: AbortSigna
     const asking = performance.now();
     const rules = await listTaintRules(request, signal); // few need them, so they are not watched
     const asked = performance.now() - asking;
-    const untainted = withoutTainted(gpus, rules);
+    const untainted = applyTaintRules(gpus, rules).filter(({ isTainted }) => !isTainted);
     const now = Date.now();
     const podsByUid = new Map([...bound.objects.values()].map((pod) => [pod.uid, pod]));
     const pendingUids = new Set([...pending.objects.values()].map(({ uid }) => uid));

@@ -24,11 +24,12 @@ export async function listTaintRules(request: KubernetesRequest, signal: AbortSi
   return [];
 }
 
-/** The GPUs that new pods get. Claims of the controller tolerate no taint. */
-export function withoutTainted(gpus: readonly PublishedGpu[], rules: readonly DeviceTaintRule[]): PublishedGpu[] {
+/** The GPUs, of which those are tainted, too, that rules keep new pods from. Claims of the controller tolerate no taint. */
+export function applyTaintRules(gpus: readonly PublishedGpu[], rules: readonly DeviceTaintRule[]): PublishedGpu[] {
   const repelling = rules.filter(({ spec }) => spec.taint.effect !== "None");
-  return gpus.filter(({ key, isTainted }) => {
-    const device = { driver: DRIVER, ...splitDeviceKey(key) };
-    return !isTainted && !repelling.some((rule) => appliesTo(rule, device));
+  if (repelling.length === 0) return [...gpus];
+  return gpus.map((gpu) => {
+    const device = { driver: DRIVER, ...splitDeviceKey(gpu.key) };
+    return repelling.some((rule) => appliesTo(rule, device)) ? { ...gpu, isTainted: true, free: 0 } : gpu;
   });
 }
