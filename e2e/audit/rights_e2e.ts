@@ -98,7 +98,10 @@ scenario("a certificate that cannot be read is replaced, and reviews go on", asy
 
 // Some rights are used by one test only: this needs `bun run e2e -- --all`.
 test("the programs have used each right that they have, and requested nothing else", async () => {
-  const manifests = await renderManifests(KUSTOMIZATIONS.units); // has all rights of the base, too
+  const manifests = [
+    ...(await renderManifests(KUSTOMIZATIONS.units)), // has all rights of the base, too
+    ...(await renderManifests("e2e/cluster/console")),
+  ];
   const granted = grantedRights(manifests);
   const requests = requestsOf(await readAuditLog());
   const allowed = requests.filter(({ isAllowed }) => isAllowed);
