@@ -107,7 +107,7 @@ export function createDriver({ settings, token, request, registry, log: parent }
       });
       const record = createEventRecorder({ request, component: "bitfusion-driver", countsRepeats: false });
       const findConsumers = createConsumerFinder({ readClaim: createClaimReader(request), readPod, node });
-      await using heldEvents = createHeldEvents({ findConsumers, readSlice, record, log, signal });
+      await using heldEvents = createHeldEvents({ record, log, signal });
       const lifecycle = runDriverLifecycle({
         registryDirectory: pluginsRegistryDirectory,
         driverDirectory,

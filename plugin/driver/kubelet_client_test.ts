@@ -31,7 +31,7 @@ async function startDriver(folder: string, stack: AsyncDisposableStack): Promise
   await mkdir(directories.registryDirectory);
   const kubelet = stack.use(await startSimulatedDraKubelet({ directory: directories.registryDirectory }));
   const metrics = createDriverMetrics({ registry: new Registry(), preparedClaims: async () => 0 });
-  const prepared = { claim: { ...claimHealth().claim, shares: [] }, isNew: false };
+  const prepared = { claim: { ...claimHealth().claim, shares: [] } };
   const preparer = { prepare: async () => prepared, unprepare: async () => {} };
   const unhealthy = claimHealth({ gpus: [{ id: "a/0", healthy: false, problem: "xid-79" }] });
   const stop = new AbortController();

@@ -12,10 +12,12 @@ import {
   type ReadPod,
   type ReadSlice,
 } from "./claims/claim.ts";
+import { type Consumer, podsOf } from "./claims/consumers.ts";
 import { findUncovered } from "./claims/gate.ts";
 import type { ClaimFiles } from "./files/claim_files.ts";
 import { isPreparedFor, type PreparedClaim } from "./files/prepared_claim.ts";
 import { releaseLeases, takeLeases } from "./leases/leases.ts";
+import { type GpuLocations, locateGpus } from "./leases/locate.ts";
 
 export interface PreparerOptions {
   files: ClaimFiles;
@@ -46,8 +48,8 @@ export interface Preparer {
 
 export interface Prepared {
   readonly claim: PreparedClaim;
-  /** Whether it got new leases. */
-  readonly isNew: boolean;
+  /** What it got new leases for. Undefined: it has those of before. */
+  readonly granted?: { readonly locations: GpuLocations; readonly pods: readonly Consumer[] };
 }
 
 /** The kubelet waits for 45 s. */
@@ -65,7 +67,7 @@ export function createPreparer(options: PreparerOptions): Preparer {
       uncovered = current && (await findUncovered(current, { readClaim, readPod }, signal));
     } catch (error) {
       signal.throwIfAborted();
-      return { claim: await preparedBefore(claim, error), isNew: false };
+      return { claim: await preparedBefore(claim, error) };
     }
     const shares = allocatedShares(current, claim);
     if (uncovered) throw new Error(`Claim ${formatClaim(claim)}: ${uncovered}`);
@@ -73,14 +75,16 @@ export function createPreparer(options: PreparerOptions): Preparer {
     const prepared = await readRecord(claim.uid);
     if (prepared?.node === node && isPreparedFor(shares, prepared)) {
       await files.write(prepared, pool.ca(), signal); // the CDI file may be gone
-      return { claim: prepared, isNew: false };
+      return { claim: prepared };
     }
     if (prepared) await release(prepared); // the claim was allocated again
+    const named = (error: unknown): never => {
+      throw new Error(`Claim ${formatClaim(claim)}: ${messageOf(error)}`);
+    };
     const containers = containersOf(current);
     const leased = { ...claim, owner: ownerOf(current, containers, claim), node, shares };
-    const leases = await takeLeases(leased, { pool, readSlice }, signal).catch((error) => {
-      throw new Error(`Claim ${formatClaim(claim)}: ${messageOf(error)}`);
-    });
+    const locations = await locateGpus(shares, { pool, readSlice }, signal).catch(named);
+    const leases = await takeLeases(leased, locations, pool, signal).catch(named);
     const taken = { ...leased, containers, leases };
     try {
       // Not once the kubelet has given up: it may have asked another instance to unprepare the claim by then.
@@ -90,7 +94,7 @@ export function createPreparer(options: PreparerOptions): Preparer {
       throw error;
     }
     onPrepared(taken);
-    return { claim: taken, isNew: true };
+    return { claim: taken, granted: { locations, pods: podsOf(current) } };
   }
 
   /** The record of a claim. One that cannot be read is written anew: the leases follow from the claim. */

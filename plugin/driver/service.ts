@@ -7,14 +7,14 @@ import type { ClaimId } from "./claims/claim.ts";
 import { cdiDeviceName } from "./files/cdi.ts";
 import type { PreparedClaim } from "./files/prepared_claim.ts";
 import type { DriverMetrics } from "./metrics.ts";
-import type { Preparer } from "./prepare.ts";
+import type { Prepared, Preparer } from "./prepare.ts";
 
 export interface DriverServiceOptions {
   preparer: Preparer;
   /** By the uid of a claim. */
   mutex: KeyedMutex;
   /** Called after each call with the claims that got new leases: those of one pod. */
-  onPrepared: (claims: readonly PreparedClaim[]) => void;
+  onPrepared: (claims: readonly Prepared[]) => void;
   log: Logger;
   metrics: Pick<DriverMetrics, "claims">;
 }
@@ -51,11 +51,11 @@ export function createDriverService(options: DriverServiceOptions): ServiceImpl<
 
   return {
     async nodePrepareResources({ claims }, { signal }) {
-      const fresh: PreparedClaim[] = [];
+      const fresh: Prepared[] = [];
       const run = async (id: ClaimId) => {
-        const { claim, isNew } = await preparer.prepare(id, signal);
-        if (isNew) fresh.push(claim);
-        return { devices: toDevices(claim) };
+        const prepared = await preparer.prepare(id, signal);
+        if (prepared.granted) fresh.push(prepared);
+        return { devices: toDevices(prepared.claim) };
       };
       const results = await runAll("prepare", claims, run);
       onPrepared(fresh);

@@ -1,4 +1,5 @@
 import type { ObjectReference } from "../../../kubernetes/events.ts";
+import type { ResourceClaim } from "../../../kubernetes/objects/resource_claim.ts";
 import type { ClaimId, ReadClaim, ReadPod } from "./claim.ts";
 
 /** A pod, for events about it. */
@@ -6,6 +7,13 @@ export type Consumer = ObjectReference & { readonly uid: string };
 
 /** Finds the pods of this node that a claim is reserved for. None if the claim is gone. */
 export type FindConsumers = (claim: ClaimId, signal: AbortSignal) => Promise<Consumer[]>;
+
+/** The pods that a claim is reserved for, on any node. */
+export function podsOf(claim: ResourceClaim | undefined): Consumer[] {
+  const namespace = claim?.metadata.namespace ?? "";
+  const pods = (claim?.status?.reservedFor ?? []).filter(({ resource }) => resource === "pods");
+  return pods.map(({ name, uid }) => ({ kind: "Pod", apiVersion: "v1", namespace, name, uid }));
+}
 
 export interface ConsumerFinderOptions {
   readClaim: ReadClaim;
@@ -16,15 +24,11 @@ export interface ConsumerFinderOptions {
 
 export function createConsumerFinder({ readClaim, readPod, node }: ConsumerFinderOptions): FindConsumers {
   return async (claim, signal) => {
-    const { namespace } = claim;
     const stored = await readClaim(claim, signal);
-    const reservedFor = stored?.metadata.uid === claim.uid ? (stored.status?.reservedFor ?? []) : [];
     const found: Consumer[] = [];
-    for (const { resource, name, uid } of reservedFor) {
-      if (resource !== "pods") continue;
-      const pod = await readPod({ namespace, name }, signal);
-      if (pod?.metadata.uid !== uid || pod.spec.nodeName !== node) continue;
-      found.push({ kind: "Pod", apiVersion: "v1", namespace, name, uid });
+    for (const consumer of stored?.metadata.uid === claim.uid ? podsOf(stored) : []) {
+      const pod = await readPod(consumer, signal);
+      if (pod?.metadata.uid === consumer.uid && pod.spec.nodeName === node) found.push(consumer);
     }
     return found;
   };

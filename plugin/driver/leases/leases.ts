@@ -10,7 +10,7 @@ import { messageOf } from "../../../program/log/log.ts";
 import { ShortageSchema } from "../../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
 import type { GpuShare } from "../claims/claim.ts";
 import { type HeldLease, type LeasedClaim, type LeaseRequest, requestIdOf } from "./held_lease.ts";
-import { CALL_TIMEOUT, type GpuLocation, type LocateOptions, locateGpus } from "./locate.ts";
+import { CALL_TIMEOUT, type GpuLocation, type GpuLocations } from "./locate.ts";
 
 /**
  * How long units that are not free are asked for again, in ms. The scheduler has given them to this claim, so the controller is about to end a lease of
@@ -25,17 +25,17 @@ export type GpuHealth = Pick<Gpu, "id" | "healthy" | "problem">;
 const RETRY_AFTER = 200;
 
 /**
- * Takes leases on exactly the GPUs and units of a claim, on all servers that have them: all or nothing. A repeat returns the same leases.
+ * Takes leases on exactly the GPUs and units of a claim, where these are, on all servers that have them: all or nothing. A repeat returns the same leases.
  *
  * @throws {Error} names the server and the reason.
  */
 export async function takeLeases(
   claim: LeasedClaim,
-  options: LocateOptions,
+  locations: GpuLocations,
+  pool: PoolServers,
   signal: AbortSignal,
 ): Promise<HeldLease[]> {
-  const { pool } = options;
-  const requests = requestsFor(claim, await locateGpus(claim.shares, options, signal));
+  const requests = requestsFor(claim, locations);
   const deadline = performance.now() + PATIENCE;
   const results = await Promise.allSettled(
     requests.map(async (request) => {
@@ -58,7 +58,7 @@ export async function takeLeases(
 }
 
 /** One request for each server and number of units. Several shares of one GPU add up. */
-function requestsFor(claim: LeasedClaim, locations: ReadonlyMap<string, GpuLocation>): LeaseRequest[] {
+function requestsFor(claim: LeasedClaim, locations: GpuLocations): LeaseRequest[] {
   const gpus = Map.groupBy(claim.shares, ({ device }) => device);
   const parts = Array.from(gpus, ([device, shares]) => {
     const { address, gpuId } = locations.get(device) as GpuLocation;

@@ -9,7 +9,12 @@ export interface GpuLocation {
   /** host:port of its server. */
   readonly address: string;
   readonly gpuId: string;
+  /** As its server reports it. */
+  readonly model: string;
 }
+
+/** Where GPUs are, by their device. */
+export type GpuLocations = ReadonlyMap<string, GpuLocation>;
 
 /** What is known of the pool. */
 export interface LocateOptions {
@@ -29,16 +34,16 @@ export async function locateGpus(
   shares: readonly Pick<GpuShare, "pool" | "device">[],
   { pool, readSlice }: LocateOptions,
   signal: AbortSignal,
-): Promise<ReadonlyMap<string, GpuLocation>> {
+): Promise<GpuLocations> {
   const locations = new Map<string, GpuLocation>();
 
   async function ask(address: string, devices: readonly string[]): Promise<void> {
     const missing = new Set(devices);
     const options = { signal, timeoutMs: CALL_TIMEOUT };
     const { inventory } = await pool.client(address).getInventory({ devices: [...devices] }, options);
-    for (const { id: gpuId } of inventory?.gpus ?? []) {
+    for (const { id: gpuId, model } of inventory?.gpus ?? []) {
       const name = deviceName(gpuId);
-      if (missing.delete(name)) locations.set(name, { address, gpuId });
+      if (missing.delete(name)) locations.set(name, { address, gpuId, model });
     }
     if (missing.size > 0) throw new Error(`it has no GPU ${[...missing].join(", ")}`);
   }

@@ -24,7 +24,10 @@ function start({ claims, pods }: Node) {
     findConsumers: createConsumerFinder({
       readClaim: async ({ name }) => {
         const reservedFor = claims[name]?.map((pod) => ({ resource: "pods", name: pod, uid: `uid-of-${pod}` }));
-        return reservedFor && ({ metadata: { name, uid: name }, spec: {}, status: { reservedFor } } as ResourceClaim);
+        return (
+          reservedFor &&
+          ({ metadata: { namespace: "team", name, uid: name }, spec: {}, status: { reservedFor } } as ResourceClaim)
+        );
       },
       readPod: async ({ namespace, name }) => {
         const nodeName = pods[name];
