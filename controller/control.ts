@@ -47,7 +47,7 @@ export async function control({ environment, log, signal }: ProgramContext): Pro
   await waitForApiServer({ request, log, signal });
   const owner = await readNamespaceOwner({ request, namespace, log, signal });
   if (!owner) return; // the program ended before the API server answered
-  waitingFor = undefined;
+  waitingFor = allocation === "claims" ? "Not known yet whether the API server supports claims by capacity" : undefined;
 
   const onFollow = (holder: string) => {
     if (isUninstaller(holder) && !isWithdrawn) log.warn("Idle", { status: describeWithdrawn(namespace) });

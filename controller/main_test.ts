@@ -24,7 +24,7 @@ afterEach(async () => {
 });
 
 /** Starts an API server. `controller` starts a controller in its own process. */
-async function start(onRequest?: (request: Request) => Response | undefined) {
+async function start(onRequest?: (request: Request) => Response | undefined | Promise<Response>) {
   const store = createObjectStore();
   const data = Object.entries(TEST_TOKEN).map(([name, text]) => [name, btoa(text)]);
   store.put("/api/v1/namespaces/bitfusion-system", { metadata: { uid: "uid-of-namespace" } });
@@ -209,6 +209,20 @@ test("with ALLOCATION=units the controller retries a removal that the API server
   await until((devices) => devices.size === 0);
   expect(removals).toBe(2);
   expect(slices().map(({ metadata }) => metadata.name)).toEqual(["other"]);
+});
+
+test("the controller is not ready before it knows whether the API server supports sharing by claims", async () => {
+  const asked = Promise.withResolvers<void>();
+  const { controller } = await start(({ method, url }) => {
+    if (method !== "POST" || !url.includes("resourceslices")) return undefined;
+    asked.resolve();
+    return new Promise<Response>(() => {}); // no answer
+  });
+  const METRICS_PORT = String(await freePort());
+  controller({ POOL_SERVERS: "127.0.0.1:1", METRICS_PORT });
+  await asked.promise;
+  const body = "Not known yet whether the API server supports claims by capacity\n";
+  expect(await readiness(METRICS_PORT)).toEqual({ status: 503, body });
 });
 
 test("the controller is not ready if the API server does not support sharing by claims, and names the component", async () => {
