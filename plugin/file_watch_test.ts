@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { link, mkdtempDisposable, rm, stat, writeFile } from "node:fs/promises";
+import { link, mkdtempDisposable, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createRecordingLog, silentLog } from "../program/testing.ts";
@@ -14,7 +14,8 @@ test("untilFound() polls a directory that cannot be watched, and logs this once"
   };
   const fileWatch = createFileWatch({ log: createRecordingLog(lines), watch: watch as never });
   const found = fileWatch.untilFound(folder.path, () => fileIdentity(path), AbortSignal.timeout(4500));
-  await writeFile(path, "");
+  await writeFile(`${path}.new`, "");
+  await rename(`${path}.new`, path); // else the file can be found before it is complete
   expect(await found).toBe((await fileIdentity(path)) as string);
   expect(lines).toEqual([
     "Cannot watch a directory: it is polled every two seconds: EMFILE: too many open files, watch",
