@@ -211,19 +211,22 @@ COMP_WORDS=(kubectl-bitfusion pool --wa); COMP_CWORD=2; _kubectl_bitfusion; echo
   expect(await plugin.exec(["bash", "-c", script])).toBe("--watch\n");
 
   const watching = plugin.start(["pods", "-n", namespace, "--watch", "-o", "json"]);
+  const seen = Promise.withResolvers<void>();
+  // Read to the end: without a reader, the plugin ends by itself.
+  const reading = (async () => {
+    let text = "";
+    for await (const chunk of watching.stdout) {
+      text += new TextDecoder().decode(chunk);
+      if (text.includes('"pod":"late"')) seen.resolve();
+    }
+    seen.reject(new Error(`The watch ended: ${text}`));
+  })();
   try {
-    const seen = (async () => {
-      let text = "";
-      for await (const chunk of watching.stdout) {
-        text += new TextDecoder().decode(chunk);
-        if (text.includes('"pod":"late"')) return;
-      }
-      throw new Error(`The watch ended: ${text}`);
-    })();
     await apply(sharePod({ namespace, name: "late", num: 1, percent: 5, filter: FILTER, command: KEEP_RUNNING }));
-    await seen;
+    await seen.promise;
   } finally {
     watching.kill("SIGINT");
   }
+  await reading;
   expect(await watching.exited).toBe(130);
 });
