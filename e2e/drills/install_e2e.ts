@@ -15,6 +15,7 @@ const OWN = "Secret kube-system/bitfusion-secret";
 
 const run = (command: string) => exec(command.split(" "));
 
+/** Also after a failure: the other tests need the programs. */
 async function installAgain(): Promise<void> {
   await run(INSTALL);
   await addClient();
@@ -56,8 +57,11 @@ scenario(
     await kubectl("delete", "pod", "holder", "-n", namespace);
     expect(await run(WITHDRAW)).toContain("The pool is withdrawn.");
     await run(DELETE);
-    await expectLeftovers(OWN);
-    await installAgain();
+    try {
+      await expectLeftovers(OWN);
+    } finally {
+      await installAgain();
+    }
     await apply(sharePod({ namespace, name: "after", num: 1, percent: 30 }));
     await waitForSuccess(namespace, "after");
   },

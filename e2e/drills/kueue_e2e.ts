@@ -98,6 +98,12 @@ async function isHeldBack(namespace: string, name: string): Promise<boolean> {
   return spec.suspend === true && (await podsOf(namespace, name)).length === 0;
 }
 
+/** False if nothing listens. @throws {Error} any other one. */
+function isRefusedConnection(error: Error): false {
+  if (error.message.includes("connection refused")) return false;
+  throw error;
+}
+
 /** Defines a test in the namespaces of both teams, with their queues. */
 function testTeams(name: string, run: () => Promise<void>): void {
   test(name, async () => {
@@ -125,7 +131,8 @@ describe.skipIf(!hasGo)("Kueue", () => {
     const [configuration] = ofKind("Configuration");
     resources.use(await installKueue({ resources: configuration?.resources }));
     for (const queue of queues) {
-      await apply(queue);
+      // The proxies of the nodes learn a little later that Kueue's webhook serves.
+      await waitFor("Kueue's webhook", () => apply(queue).then(() => true, isRefusedConnection));
       resources.defer(async () => void (await kubectl("delete", queue.kind, queue.metadata.name, "--timeout=60s")));
     }
   }, INSTALL_TIMEOUT);

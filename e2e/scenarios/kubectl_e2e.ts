@@ -1,4 +1,4 @@
-import { beforeAll, expect } from "bun:test";
+import { afterAll, beforeAll, expect } from "bun:test";
 import { apply, kubectl, waitFor } from "../steps/kubectl.ts";
 import { compileForKubectl, createUser, type KubectlPlugin } from "../steps/kubectl_plugin.ts";
 import { type SharePodOptions, sharePod } from "../steps/pods.ts";
@@ -9,12 +9,18 @@ const SERVER_B = "bitfusion-pool-b:56001";
 const FILTER = "server.hostname=bitfusion-pool-b";
 const KEEP_RUNNING = ["sleep", "600"];
 
+const ROLES = "examples/kubectl_roles.yaml";
+
 let plugin: KubectlPlugin;
 
 beforeAll(async () => {
   plugin = await compileForKubectl();
-  await kubectl("apply", "-f", "examples/kubectl_roles.yaml");
+  await kubectl("apply", "-f", ROLES);
 }, 60_000);
+
+afterAll(async () => {
+  await kubectl("delete", "-f", ROLES);
+});
 
 /** Runs a command that must succeed. Returns what it printed as JSON. */
 async function json<T>(args: readonly string[], kubeconfig?: string): Promise<T> {
