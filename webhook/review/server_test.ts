@@ -113,7 +113,8 @@ test("use() serves with the certificate", async () => {
 
 test("use() replaces the certificate on the same port without failed requests on keep-alive connections", async () => {
   const body = JSON.stringify({ pod: "x".repeat(2000) });
-  const server = start(async (request) => new Response(await request.text()));
+  // longer than a client pauses between two requests, also on a busy machine
+  const server = start(async (request) => new Response(await request.text()), { retirement: 1500 });
   const port = await server.use(first);
   const counts = Array.from({ length: 8 }, () => 0);
   let isReplaced = false;
