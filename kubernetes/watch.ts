@@ -99,6 +99,26 @@ export async function listObjects<Raw extends ApiObject, T>(
   }
 }
 
+/**
+ * Lists a collection by the first of its paths that the API server has: those of the versions of a resource, the best one first.
+ *
+ * @throws {KubernetesError} with status 404 if it has none of them.
+ */
+export async function listFirstVersion<Raw extends ApiObject, T>(
+  { paths, ...options }: Pick<WatchOptions<Raw, T>, "request" | "query" | "transform"> & { paths: readonly string[] },
+  signal: AbortSignal,
+): Promise<{ path: string; objects: Map<string, T> }> {
+  for (const path of paths.slice(0, -1)) {
+    try {
+      return { path, ...(await listObjects({ ...options, path }, signal)) };
+    } catch (error) {
+      if (!isStatus(error, 404)) throw error;
+    }
+  }
+  const path = paths.at(-1) ?? "";
+  return { path, ...(await listObjects({ ...options, path }, signal)) };
+}
+
 interface List<T> {
   readonly items: readonly T[];
   readonly metadata: { readonly resourceVersion: string; readonly continue?: string };

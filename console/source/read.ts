@@ -1,6 +1,6 @@
 import { isStatus } from "../../kubernetes/error.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
-import { type ApiObject, listObjects } from "../../kubernetes/watch.ts";
+import { type ApiObject, listFirstVersion } from "../../kubernetes/watch.ts";
 import type { PoolObjects, PoolState, Unread } from "./pool_objects.ts";
 import { inNamespace, RESOURCES, type Resource, withoutManagedFields } from "./resources.ts";
 import { describeFailure, isForbidden } from "./unread.ts";
@@ -93,16 +93,13 @@ async function listVersions(
   namespace: string | undefined,
   signal: AbortSignal,
 ): Promise<Extract<Place, { path: string }> | undefined> {
-  for (const [index, each] of paths.entries()) {
-    const path = inNamespace(each, namespace);
-    try {
-      const { objects } = await listObjects({ request, path, query, transform: keepIf(isOfPool) }, signal);
-      return { path, objects };
-    } catch (error) {
-      if (!isStatus(error, 404) || (index === paths.length - 1 && !isOptional)) throw error;
-    }
+  const options = { request, query, transform: keepIf(isOfPool) };
+  try {
+    return await listFirstVersion({ ...options, paths: paths.map((path) => inNamespace(path, namespace)) }, signal);
+  } catch (error) {
+    if (isOptional && isStatus(error, 404)) return undefined;
+    throw error;
   }
-  return undefined;
 }
 
 /** Keeps the objects of the pool. */

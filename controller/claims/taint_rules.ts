@@ -1,7 +1,7 @@
 import { isStatus } from "../../kubernetes/error.ts";
 import { appliesTo, DEVICE_TAINT_RULES, type DeviceTaintRule } from "../../kubernetes/objects/device_taint_rule.ts";
 import type { KubernetesRequest } from "../../kubernetes/request.ts";
-import { listObjects } from "../../kubernetes/watch.ts";
+import { listFirstVersion } from "../../kubernetes/watch.ts";
 import { splitDeviceKey } from "../../pool/claims/device_key.ts";
 import { DRIVER } from "../../pool/driver.ts";
 import type { PublishedGpu } from "../../pool/requests/supply.ts";
@@ -12,16 +12,14 @@ import type { PublishedGpu } from "../../pool/requests/supply.ts";
  * @throws {KubernetesError}
  */
 export async function listTaintRules(request: KubernetesRequest, signal: AbortSignal): Promise<DeviceTaintRule[]> {
-  for (const path of DEVICE_TAINT_RULES) {
-    const transform = (rule: DeviceTaintRule) => rule;
-    try {
-      const { objects } = await listObjects<DeviceTaintRule, DeviceTaintRule>({ request, path, transform }, signal);
-      return [...objects.values()];
-    } catch (error) {
-      if (!isStatus(error, 404)) throw error;
-    }
+  const transform = (rule: DeviceTaintRule) => rule;
+  try {
+    const { objects } = await listFirstVersion({ request, paths: DEVICE_TAINT_RULES, transform }, signal);
+    return [...objects.values()];
+  } catch (error) {
+    if (isStatus(error, 404)) return [];
+    throw error;
   }
-  return [];
 }
 
 /** The GPUs, of which those are tainted, too, that rules keep new pods from. Claims of the controller tolerate no taint. */

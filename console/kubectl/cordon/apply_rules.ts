@@ -1,7 +1,7 @@
 import { isStatus } from "../../../kubernetes/error.ts";
 import { DEVICE_TAINT_RULES, type DeviceTaintRule } from "../../../kubernetes/objects/device_taint_rule.ts";
 import type { KubernetesRequest } from "../../../kubernetes/request.ts";
-import { listObjects } from "../../../kubernetes/watch.ts";
+import { listFirstVersion } from "../../../kubernetes/watch.ts";
 import { describeFailure } from "../../source/unread.ts";
 import { UserError } from "../user_error.ts";
 import type { RuleChange } from "./rules.ts";
@@ -23,21 +23,17 @@ export interface TaintRules {
 
 /** Reads the rules. @throws {UserError} if the API server has none, or if the user may not. */
 export async function readTaintRules(request: KubernetesRequest, signal: AbortSignal): Promise<TaintRules> {
-  for (const path of DEVICE_TAINT_RULES) {
-    try {
-      const { objects } = await listObjects<DeviceTaintRule, DeviceTaintRule>(
-        { request, path, transform: (rule) => rule },
-        signal,
-      );
-      return { path, apiVersion: path.split("/").slice(2, 4).join("/"), rules: [...objects.values()] };
-    } catch (error) {
-      if (!isStatus(error, 404)) throw new UserError(describeFailure(`list ${RESOURCE}`, error, OPERATOR_ROLE));
-    }
+  const transform = (rule: DeviceTaintRule) => rule;
+  try {
+    const { path, objects } = await listFirstVersion({ request, paths: DEVICE_TAINT_RULES, transform }, signal);
+    return { path, apiVersion: path.split("/").slice(2, 4).join("/"), rules: [...objects.values()] };
+  } catch (error) {
+    if (!isStatus(error, 404)) throw new UserError(describeFailure(`list ${RESOURCE}`, error, OPERATOR_ROLE));
+    throw new UserError(
+      "The API server has no DeviceTaintRules: they need Kubernetes 1.37, or 1.36 with the feature gate DRADeviceTaintRules and the API resource.k8s.io/v1beta2. " +
+        "Drain the server itself instead: docs/pool-servers.md#drain-a-server",
+    );
   }
-  throw new UserError(
-    "The API server has no DeviceTaintRules: they need Kubernetes 1.37, or 1.36 with the feature gate DRADeviceTaintRules and the API resource.k8s.io/v1beta2. " +
-      "Drain the server itself instead: docs/pool-servers.md#drain-a-server",
-  );
 }
 
 /**
