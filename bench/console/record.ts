@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
-import { RECORDED_CLUSTER, type RecordedCluster } from "../../console/recorded/recorded_cluster.ts";
+import { RECORDED_CLUSTER } from "../../console/recorded/recorded_cluster.ts";
+import type { Cluster } from "../../console/view/testing.ts";
 import { admit, type PodWebhook } from "../../demo/cluster/admission.ts";
 import { startDriver } from "../../demo/programs/driver.ts";
 import { startWebhook } from "../../demo/programs/webhook.ts";
@@ -90,7 +91,7 @@ await until("an event for each pod that waits", () => store.list("/api/v1/events
 await until("claims whose lease fails", () => conditions().includes("False"));
 await sleep(5000);
 
-const recorded: RecordedCluster = {
+const recorded: Cluster = {
   slices: slices(),
   claims: store.list(RESOURCE_CLAIMS),
   pods: store.list(PODS),

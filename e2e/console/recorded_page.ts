@@ -1,6 +1,7 @@
 import { bundleAssets } from "../../console/page/assets.ts";
 import { servePage } from "../../console/page/page.ts";
-import { type RecordedCluster, readRecordedCluster } from "../../console/recorded/recorded_cluster.ts";
+import { readRecordedCluster } from "../../console/recorded/recorded_cluster.ts";
+import type { Cluster } from "../../console/view/testing.ts";
 import { connectWithKubeconfig, kubeconfigOf, startSimulatedApiServer } from "../../kubernetes/simulated/api_server.ts";
 import type { ObjectStore } from "../../kubernetes/simulated/objects.ts";
 import type { ApiObject } from "../../kubernetes/watch.ts";
@@ -9,7 +10,7 @@ import { silentLog } from "../../program/testing.ts";
 const RESOURCES = "/apis/resource.k8s.io/v1";
 
 /** Where the API server has the objects of each kind. */
-const PATHS: { readonly [K in keyof RecordedCluster]: (object: ApiObject) => string } = {
+const PATHS: { readonly [K in keyof Cluster]: (object: ApiObject) => string } = {
   slices: ({ metadata }) => `${RESOURCES}/resourceslices/${metadata.name}`,
   claims: ({ metadata }) => `${RESOURCES}/namespaces/${metadata.namespace}/resourceclaims/${metadata.name}`,
   pods: ({ metadata }) => `/api/v1/namespaces/${metadata.namespace}/pods/${metadata.name}`,
@@ -21,18 +22,18 @@ const PATHS: { readonly [K in keyof RecordedCluster]: (object: ApiObject) => str
 export interface RecordedPage extends AsyncDisposable {
   readonly url: string;
   readonly store: ObjectStore;
-  readonly cluster: RecordedCluster;
+  readonly cluster: Cluster;
   /** Stores an object as it is now. */
-  put(kind: keyof RecordedCluster, object: ApiObject): void;
-  remove(kind: keyof RecordedCluster, object: ApiObject): void;
+  put(kind: keyof Cluster, object: ApiObject): void;
+  remove(kind: keyof Cluster, object: ApiObject): void;
 }
 
 export async function startRecordedPage(): Promise<RecordedPage> {
   await using resources = new AsyncDisposableStack();
   const cluster = await readRecordedCluster();
   const api = resources.use(startSimulatedApiServer());
-  const put = (kind: keyof RecordedCluster, object: ApiObject) => api.store.put(PATHS[kind](object), object);
-  for (const [kind, objects] of Object.entries(cluster) as [keyof RecordedCluster, readonly ApiObject[]][]) {
+  const put = (kind: keyof Cluster, object: ApiObject) => api.store.put(PATHS[kind](object), object);
+  for (const [kind, objects] of Object.entries(cluster) as [keyof Cluster, readonly ApiObject[]][]) {
     for (const object of objects) put(kind, object);
   }
   const { request } = await connectWithKubeconfig(kubeconfigOf(api.url));

@@ -1,13 +1,11 @@
 import * as v from "valibot";
+import { parseDuration } from "../text/duration.ts";
 
 /** A field of a configuration file that is a whole number. */
 export function wholeNumber({ min, max, of = "" }: { min: number; max: number; of?: string }) {
   const expected = `expected a whole number ${of && `of ${of} `}from ${min} to ${max}`;
   return v.pipe(v.number(expected), v.integer(expected), v.minValue(min, expected), v.maxValue(max, expected));
 }
-
-/** ms in a unit of a duration. */
-const UNITS: Readonly<Record<string, number>> = { h: 3600_000, m: 60_000, s: 1000, ms: 1 };
 
 /**
  * A field of a configuration file that is a duration, as in the configuration files of Kubernetes: `5m`, `1m30s` or `1.5s`. The output is
@@ -20,12 +18,4 @@ export function duration({ min, max }: { min: string; max: string }) {
   const [from, to] = [parseDuration(min), parseDuration(max)];
   const isInRange = (text: string) => parseDuration(text) >= from && parseDuration(text) <= to;
   return v.pipe(v.string(expected), v.check(isInRange, expected), v.transform(parseDuration));
-}
-
-/** Parses a duration as Go's time.ParseDuration does, down to ms. Returns NaN for any other text. */
-function parseDuration(text: string): number {
-  if (!/^(\d+(\.\d+)?(h|ms|m|s))+$/.test(text)) return Number.NaN;
-  let sum = 0;
-  for (const [, number, unit = ""] of text.matchAll(/([\d.]+)(h|ms|m|s)/g)) sum += Number(number) * (UNITS[unit] ?? 0);
-  return Math.round(sum);
 }

@@ -1,9 +1,9 @@
 import { Command, Option } from "commander";
 import type { KubernetesRequest } from "../../../kubernetes/request.ts";
 import type { KubectlContext } from "../context.ts";
-import { parseDuration } from "../duration.ts";
 import { addConnectionOptions, type ConnectionFlags, open } from "../options.ts";
 import { readView } from "../show.ts";
+import { parseTimeout } from "../timeout.ts";
 import { UserError } from "../user_error.ts";
 import { applyChange, readTaintRules, type TaintRules } from "./apply_rules.ts";
 import { drain } from "./drain.ts";
@@ -53,7 +53,7 @@ gets later is not cordoned. Needs Kubernetes 1.37.`,
         "--timeout <duration>",
         "how long to wait until the pods have released the GPUs, such as 90s or 10m; 0 does not wait",
       )
-        .argParser(parseDuration)
+        .argParser(parseTimeout)
         .default(600_000, "10m"),
     )
     .addHelpText(

@@ -7,12 +7,13 @@ import { viewPool } from "../../view/view.ts";
 import type { KubectlContext } from "../context.ts";
 import { commandLog } from "../log.ts";
 import { addConnectionOptions, type ConnectionFlags, open } from "../options.ts";
+import { symbolOf } from "../output/symbol.ts";
 import type { Terminal } from "../output/terminal.ts";
 import { clearScreen, formatDocument } from "../show.ts";
 import { UserError } from "../user_error.ts";
 import { explainPod, explainRefusal } from "./explain.ts";
 import { type ReadFactsOptions, readFacts, readPods } from "./read_facts.ts";
-import type { Step, StepState } from "./steps.ts";
+import type { Step } from "./steps.ts";
 import { choosePod, parseTarget, refusalsOfTarget, type Target } from "./target.ts";
 
 interface ExplainFlags extends ConnectionFlags {
@@ -102,18 +103,3 @@ function formatExplanation({ about, namespace, note, steps }: Explanation, termi
 
 /** Columns in front of the texts. */
 const WIDTH = 14;
-
-const SYMBOLS: Readonly<
-  Record<StepState, readonly [unicode: string, ascii: string, color: "green" | "red" | "yellow" | "dim"]>
-> = {
-  ok: ["✓", "+", "green"],
-  waiting: ["…", "~", "yellow"],
-  failed: ["✗", "x", "red"],
-  unknown: ["?", "?", "yellow"],
-  later: ["·", ".", "dim"],
-};
-
-function symbolOf(state: StepState, { colors, unicode }: Terminal): string {
-  const [symbol, ascii, color] = SYMBOLS[state];
-  return colors[color](unicode ? symbol : ascii);
-}

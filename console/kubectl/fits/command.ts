@@ -7,13 +7,14 @@ import { escapeControls } from "../../../program/text/quote.ts";
 import type { KubectlContext } from "../context.ts";
 import { readUnitQuotas } from "../explain/quota.ts";
 import { addConnectionOptions, type ConnectionFlags, open } from "../options.ts";
+import { symbolOf } from "../output/symbol.ts";
 import type { Terminal } from "../output/terminal.ts";
 import { formatDocument, readView, warningsOf } from "../show.ts";
 import { SilentExit, UserError } from "../user_error.ts";
 import { findRoom, requestsOf, supplyOf } from "./room.ts";
 import { submitObject, submitPod } from "./submit.ts";
 import { type ManifestFile, readManifests } from "./templates.ts";
-import { type Checked, judge, type Outcome, statusOf, type Verdict } from "./verdict.ts";
+import { type Checked, judge, statusOf, type Verdict } from "./verdict.ts";
 
 interface FitsFlags extends ConnectionFlags {
   readonly filename: string;
@@ -89,20 +90,12 @@ async function check(
   return checked;
 }
 
-const SYMBOLS: Readonly<
-  Record<Outcome, readonly [unicode: string, ascii: string, color: "green" | "yellow" | "red" | "dim"]>
-> = {
-  fits: ["✓", "+", "green"],
-  none: ["·", ".", "dim"],
-  unknown: ["?", "?", "yellow"],
-  waits: ["…", "~", "yellow"],
-  refused: ["✗", "x", "red"],
-};
+/** What the symbol of an outcome says of the manifest. */
+const STATES = { fits: "ok", none: "later", unknown: "unknown", waits: "waiting", refused: "failed" } as const;
 
 /** A line for each manifest, and below it what its pods ask for and why. */
-function formatVerdicts(verdicts: readonly Verdict[], { colors, unicode }: Terminal): string {
+function formatVerdicts(verdicts: readonly Verdict[], terminal: Terminal): string {
   const lines = verdicts.flatMap(({ name, namespace, outcome, reasons, warnings, pods, requests }) => {
-    const [symbol, ascii, color] = SYMBOLS[outcome];
     const count = pods === undefined ? "a pod on each node" : `${pods} ${pods === 1 ? "pod" : "pods"}`;
     const title = `${name} in the namespace ${namespace}: ${outcome === "none" ? "asks for no GPU" : outcome} (${count})`;
     const details = [
@@ -111,7 +104,7 @@ function formatVerdicts(verdicts: readonly Verdict[], { colors, unicode }: Termi
       ...warnings.map((warning) => `Warning: ${warning}`),
     ];
     return [
-      `${colors[color](unicode ? symbol : ascii)} ${escapeControls(title)}`,
+      `${symbolOf(STATES[outcome], terminal)} ${escapeControls(title)}`,
       ...details.map((detail) => `  ${escapeControls(detail)}`),
     ];
   });
