@@ -11,7 +11,7 @@ import { createCertificate } from "../../tls/certificate.ts";
 import { TEST_SERVER } from "../../tls/testing.ts";
 import type { ObservedServer } from "../inventory.ts";
 import { createServerSource } from "./server_source.ts";
-import { startInventoryServer, TEST_IDENTITY } from "./testing.ts";
+import { serveWatch, startInventoryServer, TEST_IDENTITY } from "./testing.ts";
 import { createWatchedServers } from "./watched_servers.ts";
 
 const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };
@@ -60,16 +60,9 @@ test.concurrent("createServerSource() yields a server's GPUs, keeps them when it
 
 test.concurrent("createServerSource() yields each change of the GPUs, but no heartbeats", async () => {
   const health = [true, true, false, false, true];
-  await using server = await serveGrpc({
-    listen: { port: 0, tls: TEST_SERVER },
-    drain: 50,
-    routes: (router) =>
-      router.service(PoolService, {
-        async *watchInventory(_, { signal }) {
-          for (const healthy of health) yield { inventory: { hostname: "a", gpus: [{ ...GPU, healthy }] } };
-          await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
-        },
-      }),
+  await using server = await serveWatch(async function* (_, { signal }) {
+    for (const healthy of health) yield { inventory: { hostname: "a", gpus: [{ ...GPU, healthy }] } };
+    await once(signal, "abort");
   });
   await using followed = follow(`127.0.0.1:${server.port}`, 6000);
   const first = await followed.until(({ gpus }) => gpus !== undefined);
@@ -79,17 +72,10 @@ test.concurrent("createServerSource() yields each change of the GPUs, but no hea
 
 test.concurrent("createServerSource() leaves out a GPU that no share could be counted on, keeps its siblings, and logs it once", async () => {
   const lines: string[] = [];
-  await using server = await serveGrpc({
-    listen: { port: 0, tls: TEST_SERVER },
-    drain: 50,
-    routes: (router) =>
-      router.service(PoolService, {
-        async *watchInventory(_, { signal }) {
-          yield { inventory: { hostname: "a", gpus: [{ ...GPU, id: "b", memoryMb: 0n }, GPU] } };
-          yield { inventory: { hostname: "a", gpus: [{ ...GPU, id: "b", memoryMb: 0n }, GPU, { ...GPU, id: "c" }] } };
-          await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
-        },
-      }),
+  await using server = await serveWatch(async function* (_, { signal }) {
+    yield { inventory: { hostname: "a", gpus: [{ ...GPU, id: "b", memoryMb: 0n }, GPU] } };
+    yield { inventory: { hostname: "a", gpus: [{ ...GPU, id: "b", memoryMb: 0n }, GPU, { ...GPU, id: "c" }] } };
+    await once(signal, "abort");
   });
   await using followed = follow(`127.0.0.1:${server.port}`, 6000, createRecordingLog(lines));
   expect(await followed.until(isReachable)).toMatchObject({ gpus: [{ id: "a" }] });
@@ -101,18 +87,11 @@ test.concurrent("createServerSource() leaves out a GPU that no share could be co
 
 test.concurrent("createServerSource() keeps a server reachable after one broken connection", async () => {
   let calls = 0;
-  await using server = await serveGrpc({
-    listen: { port: 0, tls: TEST_SERVER },
-    drain: 50,
-    routes: (router) =>
-      router.service(PoolService, {
-        async *watchInventory(_, { signal }) {
-          calls += 1;
-          yield { inventory: { hostname: "a", gpus: [{ ...GPU, memoryMb: BigInt(calls) }] } };
-          if (calls === 1) throw new Error("Connection lost");
-          await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
-        },
-      }),
+  await using server = await serveWatch(async function* (_, { signal }) {
+    calls += 1;
+    yield { inventory: { hostname: "a", gpus: [{ ...GPU, memoryMb: BigInt(calls) }] } };
+    if (calls === 1) throw new Error("Connection lost");
+    await once(signal, "abort");
   });
   const address = `127.0.0.1:${server.port}`;
   await using followed = follow(address, 6000);
@@ -126,19 +105,12 @@ test.concurrent("createServerSource() keeps a server reachable after one broken 
 test.concurrent("a server whose heartbeat is late is failing until it comes", async () => {
   const isLate = Promise.withResolvers<void>();
   let calls = 0;
-  await using server = await serveGrpc({
-    listen: { port: 0, tls: TEST_SERVER },
-    drain: 50,
-    routes: (router) =>
-      router.service(PoolService, {
-        async *watchInventory(_, { signal }) {
-          calls += 1;
-          yield { inventory: { hostname: "a", gpus: [GPU] } };
-          await isLate.promise;
-          yield {};
-          await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
-        },
-      }),
+  await using server = await serveWatch(async function* (_, { signal }) {
+    calls += 1;
+    yield { inventory: { hostname: "a", gpus: [GPU] } };
+    await isLate.promise;
+    yield {};
+    await once(signal, "abort");
   });
   await using followed = follow(`127.0.0.1:${server.port}`, 1200);
   expect(await followed.until(isReachable)).toMatchObject({ gpus: [{ id: "a" }] });
@@ -233,17 +205,10 @@ test.concurrent("createServerSource() yields a silent server within seconds, eve
 
 test.concurrent("createServerSource() yields the GPUs of a server that reports them only later", async () => {
   let calls = 0;
-  await using server = await serveGrpc({
-    listen: { port: 0, tls: TEST_SERVER },
-    drain: 50,
-    routes: (router) =>
-      router.service(PoolService, {
-        async *watchInventory(_, { signal }) {
-          calls += 1;
-          if (calls > 1) yield { inventory: { hostname: "a", gpus: [GPU] } };
-          await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
-        },
-      }),
+  await using server = await serveWatch(async function* (_, { signal }) {
+    calls += 1;
+    if (calls > 1) yield { inventory: { hostname: "a", gpus: [GPU] } };
+    await once(signal, "abort");
   });
   const address = `127.0.0.1:${server.port}`;
   await using followed = follow(address, 90);

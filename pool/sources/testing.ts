@@ -1,4 +1,5 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
+import type { ServiceImpl } from "@connectrpc/connect";
 import { serveGrpc } from "../../grpc/server.ts";
 import { createLatest } from "../../program/latest.ts";
 import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
@@ -15,6 +16,15 @@ const connections = createPoolServers({ servers: [], token: createLatest<Token>(
 
 /** A client of a server of tests, on a connection of its own. */
 export const testClientOf = (address: string): PoolClient => connections.client(address);
+
+/** Serves this method of `bitfusion.pool.v1` alone, on a free port. */
+export function serveWatch(watchInventory: NonNullable<Partial<ServiceImpl<typeof PoolService>>["watchInventory"]>) {
+  return serveGrpc({
+    listen: { port: 0, tls: TEST_SERVER },
+    drain: 50,
+    routes: (router) => router.service(PoolService, { watchInventory }),
+  });
+}
 
 export interface InventoryServerOptions {
   /** TCP port; 0 selects a free port. */

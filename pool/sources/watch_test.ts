@@ -1,9 +1,8 @@
 import { expect, test } from "bun:test";
+import { once } from "node:events";
 import { durationMs } from "@bufbuild/protobuf/wkt";
-import { serveGrpc } from "../../grpc/server.ts";
-import { PoolService } from "../../proto/gen/bitfusion/pool/v1/pool_pb.ts";
-import { TEST_CLIENT, TEST_SERVER } from "../../tls/testing.ts";
-import { startInventoryServer } from "./testing.ts";
+import { TEST_CLIENT } from "../../tls/testing.ts";
+import { serveWatch, startInventoryServer } from "./testing.ts";
 import { createMessagePace, watchServer } from "./watch.ts";
 
 const GPU = { id: "a", model: "Tesla T4", memoryMb: 16_000n, healthy: true };
@@ -30,15 +29,9 @@ test.each([
   "watchServer() with a message timeout of %d ms requests a heartbeat every %d ms",
   async (messageTimeout, heartbeat) => {
     let requested: number | undefined;
-    await using server = await serveGrpc({
-      listen: { port: 0, tls: TEST_SERVER },
-      routes: (router) =>
-        router.service(PoolService, {
-          async *watchInventory({ heartbeatInterval }) {
-            requested = heartbeatInterval && durationMs(heartbeatInterval);
-            yield {};
-          },
-        }),
+    await using server = await serveWatch(async function* ({ heartbeatInterval }) {
+      requested = heartbeatInterval && durationMs(heartbeatInterval);
+      yield {};
     });
     await failure(
       watchServer(`127.0.0.1:${server.port}`, { tls: TEST_CLIENT, messageTimeout, signal: AbortSignal.timeout(4000) }),
@@ -48,16 +41,9 @@ test.each([
 );
 
 test("watchServer() tells that a heartbeat is overdue, before it ends", async () => {
-  await using server = await serveGrpc({
-    listen: { port: 0, tls: TEST_SERVER },
-    drain: 50,
-    routes: (router) =>
-      router.service(PoolService, {
-        async *watchInventory(_, { signal }) {
-          yield { inventory: { hostname: "a", gpus: [GPU] } };
-          await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
-        },
-      }),
+  await using server = await serveWatch(async function* (_, { signal }) {
+    yield { inventory: { hostname: "a", gpus: [GPU] } };
+    await once(signal, "abort");
   });
   const events: (string | undefined)[] = [];
   const onLate = () => void events.push("late");
@@ -80,16 +66,10 @@ test("watchServer() goes on after a time in which this program was stopped", asy
 
 test("watchServer() throws when the server sends no more messages", async () => {
   const ended = Promise.withResolvers<void>();
-  await using server = await serveGrpc({
-    listen: { port: 0, tls: TEST_SERVER },
-    routes: (router) =>
-      router.service(PoolService, {
-        async *watchInventory(_, { signal }) {
-          signal.addEventListener("abort", () => ended.resolve(), { once: true });
-          yield { inventory: { hostname: "a", gpus: [GPU] } };
-          await ended.promise;
-        },
-      }),
+  await using server = await serveWatch(async function* (_, { signal }) {
+    signal.addEventListener("abort", () => ended.resolve(), { once: true });
+    yield { inventory: { hostname: "a", gpus: [GPU] } };
+    await ended.promise;
   });
   const watching = watchServer(`127.0.0.1:${server.port}`, {
     tls: TEST_CLIENT,
@@ -102,15 +82,9 @@ test("watchServer() throws when the server sends no more messages", async () => 
 
 test("watchServer() throws when the server ends the stream, with or without an error", async () => {
   let error: Error | undefined;
-  await using server = await serveGrpc({
-    listen: { port: 0, tls: TEST_SERVER },
-    routes: (router) =>
-      router.service(PoolService, {
-        async *watchInventory() {
-          yield { inventory: { hostname: "a", gpus: [GPU] } };
-          if (error) throw error;
-        },
-      }),
+  await using server = await serveWatch(async function* () {
+    yield { inventory: { hostname: "a", gpus: [GPU] } };
+    if (error) throw error;
   });
   const options = { tls: TEST_CLIENT, messageTimeout: 3000, signal: AbortSignal.timeout(4000) };
   expect(await failure(watchServer(`127.0.0.1:${server.port}`, options))).toBe("The server ended the stream");
