@@ -82,9 +82,9 @@ export async function control({ environment, log, signal }: ProgramContext): Pro
   const record = createEventRecorder({ request, component: NAME });
   const tokens = createTokenSource({ folder: tokenFolder, connect: async () => request, log });
   const token: TokenSource = async function* (signal) {
-    for await (const token of tokens(signal)) {
-      if (token.tls) metrics.tokenExpiry.set(expiryOf(token.tls.cert));
-      yield token;
+    for await (const next of tokens(signal)) {
+      if (next.tls) metrics.tokenExpiry.set(expiryOf(next.tls.cert));
+      yield next;
     }
   };
   const watched = createWatchedServers();

@@ -149,7 +149,7 @@ export async function preemptPods(options: PreemptionOptions, signal: AbortSigna
     );
   }
 
-  async function preemptAgainAndAgain(): Promise<void> {
+  async function runRounds(): Promise<void> {
     const backoff = createBackoff({ initial: period, max: 60_000 });
     while (!signal.aborted) {
       try {
@@ -164,7 +164,7 @@ export async function preemptPods(options: PreemptionOptions, signal: AbortSigna
     }
   }
 
-  await Promise.all([followPods(), preemptAgainAndAgain()]);
+  await Promise.all([followPods(), runRounds()]);
 }
 
 /** The most GPUs that a message lists. */

@@ -33,15 +33,22 @@ export const IMAGES: readonly Image[] = [
   { name: CLIENT_FILES, target: "client", nodes: "workers" },
 ];
 
-const TARGETS = ["--build-context", "nvml=server/gpus/nvidia/testing", "e2e/images"];
+/** Builds a target of e2e/images/Dockerfile. */
+export async function buildTarget(name: string, target: string, signal?: AbortSignal): Promise<void> {
+  await build(name, ["--target", target, "--build-context", "nvml=server/gpus/nvidia/testing", "e2e/images"], signal);
+}
 
 /** Builds each image from this checkout. */
 export async function buildImages(signal: AbortSignal): Promise<void> {
   // Sequentially: the images share their first stage.
-  for (const { name, dockerfile, target } of IMAGES) {
-    const source = dockerfile ? ["-f", dockerfile, "."] : ["--target", `${target}`, ...TARGETS];
-    await exec(["docker", "build", "--quiet", "-t", name, ...source], { signal });
+  for (const { name, dockerfile, target = "" } of IMAGES) {
+    if (dockerfile) await build(name, ["-f", dockerfile, "."], signal);
+    else await buildTarget(name, target, signal);
   }
+}
+
+async function build(name: string, source: readonly string[], signal?: AbortSignal): Promise<void> {
+  await exec(["docker", "build", "--quiet", "-t", name, ...source], signal ? { signal } : {});
 }
 
 /** Loads each image onto the cluster nodes that run it. */

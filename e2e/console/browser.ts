@@ -1,4 +1,5 @@
 import { type Browser, chromium } from "playwright-core";
+import { buildTarget } from "../cluster/images.ts";
 import { exec } from "../steps/exec.ts";
 import { waitFor } from "../steps/kubectl.ts";
 
@@ -14,8 +15,7 @@ export interface ContainedBrowser extends AsyncDisposable {
 
 /** Builds the image of the browser, and starts it in the network of this machine: it reaches what the tests serve on 127.0.0.1. */
 export async function startBrowser(): Promise<ContainedBrowser> {
-  const source = ["--target", "chromium", "--build-context", "nvml=server/gpus/nvidia/testing", "e2e/images"];
-  await exec(["docker", "build", "--quiet", "-t", IMAGE, ...source]);
+  await buildTarget(IMAGE, "chromium");
   await exec(["docker", "rm", "--force", CONTAINER]);
   await exec(["docker", "run", "--detach", "--rm", "--network=host", "--name", CONTAINER, IMAGE]);
   const remove = () => exec(["docker", "rm", "--force", CONTAINER]);

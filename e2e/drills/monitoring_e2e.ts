@@ -4,6 +4,7 @@ import { chmod, copyFile, mkdtempDisposable, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
+import { buildTarget } from "../cluster/images.ts";
 import { exec } from "../steps/exec.ts";
 
 const IMAGE = "bitfusion-e2e-promtool:0.1.0";
@@ -12,9 +13,7 @@ const FOLDER = "examples/monitoring";
 /** The image is downloaded and built once. */
 const BUILD_TIMEOUT = 600_000;
 
-beforeAll(async () => {
-  await exec(["docker", "build", "--quiet", "-t", IMAGE, "--target", "promtool", "e2e/images"]);
-}, BUILD_TIMEOUT);
+beforeAll(() => buildTarget(IMAGE, "promtool"), BUILD_TIMEOUT);
 
 /** Runs promtool on files of a folder. Rejects with its output if it finds something. */
 function promtool(folder: string, ...args: string[]): Promise<string> {

@@ -68,7 +68,8 @@ export interface DriverOptions {
 export function createDriver({ settings, token, request, registry, log: parent }: DriverOptions): Driver {
   const { pluginsRegistryDirectory, driverDirectory, cdiDirectory, allocation, servers, nodeName: node } = settings;
   const log = parent.with({ driver: DRIVER });
-  const claims = createConfirmedClaims({ readClaim: createClaimReader(request), limit: settings.outageTime });
+  const readUnconfirmed = createClaimReader(request);
+  const claims = createConfirmedClaims({ readClaim: readUnconfirmed, limit: settings.outageTime });
   const { readClaim } = claims;
   const readPod = createPodReader(request);
   const readSlice = createSliceReader(request);
@@ -106,7 +107,7 @@ export function createDriver({ settings, token, request, registry, log: parent }
         log.warn("Cannot restore CDI files", { reason: messageOf(error) });
       });
       const record = createEventRecorder({ request, component: "bitfusion-driver", countsRepeats: false });
-      const findConsumers = createConsumerFinder({ readClaim: createClaimReader(request), readPod, node });
+      const findConsumers = createConsumerFinder({ readClaim: readUnconfirmed, readPod, node });
       await using heldEvents = createHeldEvents({ record, log, signal });
       const lifecycle = runDriverLifecycle({
         registryDirectory: pluginsRegistryDirectory,

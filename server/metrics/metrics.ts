@@ -128,6 +128,7 @@ function clientLabelsOf({ holder: { client }, owner: { namespace } }: Lease): Cl
   return { client, namespace };
 }
 
-function labelsOf({ holder: { client }, owner: { namespace, pod, container } }: Lease): LeaseLabels {
-  return { client, namespace, pod, container };
+function labelsOf(lease: Lease): LeaseLabels {
+  const { pod, container } = lease.owner;
+  return { ...clientLabelsOf(lease), pod, container };
 }

@@ -53,9 +53,9 @@ function sharesOfPods(claims: readonly Prepared[]) {
       return `${units} % of ${shorten(model || device, MAX_MODEL)} on ${address}`;
     });
     for (const object of granted?.pods ?? []) {
-      const of = byPod.get(object.uid) ?? { object, texts: [] };
-      byPod.set(object.uid, of);
-      of.texts.push(...texts);
+      const held = byPod.get(object.uid) ?? { object, texts: [] };
+      byPod.set(object.uid, held);
+      held.texts.push(...texts);
     }
   }
   return byPod.values();
